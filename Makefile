@@ -1,0 +1,37 @@
+# Every target sets up what it needs; a machine needs only Python 3.11+, its venv and pip, and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO ?= demo
+
+.PHONY: setup demo test test-slow lint types clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77'
+	$(BIN)/python -m pip install --quiet -e '.[dask,plot,test]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python -m xfelcat.cli.demo $(DEMO)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy knows the package by a link of its name to this directory.
+types: $(STAMP)
+	@mkdir -p $(VENV)/mypy_path && ln -sfn "$(CURDIR)" $(VENV)/mypy_path/xfelcat
+	MYPYPATH=$(VENV)/mypy_path $(BIN)/mypy --cache-dir $(VENV)/mypy_cache -p xfelcat.catalog -p xfelcat.loader -p xfelcat.cli -p xfelcat.migrations
+
+test: lint types
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

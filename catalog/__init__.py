@@ -1,0 +1,1 @@
+"""What is known about the data, and how it gets known."""

@@ -1,0 +1,214 @@
+"""Which errors can xfelcat raise, and which builtin is each?
+
+    XfelcatError
+    |-- SourceNameError        (KeyError)            no such source in this data
+    |-- PropertyNameError      (KeyError)            no such key in this source
+    |-- TrainIDError           (KeyError)            no such train in this data
+    |-- AliasError             (KeyError)            no such alias, or one defined twice
+    |-- MultiRunError          (ValueError)          a question about one run, asked of several
+    |-- NoDataError            (ValueError)          a value wanted from a key without data
+    |-- DuplicateTrainError    (ValueError)          one source and train in two files
+    |-- InconsistentFilesError (ValueError)          a key's dtype or shape differs between files
+    |-- FileStructureError     (OSError)             a file that is not what it should be
+    |   `-- ChangedFileError                         ... or no longer what was planned with
+    |-- RunNotFoundError       (FileNotFoundError)   no such proposal, run or file
+    |-- CatalogNotFoundError   (FileNotFoundError)   no catalog at this location
+    |-- CatalogVersionError    (RuntimeError)        a catalog of another schema version
+    |-- CatalogWriteError      (OSError)             the catalog cannot be written here
+    |-- QueryError             (ValueError)          SQL or a filter that cannot be run
+    `-- ConfigError            (ValueError)          a setting with an unusable value
+
+A message says what is wrong, where, and what to do next. The parts are attributes as well.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AliasError",
+    "CatalogNotFoundError",
+    "CatalogVersionError",
+    "CatalogWriteError",
+    "ChangedFileError",
+    "ConfigError",
+    "DuplicateTrainError",
+    "FileStructureError",
+    "InconsistentFilesError",
+    "MultiRunError",
+    "NoDataError",
+    "PropertyNameError",
+    "QueryError",
+    "RunNotFoundError",
+    "SourceNameError",
+    "TrainIDError",
+    "XfelcatError",
+    "nearest",
+]
+
+
+def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
+    """The candidates that look most like ``name``, best first; empty where none does."""
+    by_folded = {c.casefold(): c for c in candidates}
+    found = difflib.get_close_matches(name.casefold(), list(by_folded), n=limit, cutoff=0.5)
+    return [by_folded[f] for f in found]
+
+
+def _hint(near: list[str]) -> str:
+    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+
+
+class XfelcatError(Exception):
+    """Any error that xfelcat raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of its argument: escaped quotes in a sentence.
+        return str(self.args[0]) if self.args else ""
+
+
+class SourceNameError(XfelcatError, KeyError):
+    """A source that is not in this data; ``source`` and the ``nearest`` names there are."""
+
+    def __init__(self, source: str, candidates: Iterable[str] = ()) -> None:
+        self.source = source
+        self.nearest = nearest(source, candidates)
+        super().__init__(
+            f"this data has no source {source!r}{_hint(self.nearest)}"
+            " (all_sources lists the names; select() may have dropped it)"
+        )
+
+
+class PropertyNameError(XfelcatError, KeyError):
+    """A key that ``source`` does not have; ``key`` and the ``nearest`` names there are."""
+
+    def __init__(self, key: str, source: str, candidates: Iterable[str] = ()) -> None:
+        self.key = key
+        self.source = source
+        self.nearest = nearest(key, candidates)
+        super().__init__(f"source {source!r} has no key {key!r}{_hint(self.nearest)}")
+
+
+class TrainIDError(XfelcatError, KeyError):
+    """A train ID that is not in this data."""
+
+    def __init__(self, train_id: int, where: str = "this data") -> None:
+        self.train_id = train_id
+        super().__init__(f"train ID {train_id} is not among the trains of {where}")
+
+
+class AliasError(XfelcatError, KeyError):
+    """An alias that is not defined, or is defined in two ways."""
+
+    def __init__(self, message: str, alias: str = "") -> None:
+        self.alias = alias
+        super().__init__(message)
+
+
+class MultiRunError(XfelcatError, ValueError):
+    """A question that only one run can answer, asked of data from several."""
+
+    def __init__(self, question: str = "this") -> None:
+        super().__init__(
+            f"{question} has one answer per run, but this data comes from several runs;"
+            " ask each run before they are joined"
+        )
+
+
+class NoDataError(XfelcatError, ValueError):
+    """A value that was wanted from a key without any data."""
+
+    def __init__(self, source: str, key: str) -> None:
+        self.source = source
+        self.key = key
+        super().__init__(f"{source!r} key {key!r} has no data in the selected trains")
+
+
+class DuplicateTrainError(XfelcatError, ValueError):
+    """One source has the same train in several files; ``source``, ``train_id``, ``paths``."""
+
+    def __init__(self, source: str, train_id: int, paths: Iterable[str]) -> None:
+        self.source = source
+        self.train_id = train_id
+        self.paths = tuple(paths)
+        super().__init__(
+            f"source {source!r} has train {train_id} in more than one file: "
+            f"{', '.join(self.paths)}; leave one out with include=, or deselect the source"
+        )
+
+
+class InconsistentFilesError(XfelcatError, ValueError):
+    """A key's dtype, shape or existence differs between two files; ``paths`` names both."""
+
+    def __init__(self, source: str, key: str, detail: str, paths: Iterable[str]) -> None:
+        self.source = source
+        self.key = key
+        self.paths = tuple(paths)
+        super().__init__(
+            f"{source!r} key {key!r} is not the same in all files: {detail} "
+            f"({' and '.join(self.paths)}); select trains that lie in one of them"
+        )
+
+
+class FileStructureError(XfelcatError, OSError):
+    """A file that cannot be read as EXDF; ``path``."""
+
+    def __init__(self, path: str, reason: str, advice: str = "") -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}" + (f"; {advice}" if advice else ""))
+
+
+class ChangedFileError(FileStructureError):
+    """A file whose content no longer fits what was planned; open the run again."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason, "the file has changed: open the run again")
+
+
+class RunNotFoundError(XfelcatError, FileNotFoundError):
+    """A proposal, run or file that does not exist; ``looked_at`` and the ``nearest`` there are."""
+
+    def __init__(
+        self, what: str, looked_at: Iterable[str] = (), nearest: Iterable[str] = ()
+    ) -> None:
+        self.what = what
+        self.looked_at = tuple(looked_at)
+        self.nearest = tuple(nearest)
+        message = f"{what} not found"
+        if self.looked_at:
+            message += f"; looked at {', '.join(self.looked_at)}"
+        if self.nearest:
+            message += f"; the nearest that exist: {', '.join(self.nearest)}"
+        super().__init__(message)
+
+
+class CatalogNotFoundError(XfelcatError, FileNotFoundError):
+    """No catalog at ``location``."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        super().__init__(
+            f"no catalog at {location}; make one with `xfelcat ingest PATH --catalog {location}`"
+        )
+
+
+class CatalogVersionError(XfelcatError, RuntimeError):
+    """A catalog whose schema this version of xfelcat cannot read or write."""
+
+
+class CatalogWriteError(XfelcatError, OSError):
+    """The catalog at ``location`` cannot be written."""
+
+    def __init__(self, location: str, reason: str) -> None:
+        self.location = location
+        super().__init__(
+            f"the catalog at {location} cannot be written: {reason};"
+            " name another with --catalog or XFELCAT_CATALOG"
+        )
+
+
+class QueryError(XfelcatError, ValueError):
+    """SQL or a filter that cannot be run."""
+
+
+class ConfigError(XfelcatError, ValueError):
+    """A setting with an unusable value."""

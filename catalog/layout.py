@@ -1,0 +1,164 @@
+"""What do paths and file names say about a run, without a look inside?
+
+Pure: text in, values out; no file is touched.
+
+1. ``parse_file_name``: prefix, run, aggregator and sequence of a data file's name.
+2. ``identify_run``: who a run is, from its path as given and its resolved path.
+3. ``RunIdentity.run_id``: the ordered 64-bit number of that identity, equal in every catalog.
+4. ``format_number`` helpers for proposals and runs as people write them.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+__all__ = [
+    "FileName",
+    "RunIdentity",
+    "identify_run",
+    "is_data_file",
+    "parse_file_name",
+    "parse_proposal",
+    "parse_run",
+]
+
+_FILE_NAME = re.compile(
+    r"(?P<prefix>[A-Z]+)-R(?P<run>\d{4,})-(?P<aggregator>[A-Z0-9_]+?)(?:-S(?P<seq>\d{5,}))?\.h5"
+)
+_PROPOSAL = re.compile(r"p(\d{6})")
+_RUN = re.compile(r"r(\d{4,6})")
+_CYCLE = re.compile(r"\d{6}")
+_KNOWN_CLASSES = ("raw", "proc", "red", "open", "usr", "scratch")
+_LOOSE = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """The parts of ``PREFIX-Rnnnn-AGGREGATOR-Snnnnn.h5``; ``sequence`` is -1 where it has none."""
+
+    prefix: str
+    run: int
+    aggregator: str
+    sequence: int
+
+
+def parse_file_name(name: str) -> FileName | None:
+    """The parts of a file name, or None where it does not follow the convention."""
+    m = _FILE_NAME.fullmatch(name)
+    if m is None:
+        return None
+    sequence = int(m["seq"]) if m["seq"] is not None else -1
+    return FileName(m["prefix"], int(m["run"]), m["aggregator"], sequence)
+
+
+def is_data_file(name: str) -> bool:
+    """Whether a directory entry of this name is taken for a data file: ``*.h5``, no overview."""
+    if not name.endswith(".h5") or name.startswith("."):
+        return False
+    parsed = parse_file_name(name)
+    return not (name.startswith("OVERVIEW") or (parsed and parsed.aggregator == "OVERVIEW"))
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Who a run is: (proposal, run, data class) in a facility tree, else its resolved directory.
+
+    A loose run, one outside the layout, has proposal and run -1, an empty data class, instrument
+    and cycle, and its resolved directory as ``loose_path``. ``instrument`` and ``cycle`` describe;
+    they are no part of the identity.
+    """
+
+    proposal: int = -1
+    run: int = -1
+    data_class: str = ""
+    instrument: str = ""
+    cycle: str = ""
+    loose_path: str = ""
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether the run lies outside a facility tree."""
+        return bool(self.loose_path)
+
+    @property
+    def run_id(self) -> int:
+        """The identity as an unsigned 64-bit number, ordered by proposal, data class and run.
+
+        Bits: 0, proposal (20), data class (23), run (20); for a loose run 1 and 63 bits of the
+        hash of its path. The store compares the identity itself, so a clash of hashes is an error
+        rather than a mix-up.
+        """
+        if self.is_loose:
+            digest = hashlib.blake2b(self.loose_path.encode("utf-8", "surrogateescape"))
+            return _LOOSE | (int.from_bytes(digest.digest()[:8], "big") >> 1)
+        if self.data_class in _KNOWN_CLASSES:
+            number = _KNOWN_CLASSES.index(self.data_class)
+        else:
+            digest = hashlib.blake2b(self.data_class.encode("utf-8", "surrogateescape"))
+            number = (1 << 22) | (int.from_bytes(digest.digest()[:4], "big") >> 10)
+        return (self.proposal << 43) | (number << 20) | self.run
+
+    @property
+    def shard(self) -> str:
+        """The name of the shard that keeps the run: one per proposal, or per loose run."""
+        if self.is_loose:
+            return f"loose-{self.run_id & (_LOOSE - 1):016x}"
+        return f"p{self.proposal:06d}"
+
+    def __str__(self) -> str:
+        if self.is_loose:
+            return self.loose_path
+        return f"p{self.proposal:06d}/{self.data_class}/r{self.run:04d}"
+
+
+def _identify(path: str) -> RunIdentity | None:
+    """The identity that one absolute path spells, or None.
+
+    Knows ``.../INST/CYCLE/pNNNNNN/CLASS.../rNNNN`` (the facility tree) and
+    ``.../CLASS/INST/CYCLE/pNNNNNN/rNNNN`` (what its links point to).
+    """
+    parts = PurePosixPath(path).parts
+    run = _RUN.fullmatch(parts[-1]) if parts else None
+    if run is None or int(run[1]) >= 1 << 20:
+        return None
+    for at in range(len(parts) - 2, 1, -1):
+        proposal = _PROPOSAL.fullmatch(parts[at])
+        if proposal is None or not _CYCLE.fullmatch(parts[at - 1]):
+            continue
+        folders = parts[at + 1 : -1]
+        if not folders:  # storage layout: the class stands before the instrument
+            if at < 3 or parts[at - 3] not in _KNOWN_CLASSES:
+                return None
+            folders = (parts[at - 3],)
+        return RunIdentity(
+            proposal=int(proposal[1]),
+            run=int(run[1]),
+            data_class="/".join(folders),
+            instrument=parts[at - 2],
+            cycle=parts[at - 1],
+        )
+    return None
+
+
+def identify_run(path: str, realpath: str) -> RunIdentity:
+    """Who the run in a directory is.
+
+    ``path`` is absolute, as the user gave it; ``realpath`` is the same with links resolved. The
+    first of the two that follows the layout decides; where neither does, the run is loose.
+    """
+    return _identify(path) or _identify(realpath) or RunIdentity(loose_path=realpath)
+
+
+def parse_proposal(proposal: int | str) -> int | None:
+    """2012 for 2012, ``'2012'`` and ``'p002012'``; None for what is no proposal number."""
+    text = str(proposal)
+    digits = text[1:] if text.startswith("p") else text
+    return int(digits) if digits.isdecimal() and int(digits) < 10**6 else None
+
+
+def parse_run(run: int | str) -> int | None:
+    """243 for 243, ``'243'`` and ``'r0243'``; None for what is no run number."""
+    text = str(run)
+    digits = text[1:] if text.startswith("r") else text
+    return int(digits) if digits.isdecimal() and int(digits) < 1 << 20 else None

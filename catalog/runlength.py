@@ -1,0 +1,143 @@
+"""How are the trains of a file, and its index, held in few numbers?
+
+Nearly every list of train IDs is one stretch of consecutive numbers, and nearly every index says
+"one row per train". Both are therefore kept run-length coded, in memory as in the catalog, and
+unfolded to arrays only when asked for.
+
+1. ``TrainList``: the train IDs of one file in file order, with the positions of suspect ones.
+2. ``IndexPattern``: INDEX first/count of one index group, for the trains of one file.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["IndexPattern", "TrainList"]
+
+UInt64s = NDArray[np.uint64]
+Int64s = NDArray[np.int64]
+
+
+def _run_starts(breaks: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Positions where a new run begins, given for items 1.. whether it breaks with the last."""
+    return np.concatenate(([0], np.flatnonzero(breaks) + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainList:
+    """The train IDs of one file, in file order; not necessarily increasing.
+
+    ``starts`` (uint64) and ``lengths`` (int64) give stretches of consecutive IDs; ``suspect``
+    (int64) are the 0-based positions whose ID is suspect. ``dropped`` (int64) are the rows of
+    ``INDEX/trainId`` that held zero *inside* the list: they are no trains, and the same rows are
+    left out of every index array, so positions here and in ``IndexPattern`` agree.
+    """
+
+    starts: UInt64s
+    lengths: Int64s
+    suspect: Int64s
+    dropped: Int64s
+
+    @classmethod
+    def from_ids(
+        cls, ids: ArrayLike, suspect: ArrayLike = (), dropped: ArrayLike = ()
+    ) -> "TrainList":
+        """Code the IDs of one file; ``suspect`` are positions, not a mask."""
+        ids = np.asarray(ids, dtype=np.uint64)
+        if ids.size:
+            at = _run_starts(ids[1:] != ids[:-1] + np.uint64(1))
+            starts = ids[at]
+            lengths = np.diff(np.append(at, ids.size)).astype(np.int64)
+        else:
+            starts, lengths = np.empty(0, np.uint64), np.empty(0, np.int64)
+        made = cls(starts, lengths, np.asarray(suspect, np.int64), np.asarray(dropped, np.int64))
+        made.__dict__["ids"] = ids
+        return made
+
+    def __len__(self) -> int:
+        return int(self.lengths.sum())
+
+    @cached_property
+    def ids(self) -> UInt64s:
+        """Every train ID, (n,) uint64, in file order. Not to be written to."""
+        if len(self.starts) == 1:
+            return self.starts[0] + np.arange(self.lengths[0], dtype=np.uint64)
+        firsts = np.cumsum(self.lengths) - self.lengths
+        within = np.arange(self.lengths.sum()) - np.repeat(firsts, self.lengths)
+        return np.repeat(self.starts, self.lengths) + within.astype(np.uint64)
+
+    @cached_property
+    def good(self) -> NDArray[np.bool_]:
+        """Which positions are not suspect, (n,) bool."""
+        mask = np.ones(len(self), dtype=bool)
+        mask[self.suspect] = False
+        return mask
+
+    @cached_property
+    def token(self) -> bytes:
+        """Equal for equal lists: what interning compares."""
+        parts = (self.starts, self.lengths, self.suspect, self.dropped)
+        return b"|".join(p.tobytes() for p in parts)
+
+
+@dataclass(frozen=True, eq=False)
+class IndexPattern:
+    """INDEX first and count of one index group, for the trains of one file, run-length coded.
+
+    A run is ``lengths[i]`` trains that each have ``counts[i]`` rows, lying one behind the other.
+    The first row of its first train is the sum of all counts before it plus ``offsets[i]``:
+    offsets are all 0 where the rows are contiguous, and change where INDEX leaves a gap, overlaps
+    or goes back. Trains without rows have no first row; they continue the offset before them.
+    """
+
+    lengths: Int64s
+    counts: Int64s
+    offsets: Int64s
+
+    @classmethod
+    def from_arrays(cls, first: ArrayLike, count: ArrayLike) -> "IndexPattern":
+        """Code INDEX arrays, (n,) each, already cut and masked to the file's trains."""
+        first = np.asarray(first).astype(np.int64)
+        count = np.asarray(count).astype(np.int64)
+        if not count.size:
+            nothing = np.empty(0, np.int64)
+            return cls(nothing, nothing, nothing)
+        offset = first - (np.cumsum(count) - count)
+        # A train without rows continues the offset of the last one that has any (0 before it).
+        has_rows = count > 0
+        last = np.maximum.accumulate(np.where(has_rows, np.arange(count.size), -1))
+        offset = np.where(last >= 0, offset[last], 0)
+        at = _run_starts((count[1:] != count[:-1]) | (offset[1:] != offset[:-1]))
+        lengths = np.diff(np.append(at, count.size)).astype(np.int64)
+        return cls(lengths, count[at], offset[at])
+
+    def __len__(self) -> int:
+        return int(self.lengths.sum())
+
+    @cached_property
+    def count(self) -> Int64s:
+        """Rows of each train, (n,) int64. Not to be written to."""
+        return np.repeat(self.counts, self.lengths)
+
+    @cached_property
+    def first(self) -> Int64s:
+        """First row of each train, (n,) int64; meaningless where the count is 0."""
+        count = self.count
+        return np.cumsum(count) - count + np.repeat(self.offsets, self.lengths)
+
+    @property
+    def n_rows(self) -> int:
+        """All rows that the index names."""
+        return int((self.lengths * self.counts).sum())
+
+    @property
+    def n_trains_with_rows(self) -> int:
+        """How many trains have at least one row."""
+        return int(self.lengths[self.counts > 0].sum())
+
+    @cached_property
+    def token(self) -> bytes:
+        """Equal for equal patterns: what interning compares."""
+        return b"|".join(p.tobytes() for p in (self.lengths, self.counts, self.offsets))

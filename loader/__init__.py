@@ -1,0 +1,1 @@
+"""Arrays out of files, behind the documented reading API."""

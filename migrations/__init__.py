@@ -1,0 +1,1 @@
+"""The catalog schema's history: Alembic environment, runner and revisions."""

@@ -1,0 +1,1 @@
+"""Hand-written revisions, forward only, one transaction each."""
