@@ -13,8 +13,10 @@
     |   `-- ChangedFileError                         ... or no longer what was planned with
     |-- RunNotFoundError       (FileNotFoundError)   no such proposal, run or file
     |-- CatalogNotFoundError   (FileNotFoundError)   no catalog at this location
+    |-- CatalogReadError       (OSError)             a catalog's file that cannot be read
     |-- CatalogVersionError    (RuntimeError)        a catalog of another schema version
     |-- CatalogWriteError      (OSError)             the catalog cannot be written here
+    |   `-- CatalogBusyError                         ... because another writer is at work
     |-- QueryError             (ValueError)          SQL or a filter that cannot be run
     `-- ConfigError            (ValueError)          a setting with an unusable value
 
@@ -26,7 +28,9 @@ from collections.abc import Iterable
 
 __all__ = [
     "AliasError",
+    "CatalogBusyError",
     "CatalogNotFoundError",
+    "CatalogReadError",
     "CatalogVersionError",
     "CatalogWriteError",
     "ChangedFileError",
@@ -191,6 +195,16 @@ class CatalogNotFoundError(XfelcatError, FileNotFoundError):
         )
 
 
+class CatalogReadError(XfelcatError, OSError):
+    """A database file of a catalog that cannot be read; ``path``."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        super().__init__(
+            f"the catalog file {path} cannot be read: {reason}; `xfelcat db check` tells more"
+        )
+
+
 class CatalogVersionError(XfelcatError, RuntimeError):
     """A catalog whose schema this version of xfelcat cannot read or write."""
 
@@ -204,6 +218,13 @@ class CatalogWriteError(XfelcatError, OSError):
             f"the catalog at {location} cannot be written: {reason};"
             " name another with --catalog or XFELCAT_CATALOG"
         )
+
+
+class CatalogBusyError(CatalogWriteError):
+    """Another writer is at work on this part of the catalog, and waiting was not wanted."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location, "another writer is at work on it")
 
 
 class QueryError(XfelcatError, ValueError):

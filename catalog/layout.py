@@ -5,7 +5,7 @@ Pure: text in, values out; no file is touched.
 1. ``parse_file_name``: prefix, run, aggregator and sequence of a data file's name.
 2. ``identify_run``: who a run is, from its path as given and its resolved path.
 3. ``RunIdentity.run_id``: the ordered 64-bit number of that identity, equal in every catalog.
-4. ``format_number`` helpers for proposals and runs as people write them.
+4. ``parse_proposal`` and ``parse_run``: numbers from what people write.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ __all__ = [
     "parse_file_name",
     "parse_proposal",
     "parse_run",
+    "proposal_directory",
 ]
 
 _FILE_NAME = re.compile(
@@ -148,6 +149,15 @@ def identify_run(path: str, realpath: str) -> RunIdentity:
     first of the two that follows the layout decides; where neither does, the run is loose.
     """
     return _identify(path) or _identify(realpath) or RunIdentity(loose_path=realpath)
+
+
+def proposal_directory(path: str) -> str | None:
+    """The proposal's directory in the path of a run in a facility tree; None where it has none."""
+    parts = PurePosixPath(path).parts
+    for at in range(len(parts) - 3, 1, -1):
+        if _PROPOSAL.fullmatch(parts[at]) and _CYCLE.fullmatch(parts[at - 1]):
+            return str(PurePosixPath(*parts[: at + 1]))
+    return None
 
 
 def parse_proposal(proposal: int | str) -> int | None:

@@ -9,7 +9,7 @@ to large: a ``KeyRecord`` in a ``KeySchema`` (what a source's keys are), a ``Sou
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
@@ -104,7 +104,9 @@ class KeySchema:
     def canonical(self) -> bytes:
         """Frozen bytes that say everything; what interning compares."""
         rows = [
-            [*row[:3], list(k.entry_shape), *row[4:]] for k in self.keys for row in [astuple(k)]
+            (k.name, k.group, k.dtype, k.entry_shape)
+            + (k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name)
+            for k in self.keys
         ]
         return json.dumps(rows, separators=(",", ":")).encode()
 

@@ -1,0 +1,97 @@
+"""Which settings hold, and where does each come from?
+
+A setting is looked for in the environment, then in the config file, then the default holds. The
+config file is TOML: ``XFELCAT_CONFIG`` names it, else it is ``xfelcat/config.toml`` in the user's
+configuration directory.
+
+========== ============================================ ======================================
+config     environment                                  meaning, default
+========== ============================================ ======================================
+catalog    ``XFELCAT_CATALOG``                          directory of the catalog; none
+data_root  ``XFELCAT_DATA_ROOT``,                       facility tree; ``/gpfs/exfel/exp``
+           ``EXTRA_DATA_DATA_ROOT``
+trust      ``XFELCAT_TRUST``                            ``stat`` (the default): compare every
+                                                        file with the catalog on opening;
+                                                        ``never-stat``: believe the catalog
+========== ============================================ ======================================
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ConfigError, nearest
+
+__all__ = ["Settings", "load_settings", "user_catalog"]
+
+_ENVIRONMENT = {
+    "catalog": ("XFELCAT_CATALOG",),
+    "data_root": ("XFELCAT_DATA_ROOT", "EXTRA_DATA_DATA_ROOT"),
+    "trust": ("XFELCAT_TRUST",),
+}
+_DEFAULTS = {"catalog": "", "data_root": "/gpfs/exfel/exp", "trust": "stat"}
+TRUST = ("stat", "never-stat")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force; ``catalog`` is empty where none is named."""
+
+    catalog: str
+    data_root: str
+    trust: str
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment and the config file.
+
+    Raises ConfigError for a config file that cannot be read, an unknown setting or a bad value.
+    """
+    environ = os.environ if environ is None else environ
+    path = _config_path(environ)
+    values = _DEFAULTS | _read_config(path, required="XFELCAT_CONFIG" in environ)
+    for name, variables in _ENVIRONMENT.items():
+        for variable in reversed(variables):
+            values[name] = environ.get(variable) or values[name]
+    if values["trust"] not in TRUST:
+        raise ConfigError(f"setting trust is {values['trust']!r}: it must be {' or '.join(TRUST)}")
+    return Settings(**{k: os.path.expanduser(v) for k, v in values.items()})
+
+
+def user_catalog() -> str:
+    """Directory of the user's own catalog, used where no setting names one."""
+    import platformdirs
+
+    return str(Path(platformdirs.user_data_dir("xfelcat", appauthor=False)) / "catalog")
+
+
+def _config_path(environ: Mapping[str, str]) -> Path:
+    if named := environ.get("XFELCAT_CONFIG"):
+        return Path(named).expanduser()
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(home) / "xfelcat" / "config.toml"
+
+
+def _read_config(path: Path, required: bool) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if required:
+            raise ConfigError(f"config file {path}, named by XFELCAT_CONFIG, is absent") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"config file {path} cannot be read: {e}") from e
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"config file {path} is not valid TOML: {e}") from e
+    for name, value in values.items():
+        if name not in _DEFAULTS:
+            near = nearest(name, _DEFAULTS)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"config file {path}: unknown setting {name!r}{hint}")
+        if not isinstance(value, str):
+            raise ConfigError(f"config file {path}: setting {name!r} must be a string")
+    return values

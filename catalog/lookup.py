@@ -1,0 +1,242 @@
+"""Where do the facts about a run directory come from, when someone opens it?
+
+1. The places that may hold the run are asked in order: the catalog named by the caller or a
+   setting, the proposal's ``scratch/.xfelcat``, the run directory's ``.xfelcat``, the user's.
+2. Size and mtime of every file are compared with what a catalog says. The first whose facts all
+   hold answers, and no HDF5 file is opened.
+3. Else the files that are new or changed are scanned for an outline (or taken from a valid JSON
+   data map), and joined with the catalogued facts that still hold.
+4. What was scanned is saved in the background, where this is allowed; failing is no error.
+"""
+
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .assemble import assemble_run, known_files, other_home, unread_record
+from .config import Settings, load_settings, user_catalog
+from .discover import FileStat, FoundRun, list_run, locate_run
+from .errors import CatalogWriteError, ConfigError, RunNotFoundError, XfelcatError
+from .facts import CatalogFacts, file_stats, load_run, only_run
+from .freshness import Comparison, KnownFile, compare_files
+from .layout import proposal_directory
+from .records import Depth, FileRecord, RunRecord
+from .runfacts import RunFacts
+from .store import Store
+from .workers import Batch, run_batches
+
+__all__ = ["look_up_run"]
+
+Chooser = Callable[[list[str]], list[str]]
+_PARALLEL_FROM = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A catalog that knows the run, and how far its facts hold."""
+
+    store: Store
+    shard: str
+    run_id: int
+    known: dict[str, KnownFile]
+
+
+def look_up_run(
+    directory: str,
+    *,
+    choose: Chooser | None = None,
+    catalog: str | os.PathLike[str] | None = None,
+    trust: str | None = None,
+    save: bool = True,
+    parallelize: bool = True,
+) -> RunFacts:
+    """The facts about the run in ``directory``.
+
+    ``choose`` takes the sorted names of the data files and gives those wanted; the others are
+    neither stat'ed twice nor judged. ``catalog`` names the first place to look; ``trust`` is
+    ``"stat"`` or ``"never-stat"`` (believe a catalog that knows the run), by default the setting;
+    ``save=False`` writes nothing; ``parallelize=False`` starts no processes.
+
+    Raises RunNotFoundError for a directory that is absent or has no data file.
+    """
+    settings = load_settings()
+    trust = settings.trust if trust is None else trust
+    if trust not in ("stat", "never-stat"):
+        raise ConfigError(f"trust is {trust!r}: it must be 'stat' or 'never-stat'")
+    found = locate_run(directory)
+    candidates = _candidates(found, os.fspath(catalog) if catalog else "", settings)
+    if trust == "never-stat":
+        for candidate in candidates:
+            names = sorted(n for n, k in candidate.known.items() if not k.missing)
+            return _from_catalog(candidate, found, choose(names) if choose else None)
+    stats = _listed(found)
+    wanted = stats if choose is None else {n: stats[n] for n in choose(list(stats))}
+    if not wanted:
+        raise RunNotFoundError(f"a data file that was asked for in {found.directory}")
+    best: tuple[_Candidate, Comparison] | None = None
+    for candidate in candidates:
+        compared = compare_files(
+            wanted,
+            candidate.known,
+            depth=Depth.NAMES,
+            retry=False,
+            considered=None if choose is None else wanted,
+        )
+        if not compared.to_scan:
+            return _from_catalog(candidate, found, sorted(wanted))
+        if best is None or len(compared.to_scan) < len(best[1].to_scan):
+            best = candidate, compared
+    return _scan(found, wanted, best, choose is None and save, parallelize)
+
+
+def _listed(found: FoundRun) -> dict[str, FileStat]:
+    try:
+        stats = list_run(found.directory)
+    except FileNotFoundError:
+        raise RunNotFoundError(f"run directory {found.directory}") from None
+    if not stats:
+        raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
+    return stats
+
+
+def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_Candidate]:
+    """The catalogs that know the run, in the order of asking."""
+    for location in filter(None, (catalog, settings.catalog, *_own_places(found))):
+        store = Store(location)
+        if not store.exists():
+            continue
+        beside = location == _beside(found)
+        # A catalog beside the run came along if the run was copied: it knows one run, this one.
+        shards = list(store.shards())[:1] if beside else [found.identity.shard]
+        for shard in shards:
+            with store.read(shard) as cursor:
+                if cursor is None:
+                    continue
+                run_id = only_run(cursor) if beside else found.identity.run_id
+                known = file_stats(cursor, run_id)
+            if known:
+                yield _Candidate(store, shard, run_id, known)
+
+
+def _own_places(found: FoundRun) -> list[str]:
+    """Where outlines are kept without a setting: proposal's scratch, the run itself, the user's."""
+    places = []
+    for path in (found.directory, found.realpath):
+        if proposal := proposal_directory(path):
+            places.append(os.path.join(proposal, "scratch", ".xfelcat"))
+            break
+    return [*places, _beside(found), user_catalog()]
+
+
+def _beside(found: FoundRun) -> str:
+    return os.path.join(found.directory, ".xfelcat")
+
+
+def _from_catalog(
+    candidate: _Candidate, found: FoundRun, names: Sequence[str] | None
+) -> CatalogFacts:
+    """The facts of a catalogued run, as files of the directory that was asked for."""
+    return CatalogFacts(
+        candidate.store, candidate.shard, candidate.run_id, found.directory, names=names
+    )
+
+
+def _scan(
+    found: FoundRun,
+    wanted: dict[str, FileStat],
+    best: tuple[_Candidate, Comparison] | None,
+    save: bool,
+    parallelize: bool,
+) -> RunFacts:
+    """Facts from the files that are new or changed, joined with catalogued ones that still hold."""
+    from .scanned import ScannedFacts
+
+    old: RunRecord | None = None
+    compared = Comparison(new=list(wanted))
+    if best is not None:
+        candidate, compared = best
+        with candidate.store.read(candidate.shard) as cursor:
+            old = load_run(cursor, candidate.run_id) if cursor else None
+    scanned = scan_outlines(found, {n: wanted[n] for n in compared.to_scan}, parallelize)
+    kept = {f.name: f for f in old.files if f.name in wanted} if old else {}
+    for name in compared.returned:
+        kept[name] = dataclasses.replace(kept[name], missing_since=None)
+    facts = ScannedFacts(found.directory, list((kept | scanned).values()), found.identity.run_id)
+    if save and facts.files:
+        threading.Thread(target=_save, args=(found, compared, scanned), name="xfelcat-save").start()
+    return facts
+
+
+def scan_outlines(
+    found: FoundRun, stats: dict[str, FileStat], parallelize: bool = True
+) -> dict[str, FileRecord]:
+    """Outlines of files by name: from a JSON data map where it is valid, else from the files."""
+    from .datamap import read_data_maps
+    from .locality import file_localities, is_on_disk
+    from .scan import scan_file
+
+    records, _ = read_data_maps(found.directory, stats)
+    rest = [name for name in stats if name not in records]
+    paths = [os.path.join(found.directory, name) for name in rest]
+    localities = file_localities(paths)
+    for path in paths:
+        where = localities.get(path, "")
+        if not is_on_disk(where):
+            name = os.path.basename(path)
+            records[name] = unread_record(path, stats[name], f"file is {where}, not on disk", where)
+    paths = [p for p in paths if os.path.basename(p) not in records]
+    jobs = os.cpu_count() or 1 if parallelize and len(paths) >= _PARALLEL_FROM else 0
+    if jobs < 2:
+        return records | {os.path.basename(p): scan_file(p, depth=Depth.OUTLINE) for p in paths}
+    size = -(-len(paths) // (4 * jobs))
+    batches = [Batch(at, tuple(paths[at : at + size])) for at in range(0, len(paths), size)]
+    for result in run_batches(_outline_batch, batches, jobs=jobs):
+        records |= {os.path.basename(p): r for p, r in result.results.items()}
+        for path, why in result.blamed.items():
+            name = os.path.basename(path)
+            records[name] = unread_record(path, stats[name], why)
+    return records
+
+
+def _outline_batch(
+    paths: Sequence[str], options: object, note: Callable[[str], None]
+) -> dict[str, FileRecord]:
+    from .scan import scan_file
+
+    records = {}
+    for path in paths:
+        note(path)
+        records[path] = scan_file(path, depth=Depth.OUTLINE)
+    return records
+
+
+def _save(found: FoundRun, compared: Comparison, scanned: dict[str, FileRecord]) -> None:
+    """Save outlines where this is allowed; in a thread of its own, and never an error."""
+    with contextlib.suppress(XfelcatError, OSError):
+        for location in _places_to_save(found):
+            store = Store(location)
+            try:
+                with store.write(found.identity.shard, wait=False) as writer:
+                    old = writer.load_run(found.identity.run_id)
+                    if compared.changed and old and other_home(found, old.locations):
+                        return
+                    ours = compare_files(list_run(found.directory), known_files(old))
+                    news = {n: scanned[n] for n in ours.to_scan if n in scanned}
+                    # What may be readable next time is tried next time, not remembered as bad.
+                    news = {n: r for n, r in news.items() if not r.retry}
+                    record = assemble_run(found, old, ours, news)
+                    if record is not None:
+                        writer.replace_run(record)
+                return
+            except CatalogWriteError:
+                continue
+
+
+def _places_to_save(found: FoundRun) -> list[str]:
+    """Where an outline may be saved, in order: never into a catalog that a setting names."""
+    if found.identity.is_loose:
+        return [_beside(found), user_catalog()]
+    return [p for p in _own_places(found) if p != _beside(found)]

@@ -1,0 +1,249 @@
+"""The structure that the house style promises holds: direction, cycles, sizes, imports."""
+
+import ast
+import io
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("cli", "loader", "catalog", "migrations")  # a part imports itself and those to its right
+MODULES = sorted(p for part in PARTS for p in (ROOT / part).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MAX_CODE_LINES, MAX_LINES, MAX_FUNCTION_LINES, MAX_PUBLIC_METHODS = 400, 900, 60, 15
+
+# Classes whose methods the documented API, or SQL's tables, fix.
+FIXED_BY_THE_API = {"DataCollection", "SourceData", "KeyData"}
+
+# Who may know about HDF5: the scanning side of the catalog, and what reads and writes arrays.
+H5PY = {
+    "catalog/hdf5.py",
+    "catalog/keys.py",
+    "catalog/scan.py",
+    "loader/files.py",
+    "loader/read.py",
+    "loader/write.py",
+}
+# Imported where they are needed, not when a module is imported.
+HEAVY = {
+    "IPython",
+    "alembic",
+    "dask",
+    "duckdb",
+    "duckdb_engine",
+    "h5py",
+    "loky",
+    "matplotlib",
+    "pandas",
+    "pyarrow",
+    "rich",
+    "sqlalchemy",
+    "xarray",
+}
+# Modules that are about such a library: their callers import them where they are needed.
+MAY_BE_HEAVY = {
+    "catalog/hdf5.py": {"h5py"},
+    "catalog/keys.py": {"h5py"},
+}
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def parse(path):
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports(path, top_only=False):
+    """(module, lineno) of every import; relative ones as ./catalog/layout."""
+    tree = parse(path)
+    typing_only = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
+        for node in ast.walk(branch)
+    }
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only or (top_only and id(node) in inside):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = path.relative_to(ROOT).parent
+            for _ in range(node.level - 1):
+                base = base.parent
+            target = base / (node.module or "").replace(".", "/")
+            for alias in node.names:
+                deeper = target / alias.name
+                is_module = (ROOT / deeper).is_dir() or (ROOT / f"{deeper}.py").exists()
+                yield f"./{deeper if is_module else target}", node.lineno
+
+
+def code_lines(path):
+    """Lines that hold code: no blank lines, comments or docstrings."""
+    source = path.read_text()
+    lines = set()
+    skip = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in (*skip, tokenize.ENDMARKER):
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and is_docstring(body[0]):
+            lines -= set(range(body[0].lineno, body[0].end_lineno + 1))
+    return lines
+
+
+def is_docstring(node):
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def test_parts_import_only_what_is_to_their_right():
+    wrong = []
+    for path in MODULES:
+        part = path.relative_to(ROOT).parts[0]
+        for target, line in imports(path):
+            if not target.startswith("./"):
+                continue
+            to = target.removeprefix("./").split("/")[0]
+            # The root says the version; nothing else of it is anybody's business.
+            if to in ("", ".", "__init__"):
+                continue
+            if to not in PARTS or PARTS.index(to) < PARTS.index(part):
+                wrong.append(f"{name_of(path)}:{line} imports {target}")
+    assert wrong == []
+
+
+def test_nothing_imports_the_package_by_name_or_the_oracle():
+    wrong = [
+        f"{name_of(path)}:{line} imports {target}"
+        for path in MODULES
+        for target, line in imports(path)
+        if target.split(".")[0] in {"xfelcat", "extra_data", *PARTS}
+    ]
+    assert wrong == []
+
+
+def test_no_part_imports_its_own_facade():
+    wrong = []
+    for path in MODULES:
+        if path.name == "__init__.py":
+            continue
+        part = path.relative_to(ROOT).parts[0]
+        wrong += [
+            f"{name_of(path)}:{line}"
+            for target, line in imports(path)
+            if target in ("./", "./.", f"./{part}")
+        ]
+    assert wrong == []
+
+
+def test_no_import_cycles():
+    graph = {}
+    for path in MODULES:
+        node = "./" + str(path.relative_to(ROOT).with_suffix(""))
+        graph[node] = {t for t, _ in imports(path) if t.startswith("./")}
+    done, cycles = set(), []
+
+    def visit(node, trail):
+        if node in trail:
+            cycles.append(" -> ".join([*trail[trail.index(node) :], node]))
+        elif node not in done:
+            for target in graph.get(node, ()):
+                visit(target, [*trail, node])
+            done.add(node)
+
+    for node in graph:
+        visit(node, [])
+    assert cycles == []
+
+
+def test_only_the_readers_of_files_import_h5py():
+    users = {name_of(p) for p in MODULES for t, _ in imports(p) if t.split(".")[0] == "h5py"}
+    examples = {u for u in users if u.startswith("loader/examples")}
+    assert users - examples <= H5PY
+
+
+def test_heavy_imports_wait_until_they_are_needed():
+    wrong = []
+    for path in MODULES:
+        if path.is_relative_to(ROOT / "migrations"):
+            continue
+        allowed = MAY_BE_HEAVY.get(name_of(path), set())
+        wrong += [
+            f"{name_of(path)}:{line} imports {target}"
+            for target, line in imports(path, top_only=True)
+            if target.split(".")[0] in HEAVY - allowed
+        ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", MODULES + TESTS, ids=name_of)
+def test_sizes(path):
+    lines = code_lines(path)
+    assert len(lines) <= MAX_CODE_LINES, f"{len(lines)} lines of code"
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = [n for n in node.body if not is_docstring(n)]
+            if body:
+                own = {ln for ln in lines if body[0].lineno <= ln <= body[-1].end_lineno}
+                assert len(own) <= MAX_FUNCTION_LINES, f"{node.name}: {len(own)} lines"
+        elif isinstance(node, ast.ClassDef) and node.name not in FIXED_BY_THE_API:
+            methods = [n.name for n in node.body if isinstance(n, ast.FunctionDef)]
+            public = [m for m in methods if not m.startswith("_")]
+            assert len(public) <= MAX_PUBLIC_METHODS, f"{node.name}: {public}"
+
+
+def test_no_utils():
+    vague = {"utils", "util", "helpers", "helper", "manager", "data", "common", "misc"}
+    assert [name_of(p) for p in MODULES if p.stem in vague] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_says_what_it_answers(path):
+    doc = ast.get_docstring(parse(path))
+    assert doc
+    assert len(doc.splitlines()[0]) > 15
+
+
+def loaded_after(code):
+    """Top-level modules that a fresh interpreter has loaded after running some code."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    loaded = loaded_after("import xfelcat; xfelcat.__version__; dir(xfelcat)")
+    assert "xfelcat" in loaded
+    assert not loaded & (HEAVY | {"numpy", "typer"})
+
+
+def test_every_public_name_resolves():
+    import xfelcat
+
+    for name in xfelcat.__all__:
+        assert getattr(xfelcat, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        xfelcat.no_such_name
