@@ -24,7 +24,15 @@ from .errors import CatalogReadError
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["POOL", "ConnectionPool", "OpenFile", "connect_memory", "connect_read", "connect_write", "quoted"]
+__all__ = [
+    "POOL",
+    "ConnectionPool",
+    "OpenFile",
+    "connect_memory",
+    "connect_read",
+    "connect_write",
+    "quoted",
+]
 
 # A shard of 20 tables is 4.5 MB with DuckDB's default block size, 0.6 MB with this.
 _SHARD_BLOCK_SIZE = 16384

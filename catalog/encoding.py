@@ -5,10 +5,14 @@
 2. ``to_utc`` / ``from_utc``: the catalog's times are UTC without zone, ours carry their zone.
 3. ``encode_value`` / ``decode_value``: one RUN value as dtype, number, text, raw bytes and shape;
    number and text are what one asks about, and raw is kept where they would not be exact.
-4. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as differences.
+4. ``pack_integers`` / ``unpack_integers``: an array of integers as few bytes.
+5. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as packed differences.
 """
 
 import json
+import struct
+import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -26,9 +30,12 @@ __all__ = [
     "encode_value",
     "from_text",
     "from_utc",
+    "pack_integers",
+    "scalar_maker",
     "time_of_ns",
     "to_text",
     "to_utc",
+    "unpack_integers",
 ]
 
 _ESCAPED = {0xDC80 + i: 0x10FF00 + i for i in range(0x80)}
@@ -145,8 +152,14 @@ def decode_value(
         if dtype.startswith("|S"):
             return np.bytes_(raw)
         return np.frombuffer(raw, decode_dtype(dtype))[0]
+    return scalar_maker(dtype)(number)
+
+
+def scalar_maker(dtype: str) -> Callable[[Any], RunValue]:
+    """What makes a scalar of a numeric dtype from the ``number`` of its row."""
     made = np.dtype(dtype)
-    return made.type(int(number or 0) if made.kind in "iu" else number)
+    make: Callable[[Any], RunValue] = made.type
+    return (lambda number: make(int(number))) if made.kind in "iu" else make
 
 
 def _decode_array(dtype: str, text: str | None, raw: bytes | None, shape: list[int]) -> RunValue:
@@ -165,17 +178,47 @@ def _decode_array(dtype: str, text: str | None, raw: bytes | None, shape: list[i
     return array.reshape(shape)
 
 
-def encode_timestamps(timestamps: NDArray[np.uint64]) -> tuple[int | None, NDArray[np.int64]]:
+def pack_integers(numbers: NDArray[np.int64]) -> bytes:
+    """Integers in few bytes: none, a constant, or the narrowest type that holds them.
+
+    Lists would be as small in DuckDB, but reach Python one number at a time.
+    """
+    if not numbers.size:
+        return b""
+    low, high = int(numbers.min()), int(numbers.max())
+    if low == high:
+        return b"c" + struct.pack("<qq", numbers.size, low)
+    kind = next(k for k in "bhiq" if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
+    raw = numbers.astype(f"<{kind}").tobytes()
+    squeezed = zlib.compress(raw, 1)
+    if len(squeezed) < len(raw):
+        return kind.upper().encode() + squeezed
+    return kind.encode() + raw
+
+
+def unpack_integers(packed: bytes) -> NDArray[np.int64]:
+    """The integers that ``pack_integers`` was given, (n,) int64."""
+    if not packed:
+        return np.empty(0, np.int64)
+    kind = packed[:1].decode()
+    if kind == "c":
+        size, value = struct.unpack("<qq", packed[1:])
+        return np.full(size, value, np.int64)
+    raw = zlib.decompress(packed[1:]) if kind.isupper() else packed[1:]
+    return np.frombuffer(raw, f"<{kind.lower()}").astype(np.int64)
+
+
+def encode_timestamps(timestamps: NDArray[np.uint64]) -> tuple[int | None, bytes]:
     """The first time (None where there are none), and the differences between neighbours."""
     times = np.asarray(timestamps, np.uint64)
     if not times.size:
-        return None, np.empty(0, np.int64)
-    return int(times[0]), np.diff(times).view(np.int64)
+        return None, b""
+    return int(times[0]), pack_integers(np.diff(times).view(np.int64))
 
 
-def decode_timestamps(first: int | None, deltas: list[int]) -> NDArray[np.uint64]:
+def decode_timestamps(first: int | None, deltas: bytes) -> NDArray[np.uint64]:
     """The times, (n,) uint64, that ``encode_timestamps`` was given."""
     if first is None:
         return np.empty(0, np.uint64)
-    steps = np.array([0, *deltas], np.int64).view(np.uint64)
+    steps = np.concatenate(([0], unpack_integers(deltas))).view(np.uint64)
     return np.cumsum(steps, dtype=np.uint64) + np.uint64(first)

@@ -4,7 +4,8 @@
     |-- SourceNameError        (KeyError)            no such source in this data
     |-- PropertyNameError      (KeyError)            no such key in this source
     |-- TrainIDError           (KeyError)            no such train in this data
-    |-- AliasError             (KeyError)            no such alias, or one defined twice
+    |-- AliasError             (KeyError,            no such alias, or a definition that is
+    |                           ValueError)          unusable or clashes with another
     |-- MultiRunError          (ValueError)          a question about one run, asked of several
     |-- NoDataError            (ValueError)          a value wanted from a key without data
     |-- DuplicateTrainError    (ValueError)          one source and train in two files
@@ -99,8 +100,8 @@ class TrainIDError(XfelcatError, KeyError):
         super().__init__(f"train ID {train_id} is not among the trains of {where}")
 
 
-class AliasError(XfelcatError, KeyError):
-    """An alias that is not defined, or is defined in two ways."""
+class AliasError(XfelcatError, KeyError, ValueError):
+    """An alias that is not defined, or a definition that is unusable or clashes with another."""
 
     def __init__(self, message: str, alias: str = "") -> None:
         self.alias = alias

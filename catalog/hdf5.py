@@ -60,21 +60,40 @@ def reason_of(error: BaseException) -> str:
 
 
 def open_file(path: str) -> Any:
-    """Open a file for reading, with the settings of h5py's ``File``: both may have it open at once.
+    """Open a file for reading, also where this process has it open already by other means.
 
     Raises PermissionError, FileNotFoundError or another OSError with ``errno`` as the system says,
     and FileStructureError for what is no complete HDF5 file.
     """
-    settings = h5p.create(h5p.FILE_ACCESS)
-    settings.set_fclose_degree(h5f.CLOSE_STRONG)
     try:
-        return h5f.open(os.fsencode(path), h5f.ACC_RDONLY, settings)
+        return _open_as_others_do(os.fsencode(path))
     except OSError as e:
         if e.errno is not None:
             raise
         raise FileStructureError(path, diagnose(path) or reason_of(e)) from None
     except READ_ERRORS as e:
         raise FileStructureError(path, reason_of(e)) from None
+
+
+def _open_as_others_do(path: bytes) -> Any:
+    """Open a file with the settings that other open handles on it in this process have.
+
+    HDF5 refuses a second handle with settings unlike those of the first. There is no way to ask for
+    them, so after a refusal the next is tried; the first try is what nearly always succeeds.
+    """
+    degrees = [h5f.CLOSE_SEMI, h5f.CLOSE_STRONG]
+    locks = [(False, False), (True, False), (True, True), (False, True)]
+    settings = h5p.create(h5p.FILE_ACCESS)
+    while True:
+        try:
+            return h5f.open(path, h5f.ACC_RDONLY, settings)
+        except OSError as e:
+            if "close degree doesn't match" in str(e) and degrees:
+                settings.set_fclose_degree(degrees.pop())
+            elif "locking flag values don't match" in str(e) and locks:
+                settings.set_file_locking(*locks.pop())
+            else:
+                raise
 
 
 def diagnose(path: str) -> str:

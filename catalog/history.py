@@ -75,9 +75,7 @@ def finding_rows(
     run_id, now = record.identity.run_id, to_utc(record.ingested_at)
     old = {FindingKey(*row[1:7]): row[7:] for row in old_rows}
     wanted = dict.fromkeys([*_finding_keys(record), *changes])
-    new = [
-        (run_id, *astuple(key), old[key][0] if key in old else now, now, None) for key in wanted
-    ]
+    new = [(run_id, *astuple(key), old[key][0] if key in old else now, now, None) for key in wanted]
     for key, (first_seen, last_seen, resolved_at) in old.items():
         if key not in wanted:
             if key.check != "C02" or key.name is None:

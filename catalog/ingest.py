@@ -20,12 +20,13 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Protocol
 
-from .assemble import assemble_run, other_home, unread_record
+from .assemble import assemble_run, known_files, other_home, unread_record
 from .discover import FileStat, FoundRun, find_runs, is_excluded, list_run
 from .facts import file_stats, run_locations
 from .freshness import Comparison, compare_files
 from .layout import parse_file_name
 from .locality import file_localities, is_on_disk
+from .moved import MovedRun, find_moved_run
 from .records import Depth, FileRecord, Problem
 from .scan import scan_file
 from .store import Store
@@ -116,6 +117,7 @@ class RunPlan:
     files: Comparison
     locations: tuple[str, ...]
     on_tape: dict[str, str] = field(default_factory=dict)
+    moved: MovedRun | None = None
 
     @property
     def to_open(self) -> list[str]:
@@ -223,16 +225,18 @@ class _Ingest:
 
     def _plans(self, shard: str, runs: Sequence[FoundRun]) -> Iterator[RunPlan | None]:
         """A plan for each run that needs one; told to the report and the progress."""
-        seen: set[int] = set()
+        seen: dict[int, RunPlan] = {}
         for found in runs:
             plan = self._plan(shard, found)
-            if plan is not None and found.identity.run_id in seen and plan.files.changed:
-                self._skip(found, "another directory of this ingest has the same identity")
+            if plan is not None and (first := seen.get(found.identity.run_id)):
+                if plan.stats != first.stats:
+                    place = first.found.directory
+                    self._skip(found, f"{found.identity} is also in {place}, with other files")
                 plan = None
             if plan is None:
                 self._progress.finished_run(str(found.identity))
                 continue
-            seen.add(found.identity.run_id)
+            seen[found.identity.run_id] = plan
             self._report.files_unchanged += len(plan.files.unchanged)
             self._report.files_missing += len(plan.files.vanished)
             sizes = [plan.stats[n].size for n in plan.to_open]
@@ -259,11 +263,15 @@ class _Ingest:
         with self._store.read(shard) as cursor:
             known = file_stats(cursor, found.identity.run_id) if cursor else {}
             locations = run_locations(cursor, found.identity.run_id) if cursor else ()
+        moved = None
+        if found.identity.is_loose and not known:
+            moved = find_moved_run(self._store, stats)
+            known = known_files(moved.record) if moved else {}
         files = compare_files(stats, known, verify=options.verify, force=options.force)
         if files.changed and (other := other_home(found, locations)):
             self._skip(found, f"{found.identity} is catalogued from {other}, with other files")
             return None
-        plan = RunPlan(found, stats, files, locations)
+        plan = RunPlan(found, stats, files, locations, moved=moved)
         if plan.is_known_as_it_is:
             self._report.runs_unchanged += 1
             self._report.files_unchanged += len(files.unchanged)
@@ -318,12 +326,17 @@ class _Ingest:
         with self._store.write(shard) as writer:
             for plan, records in done:
                 old = writer.load_run(plan.found.identity.run_id)
+                if old is None and plan.moved:
+                    old = plan.moved.record
                 record = assemble_run(plan.found, old, plan.files, records)
                 if record is None:
                     continue
                 writer.replace_run(record)
                 self._report.problems += [p for p in record.problems if p.severity != "I"]
         for plan, _ in done:
+            if plan.moved and not os.path.isdir(plan.moved.record.directory):
+                with self._store.write(plan.moved.shard) as writer:
+                    writer.forget_run(plan.moved.record.identity.run_id)
             self._report.runs_written += 1
             self._progress.finished_run(str(plan.found.identity))
 

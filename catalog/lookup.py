@@ -20,10 +20,11 @@ from .assemble import assemble_run, known_files, other_home, unread_record
 from .config import Settings, load_settings, user_catalog
 from .discover import FileStat, FoundRun, list_run, locate_run
 from .errors import CatalogWriteError, ConfigError, RunNotFoundError, XfelcatError
-from .facts import CatalogFacts, file_stats, load_run, only_run
+from .facts import CatalogFacts, file_stats, only_run
 from .freshness import Comparison, KnownFile, compare_files
 from .layout import proposal_directory
 from .records import Depth, FileRecord, RunRecord
+from .reload import load_run
 from .runfacts import RunFacts
 from .store import Store
 from .workers import Batch, run_batches
@@ -140,7 +141,11 @@ def _from_catalog(
 ) -> CatalogFacts:
     """The facts of a catalogued run, as files of the directory that was asked for."""
     return CatalogFacts(
-        candidate.store, candidate.shard, candidate.run_id, found.directory, names=names
+        candidate.store,
+        candidate.shard,
+        candidate.run_id,
+        directory=found.directory,
+        names=names,
     )
 
 
@@ -236,7 +241,11 @@ def _save(found: FoundRun, compared: Comparison, scanned: dict[str, FileRecord])
 
 
 def _places_to_save(found: FoundRun) -> list[str]:
-    """Where an outline may be saved, in order: never into a catalog that a setting names."""
+    """Where an outline may be saved, in order: never into a catalog that a setting names.
+
+    A proposal's scratch is used where there is one, and never made.
+    """
     if found.identity.is_loose:
         return [_beside(found), user_catalog()]
-    return [p for p in _own_places(found) if p != _beside(found)]
+    places = [p for p in _own_places(found) if p != _beside(found)]
+    return [p for p in places if p == user_catalog() or os.path.isdir(os.path.dirname(p))]

@@ -179,9 +179,7 @@ def _load_metadata(
     return metadata
 
 
-def _load_layouts(
-    cursor: "duckdb.DuckDBPyConnection", ids: set[int]
-) -> dict[int, FileLayout]:
+def _load_layouts(cursor: "duckdb.DuckDBPyConnection", ids: set[int]) -> dict[int, FileLayout]:
     stored = fetch_layouts(cursor, ids)
     wanted = {s for layout in stored.values() for s in layout.schema_ids if s is not None}
     schemas: dict[int | None, KeySchema | None] = {None: None, **fetch_schemas(cursor, wanted)}

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .encoding import encode_timestamps, encode_value, time_of_ns, to_text, to_utc
+from .encoding import encode_timestamps, encode_value, pack_integers, time_of_ns, to_text, to_utc
 from .interning import Interner
 from .records import Depth, FileRecord, RunRecord
 from .runlength import IndexPattern, TrainList
@@ -94,11 +94,10 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     tables["train_list"] = [
         (run_id, i, t.starts, t.lengths, t.suspect, t.dropped) for i, t in enumerate(trains.values)
     ]
-    tables["timestamps"] = [
-        (run_id, i, *encode_timestamps(t)) for i, t in enumerate(times.values)
-    ]
+    tables["timestamps"] = [(run_id, i, *encode_timestamps(t)) for i, t in enumerate(times.values)]
     tables["index_pattern"] = [
-        (run_id, i, p.lengths, p.counts, p.offsets) for i, p in enumerate(patterns.values)
+        (run_id, i, *map(pack_integers, (p.lengths, p.counts, p.offsets)))
+        for i, p in enumerate(patterns.values)
     ]
     file_patterns = [row[17] for row in tables["file"]]
     tables["run_source"] = source_rows(record, patterns.values, file_patterns, interner)

@@ -98,15 +98,19 @@ def scan_file(
 
 def _unopened(path: str) -> FileRecord:
     """The record of a file of which only the stat is known. Raises OSError."""
+    found = os.stat(path)
+    return _empty_record(path, found.st_size, found.st_mtime_ns)
+
+
+def _empty_record(path: str, size: int, mtime_ns: int) -> FileRecord:
     name = os.path.basename(path)
     parsed = parse_file_name(name)
-    found = os.stat(path)
     return FileRecord(
         name=name,
-        size=found.st_size,
-        mtime_ns=found.st_mtime_ns,
+        size=size,
+        mtime_ns=mtime_ns,
         depth=Depth.UNREAD,
-        scanned_at=datetime.now(UTC).replace(tzinfo=None),
+        scanned_at=datetime.now(UTC).replace(microsecond=0),
         aggregator=parsed.aggregator if parsed else "",
         sequence=parsed.sequence if parsed else -1,
     )
@@ -118,15 +122,13 @@ def _told_by_stat(path: str) -> tuple[FileRecord | None, list[Fault]]:
     try:
         found = os.stat(path)
     except OSError as e:
-        nothing = FileRecord(
-            os.path.basename(path), 0, 0, Depth.UNREAD, datetime.now(UTC).replace(tzinfo=None)
-        )
+        nothing = _empty_record(path, -1, -1)
         if os.path.islink(path) and isinstance(e, FileNotFoundError):
             return nothing, [Fault("F02", f"link to {os.readlink(path)}, which does not exist")]
         return replace(nothing, retry=True), [Fault("F06", f"cannot be looked at: {e.strerror}")]
     if not stat.S_ISREG(found.st_mode):
         kind = kinds.get(stat.S_IFMT(found.st_mode), "device")
-        return replace(_unopened(path), size=0), [Fault("F02", f"a {kind}, not a file")]
+        return _unopened(path), [Fault("F02", f"a {kind}, not a file")]
     if not found.st_size:
         return _unopened(path), [Fault("F01", "empty file")]
     return None, []

@@ -113,16 +113,16 @@ CREATE TABLE train_list (
 );
 
 -- Time of each train, ns since the epoch: the first, and the differences from one to the next
--- (modulo 2^64). Shards only.
-CREATE TABLE timestamps (run_id UBIGINT, ordinal INTEGER, first UBIGINT, deltas BIGINT[]);
+-- (modulo 2^64), packed. Shards only.
+CREATE TABLE timestamps (run_id UBIGINT, ordinal INTEGER, first UBIGINT, deltas BLOB);
 
--- runlength.IndexPattern. Shards only.
+-- runlength.IndexPattern, packed. Shards only.
 CREATE TABLE index_pattern (
     run_id UBIGINT,
     ordinal INTEGER,
-    lengths BIGINT[],
-    counts BIGINT[],
-    offsets BIGINT[]
+    lengths BLOB,
+    counts BLOB,
+    offsets BLOB
 );
 
 CREATE TABLE source (source_id INTEGER, name VARCHAR);

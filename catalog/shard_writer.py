@@ -166,7 +166,8 @@ class ShardWriter:
         old_files = {
             from_text(name): OldFile(*values)
             for name, *values in rows(
-                self._connection, f"SELECT name, size, mtime_ns, scanned_at, retry FROM file {of_run}"
+                self._connection,
+                f"SELECT name, size, mtime_ns, scanned_at, retry FROM file {of_run}",
             )
         }
         changes = changed_files(record, old_files)

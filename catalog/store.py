@@ -16,7 +16,7 @@ the process's pool (``connections``).
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib import resources
@@ -92,6 +92,13 @@ class Store:
         """The current version of a shard, open; None where it is not published."""
         # Opening needs no more than one thread, and starts sooner so.
         return _open_current(self.versions(shard), threads=1)
+
+    def open_version(self, shard: str, path: Path | None) -> OpenFile | None:
+        """A version of a shard that was current once; the current one where it is gone."""
+        if path is not None:
+            with suppress(OSError):
+                return POOL.open(path, partial(OpenFile.at, path, threads=1))
+        return self.open_shard(shard)
 
     @contextmanager
     def read(self, shard: str) -> Iterator["duckdb.DuckDBPyConnection | None"]:

@@ -8,13 +8,19 @@ reason.
 Each function takes the ``OpenFile``-like cursor and ids local to that file.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .encoding import decode_timestamps, decode_value, from_text
+from .encoding import (
+    decode_timestamps,
+    decode_value,
+    from_text,
+    scalar_maker,
+    unpack_integers,
+)
 from .records import KeyRecord, KeySchema, RunValue, SourceRecord
 from .runlength import IndexPattern, TrainList
 
@@ -47,9 +53,7 @@ def rows(cursor: "duckdb.DuckDBPyConnection", sql: str) -> Rows:
     return cursor.execute(sql).fetchall()
 
 
-def fetch_schemas(
-    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int]
-) -> dict[int, KeySchema]:
+def fetch_schemas(cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int]) -> dict[int, KeySchema]:
     """Key schemas by their ids; a schema without keys is there too."""
     keys: dict[int, list[KeyRecord]] = {int(i): [] for i in ids}
     found = rows(
@@ -61,7 +65,9 @@ def fetch_schemas(
     )
     for schema, name, group, dtype, shape, *units in found:
         keys[schema].append(
-            KeyRecord(from_text(name), from_text(group), dtype, tuple(shape), *map(from_text, units))
+            KeyRecord(
+                from_text(name), from_text(group), dtype, tuple(shape), *map(from_text, units)
+            )
         )
     return {schema: KeySchema(tuple(records)) for schema, records in keys.items()}
 
@@ -124,10 +130,8 @@ def fetch_patterns(
     """Index patterns of a run by ordinal; all of them where no ordinals are given."""
     some = "" if ordinals is None else f" AND ordinal IN {integers(ordinals)}"
     return {
-        ordinal: IndexPattern(
-            np.array(lengths, np.int64), np.array(counts, np.int64), np.array(offsets, np.int64)
-        )
-        for ordinal, lengths, counts, offsets in rows(
+        ordinal: IndexPattern(*map(unpack_integers, packed))
+        for ordinal, *packed in rows(
             cursor,
             "SELECT ordinal, lengths, counts, offsets FROM index_pattern"
             f" WHERE run_id = {run_id:d}{some}",
@@ -162,16 +166,24 @@ def fetch_metadata(
 
 
 def fetch_run_values(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, source_id: int | None = None
+    cursor: "duckdb.DuckDBPyConnection", run_id: int, sources: Iterable[int] | None = None
 ) -> dict[int, Mapping[str, RunValue]]:
-    """RUN of a run by source id: of one source, or of all."""
-    one = "" if source_id is None else f" AND v.source_id = {source_id:d}"
+    """RUN of a run by source id, of all sources where none are given; without those with no RUN."""
+    some = "" if sources is None else f" AND v.source_id IN {integers(sources)}"
     values: dict[int, dict[str, RunValue]] = {}
-    for source, key, *encoded in rows(
+    makers: dict[str, Callable[[Any], RunValue]] = {}
+    for source, key, dtype, number, text, raw, shape in rows(
         cursor,
         "SELECT v.source_id, k.name, v.dtype, v.number, v.text, v.raw, v.shape"
         " FROM run_value AS v JOIN key AS k USING (key_id)"
-        f" WHERE v.first_run = {run_id:d}{one}",
+        f" WHERE v.first_run = {run_id:d}{some}",
     ):
-        values.setdefault(source, {})[from_text(key)] = decode_value(*encoded)
+        if raw is None and text is None and shape is None:  # nearly all: go the short way
+            make = makers.get(dtype)
+            if make is None:
+                make = makers[dtype] = scalar_maker(dtype)
+            value = make(number)
+        else:
+            value = decode_value(dtype, number, text, raw, shape)
+        values.setdefault(source, {})[from_text(key)] = value
     return dict(values)

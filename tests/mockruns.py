@@ -3,8 +3,8 @@
 ``MOCK_FILES`` and ``MOCK_RUNS`` name every file and run that ``make_examples`` can write, in each
 format version it offers; a value builds one in a directory. As written, nearly all their data are
 zero and some datasets are gigabytes (unallocated): ``refill`` clips the entries of what is large
-and fills every dataset with values that encode file, row and element, so that a row read from the wrong
-place cannot pass for the right one.
+and fills every dataset with values that encode file, row and element, so that a row read from the
+wrong place cannot pass for the right one.
 """
 
 import os

@@ -1,0 +1,136 @@
+"""What does a question over runs answer, and what is the answer worth?
+
+1. ``Answer``: the rows, as an Arrow table, and their provenance.
+2. ``Provenance``: how many runs were searched, how many of them are known by an outline only, how
+   old the oldest facts are.
+3. ``ask``: run a composed statement on a cursor of the catalog.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+    from sqlalchemy import Dialect, Select
+
+__all__ = ["Answer", "Provenance", "ask", "exact_types"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Which facts an answer rests on.
+
+    ``runs_searched`` runs of the catalog at ``location`` were asked; ``runs_outline_only`` of them
+    have files whose keys, counts and RUN values are not known; ``runs_undated`` more were left out
+    of a question about time because their files record none; ``oldest_ingest`` (UTC) is None where
+    no run was searched.
+    """
+
+    location: str
+    runs_searched: int = 0
+    runs_outline_only: int = 0
+    runs_undated: int = 0
+    oldest_ingest: datetime | None = None
+
+    def as_dict(self) -> dict[str, str | int | None]:
+        """The parts by name, in what JSON can hold: the time as ISO text."""
+        oldest = self.oldest_ingest and self.oldest_ingest.isoformat()
+        return dataclasses.asdict(self) | {"oldest_ingest": oldest}
+
+    def __str__(self) -> str:
+        parts = [f"{self.runs_searched} run{'s' * (self.runs_searched != 1)} searched"]
+        if self.runs_outline_only:
+            parts.append(f"{self.runs_outline_only} of them known by outline only (not their keys)")
+        else:
+            parts.append("none by outline only")
+        if self.runs_undated:
+            parts.append(f"{self.runs_undated} more left out: their files record no times")
+        if self.oldest_ingest:
+            parts.append(f"oldest ingest {self.oldest_ingest:%Y-%m-%d %H:%M} UTC")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows that answer a question, and where they come from."""
+
+    table: "pa.Table" = field(repr=False)
+    provenance: Provenance
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a DataFrame: the same column types whatever they hold, also when empty.
+
+        Integers are pandas' nullable ones, arrays are tuples, times are UTC without zone. ``attrs``
+        has the parts of the provenance by name.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        nullable = {
+            pa.bool_(): pd.BooleanDtype(),
+            pa.int8(): pd.Int8Dtype(),
+            pa.int16(): pd.Int16Dtype(),
+            pa.int32(): pd.Int32Dtype(),
+            pa.int64(): pd.Int64Dtype(),
+            pa.uint8(): pd.UInt8Dtype(),
+            pa.uint16(): pd.UInt16Dtype(),
+            pa.uint32(): pd.UInt32Dtype(),
+            pa.uint64(): pd.UInt64Dtype(),
+        }
+        frame = self.table.to_pandas(types_mapper=nullable.get)
+        for at, kind in enumerate(self.table.schema.types):
+            if pa.types.is_list(kind):
+                tuples = [
+                    None if v is None else tuple(v) for v in self.table.column(at).to_pylist()
+                ]
+                frame.isetitem(at, pd.Series(tuples, index=frame.index, dtype=object))
+        frame.attrs = dataclasses.asdict(self.provenance)
+        return frame
+
+
+def _tuples(lists: "pa.ChunkedArray") -> list[tuple[Any, ...] | None]:
+    found: list[tuple[Any, ...] | None] = []
+    for chunk in lists.chunks:
+        values, offsets = chunk.values.tolist(), chunk.offsets.tolist()
+        found += [tuple(values[a:b]) for a, b in pairwise(offsets)]
+    if lists.null_count:
+        found = [
+            t if ok else None for t, ok in zip(found, lists.is_valid().to_pylist(), strict=True)
+        ]
+    return found
+
+
+@cache
+def _dialect() -> "Dialect":
+    import duckdb_engine
+
+    # Numbered parameters are what DuckDB itself takes; no engine is needed to run the text.
+    dialect: Dialect = duckdb_engine.Dialect(paramstyle="numeric_dollar")
+    return dialect
+
+
+def ask(cursor: "duckdb.DuckDBPyConnection", statement: "Select[Any]") -> "pa.Table":
+    """The rows of a composed statement; every value in it is bound."""
+    compiled = statement.compile(dialect=_dialect(), compile_kwargs={"render_postcompile": True})
+    values = [compiled.params[name] for name in compiled.positiontup or ()]
+    return exact_types(cursor.sql(str(compiled), params=values).to_arrow_table())
+
+
+def exact_types(table: "pa.Table") -> "pa.Table":
+    """The table with sums of integers as 64-bit integers if they fit: DuckDB gives them 128 bits."""
+    import pyarrow as pa
+
+    for at, column in enumerate(table.schema):
+        if column.type == pa.decimal128(38, 0):
+            try:
+                narrow = table.column(at).cast(pa.int64())
+            except pa.ArrowInvalid:
+                continue
+            table = table.set_column(at, column.name, narrow)
+    return table

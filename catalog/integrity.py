@@ -1,0 +1,105 @@
+"""Is a catalog file what keys and constraints would make it?
+
+The tables have none (they would block bulk inserts and later changes), so ``check_file`` asks: each
+question counts rows that should not exist.
+"""
+
+from typing import TYPE_CHECKING
+
+from .stored import rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["check_file"]
+
+_BOTH = {
+    "runs that are there more than once": """
+        SELECT count(*) FROM (SELECT run_id FROM run GROUP BY run_id HAVING count(*) > 1)""",
+    "files that are there more than once in a run": """
+        SELECT count(*) FROM (
+            SELECT run_id, name FROM file GROUP BY run_id, name HAVING count(*) > 1)""",
+    "file numbers that are there more than once in a run": """
+        SELECT count(*) FROM (
+            SELECT run_id, ordinal FROM file GROUP BY run_id, ordinal HAVING count(*) > 1)""",
+    "runs whose number of files is not that of their rows": """
+        SELECT count(*) FROM run AS r LEFT JOIN (
+            SELECT run_id, count(*) AS n, max(ordinal) + 1 AS top FROM file GROUP BY run_id
+        ) AS f USING (run_id)
+        WHERE r.n_files <> coalesce(f.n, 0) OR r.n_files <> coalesce(f.top, 0)""",
+    "rows of runs that do not exist": """
+        SELECT count(*) FROM (
+            SELECT run_id FROM file UNION ALL SELECT run_id FROM run_location
+            UNION ALL SELECT run_id FROM file_history UNION ALL SELECT run_id FROM file_metadata
+            UNION ALL SELECT run_id FROM train_list UNION ALL SELECT run_id FROM timestamps
+            UNION ALL SELECT run_id FROM index_pattern UNION ALL SELECT run_id FROM run_source
+            UNION ALL SELECT first_run FROM run_value UNION ALL SELECT last_run FROM run_value
+            UNION ALL SELECT run_id FROM finding
+        ) AS x ANTI JOIN run USING (run_id)""",
+    "files without their train list": """
+        SELECT count(*) FROM file AS f ANTI JOIN train_list AS t
+        ON t.run_id = f.run_id AND t.ordinal = f.train_list""",
+    "files without their layout": "SELECT count(*) FROM file ANTI JOIN layout USING (layout_id)",
+    "layouts whose number of sources is not that of their rows": """
+        SELECT count(*) FROM layout AS l LEFT JOIN (
+            SELECT layout_id, count(*) AS n, count(DISTINCT position) AS places
+            FROM layout_source GROUP BY layout_id
+        ) AS s USING (layout_id)
+        WHERE l.n_sources <> coalesce(s.n, 0) OR l.n_sources <> coalesce(s.places, 0)""",
+    "key schemas whose number of keys is not that of their rows": """
+        SELECT count(*) FROM key_schema AS k LEFT JOIN (
+            SELECT schema_id, count(*) AS n, count(DISTINCT position) AS places
+            FROM schema_key GROUP BY schema_id
+        ) AS s USING (schema_id)
+        WHERE k.n_keys <> coalesce(s.n, 0) OR k.n_keys <> coalesce(s.places, 0)""",
+    "numbers of sources that have no name": """
+        SELECT count(*) FROM (
+            SELECT source_id FROM layout_source UNION ALL SELECT legacy_of FROM layout_source
+            UNION ALL SELECT source_id FROM run_source UNION ALL SELECT legacy_of FROM run_source
+            UNION ALL SELECT source_id FROM run_value
+        ) AS x ANTI JOIN source USING (source_id) WHERE source_id IS NOT NULL""",
+    "numbers of keys that have no name": """
+        SELECT count(*) FROM (
+            SELECT key_id FROM schema_key UNION ALL SELECT key_id FROM run_value
+        ) AS x ANTI JOIN key USING (key_id)""",
+    "numbers of key schemas that do not exist": """
+        SELECT count(*) FROM (
+            SELECT schema_id FROM layout_source UNION ALL SELECT schema_id FROM run_source
+        ) AS x ANTI JOIN key_schema USING (schema_id) WHERE schema_id IS NOT NULL""",
+    "names, schemas and layouts that are there more than once": """
+        SELECT count(*) FROM (
+            (SELECT 'source', name FROM source) UNION ALL (SELECT 'id', source_id::VARCHAR FROM source)
+            UNION ALL (SELECT 'key', name FROM key)
+            UNION ALL (SELECT 'key id', key_id::VARCHAR FROM key)
+            UNION ALL (SELECT 'schema', digest FROM key_schema)
+            UNION ALL (SELECT 'schema id', schema_id::VARCHAR FROM key_schema)
+            UNION ALL (SELECT 'layout', digest FROM layout)
+            UNION ALL (SELECT 'layout id', layout_id::VARCHAR FROM layout)
+        ) AS x(what, value) GROUP BY what, value HAVING count(*) > 1""",
+    "RUN values that are there more than once for a run": """
+        SELECT count(*) FROM (
+            SELECT first_run, source_id, key_id FROM run_value
+            GROUP BY first_run, source_id, key_id HAVING count(*) > 1)""",
+}
+_SHARD = {
+    "files without their timestamps": """
+        SELECT count(*) FROM file AS f ANTI JOIN timestamps AS t
+        ON t.run_id = f.run_id AND t.ordinal = f.timestamps WHERE f.timestamps IS NOT NULL""",
+    "files without their index patterns": """
+        SELECT count(*) FROM (
+            SELECT run_id, unnest(patterns) AS ordinal FROM file
+        ) AS f ANTI JOIN index_pattern USING (run_id, ordinal)""",
+    "RUN values of more than one run": "SELECT count(*) FROM run_value WHERE first_run <> last_run",
+}
+
+
+def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
+    """What is wrong in a shard or merged database, one phrase with a count each."""
+    is_shard = rows(cursor, "SELECT kind = 'shard' FROM catalog_info") == [(True,)]
+    questions = _BOTH | _SHARD if is_shard else _BOTH
+    found = []
+    for fault, question in questions.items():
+        count = sum(n for (n,) in rows(cursor, question))
+        if count:
+            found.append(f"{count} {fault}")
+    return found

@@ -1,0 +1,47 @@
+"""How much is fetched when one thing is asked for?
+
+A query costs about as much for one item as for fifty. Whoever asks for one mostly asks for nothing
+else, or for all. So the first miss fetches few items, the next ones four times as many each: few
+queries for all, and little waste for one.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterable
+from itertools import islice
+from typing import Generic, TypeVar
+
+__all__ = ["Portions"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Portions(Generic[K, V]):
+    """Items by key, fetched in growing portions and then remembered; safe between threads.
+
+    ``fetch`` gives the items of a list of keys, all of which exist; ``first`` is how many the first
+    miss fetches.
+    """
+
+    def __init__(self, fetch: Callable[[list[K]], dict[K, V]], first: int = 1) -> None:
+        self._fetch = fetch
+        self._size = first
+        self._pid = os.getpid()
+        self._known: dict[K, V] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: K, likely: Callable[[], Iterable[K]]) -> V:
+        """The item of a key; ``likely`` gives keys that may be asked for next, this one or others."""
+        found = self._known.get(key)
+        if found is not None:
+            return found
+        if self._pid != os.getpid():  # a lock may have been held when this process was forked off
+            self._lock, self._pid = threading.Lock(), os.getpid()
+        with self._lock:
+            if key not in self._known:
+                others = (k for k in dict.fromkeys(likely()) if k != key and k not in self._known)
+                portion = [key, *islice(others, self._size - 1)]
+                self._size *= 4
+                self._known.update(self._fetch(portion))
+            return self._known[key]

@@ -1,0 +1,123 @@
+"""Which data files are open?
+
+``OpenFiles`` keeps the few files open that were read last. It is made by whoever opens a run and
+handed on to all that is selected from it; nothing is open before array data are read.
+
+1. ``borrow`` gives an open h5py file for a data file, opening it if need be.
+2. On opening, size and modification time are compared with the facts that reading was planned
+   with: another file under the same name is a ``ChangedFileError``.
+3. The file unused for longest is closed when there are too many.
+4. A copy in another process (pickled or forked) starts without open files.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..catalog.errors import ChangedFileError, FileStructureError
+from ..catalog.runfacts import DataFile
+
+__all__ = ["OpenFiles"]
+
+DEFAULT_LIMIT = 128
+
+
+class OpenFiles:
+    """At most ``limit`` open data files, the ones used last. Safe to share between threads."""
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        if limit < 1:
+            raise ValueError("at least one file must be allowed to be open")
+        self.limit = limit
+        self.n_opened = 0
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.RLock()
+        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._in_use: dict[str, int] = {}
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"limit": self.limit}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self.limit = state["limit"]
+        self.n_opened = 0
+        self._start_afresh()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __repr__(self) -> str:
+        return f"<OpenFiles: {len(self)} of at most {self.limit}>"
+
+    @contextmanager
+    def borrow(self, data_file: DataFile) -> Iterator[Any]:
+        """The open ``h5py.File``, which stays open at least until the end of the block.
+
+        Raises
+        ------
+        ChangedFileError
+            The file has another size or modification time than its facts.
+        FileStructureError
+            It is absent, unreadable or no HDF5 file.
+        """
+        if self._pid != os.getpid():
+            # After a fork HDF5 handles must not be shared: forget them, without closing them.
+            self._forgotten = self._open
+            self._start_afresh()
+        path = data_file.path
+        with self._lock:
+            file = self._open.get(path)
+            if file is None:
+                self._make_room()
+                file = self._open[path] = _open_unchanged(data_file)
+                self.n_opened += 1
+            self._open.move_to_end(path)
+            self._in_use[path] = self._in_use.get(path, 0) + 1
+        try:
+            yield file
+        finally:
+            with self._lock:
+                self._in_use[path] -= 1
+                if not self._in_use[path]:
+                    del self._in_use[path]
+
+    def _make_room(self) -> None:
+        idle = [path for path in self._open if path not in self._in_use]
+        for path in idle[: max(len(self._open) - self.limit + 1, 0)]:
+            self._open.pop(path).close()
+
+    def close(self) -> None:
+        """Close the files that no one is reading; they are opened again when needed."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            for path in [p for p in self._open if p not in self._in_use]:
+                self._open.pop(path).close()
+
+
+def _open_unchanged(data_file: DataFile) -> Any:
+    import h5py
+
+    path = data_file.path
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        if not os.path.exists(path):
+            raise ChangedFileError(path, "it is no longer there") from error
+        raise FileStructureError(path, f"cannot be opened: {error}") from error
+    found = os.stat(path)
+    if (found.st_size, found.st_mtime_ns) != (data_file.size, data_file.mtime_ns):
+        file.close()
+        raise ChangedFileError(
+            path,
+            f"it has {found.st_size} bytes, not {data_file.size}"
+            if found.st_size != data_file.size
+            else "it was modified after its facts were taken",
+        )
+    return file

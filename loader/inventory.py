@@ -1,0 +1,331 @@
+"""Which sources are there, and in which files of which runs?
+
+1. ``FileRef``: one data file of one run, with the trains of it that count.
+2. ``FileGroup``: files with the same layout; what is the same for them is worked out once.
+3. ``SourceEntry``: a source, its selected keys, and the file groups that hold it.
+4. ``Inventory``: all sources of a collection, taken from the facts of a run (``take_inventory``)
+   or joined from several (``join_inventories``), where no source has a train in two files.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..catalog.errors import DuplicateTrainError, PropertyNameError
+from ..catalog.records import FileLayout, KeyRecord, KeySchema
+from ..catalog.runfacts import DataFile, RunFacts
+from ..catalog.runlength import IndexPattern, TrainList
+from .trains import TrainSet
+
+__all__ = ["FileGroup", "FileRef", "Inventory", "SourceEntry", "join_inventories", "take_inventory"]
+
+MAIN_SECTIONS = ("CONTROL", "INSTRUMENT")
+NO_ROWS = IndexPattern.from_arrays((), ())
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FileRef:
+    """One data file: number ``number`` of ``facts``.
+
+    ``listed`` are its trains in file order, ``trains`` those of them that count as a set: without
+    the suspect ones if ``good_only``.
+    """
+
+    facts: RunFacts
+    number: int
+    data_file: DataFile
+    listed: TrainList
+    trains: TrainSet
+    good_only: bool
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self.data_file.path
+
+
+@dataclass(frozen=True, eq=False)
+class FileGroup:
+    """Files with the same layout, in the order of their names."""
+
+    refs: tuple[FileRef, ...]
+    layout: FileLayout
+
+    @cached_property
+    def trains(self) -> TrainSet:
+        """The trains of all of them."""
+        return TrainSet.union_of(r.trains for r in self.refs)
+
+    def within(self, trains: TrainSet) -> "FileGroup":
+        """The group without the files that have none of these trains."""
+        kept = tuple(r for r in self.refs if r.trains.overlaps(trains))
+        return self if len(kept) == len(self.refs) else FileGroup(kept, self.layout)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceEntry:
+    """A source with its selected ``keys`` (None: all) and the groups of files that hold it.
+
+    ``real_name`` is the name it is stored under, another one where ``name`` is a legacy name.
+    ``run_only``: it has RUN keys only.
+    """
+
+    section: str
+    name: str
+    real_name: str
+    groups: tuple[FileGroup, ...]
+    keys: frozenset[str] | None = None
+    run_only: bool = False
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether the name is an old one of a source that has a new name."""
+        return self.real_name != self.name
+
+    @cached_property
+    def refs(self) -> tuple[FileRef, ...]:
+        """All files that hold the source, ordered by the first train listed in each."""
+        refs = [r for g in self.groups for r in g.refs]
+        return tuple(sorted(refs, key=_first_train))
+
+    def files_within(self, trains: TrainSet) -> tuple[FileRef, ...]:
+        """Those of ``refs`` that have any of these trains."""
+        return tuple(r for r in self.refs if r.trains.overlaps(trains))
+
+    def schema(self, ref: FileRef) -> KeySchema:
+        """The keys that the source has in one of its files, selected or not."""
+        return ref.facts.schema(ref.number, self.section, self.real_name)
+
+    def pattern(self, ref: FileRef, group: str) -> IndexPattern:
+        """INDEX of an index group in one of the files; empty where the file has no such group."""
+        groups = self.index_groups(ref)
+        if groups and group not in groups:
+            return NO_ROWS
+        return ref.facts.pattern(ref.number, self.section, self.real_name, group)
+
+    def index_groups(self, ref: FileRef) -> tuple[str, ...]:
+        """The index groups that the source has in one of the files, sorted."""
+        layout = ref.facts.layout(ref.number)
+        at = layout.position.get((self.section, self.real_name))
+        known = layout.sources[at].groups if at is not None else ()
+        return known or self.schema(ref).groups
+
+    def selects(self, key: str) -> bool:
+        """Whether a key of the source is among the selected ones."""
+        return self.keys is None or key in self.keys
+
+    def with_keys(self, keys: frozenset[str] | None) -> "SourceEntry":
+        """The same source with other selected keys."""
+        if keys == self.keys:
+            return self
+        made = replace(self, keys=keys)
+        if "refs" in self.__dict__:
+            made.__dict__["refs"] = self.refs
+        return made
+
+    def resolve_key(self, key: str, schema: KeySchema) -> KeyRecord | None:
+        """The selected key of this name; a control key may be spelt without ``.value``."""
+        names = (key, f"{key}.value") if self.section == "CONTROL" else (key,)
+        for name in names:
+            if name in schema.by_name and self.selects(name):
+                return schema.by_name[name]
+        return None
+
+    def require_key(self, key: str, schema: KeySchema) -> KeyRecord:
+        """As ``resolve_key``; an error for a key that is not there or not selected."""
+        found = self.resolve_key(key, schema)
+        if found is None:
+            raise PropertyNameError(key, self.name, self.key_names(schema))
+        return found
+
+    def key_names(self, schema: KeySchema) -> frozenset[str]:
+        """The selected keys among those of a schema."""
+        names = frozenset(schema.by_name)
+        return names if self.keys is None else names & self.keys
+
+
+def _first_train(ref: FileRef) -> int:
+    return int(ref.listed.starts[0]) if ref.listed.starts.size else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Inventory:
+    """All sources of a collection.
+
+    ``sources`` has the sources of CONTROL and INSTRUMENT by name, legacy names among them,
+    ``auxiliary`` those of other sections. ``groups`` are the files, whether or not a selected
+    source lies in them.
+    """
+
+    groups: tuple[FileGroup, ...]
+    sources: Mapping[str, SourceEntry] = field(default_factory=dict)
+    auxiliary: Mapping[str, SourceEntry] = field(default_factory=dict)
+    allow_duplicates: bool = False
+
+    @cached_property
+    def trains(self) -> TrainSet:
+        """The trains of all files."""
+        return TrainSet.union_of(g.trains for g in self.groups)
+
+    @property
+    def refs(self) -> tuple[FileRef, ...]:
+        """All files, ordered by run and name."""
+        return tuple(r for g in self.groups for r in g.refs)
+
+    def with_sources(self, sources: Mapping[str, SourceEntry]) -> "Inventory":
+        """The same files with these sources only."""
+        groups: dict[int, FileGroup] = {}
+        for entry in sources.values():
+            for group in entry.groups:
+                groups[id(group)] = group
+        # A selection without sources keeps its files: its trains and metadata are still asked for.
+        return replace(self, groups=tuple(groups.values()) or self.groups, sources=sources)
+
+
+def take_inventory(
+    facts: RunFacts, *, inc_suspect_trains: bool, allow_duplicates: bool
+) -> Inventory:
+    """All sources of a run. Work is done per distinct layout and train list, not per file."""
+    sets: dict[int, TrainSet] = {}
+    by_layout: dict[int, tuple[FileLayout, list[FileRef]]] = {}
+    for number, data_file in enumerate(facts.files):
+        listed, layout = facts.trains(number), facts.layout(number)
+        trains = sets.get(id(listed))
+        if trains is None:
+            trains = sets[id(listed)] = TrainSet.from_list(listed, not inc_suspect_trains)
+        ref = FileRef(facts, number, data_file, listed, trains, not inc_suspect_trains)
+        by_layout.setdefault(id(layout), (layout, []))[1].append(ref)
+    groups = tuple(FileGroup(tuple(refs), layout) for layout, refs in by_layout.values())
+    found: dict[tuple[bool, str], SourceEntry] = {}
+    for group in groups:
+        for source in group.layout.sources:
+            main = source.section in MAIN_SECTIONS
+            entry = found.get((main, source.name))
+            if entry is None:
+                found[main, source.name] = SourceEntry(
+                    source.section,
+                    source.name,
+                    source.legacy_of or source.name,
+                    (group,),
+                    run_only=source.run_only,
+                )
+            else:
+                found[main, source.name] = replace(
+                    entry,
+                    groups=(*entry.groups, group),
+                    run_only=entry.run_only and source.run_only,
+                )
+    inventory = Inventory(
+        groups,
+        {name: e for (main, name), e in found.items() if main},
+        {name: e for (main, name), e in found.items() if not main},
+        allow_duplicates,
+    )
+    _refuse_duplicates(inventory)
+    return inventory
+
+
+def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
+    """The sources of several collections, each with its selected trains, as one.
+
+    A file that several of them hold is taken once. Of each collection, only files with selected
+    trains are taken.
+    """
+    seen: dict[str, FileRef] = {}
+    groups: dict[tuple[str, ...], FileGroup] = {}
+
+    def shared(group: FileGroup) -> FileGroup:
+        refs = tuple(seen.setdefault(r.path, r) for r in group.refs)
+        return groups.setdefault(tuple(r.path for r in refs), FileGroup(refs, group.layout))
+
+    def joined(which: str) -> dict[str, SourceEntry]:
+        found: dict[str, SourceEntry] = {}
+        for inventory, trains in parts:
+            mapping: Mapping[str, SourceEntry] = getattr(inventory, which)
+            for name, entry in mapping.items():
+                own = tuple(shared(narrow(g, trains)) for g in entry.groups)
+                other = found.get(name)
+                found[name] = replace(entry, groups=own) if other is None else _merge(other, entry, own)
+        return found
+
+    narrowed: dict[tuple[int, int], FileGroup] = {}
+
+    def narrow(group: FileGroup, trains: TrainSet) -> FileGroup:
+        key = (id(group), id(trains))
+        if key not in narrowed:
+            narrowed[key] = group.within(trains)
+        return narrowed[key]
+
+    inventory = Inventory((), joined("sources"), joined("auxiliary"))
+    files = [shared(narrow(g, trains)) for part, trains in parts for g in part.groups]
+    inventory = replace(
+        inventory,
+        groups=_distinct(files),
+        allow_duplicates=any(part.allow_duplicates for part, _ in parts),
+    )
+    _refuse_duplicates(inventory)
+    return inventory
+
+
+def _merge(one: SourceEntry, other: SourceEntry, groups: tuple[FileGroup, ...]) -> SourceEntry:
+    """A source as two collections have it."""
+    keys = None if one.keys is None or other.keys is None else one.keys | other.keys
+    return replace(
+        one,
+        groups=_distinct((*one.groups, *groups)),
+        keys=keys,
+        run_only=one.run_only and other.run_only,
+    )
+
+
+def _distinct(groups: Iterable[FileGroup]) -> tuple[FileGroup, ...]:
+    """The groups without repetitions, and without files that an earlier group has."""
+    taken: set[int] = set()
+    kept: list[FileGroup] = []
+    for group in groups:
+        refs = tuple(r for r in group.refs if id(r) not in taken)
+        taken.update(id(r) for r in refs)
+        if refs:
+            kept.append(group if len(refs) == len(group.refs) else FileGroup(refs, group.layout))
+    return tuple(kept)
+
+
+def _refuse_duplicates(inventory: Inventory) -> None:
+    """Raise DuplicateTrainError if a source has the same train in two files.
+
+    Sources that lie in the same files are looked at together. Names of auxiliary sources are
+    unique only within an aggregator, so that for them the same train in two files is no error.
+    """
+    if inventory.allow_duplicates:
+        return
+    checked: set[tuple[int, ...]] = set()
+    for entry in inventory.sources.values():
+        key = tuple(id(g) for g in entry.groups)
+        if key in checked or entry.run_only:
+            continue
+        checked.add(key)
+        duplicate = _first_duplicate([r for g in entry.groups for r in g.refs])
+        if duplicate is not None:
+            raise DuplicateTrainError(entry.name, *duplicate)
+
+
+def _first_duplicate(refs: Sequence[FileRef]) -> tuple[int, tuple[str, str]] | None:
+    """A train that two of the files have, and the paths of both."""
+    if len(refs) < 2:
+        return None
+    firsts = np.concatenate([r.trains.firsts for r in refs])
+    lasts = np.concatenate([r.trains.lasts for r in refs])
+    owner = np.repeat(np.arange(len(refs)), [r.trains.firsts.size for r in refs])
+    order = np.argsort(firsts, kind="stable")
+    firsts, lasts, owner = firsts[order], lasts[order], owner[order]
+    # Stretches of one file do not overlap, so any overlap of neighbours is between two files.
+    clash = np.flatnonzero(firsts[1:] <= np.maximum.accumulate(lasts)[:-1])
+    if not clash.size:
+        return None
+    at = int(clash[0]) + 1
+    before = int(np.argmax(lasts[:at] >= firsts[at]))
+    return int(firsts[at]), (refs[owner[before]].path, refs[owner[at]].path)
+
+

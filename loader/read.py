@@ -1,0 +1,150 @@
+"""How does a plan become an array?
+
+1. ``allocate``: the destination, new or given, checked against the plan.
+2. Each file is opened in turn and its dataset compared with the facts: type, entry shape, length.
+3. Each slab is read by one HDF5 hyperslab, straight into the destination where its memory allows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalog.dtypes import encode_dtype
+from ..catalog.errors import ChangedFileError, FileStructureError, InconsistentFilesError
+from .files import OpenFiles
+from .inventory import FileRef
+from .plan import FileSlabs, ReadPlan
+
+__all__ = ["allocate", "execute_plan"]
+
+Array = NDArray[Any]
+
+
+def allocate(plan: ReadPlan, out: Array | None = None) -> Array:
+    """An array for a plan: ``out`` if it is given and fits, else a new one."""
+    if out is None:
+        return np.empty(plan.shape, plan.dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy array, not {type(out).__name__}")
+    if out.shape != plan.shape:
+        raise ValueError(f"out has shape {out.shape}, the data {plan.shape}")
+    if not np.can_cast(plan.dtype, out.dtype, "unsafe"):
+        raise TypeError(f"data of type {plan.dtype} do not go into an array of {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    return out
+
+
+def execute_plan(plan: ReadPlan, files: OpenFiles, out: Array | None = None) -> Array:
+    """Read everything that a plan names.
+
+    Parameters
+    ----------
+    plan
+        From ``plan_read``.
+    files
+        Where open files are kept.
+    out
+        An array of ``plan.shape`` to read into; converted as HDF5 or numpy does where its type
+        differs. None allocates one.
+
+    Raises
+    ------
+    InconsistentFilesError
+        The dataset of a file differs in type or entry shape from that of the first file.
+    ChangedFileError
+        The first file is not what its facts say, or a file was replaced.
+    FileStructureError
+        A file lacks the dataset, or INDEX names rows beyond its end.
+    """
+    array = allocate(plan, out)
+    for piece in plan.pieces:
+        with _open_dataset(plan, piece, files) as dataset:
+            _read_piece(plan, piece, dataset, array)
+    return array
+
+
+@contextmanager
+def _open_dataset(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> Iterator[Any]:
+    with files.borrow(piece.ref.data_file) as file:
+        dataset = file.get(plan.path)
+        if dataset is None:
+            raise FileStructureError(
+                piece.ref.path,
+                f"has no dataset {plan.path}",
+                "select trains that lie in other files, or deselect the key",
+            )
+        _check(plan, piece, dataset)
+        yield dataset
+
+
+def _check(plan: ReadPlan, piece: FileSlabs, dataset: Any) -> None:
+    """Raise unless the dataset is what was planned with."""
+    record, path = plan.record, piece.ref.path
+    found = encode_dtype(dataset.dtype), tuple(dataset.shape[1:])
+    if found != (record.dtype, record.entry_shape):
+        detail = (
+            f"type {record.dtype} with entry shape {record.entry_shape}"
+            f" against {found[0]} with {found[1]}"
+        )
+        if piece is plan.pieces[0]:
+            raise ChangedFileError(path, f"{plan.path}: {detail}")
+        raise InconsistentFilesError(
+            plan.source, record.name, detail, (plan.pieces[0].ref.path, path)
+        )
+    needed = int(piece.stops.max())
+    if dataset.shape[0] < needed:
+        raise FileStructureError(
+            path,
+            f"INDEX points to row {needed - 1} of {plan.path}, which has {dataset.shape[0]}",
+            "select other trains, or ask for corrected data to be made again",
+        )
+
+
+def _read_piece(plan: ReadPlan, piece: FileSlabs, dataset: Any, out: Array) -> None:
+    region = plan.region
+    text = plan.record.dtype == "str"
+    direct = (
+        region.is_plain
+        and not text
+        and out.flags.c_contiguous
+        and out.dtype.kind != "O"
+        and _converts_alike(plan.dtype, out.dtype)
+    )
+    source = dataset.asstr(errors="replace") if text else dataset
+    # With an integer in the region, HDF5 reads into the same memory with a dimension of length 1.
+    target = out.reshape(len(out), *region.hull_shape) if direct else out
+    for start, stop, at in zip(
+        piece.starts.tolist(), piece.stops.tolist(), piece.targets.tolist(), strict=True
+    ):
+        end = at + stop - start
+        rows = (slice(start, stop), *region.hull)
+        if direct:
+            if target[at:end].size:
+                dataset.read_direct(target[at:end], rows)
+        else:
+            out[at:end] = region.finish(np.asarray(source[rows]))
+
+
+def _converts_alike(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether HDF5 converts as numpy does, so that it may write to the destination itself."""
+    return stored == wanted or bool(np.can_cast(stored, wanted, "safe"))
+
+
+def check_consistent(source: str, records: list[tuple[FileRef, Any]]) -> None:
+    """Raise InconsistentFilesError if the files describe a key differently."""
+    first_ref, first = records[0]
+    for ref, record in records[1:]:
+        if record is None:
+            detail = "the key is missing in the second"
+        elif (record.dtype, record.entry_shape) != (first.dtype, first.entry_shape):
+            detail = (
+                f"type {first.dtype} with entry shape {first.entry_shape}"
+                f" against {record.dtype} with {record.entry_shape}"
+            )
+        else:
+            continue
+        raise InconsistentFilesError(source, first.name, detail, (first_ref.path, ref.path))

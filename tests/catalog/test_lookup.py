@@ -1,0 +1,203 @@
+"""Opening takes facts from the catalog where they hold, and from the files where they do not."""
+
+import os
+import shutil
+import threading
+
+import h5py
+import numpy as np
+import pytest
+from xfelcat.catalog import lookup as lookup_module
+from xfelcat.catalog.config import user_catalog
+from xfelcat.catalog.errors import RunNotFoundError
+from xfelcat.catalog.facts import CatalogFacts
+from xfelcat.catalog.ingest import IngestOptions, ingest
+from xfelcat.catalog.lookup import look_up_run
+from xfelcat.catalog.scanned import ScannedFacts
+from xfelcat.catalog.store import Store
+from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
+
+RUN = "exp/SPB/202201/p002012/raw/r0001"
+XGM = control("SA1_XTD2_XGM/XGM/DOOCS", KeySpec("beamPosition.ixPos"))
+
+
+def spec(trains=range(1000, 1020), run=1):
+    return RunSpec(2012, run, split(list(trains), {"DA01": [XGM]}, sequences=4))
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path, monkeypatch):
+    """No catalog or setting of the user's; nothing outlives a test."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("XFELCAT_CATALOG", "XFELCAT_CONFIG", "XFELCAT_TRUST"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    saved()
+
+
+@pytest.fixture
+def run(tmp_path):
+    write_run(tmp_path / RUN, spec())
+    return tmp_path / RUN
+
+
+@pytest.fixture
+def catalog(tmp_path, run):
+    store = Store(tmp_path / "catalog")
+    ingest(store, [str(run)], IngestOptions(jobs=0))
+    return str(store.location)
+
+
+def saved():
+    """Wait for outlines to be saved."""
+    for thread in threading.enumerate():
+        if thread.name == "xfelcat-save":
+            thread.join()
+
+
+def trains(facts):
+    return np.concatenate([facts.trains(i).ids for i in range(len(facts.files))]).tolist()
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Paths that HDF5 opens."""
+    paths = []
+    real = h5py.h5f.open
+
+    def open_(name, *args, **kwargs):
+        paths.append(os.path.basename(os.fsdecode(name)))
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(h5py.h5f, "open", open_)
+    return paths
+
+
+def test_a_catalogued_run_opens_no_file(run, catalog, opened):
+    facts = look_up_run(str(run), catalog=catalog)
+    assert isinstance(facts, CatalogFacts)
+    assert trains(facts) == list(range(1000, 1020))
+    assert opened == []
+
+
+def test_the_setting_names_a_catalog(run, catalog, monkeypatch):
+    monkeypatch.setenv("XFELCAT_CATALOG", catalog)
+    assert isinstance(look_up_run(str(run), save=False), CatalogFacts)
+
+
+def test_only_what_changed_is_scanned(run, catalog, opened):
+    name = "RAW-R0001-DA01-S00002.h5"
+    os.utime(run / name, ns=(0, 10**18))
+    extra = "RAW-R0001-DA02-S00000.h5"
+    shutil.copy(run / name, run / extra)
+    (run / "RAW-R0001-DA01-S00000.h5").unlink()
+    facts = look_up_run(str(run), catalog=catalog, save=False)
+    assert isinstance(facts, ScannedFacts)
+    assert opened == [name, extra]
+    assert sorted(set(trains(facts))) == list(range(1005, 1020))
+    assert len(facts.files) == 4
+
+
+def test_never_stat_believes_the_catalog(run, catalog):
+    shutil.rmtree(run)
+    facts = look_up_run(str(run), catalog=catalog, trust="never-stat")
+    assert trains(facts) == list(range(1000, 1020))
+    with pytest.raises(RunNotFoundError, match="r0001"):
+        look_up_run(str(run), catalog=catalog)
+
+
+def test_a_choice_of_files_judges_no_others(run, catalog, opened):
+    chosen = ["RAW-R0001-DA01-S00001.h5"]
+    facts = look_up_run(str(run), catalog=catalog, choose=lambda names: chosen)
+    assert trains(facts) == list(range(1005, 1010))
+    os.utime(run / "RAW-R0001-DA01-S00003.h5", ns=(0, 10**18))
+    facts = look_up_run(str(run), catalog=catalog, choose=lambda names: chosen)
+    assert isinstance(facts, CatalogFacts)
+    assert opened == []
+
+
+def test_an_outline_is_saved_in_the_proposals_scratch(run, opened):
+    scratch = run.parent.parent / "scratch"
+    scratch.mkdir()
+    first = look_up_run(str(run))
+    assert isinstance(first, ScannedFacts)
+    assert len(opened) == 4
+    saved()
+    assert Store(scratch / ".xfelcat").exists()
+    opened.clear()
+    second = look_up_run(str(run))
+    assert isinstance(second, CatalogFacts)
+    assert trains(second) == trains(first)
+    assert opened == []
+
+
+def test_without_scratch_it_is_the_users_catalog(run, catalog, monkeypatch):
+    monkeypatch.setenv("XFELCAT_CATALOG", str(run.parent / "none-here"))
+    look_up_run(str(run))
+    saved()
+    assert Store(user_catalog()).exists()
+    assert not os.path.exists(run.parent / "none-here")
+    assert not (run / ".xfelcat").exists()
+
+
+def test_a_copied_loose_run_takes_its_catalog_along(tmp_path, opened):
+    write_run(tmp_path / "here", spec())
+    look_up_run(str(tmp_path / "here"))
+    saved()
+    shutil.copytree(tmp_path / "here", tmp_path / "copy", symlinks=True)
+    opened.clear()
+    facts = look_up_run(str(tmp_path / "copy"))
+    assert opened == []
+    assert trains(facts) == list(range(1000, 1020))
+    assert facts.files[0].path == str(tmp_path / "copy" / "RAW-R0001-DA01-S00000.h5")
+
+
+def test_nothing_is_saved_if_not_wanted_or_not_whole(run):
+    look_up_run(str(run), save=False)
+    look_up_run(str(run), choose=lambda names: names[:1])
+    saved()
+    assert not Store(user_catalog()).exists()
+
+
+def test_failing_to_save_is_no_error(run, monkeypatch):
+    look_up_run(str(run))
+
+    def refuse(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lookup_module, "Store", refuse)
+    monkeypatch.setattr(lookup_module, "_candidates", lambda *_: iter(()))
+    assert trains(look_up_run(str(run))) == list(range(1000, 1020))
+    saved()
+
+
+def test_an_outline_never_replaces_full_facts(run, catalog, monkeypatch):
+    """The same run, opened through a stale own catalog and a full one: the full one answers."""
+    scratch = run.parent.parent / "scratch"
+    scratch.mkdir()
+    ingest(Store(scratch / ".xfelcat"), [str(run)], IngestOptions(jobs=0))
+    os.utime(run / "RAW-R0001-DA01-S00002.h5", ns=(0, 10**18))
+    look_up_run(str(run))
+    saved()
+    store = Store(scratch / ".xfelcat")
+    with store.read("p002012") as cursor:
+        depths = cursor.execute("SELECT depth FROM file ORDER BY name").fetchall()
+    assert depths == [(3,), (3,), (2,), (3,)]
+    assert look_up_run(str(run)).files[2].mtime_ns == 10**18
+
+
+def test_absent_and_empty_directories(tmp_path):
+    with pytest.raises(RunNotFoundError, match="nowhere"):
+        look_up_run(str(tmp_path / "nowhere"))
+    with pytest.raises(RunNotFoundError, match=r"\*\.h5"):
+        look_up_run(str(tmp_path))
+
+
+def test_many_files_are_scanned_by_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(lookup_module, "_PARALLEL_FROM", 2)
+    write_run(tmp_path / RUN, spec())
+    (tmp_path / RUN / "RAW-R0001-DA09-S00000.h5").write_text("no HDF5")
+    facts = look_up_run(str(tmp_path / RUN), save=False)
+    assert trains(facts) == list(range(1000, 1020))
+    assert [os.path.basename(p.path) for p in facts.problems] == ["RAW-R0001-DA09-S00000.h5"]
