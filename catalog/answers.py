@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
     import pyarrow as pa
-    from sqlalchemy import Dialect, Select
+    from sqlalchemy import Dialect, SelectBase
 
 __all__ = ["Answer", "Provenance", "ask", "exact_types"]
 
@@ -83,14 +83,12 @@ class Answer:
             pa.uint32(): pd.UInt32Dtype(),
             pa.uint64(): pd.UInt64Dtype(),
         }
-        frame = self.table.to_pandas(types_mapper=nullable.get)
+        frame: pd.DataFrame = self.table.to_pandas(types_mapper=nullable.get)
         for at, kind in enumerate(self.table.schema.types):
             if pa.types.is_list(kind):
-                tuples = [
-                    None if v is None else tuple(v) for v in self.table.column(at).to_pylist()
-                ]
-                frame.isetitem(at, pd.Series(tuples, index=frame.index, dtype=object))
-        frame.attrs = dataclasses.asdict(self.provenance)
+                tuples = _tuples(self.table.column(at))
+                frame.isetitem(at, pd.Series(tuples, dtype=object).array)
+        frame.attrs = dict(self.provenance.as_dict().items())
         return frame
 
 
@@ -115,7 +113,7 @@ def _dialect() -> "Dialect":
     return dialect
 
 
-def ask(cursor: "duckdb.DuckDBPyConnection", statement: "Select[Any]") -> "pa.Table":
+def ask(cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase") -> "pa.Table":
     """The rows of a composed statement; every value in it is bound."""
     compiled = statement.compile(dialect=_dialect(), compile_kwargs={"render_postcompile": True})
     values = [compiled.params[name] for name in compiled.positiontup or ()]
@@ -123,7 +121,7 @@ def ask(cursor: "duckdb.DuckDBPyConnection", statement: "Select[Any]") -> "pa.Ta
 
 
 def exact_types(table: "pa.Table") -> "pa.Table":
-    """The table with sums of integers as 64-bit integers if they fit: DuckDB gives them 128 bits."""
+    """The table with integers of 128 bits, which sums are, as 64-bit ones where they fit."""
     import pyarrow as pa
 
     for at, column in enumerate(table.schema):

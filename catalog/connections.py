@@ -13,6 +13,7 @@ that has the file attached.
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -122,6 +123,7 @@ class OpenFile:
         self.path = path
         self.memo: dict[Any, Any] = {}
         self._connection = connection
+        self._cursors = weakref.WeakSet[Any]()
         self._local = threading.local()
 
     @classmethod
@@ -145,8 +147,20 @@ class OpenFile:
     def new_cursor(self) -> "duckdb.DuckDBPyConnection":
         """A cursor of one's own, for results that are fetched bit by bit."""
         cursor = self._connection.cursor()
+        self._cursors.add(cursor)
         cursor.execute("USE xfelcat")
         return cursor
+
+    def abandon(self) -> None:
+        """Never close this, not even when the interpreter ends.
+
+        For a child made by fork: DuckDB's threads did not come along, and closing would wait for
+        them or crash. (A child that leaves by ``os._exit``, as multiprocessing's do, never would.)
+        """
+        import ctypes
+
+        for held in (self._connection, *self._cursors):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
     def close(self) -> None:
         """Close the file once no cursor is in use."""
@@ -156,27 +170,27 @@ class OpenFile:
 class ConnectionPool:
     """The files open for reading in this process, least recently used first.
 
-    A child made by fork opens its own: DuckDB's threads do not survive a fork, and what the parent
-    had open is left alone there, not even closed.
+    A child made by fork opens its own: what the parent had open is left alone there, not even
+    closed.
     """
 
     def __init__(self, limit: int = 24) -> None:
         self.limit = limit
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._files: OrderedDict[Hashable, OpenFile] = OrderedDict()
-        self._inherited: list[object] = []
+        self._all = weakref.WeakSet[OpenFile]()  # with those that are open but no longer kept
+        self._is_watching = False
 
     def open(self, key: Hashable, make: Callable[[], OpenFile]) -> OpenFile:
         """The open file with this key; made now if there is none."""
-        if self._pid != os.getpid():
-            self._start_anew()
         with self._lock:
             found = self._files.get(key)
             if found is not None:
                 self._files.move_to_end(key)
                 return found
+            self._watch_for_forks()
         made = make()
+        self._all.add(made)
         with self._lock:
             kept = self._files.setdefault(key, made)
             while len(self._files) > self.limit:
@@ -185,19 +199,29 @@ class ConnectionPool:
 
     def close(self) -> None:
         """Close every file; the next ``open`` starts anew."""
-        if self._pid != os.getpid():
-            self._start_anew()
         with self._lock:
             files = list(self._files.values())
             self._files.clear()
         for file in files:
             file.close()
 
+    def _watch_for_forks(self) -> None:
+        if not self._is_watching:
+            self._is_watching = True
+            pool = weakref.ref(self)
+
+            def in_child() -> None:
+                if (inherited := pool()) is not None:
+                    inherited._start_anew()
+
+            os.register_at_fork(after_in_child=in_child)
+
     def _start_anew(self) -> None:
-        self._inherited.append(self._files)
+        for file in self._all:
+            file.abandon()
+        self._all = weakref.WeakSet()
         self._lock = threading.Lock()
         self._files = OrderedDict()
-        self._pid = os.getpid()
 
 
 POOL = ConnectionPool()

@@ -128,7 +128,7 @@ def _encode_array(value: NDArray[Any]) -> EncodedValue:
 
 def _objects_as_json(value: NDArray[Any]) -> tuple[str, str]:
     """An array of strings, of bytes or of ragged arrays as JSON, and the text of its dtype."""
-    items = value.ravel().tolist() if value.dtype == object else [None]
+    items: list[Any] = value.ravel().tolist() if value.dtype == object else [None]
     if all(isinstance(i, str) for i in items):
         return "str", json.dumps([to_text(i) for i in items], ensure_ascii=False)
     if all(isinstance(i, bytes) for i in items):

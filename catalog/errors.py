@@ -18,6 +18,7 @@
     |-- CatalogVersionError    (RuntimeError)        a catalog of another schema version
     |-- CatalogWriteError      (OSError)             the catalog cannot be written here
     |   `-- CatalogBusyError                         ... because another writer is at work
+    |-- TargetFileError        (ValueError)          a file to write that is among its own sources
     |-- QueryError             (ValueError)          SQL or a filter that cannot be run
     `-- ConfigError            (ValueError)          a setting with an unusable value
 
@@ -45,6 +46,7 @@ __all__ = [
     "QueryError",
     "RunNotFoundError",
     "SourceNameError",
+    "TargetFileError",
     "TrainIDError",
     "XfelcatError",
     "nearest",
@@ -226,6 +228,14 @@ class CatalogBusyError(CatalogWriteError):
 
     def __init__(self, location: str) -> None:
         super().__init__(location, "another writer is at work on it")
+
+
+class TargetFileError(XfelcatError, ValueError):
+    """A file to write that the data to be written come from; ``path``."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is one of the files that these data come from; choose another")
 
 
 class QueryError(XfelcatError, ValueError):

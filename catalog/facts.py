@@ -14,7 +14,8 @@ Fixed plain SQL on the DuckDB API: no pandas, pyarrow or sqlalchemy is imported 
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,9 +174,8 @@ class CatalogFacts:
         self, cursor: "duckdb.DuckDBPyConnection", wanted: set[int]
     ) -> dict[int, tuple[FileLayout, StoredLayout]]:
         """Layouts by id, shared by all runs of this version of the shard that are open."""
-        memo: dict[int, tuple[FileLayout, StoredLayout]] = self._source.memo.setdefault(
-            "layout", {}
-        )
+        shared = self._source.memo
+        memo: dict[int, tuple[FileLayout, StoredLayout]] = shared.setdefault("layout", {})
         missing = wanted - memo.keys()
         if missing:
             for number, stored in fetch_layouts(cursor, missing).items():
@@ -240,7 +240,7 @@ class CatalogFacts:
     @property
     def run_key(self) -> object:
         """Hashable; equal for two sets of facts about the same run."""
-        return os.path.realpath(self._directory)
+        return self._run_id
 
     @property
     def files(self) -> tuple[DataFile, ...]:
@@ -282,16 +282,15 @@ class CatalogFacts:
             return self._probe.pattern(file, section, name, group, self._trains[file])
         numbers = self._numbers_of_patterns()
 
-        def alike() -> list[int]:
-            """The same group in the other files: whoever asks for one file mostly asks for all."""
-            return [
-                numbers[other][its_slot]
-                for other, its_layout in enumerate(self._layouts)
-                if (its_slot := its_layout.slots.get((section, name, group))) is not None
-                and numbers[other]
-            ]
+        def likely() -> Iterator[int]:
+            """The same group in the other files, which is mostly asked for next; then the rest."""
+            for other, its_layout in enumerate(self._layouts):
+                its_slot = its_layout.slots.get((section, name, group))
+                if its_slot is not None and numbers[other]:
+                    yield numbers[other][its_slot]
+            yield from chain.from_iterable(numbers)
 
-        return self._patterns.get(numbers[file][slot], alike)
+        return self._patterns.get(numbers[file][slot], likely)
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
@@ -316,7 +315,8 @@ class CatalogFacts:
                 for entries in metadata[first : last + 1]:
                     entries[name] = value
             self._metadata = metadata
-        return self._metadata[self._ordinals[file]]
+        found: Mapping[str, str | int] = self._metadata[self._ordinals[file]]
+        return found
 
     def run_values(self, source: str) -> Mapping[str, RunValue]:
         """RUN of a control source by key (``x.value``, ``x.timestamp``); empty if it has none."""
@@ -362,7 +362,7 @@ class CatalogFacts:
 
     def _numbers_of_patterns(self) -> list[list[int]]:
         if self._pattern_numbers is None:
-            by_ordinal = dict(
+            by_ordinal: dict[int, list[int]] = dict(
                 rows(
                     self._cursor(),
                     f"SELECT ordinal, patterns FROM file WHERE run_id = {self._run_id:d}",
@@ -409,9 +409,7 @@ class CatalogFacts:
                 continue
             problems += by_file.get(name, [])
             if missing_since is not None:
-                message = (
-                    f"a catalogued file is missing on disk since {missing_since:%Y-%m-%d} (UTC)"
-                )
+                message = f"catalogued file is missing on disk since {missing_since:%Y-%m-%d}"
                 path = os.path.join(self._directory, name)
                 problems.append(Problem("C01", "E", message, path))
         return tuple(problems)

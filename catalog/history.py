@@ -2,10 +2,10 @@
 
 Pure: what the catalog had and what is found now in, rows out.
 
-1. ``changed_files``: files whose size or time is no longer the catalogued one, as lines of history
-   and as C02 findings.
-2. ``finding_rows``: a problem that was there keeps when it was first seen; one that is gone stays, as
-   resolved. C02 of a file tells of something that happened, so it is never resolved.
+1. ``changed_files``: files whose size or time is no longer the catalogued one, as lines of
+   history and as C02 findings.
+2. ``finding_rows``: a problem that was there keeps when it was first seen; one that is gone
+   stays, as resolved. C02 of a file tells of something that happened: it is never resolved.
 3. ``location_rows``: the places a run was seen at, with the time it last was.
 """
 
@@ -58,7 +58,7 @@ def changed_files(record: RunRecord, old: Mapping[str, OldFile]) -> list[tuple[F
         what = (
             f"size changed from {was.size} to {file.size} bytes"
             if was.size != file.size
-            else f"modified since it was catalogued (mtime {was.mtime_ns} then, {file.mtime_ns} now)"
+            else f"modified since it was catalogued (mtime {was.mtime_ns}, now {file.mtime_ns})"
         )
         name = to_text(file.name)
         line = (record.identity.run_id, name, was.size, was.mtime_ns, was.scanned_at)
@@ -94,7 +94,7 @@ def _finding_keys(record: RunRecord) -> Iterator[FindingKey]:
             own = os.path.basename(problem.path) == file.name
             yield _finding_key(file.name, problem, None if own else problem.path)
         if file.missing_since is not None:
-            message = "a catalogued file is missing on disk"
+            message = "catalogued file is missing on disk"
             yield FindingKey(to_text(file.name), "C01", "E", message, "", None)
 
 

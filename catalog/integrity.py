@@ -68,7 +68,8 @@ _BOTH = {
         ) AS x ANTI JOIN key_schema USING (schema_id) WHERE schema_id IS NOT NULL""",
     "names, schemas and layouts that are there more than once": """
         SELECT count(*) FROM (
-            (SELECT 'source', name FROM source) UNION ALL (SELECT 'id', source_id::VARCHAR FROM source)
+            (SELECT 'source', name FROM source)
+            UNION ALL (SELECT 'source id', source_id::VARCHAR FROM source)
             UNION ALL (SELECT 'key', name FROM key)
             UNION ALL (SELECT 'key id', key_id::VARCHAR FROM key)
             UNION ALL (SELECT 'schema', digest FROM key_schema)

@@ -76,8 +76,10 @@ class Interner:
         self._known_schemas[schema.digest] = schema
         self._new.setdefault("key_schema", []).append((number, schema.digest, len(schema.keys)))
         self._new.setdefault("schema_key", []).extend(
-            (number, position, self.key(k.name), to_text(k.group), k.dtype, list(k.entry_shape))
-            + tuple(map(to_text, (k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name)))
+            (
+                *(number, position, self.key(k.name), to_text(k.group), k.dtype, k.entry_shape),
+                *map(to_text, (k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name)),
+            )
             for position, k in enumerate(schema.keys)
         )
         return number

@@ -9,6 +9,7 @@ What opening a run needs, from METADATA and the top of INDEX alone:
 ``read_outline`` does all three.
 """
 
+import math
 import posixpath
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from .hdf5 import (
     READ_ERRORS,
     as_text,
     first_value,
+    is_simple,
     link_type,
     open_dataset,
     open_group,
@@ -34,7 +36,7 @@ from .hdf5 import (
 from .records import EMPTY_LAYOUT, NO_TRAINS, FileLayout, SourceRecord
 from .runlength import TrainList
 
-__all__ = ["Outline", "guess_suspects", "read_outline", "split_source"]
+__all__ = ["Outline", "guess_suspects", "read_outline", "read_train_ids", "split_source"]
 
 _SOURCE_LISTS = ("dataSourceId", "deviceId", "root", "dataSources", "auxiliarySources")
 _TIME_SERVERS = ("karabo_timeserver", "karabo_timerserver")
@@ -89,10 +91,12 @@ def read_metadata(fid: Any, faults: list[Fault]) -> tuple[dict[str, str | int], 
     for name in sorted(as_text(n) for n in group) if group is not None else ():
         if name in _SOURCE_LISTS:
             continue
-        dataset = open_dataset(group, name)
-        if dataset is None:
+        try:
+            dataset = open_dataset(group, name)
+            value = first_value(dataset) if dataset is not None and is_simple(dataset) else None
+        except READ_ERRORS as e:
+            faults.append(Fault("F02", f"cannot be read: {reason_of(e)}", f"METADATA/{name}"))
             continue
-        value = first_value(dataset)
         if isinstance(value, str):
             entries[name] = value
         elif isinstance(value, np.generic):
@@ -152,7 +156,7 @@ def _source_rows(fid: Any) -> list[str] | None:
     """The rows ``SECTION/source[/group]`` of the main source list, without padding."""
     for place in ("METADATA/dataSources", "METADATA"):
         listed = open_dataset(fid, f"{place}/dataSourceId")
-        if listed is not None:
+        if listed is not None and is_simple(listed):
             return [row for row in read_texts(listed) if row]
     for place in ("METADATA/dataSources", "METADATA"):
         roots, devices = (open_dataset(fid, f"{place}/{n}") for n in ("root", "deviceId"))
@@ -203,10 +207,8 @@ def _has_run(fid: Any, source: str) -> bool:
     return group is not None and group.get_num_objs() > 0
 
 
-def read_trains(
-    fid: Any, version: str, faults: list[Fault]
-) -> tuple[TrainList, NDArray[np.uint64] | None]:
-    """The trains of a file, and their times if it has them.
+def read_train_ids(fid: Any) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The train IDs of a file, and the rows of INDEX between them that hold none.
 
     Raises FileStructureError where there is no usable INDEX/trainId.
     """
@@ -218,8 +220,19 @@ def read_trains(
     raw = raw.astype(np.uint64)
     set_rows = np.flatnonzero(raw)
     n = int(set_rows[-1]) + 1 if set_rows.size else 0
-    dropped = np.flatnonzero(raw[:n] == 0)
-    ids = raw[set_rows]
+    return raw[set_rows], np.flatnonzero(raw[:n] == 0)
+
+
+def read_trains(
+    fid: Any, version: str, faults: list[Fault]
+) -> tuple[TrainList, NDArray[np.uint64] | None]:
+    """The trains of a file, and their times if it has them.
+
+    Raises FileStructureError where there is no usable INDEX/trainId.
+    """
+    ids, dropped = read_train_ids(fid)
+    n = ids.size + dropped.size
+    set_rows = np.delete(np.arange(n), dropped)
     suspect = _suspects(fid, version, ids, set_rows, n, faults)
     good = np.ones(ids.size, bool)
     good[suspect] = False
@@ -264,28 +277,28 @@ def _suspects(
 def guess_suspects(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Positions to leave out, as few as possible, so that the rest strictly increases.
 
-    Of several smallest sets the one that keeps the smallest IDs, from the end backwards.
+    Of several smallest sets, one that keeps the trains written earlier.
     """
     if ids.size < 2 or (ids[1:] > ids[:-1]).all():
         return np.empty(0, np.int64)
-    # Patience sorting: tails[k] is the smallest last ID of an increasing sequence of length k + 1.
+    # Patience sorting: level k holds the positions at which the longest increasing sequence that
+    # ends there has length k + 1. Within a level the IDs never increase.
     tails: list[int] = []
-    tail_at: list[int] = []
-    before = np.full(ids.size, -1)
-    for position, train_id in enumerate(ids.tolist()):
-        length = bisect_left(tails, train_id)
-        before[position] = tail_at[length - 1] if length else -1
-        if length == len(tails):
+    levels: list[list[int]] = []
+    values = ids.tolist()
+    for position, train_id in enumerate(values):
+        level = bisect_left(tails, train_id)
+        if level == len(tails):
             tails.append(train_id)
-            tail_at.append(position)
-        else:
-            tails[length] = train_id
-            tail_at[length] = position
+            levels.append([])
+        tails[level] = train_id
+        levels[level].append(position)
     suspect = np.ones(ids.size, bool)
-    at = tail_at[-1]
-    while at >= 0:
-        suspect[at] = False
-        at = int(before[at])
+    bound = math.inf
+    for positions in reversed(levels):
+        kept = next(p for p in positions if values[p] < bound)
+        suspect[kept] = False
+        bound = values[kept]
     return np.flatnonzero(suspect)
 
 

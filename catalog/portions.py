@@ -8,11 +8,11 @@ queries for all, and little waste for one.
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterable
-from itertools import islice
 from typing import Generic, TypeVar
 
 __all__ = ["Portions"]
 
+_LARGEST = 1 << 20
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -32,7 +32,7 @@ class Portions(Generic[K, V]):
         self._lock = threading.Lock()
 
     def get(self, key: K, likely: Callable[[], Iterable[K]]) -> V:
-        """The item of a key; ``likely`` gives keys that may be asked for next, this one or others."""
+        """The item of a key; ``likely`` gives keys that may be asked for next."""
         found = self._known.get(key)
         if found is not None:
             return found
@@ -40,8 +40,12 @@ class Portions(Generic[K, V]):
             self._lock, self._pid = threading.Lock(), os.getpid()
         with self._lock:
             if key not in self._known:
-                others = (k for k in dict.fromkeys(likely()) if k != key and k not in self._known)
-                portion = [key, *islice(others, self._size - 1)]
-                self._size *= 4
-                self._known.update(self._fetch(portion))
+                portion = {key: None}
+                for other in likely():
+                    if len(portion) >= self._size:
+                        break
+                    if other not in self._known:
+                        portion[other] = None
+                self._size = min(4 * self._size, _LARGEST)
+                self._known.update(self._fetch(list(portion)))
             return self._known[key]

@@ -51,7 +51,9 @@ def _opened(path: str) -> Iterator[Any]:
         finally:
             fid.close()
     except FileStructureError as e:
-        raise e if e.path else FileStructureError(path, e.reason) from None
+        if e.path:
+            raise
+        raise FileStructureError(path, e.reason) from None
     except READ_ERRORS as e:
         raise FileStructureError(path, reason_of(e)) from e
 
@@ -101,10 +103,19 @@ def read_schema(path: str, section: str, source: str) -> KeySchema:
 def read_pattern(
     path: str, section: str, source: str, group: str, trains: TrainList
 ) -> IndexPattern:
-    """INDEX of one group, for the given trains of the file; no rows where it has no index."""
+    """INDEX of one group, for the given trains of the file; no rows where it has no index.
+
+    ``trains`` need not know which rows of INDEX hold no train (a JSON data map does not tell).
+    Raises ChangedFileError where they are not the trains of the file.
+    """
     from .index import read_index
+    from .outline import read_train_ids
 
     with _opened(path) as fid:
+        ids, dropped = read_train_ids(fid)
+        if not np.array_equal(ids, trains.ids):
+            raise ChangedFileError(path, "its trains are not those that were recorded")
+        trains = TrainList.from_ids(ids, trains.suspect, dropped)
         return read_index(fid, source, group, trains, {})[0]
 
 

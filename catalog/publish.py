@@ -9,8 +9,8 @@ A published file is never modified. Each database has a directory of its own:
 
 1. ``Versions.lock``: become the one writer, or say that there is another.
 2. ``Versions.draft``: a private copy of the current version, removed if it is not published.
-3. ``Versions.publish``: sync it, name it, and switch the link, in an order in which any crash leaves
-   either the old or the new version whole.
+3. ``Versions.publish``: sync it, name it, and switch the link, in an order in which any crash
+   leaves either the old or the new version whole.
 
 The number in a name counts up and the token is random, so a name never comes back with another
 content. The schema version leads every name: clients of two schema versions share the directory,
@@ -38,7 +38,7 @@ _LINK = re.compile(r"current-v(\d+)")
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its parents, each with its parent's group rights; never world-writable."""
+    """Make a directory and its parents, each with its parent's group rights; no world rights."""
     if path.is_dir():
         return
     make_directory(path.parent)
@@ -150,7 +150,7 @@ class Versions:
             self._remove(path)
 
     def publish(self, draft: Path) -> Path:
-        """Make a draft the current version; returns its new path. Only for the holder of the lock."""
+        """Make a draft the current version; its new path. Only for the holder of the lock."""
         _sync(draft)
         draft.chmod(0o444)
         path = self.directory / (

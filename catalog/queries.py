@@ -22,7 +22,7 @@ from .store import Store
 
 if TYPE_CHECKING:
     import duckdb
-    from sqlalchemy import ColumnElement, Select, Subquery
+    from sqlalchemy import ColumnElement, Select, SelectBase, Subquery
 
 __all__ = ["find", "provenance", "runs"]
 
@@ -53,7 +53,8 @@ def find(
 
     Columns: run_id, proposal, run, data_class, instrument, cycle, section, source, key, dtype,
     shape (of one entry), unit, trains (with data), entries, path (of the run), depth. Without
-    ``key`` there is one row per run, source and index group, with no key, dtype, shape or unit.
+    ``key`` there is one row per run, source and index group, with the glob of its keys (``image.*``)
+    for a key, and no dtype, shape or unit.
 
     ``source`` and ``key`` are globs. The keys of CONTROL sources are found with their ending
     ``.value`` or without, and their timestamps only by a glob that itself ends in ``timestamp``. A
@@ -76,37 +77,38 @@ def provenance(
     from .schema import run
 
     outline_only = run.c.depth.between(Depth.NAMES, Depth.OUTLINE)
-    statement = select(
+    known = select(
         func.count(), func.count().filter(outline_only), func.min(run.c.ingested_at)
     ).select_from(run)
-    n_runs, n_outline_only, oldest = _only_row(cursor, statement.where(*where.conditions(run)))
+    n_runs, n_outline_only, oldest = _only_row(cursor, known.where(*where.conditions(run)))
     n_undated = 0
     if where.is_timed:
-        statement = select(func.count()).select_from(run).where(*where.undated(run))
-        (n_undated,) = _only_row(cursor, statement)
+        undated = select(func.count()).select_from(run).where(*where.undated(run))
+        (n_undated,) = _only_row(cursor, undated)
     return Provenance(str(store.location), n_runs, n_outline_only, n_undated, oldest)
 
 
-def _only_row(cursor: "duckdb.DuckDBPyConnection", statement: "Select[Any]") -> tuple[Any, ...]:
+def _only_row(cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase") -> tuple[Any, ...]:
     return tuple(column[0].as_py() for column in ask(cursor, statement).columns)
 
 
 def _by_source(source: str, where: RunFilter) -> "Select[Any]":
     """One row per run, source and index group."""
-    from sqlalchemy import cast, null
+    from sqlalchemy import case, cast, null
 
-    from .schema import key, run_source, schema_key
+    from .schema import run_source, schema_key
 
+    group = run_source.c.index_group
     no_key = [
         cast(null(), like.type).label(name)
         for name, like in (
-            ("key", key.c.name),
             ("dtype", schema_key.c.dtype),
             ("shape", schema_key.c.entry_shape),
             ("unit", schema_key.c.unit_symbol),
         )
     ]
-    return _rows_of_sources(no_key, source, where).order_by(run_source.c.index_group)
+    keys = case((group == "", "*"), else_=group.concat(".*")).label("key")
+    return _rows_of_sources([keys, *no_key], source, where).order_by(group)
 
 
 def _by_key(source: str, key: str, where: RunFilter) -> "Select[Any]":

@@ -104,8 +104,10 @@ class KeySchema:
     def canonical(self) -> bytes:
         """Frozen bytes that say everything; what interning compares."""
         rows = [
-            (k.name, k.group, k.dtype, k.entry_shape)
-            + (k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name)
+            (
+                *(k.name, k.group, k.dtype, k.entry_shape),
+                *(k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name),
+            )
             for k in self.keys
         ]
         return json.dumps(rows, separators=(",", ":")).encode()

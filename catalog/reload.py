@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .encoding import from_text, from_utc
 from .layout import RunIdentity
-from .records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunRecord, RunValue
+from .records import Depth, FileLayout, FileRecord, Problem, RunRecord, RunValue
 from .stored import (
     fetch_layouts,
     fetch_metadata,
@@ -182,8 +182,10 @@ def _load_metadata(
 def _load_layouts(cursor: "duckdb.DuckDBPyConnection", ids: set[int]) -> dict[int, FileLayout]:
     stored = fetch_layouts(cursor, ids)
     wanted = {s for layout in stored.values() for s in layout.schema_ids if s is not None}
-    schemas: dict[int | None, KeySchema | None] = {None: None, **fetch_schemas(cursor, wanted)}
+    schemas = fetch_schemas(cursor, wanted)
     return {
-        number: FileLayout(layout.sources, tuple(schemas[s] for s in layout.schema_ids))
+        number: FileLayout(
+            layout.sources, tuple(None if s is None else schemas[s] for s in layout.schema_ids)
+        )
         for number, layout in stored.items()
     }

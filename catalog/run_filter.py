@@ -2,10 +2,12 @@
 
 A ``RunFilter`` says it; every question over runs takes one.
 
-1. ``RunFilter.of`` makes one from what people write (``"p900010"``, ``"5-10"``, ``"2024-05-01"``).
+1. ``RunFilter.of`` makes one from what people write (``"p900010"``, ``"5-10"``, ``"2024-05-01"``),
+   ``RunFilter.named`` from what names runs (``"p900010/raw/r0001"``, a path).
 2. ``RunFilter.conditions`` gives the SQL conditions on a table or view with a run's columns.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,8 +28,12 @@ __all__ = ["ALL_RUNS", "RunFilter", "parse_time", "text_matches"]
 Numbers = int | str | Iterable[int | str]
 Texts = str | Iterable[str]
 Moment = str | date | datetime
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 _AGO = re.compile(r"(\d+)\s*(min|h|d|w)")
+_NAME = re.compile(
+    r"p(?P<proposal>\d{1,6})(?:/(?P<data_class>[^*?\[]+?)(?:/r(?P<run>\d{1,6}))?)?/?"
+)
 _UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -38,7 +44,7 @@ class RunFilter:
     ``runs`` are (first, last) run numbers, both included. ``instruments``, ``cycles`` and
     ``data_classes`` are names or globs; one of each must match. ``since`` and ``until`` (UTC,
     without zone) take the runs with trains in this half-open interval; runs whose files record no
-    times are in no interval.
+    times are in no interval. ``below`` are absolute paths: the runs that were seen there, or below.
     """
 
     proposals: tuple[int, ...] = ()
@@ -48,6 +54,7 @@ class RunFilter:
     data_classes: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    below: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -60,6 +67,7 @@ class RunFilter:
         data_class: Texts | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
+        below: Paths | None = None,
     ) -> "RunFilter":
         """A filter from what people write; None leaves a part open.
 
@@ -77,10 +85,27 @@ class RunFilter:
             data_classes=tuple(map(str, _several(data_class))),
             since=None if since is None else parse_time(since),
             until=None if until is None else parse_time(until),
+            below=tuple(dict.fromkeys(p for path in _several(below) for p in _places(path))),
         )
         if filter_.since and filter_.until and filter_.since >= filter_.until:
             raise QueryError(f"no time is from {filter_.since} on and before {filter_.until}")
         return filter_
+
+    @classmethod
+    def named(cls, text: str | os.PathLike[str]) -> "RunFilter":
+        """The runs that a text names: a proposal, a data class or run of it, or a path.
+
+        ``p900010``, ``p900010/raw`` and ``p900010/raw/r0001`` are names, anything else is a path
+        (``./p900010`` too): the run there, or all runs below.
+        """
+        m = _NAME.fullmatch(os.fspath(text))
+        if m is None:
+            return cls.of(below=text)
+        return cls(
+            proposals=(int(m["proposal"]),),
+            data_classes=(m["data_class"],) if m["data_class"] else (),
+            runs=((int(m["run"]), int(m["run"])),) if m["run"] else (),
+        )
 
     @property
     def is_timed(self) -> bool:
@@ -98,7 +123,7 @@ class RunFilter:
     def _conditions_but_time(self, runs: "FromClause") -> list["ColumnElement[bool]"]:
         from sqlalchemy import or_
 
-        found = []
+        found: list[ColumnElement[bool]] = []
         if self.proposals:
             found.append(runs.c.proposal.in_(self.proposals))
         if self.runs:
@@ -110,6 +135,8 @@ class RunFilter:
         ):
             if globs:
                 found.append(or_(*(text_matches(column, g) for g in globs)))
+        if self.below:
+            found.append(_seen_below(runs, self.below))
         return found
 
     def _time_conditions(self, runs: "FromClause") -> list["ColumnElement[bool]"]:
@@ -133,6 +160,22 @@ def text_matches(column: "ColumnElement[Any]", glob: str) -> "ColumnElement[bool
     return func.regexp_full_match(column, glob_to_regex(glob))
 
 
+def _seen_below(runs: "FromClause", paths: tuple[str, ...]) -> "ColumnElement[bool]":
+    from sqlalchemy import func, or_, select
+
+    from .schema import run_location
+
+    def is_below(column: "ColumnElement[Any]", path: str) -> "ColumnElement[bool]":
+        text = to_text(path)
+        return or_(column == text, func.starts_with(column, text.rstrip("/") + "/"))
+
+    seen = or_(*(is_below(run_location.c.path, path) for path in paths))
+    return or_(
+        runs.c.run_id.in_(select(run_location.c.run_id).where(seen)),
+        *(is_below(runs.c.realpath, path) for path in paths),
+    )
+
+
 def parse_time(moment: Moment) -> datetime:
     """A time in UTC, without zone, from an ISO date or time, or from how long ago it was."""
     if isinstance(moment, datetime):
@@ -154,7 +197,13 @@ def parse_time(moment: Moment) -> datetime:
 def _several(given: Any) -> Iterable[Any]:
     if given is None:
         return ()
-    return (given,) if isinstance(given, str | int) else given
+    return (given,) if isinstance(given, str | int | os.PathLike) else given
+
+
+def _places(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """A path as it is known to the catalog: absolute, and with its links resolved."""
+    absolute = os.path.abspath(os.path.expanduser(path))
+    return absolute, os.path.realpath(absolute)
 
 
 def _proposal(text: int | str) -> int:

@@ -82,14 +82,17 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
         read.update(values)
         tables["run_value"].extend(_value_rows(run_id, values, interner))
         tables["file"].append(
-            (run_id, ordinal, to_text(file.name), file.size, file.mtime_ns, int(file.depth))
-            + (file.verified, file.aggregator, file.sequence, to_text(file.format_version))
-            + (file.locality, file.retry, to_utc(file.scanned_at))
-            + (file.missing_since and to_utc(file.missing_since), trains.number(file.trains))
-            + (None if file.timestamps is None else times.number(file.timestamps),)
-            + (interner.layout(layouts.values[layouts.number(file.layout)]),)
-            + (np.array([patterns.number(p) for p in file.patterns], np.int32),)
-            + ([interner.source(s) for s in values],)
+            (
+                *(run_id, ordinal, to_text(file.name), file.size, file.mtime_ns, int(file.depth)),
+                *(file.verified, file.aggregator, file.sequence, to_text(file.format_version)),
+                *(file.locality, file.retry, to_utc(file.scanned_at)),
+                None if file.missing_since is None else to_utc(file.missing_since),
+                trains.number(file.trains),
+                None if file.timestamps is None else times.number(file.timestamps),
+                interner.layout(layouts.values[layouts.number(file.layout)]),
+                np.array([patterns.number(p) for p in file.patterns], np.int32),
+                [interner.source(s) for s in values],
+            )
         )
     tables["train_list"] = [
         (run_id, i, t.starts, t.lengths, t.suspect, t.dropped) for i, t in enumerate(trains.values)

@@ -86,7 +86,8 @@ def scan_file(
             short = e.reason.startswith(("truncated", "empty"))
             faults = [Fault("F01" if short else "F02", e.reason)]
         except OSError as e:
-            faults = [Fault("F06", f"cannot be read: {e.strerror or reason_of(e)}")]
+            why = os.strerror(e.errno) if e.errno else reason_of(e)
+            faults = [Fault("F06", f"cannot be read: {why}")]
             record = replace(record, retry=True)
         except READ_ERRORS as e:
             faults = [Fault("F02", f"cannot be read: {reason_of(e)}")]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import FileStructureError, SourceNameError
+from .errors import SourceNameError
 from .probe import Probe
 from .records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunValue
 from .runfacts import DataFile
@@ -126,19 +126,7 @@ class ScannedFacts:
         slot = layout.slots.get((section, source, group))
         if record.depth >= Depth.FULL and slot is not None:
             return self._probe.intern(record.patterns[slot])
-        trains = self._trains[file]
-        if record.depth < Depth.OUTLINE:
-            # A data map does not tell which rows of INDEX hold no train.
-            trains = self._same_trains(file, trains)
-        return self._probe.pattern(file, section, source, group, trains)
-
-    def _same_trains(self, file: int, mapped: TrainList) -> TrainList:
-        """The trains as the file has them; raises FileStructureError if others were mapped."""
-        trains = self._probe.trains(file)
-        if not np.array_equal(trains.ids, mapped.ids):
-            reason = "its trains are not those that its JSON data map lists"
-            raise FileStructureError(self._files[file].path, reason, "remove the data map")
-        return trains
+        return self._probe.pattern(file, section, source, group, self._trains[file])
 
     def full_layout(self, file: int) -> FileLayout:
         """As ``layout``, but with index groups, auxiliary and RUN-only sources at any depth."""

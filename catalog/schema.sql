@@ -340,3 +340,202 @@ SELECT
     coalesce(f.path, concat_ws('/', r.directory, f.name)) AS path,
     f.first_seen, f.last_seen, f.resolved_at
 FROM finding AS f JOIN run AS r USING (run_id);
+
+-- What the views and their columns mean, for `xfelcat sql --schema`.
+
+COMMENT ON VIEW runs IS 'One row per run.';
+COMMENT ON COLUMN runs.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN runs.proposal IS 'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN runs.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN runs.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN runs.instrument IS 'instrument, from the path';
+COMMENT ON COLUMN runs.cycle IS 'cycle of operation, six digits, from the path';
+COMMENT ON COLUMN runs.path IS 'directory of the run, as last seen';
+COMMENT ON COLUMN runs.realpath IS 'the same with links resolved';
+COMMENT ON COLUMN runs.depth IS
+    'how much is known of every file: unread, names, outline (opening) or full (keys, index, RUN)';
+COMMENT ON COLUMN runs.files IS 'data files, missing ones included';
+COMMENT ON COLUMN runs.files_missing IS 'files that were catalogued and are gone';
+COMMENT ON COLUMN runs.files_unread IS 'files that could not be read';
+COMMENT ON COLUMN runs.bytes IS 'size of the files that are there';
+COMMENT ON COLUMN runs.trains IS 'distinct train IDs, suspect ones included';
+COMMENT ON COLUMN runs.suspect_trains IS 'distinct train IDs that are suspect';
+COMMENT ON COLUMN runs.first_train IS 'smallest train ID that is not suspect';
+COMMENT ON COLUMN runs.last_train IS 'largest train ID that is not suspect';
+COMMENT ON COLUMN runs.started_at IS 'time of the first train';
+COMMENT ON COLUMN runs.ended_at IS 'time of the last train';
+COMMENT ON COLUMN runs.newest_mtime IS 'time of last modification of the newest file';
+COMMENT ON COLUMN runs.format_version IS 'version of the data format';
+COMMENT ON COLUMN runs.recorded_proposal IS 'proposal number that the files say they belong to';
+COMMENT ON COLUMN runs.recorded_run IS 'run number that the files say they belong to';
+COMMENT ON COLUMN runs.ingested_at IS 'when the run was last written to the catalog';
+
+COMMENT ON VIEW run_locations IS 'Every directory a run was seen at.';
+COMMENT ON COLUMN run_locations.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN run_locations.proposal IS
+    'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_locations.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_locations.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_locations.path IS 'directory';
+COMMENT ON COLUMN run_locations.seen_at IS 'when the run was last catalogued from there';
+
+COMMENT ON VIEW files IS 'One row per data file, missing ones included.';
+COMMENT ON COLUMN files.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN files.proposal IS 'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN files.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN files.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN files.name IS 'file name';
+COMMENT ON COLUMN files.path IS 'path of the file, as last seen';
+COMMENT ON COLUMN files.size IS 'bytes';
+COMMENT ON COLUMN files.mtime IS 'time of last modification';
+COMMENT ON COLUMN files.aggregator IS 'aggregator, from the file name';
+COMMENT ON COLUMN files.sequence IS 'sequence number, from the file name; -1 where it has none';
+COMMENT ON COLUMN files.depth IS
+    'how much is known: unread, names, outline (opening) or full (keys, index, RUN)';
+COMMENT ON COLUMN files.verified IS 'whether every dataset was opened, not one per index group';
+COMMENT ON COLUMN files.format_version IS 'version of the data format';
+COMMENT ON COLUMN files.locality IS 'ONLINE, NEARLINE, ... on dCache; empty on an ordinary disk';
+COMMENT ON COLUMN files.trains IS 'trains of the file, suspect ones included';
+COMMENT ON COLUMN files.scanned_at IS 'when its facts were taken from the file';
+COMMENT ON COLUMN files.missing_since IS 'when it was first found missing; NULL if it is there';
+
+COMMENT ON VIEW file_changes IS 'What files were before they changed: raw data should not.';
+COMMENT ON COLUMN file_changes.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN file_changes.proposal IS
+    'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN file_changes.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN file_changes.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN file_changes.name IS 'file name';
+COMMENT ON COLUMN file_changes.size IS 'bytes';
+COMMENT ON COLUMN file_changes.mtime IS 'time of last modification';
+COMMENT ON COLUMN file_changes.scanned_at IS 'when its facts were taken from the file';
+COMMENT ON COLUMN file_changes.replaced_at IS 'when the change was found';
+
+COMMENT ON VIEW sources IS 'One row per source name and section, over all runs.';
+COMMENT ON COLUMN sources.source IS 'source name';
+COMMENT ON COLUMN sources.section IS 'CONTROL, INSTRUMENT or an auxiliary section';
+COMMENT ON COLUMN sources.runs IS 'runs that have it';
+COMMENT ON COLUMN sources.first_run_id IS 'first of these runs';
+COMMENT ON COLUMN sources.last_run_id IS 'last of these runs';
+
+COMMENT ON VIEW keys IS 'One row per source, key and what the key is like, over all runs of full depth.';
+COMMENT ON COLUMN keys.source IS 'source name';
+COMMENT ON COLUMN keys.section IS 'CONTROL, INSTRUMENT or an auxiliary section';
+COMMENT ON COLUMN keys.key IS 'key name';
+COMMENT ON COLUMN keys.index_group IS 'index group; empty for CONTROL';
+COMMENT ON COLUMN keys.dtype IS 'numpy dtype, or str, bytes, vlen:...';
+COMMENT ON COLUMN keys.shape IS 'shape of one entry; [] for scalars';
+COMMENT ON COLUMN keys.unit IS 'symbol of the unit with its prefix; empty where none was recorded';
+COMMENT ON COLUMN keys.unit_name IS
+    'name of the unit with its prefix; empty where none was recorded';
+COMMENT ON COLUMN keys.runs IS 'runs that have it; one whose files differ counts once per variant';
+
+COMMENT ON VIEW run_sources IS 'One row per run, source and index group.';
+COMMENT ON COLUMN run_sources.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN run_sources.proposal IS 'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_sources.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_sources.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_sources.instrument IS 'instrument, from the path';
+COMMENT ON COLUMN run_sources.cycle IS 'cycle of operation, six digits, from the path';
+COMMENT ON COLUMN run_sources.section IS 'CONTROL, INSTRUMENT or an auxiliary section';
+COMMENT ON COLUMN run_sources.source IS 'source name';
+COMMENT ON COLUMN run_sources.index_group IS 'index group; empty for CONTROL';
+COMMENT ON COLUMN run_sources.legacy_of IS
+    'the new name, where this is an old one that still works';
+COMMENT ON COLUMN run_sources.run_only IS 'whether it has RUN values only';
+COMMENT ON COLUMN run_sources.files IS 'files that list it';
+COMMENT ON COLUMN run_sources.trains IS
+    'trains with data, summed over the files; NULL below full depth';
+COMMENT ON COLUMN run_sources.entries IS 'entries, summed over the files; NULL below full depth';
+COMMENT ON COLUMN run_sources.path IS 'directory of the run, as last seen';
+COMMENT ON COLUMN run_sources.depth IS
+    'how much is known: unread, names, outline (opening) or full (keys, index, RUN)';
+
+COMMENT ON VIEW run_keys IS 'One row per run, source and key, for runs of full depth.';
+COMMENT ON COLUMN run_keys.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN run_keys.proposal IS 'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_keys.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_keys.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_keys.instrument IS 'instrument, from the path';
+COMMENT ON COLUMN run_keys.cycle IS 'cycle of operation, six digits, from the path';
+COMMENT ON COLUMN run_keys.section IS 'CONTROL, INSTRUMENT or an auxiliary section';
+COMMENT ON COLUMN run_keys.source IS 'source name';
+COMMENT ON COLUMN run_keys.key IS 'key name';
+COMMENT ON COLUMN run_keys.index_group IS 'index group; empty for CONTROL';
+COMMENT ON COLUMN run_keys.dtype IS 'numpy dtype, or str, bytes, vlen:...';
+COMMENT ON COLUMN run_keys.shape IS 'shape of one entry; [] for scalars';
+COMMENT ON COLUMN run_keys.unit IS
+    'symbol of the unit with its prefix; empty where none was recorded';
+COMMENT ON COLUMN run_keys.trains IS
+    'trains with data, summed over the files; NULL below full depth';
+COMMENT ON COLUMN run_keys.entries IS 'entries, summed over the files; NULL below full depth';
+COMMENT ON COLUMN run_keys.path IS 'directory of the run, as last seen';
+COMMENT ON COLUMN run_keys.depth IS
+    'how much is known: unread, names, outline (opening) or full (keys, index, RUN)';
+
+COMMENT ON VIEW train_ranges IS 'Stretches of consecutive train IDs. A run has several train lists, each that of one or more files.';
+COMMENT ON COLUMN train_ranges.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN train_ranges.proposal IS
+    'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN train_ranges.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN train_ranges.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN train_ranges.train_list IS 'number of the train list in its run';
+COMMENT ON COLUMN train_ranges.first_train IS 'first train ID';
+COMMENT ON COLUMN train_ranges.last_train IS 'last train ID';
+COMMENT ON COLUMN train_ranges.trains IS 'how many';
+
+COMMENT ON VIEW train_flags IS 'Trains whose ID is suspect.';
+COMMENT ON COLUMN train_flags.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN train_flags.proposal IS 'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN train_flags.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN train_flags.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN train_flags.train_list IS 'number of the train list in its run';
+COMMENT ON COLUMN train_flags.position IS 'place in the train list, from 0';
+COMMENT ON COLUMN train_flags.train_id IS 'train ID';
+
+COMMENT ON VIEW run_values IS 'RUN: the value of each property of a control source when the run began.';
+COMMENT ON COLUMN run_values.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN run_values.proposal IS 'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_values.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_values.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN run_values.source IS 'source name';
+COMMENT ON COLUMN run_values.key IS 'key name with .value or .timestamp';
+COMMENT ON COLUMN run_values.dtype IS 'numpy dtype, or str, bytes, vlen:...';
+COMMENT ON COLUMN run_values.number IS 'a scalar number, as DOUBLE';
+COMMENT ON COLUMN run_values.text IS 'a string; arrays of strings as JSON';
+COMMENT ON COLUMN run_values.shape IS 'shape of an array; NULL for a scalar';
+
+COMMENT ON VIEW findings IS 'What is or was wrong with a run or file.';
+COMMENT ON COLUMN findings.run_id IS
+    'number of the run, ordered by proposal, data class and run; equal in every catalog';
+COMMENT ON COLUMN findings.proposal IS 'proposal number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN findings.run IS 'run number; NULL for a run outside a facility tree';
+COMMENT ON COLUMN findings.data_class IS
+    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
+COMMENT ON COLUMN findings.check_id IS 'check, see `xfelcat audit --list`';
+COMMENT ON COLUMN findings.severity IS 'E error, W warning, I information';
+COMMENT ON COLUMN findings.file IS 'file name; NULL if the run as a whole is meant';
+COMMENT ON COLUMN findings.place IS 'object inside the file';
+COMMENT ON COLUMN findings.message IS 'what is wrong';
+COMMENT ON COLUMN findings.path IS 'path of the file or run';
+COMMENT ON COLUMN findings.first_seen IS 'when it was first found';
+COMMENT ON COLUMN findings.last_seen IS 'when it was last found';
+COMMENT ON COLUMN findings.resolved_at IS 'when it was first found gone; NULL while it is there';

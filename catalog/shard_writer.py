@@ -28,6 +28,8 @@ __all__ = ["RUN_TABLES", "ShardWriter", "insert_rows"]
 
 Row = tuple[Any, ...]
 
+_MOST_WAITING = 50_000
+
 # Every table with rows of runs, and the statement that takes out those of run $1.
 RUN_TABLES = {
     "run": "DELETE FROM run WHERE run_id = $1",
@@ -89,7 +91,11 @@ def insert_rows(
 
 
 class ShardWriter:
-    """Changes to the runs of one shard; all of them are published together, or none."""
+    """Changes to the runs of one shard; all of them are published together, or none.
+
+    Rows of new runs wait until there are many: an INSERT costs about as much for one run as for
+    fifty. ``flush`` writes them; whoever reads or deletes calls it first.
+    """
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection", shard: str, location: str) -> None:
         self._connection = connection
@@ -97,10 +103,16 @@ class ShardWriter:
         self._location = location
         self._columns = table_columns(connection)
         self._interner = Interner(connection, location)
+        self._run_ids: set[int] = {i for (i,) in rows(connection, "SELECT run_id FROM run")}
+        self._waiting: dict[str, list[Row]] = {}
+        self._n_waiting = 0
         self.changed = False
 
     def load_run(self, run_id: int) -> RunRecord | None:
         """The full record of a run; None where the shard does not have it."""
+        if run_id not in self._run_ids:
+            return None
+        self.flush()
         return load_run(self._connection, run_id)
 
     def replace_run(self, record: RunRecord) -> None:
@@ -123,23 +135,38 @@ class ShardWriter:
         names = [f.name for f in record.files]
         if names != sorted(set(names)):
             raise ValueError(f"the files of {identity} are not sorted by name, each once")
-        self._refuse_other_identity(record)
+        if identity.run_id in self._run_ids:
+            self.flush()
+            self._refuse_other_identity(record)
         tables = run_rows(record, self._interner) | self._carried_on(record)
         self._delete(identity.run_id)
-        for table, new in (self._interner.take_new() | tables).items():
-            insert_rows(self._connection, table, self._columns[table], new)
+        self._run_ids.add(identity.run_id)
+        for table, new in tables.items():
+            self._waiting.setdefault(table, []).extend(new)
+            self._n_waiting += len(new)
         self.changed = True
+        if self._n_waiting > _MOST_WAITING:
+            self.flush()
 
     def forget_run(self, run_id: int) -> bool:
         """Take out a run with all that is known of it; whether it was there."""
-        known = rows(self._connection, f"SELECT count(*) FROM run WHERE run_id = {run_id:d}")
-        if not known[0][0]:
+        if run_id not in self._run_ids:
             return False
+        self.flush()
         self._delete(run_id)
         self.changed = True
         return True
 
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        waiting, self._waiting, self._n_waiting = self._waiting, {}, 0
+        for table, new in (self._interner.take_new() | waiting).items():
+            insert_rows(self._connection, table, self._columns[table], new)
+
     def _delete(self, run_id: int) -> None:
+        if run_id not in self._run_ids:
+            return
+        self._run_ids.discard(run_id)
         for statement in RUN_TABLES.values():
             self._connection.execute(statement.replace("$1", f"{run_id:d}"))
 
@@ -162,18 +189,21 @@ class ShardWriter:
 
     def _carried_on(self, record: RunRecord) -> dict[str, list[Row]]:
         """Rows of the tables in which a run keeps its past."""
-        of_run = f"WHERE run_id = {record.identity.run_id:d}"
+
+        def old(columns_and_table: str) -> list[Row]:
+            run_id = record.identity.run_id
+            if run_id not in self._run_ids:
+                return []
+            return rows(self._connection, f"SELECT {columns_and_table} WHERE run_id = {run_id:d}")
+
         old_files = {
             from_text(name): OldFile(*values)
-            for name, *values in rows(
-                self._connection,
-                f"SELECT name, size, mtime_ns, scanned_at, retry FROM file {of_run}",
-            )
+            for name, *values in old("name, size, mtime_ns, scanned_at, retry FROM file")
         }
         changes = changed_files(record, old_files)
-        history = rows(self._connection, f"SELECT * FROM file_history {of_run}")
-        findings = rows(self._connection, f"SELECT * FROM finding {of_run}")
-        places = rows(self._connection, f"SELECT path, seen_at FROM run_location {of_run}")
+        history = old("* FROM file_history")
+        findings = old("* FROM finding")
+        places = [(path, seen_at) for path, seen_at in old("path, seen_at FROM run_location")]
         return {
             "file_history": history + [line for _, line in changes],
             "finding": finding_rows(record, [key for key, _ in changes], findings),

@@ -17,35 +17,23 @@ the process's pool (``connections``).
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
-from importlib import resources
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .connections import POOL, OpenFile, connect_memory, connect_write
+from .creation import create_schema, migrate_draft
 from .errors import CatalogNotFoundError, CatalogWriteError
-from .publish import SCHEMA_VERSION, Versions
+from .publish import Versions
 from .shard_writer import ShardWriter
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Progress", "Store", "create_schema"]
+__all__ = ["Progress", "Store"]
 
 Progress = Callable[[int, int], None]
 _TRIES = 10
-
-
-def create_schema(connection: "duckdb.DuckDBPyConnection", kind: str, name: str) -> None:
-    """Make the tables and views of a new file, which is a ``"shard"`` or ``"merged"``."""
-    ddl = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-    connection.execute(ddl)
-    connection.execute("INSERT INTO alembic_version VALUES ($1)", [f"{SCHEMA_VERSION:04d}"])
-    made_at = datetime.now(UTC).replace(tzinfo=None)
-    values = [kind, name, SCHEMA_VERSION, package_version("xfelcat"), made_at]
-    connection.execute("INSERT INTO catalog_info VALUES ($1, $2, $3, $4, $5)", values)
 
 
 class Store:
@@ -125,13 +113,14 @@ class Store:
         """
         versions = self.versions(shard)
         with versions.lock(wait=wait), versions.draft() as draft:
-            is_new = not draft.exists()
+            is_new = not draft.exists() and not migrate_draft(versions, draft, shard)
             with connect_write(draft) as connection:
                 connection.execute("BEGIN")
                 if is_new:
                     create_schema(connection, "shard", shard)
                 writer = ShardWriter(connection, shard, str(self.location))
                 yield writer
+                writer.flush()
                 connection.execute("COMMIT")
             if writer.changed:
                 versions.publish(draft)

@@ -59,12 +59,14 @@ def load_definitions(*alias_defs: Definitions) -> dict[str, Target]:
     for given in alias_defs:
         if isinstance(given, Mapping):
             merged = merge_aliases(merged, _parse(given, "the aliases given as a dict"))
-        elif isinstance(given, str | PathLike):
+            continue
+        try:
             path = Path(fspath(given))
-            merged = merge_aliases(merged, _parse(_read_file(path), str(path)))
-        else:
+        except TypeError:
             kind = type(given).__name__
-            raise AliasError(f"aliases are given by a dict or the path of a file, not by a {kind}")
+            message = f"aliases are given by a dict or the path of a file, not by a {kind}"
+            raise AliasError(message) from None
+        merged = merge_aliases(merged, _parse(_read_file(path), str(path)))
     return merged
 
 
@@ -169,7 +171,7 @@ def _literal(name: str) -> str:
 
 
 def select_aliased(
-    collection: "DataCollection", *, strict: bool = False, require_all: bool = False
+    collection: "DataCollection", strict: bool = False, require_all: bool = False
 ) -> "DataCollection":
     """Only the sources and keys that have an alias.
 
@@ -245,7 +247,11 @@ class AliasIndexer:
         SourceNameError, PropertyNameError
             If its target is not in this data.
         """
-        return self._collection[self._resolve(item)]
+        target = self._resolve(item)
+        if isinstance(target, str):
+            return self._collection[target]
+        source, key = target
+        return self._collection[source, key]
 
     def __contains__(self, item: str | tuple[str, str]) -> bool:
         """Whether an alias is defined and its target is in this data."""

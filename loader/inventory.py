@@ -19,7 +19,15 @@ from ..catalog.runfacts import DataFile, RunFacts
 from ..catalog.runlength import IndexPattern, TrainList
 from .trains import TrainSet
 
-__all__ = ["FileGroup", "FileRef", "Inventory", "SourceEntry", "join_inventories", "take_inventory"]
+__all__ = [
+    "FileGroup",
+    "FileRef",
+    "Inventory",
+    "SourceEntry",
+    "join_inventories",
+    "join_sources",
+    "take_inventory",
+]
 
 MAIN_SECTIONS = ("CONTROL", "INSTRUMENT")
 NO_ROWS = IndexPattern.from_arrays((), ())
@@ -137,7 +145,8 @@ class SourceEntry:
         """As ``resolve_key``; an error for a key that is not there or not selected."""
         found = self.resolve_key(key, schema)
         if found is None:
-            raise PropertyNameError(key, self.name, self.key_names(schema))
+            names = {n.removesuffix(".value") for n in self.key_names(schema)}
+            raise PropertyNameError(key, self.name, names)
         return found
 
     def key_names(self, schema: KeySchema) -> frozenset[str]:
@@ -154,14 +163,12 @@ def _first_train(ref: FileRef) -> int:
 class Inventory:
     """All sources of a collection.
 
-    ``sources`` has the sources of CONTROL and INSTRUMENT by name, legacy names among them,
-    ``auxiliary`` those of other sections. ``groups`` are the files, whether or not a selected
-    source lies in them.
+    ``sources`` has the sources of CONTROL and INSTRUMENT by name, legacy names among them.
+    ``groups`` are the files that hold them.
     """
 
     groups: tuple[FileGroup, ...]
     sources: Mapping[str, SourceEntry] = field(default_factory=dict)
-    auxiliary: Mapping[str, SourceEntry] = field(default_factory=dict)
     allow_duplicates: bool = False
 
     @cached_property
@@ -169,10 +176,12 @@ class Inventory:
         """The trains of all files."""
         return TrainSet.union_of(g.trains for g in self.groups)
 
-    @property
+    @cached_property
     def refs(self) -> tuple[FileRef, ...]:
         """All files, ordered by run and name."""
-        return tuple(r for g in self.groups for r in g.refs)
+        refs = {id(r): r for g in self.groups for r in g.refs}.values()
+        runs = {facts: i for i, facts in enumerate(dict.fromkeys(id(r.facts) for r in refs))}
+        return tuple(sorted(refs, key=lambda r: (runs[id(r.facts)], r.number)))
 
     def with_sources(self, sources: Mapping[str, SourceEntry]) -> "Inventory":
         """The same files with these sources only."""
@@ -198,13 +207,14 @@ def take_inventory(
         ref = FileRef(facts, number, data_file, listed, trains, not inc_suspect_trains)
         by_layout.setdefault(id(layout), (layout, []))[1].append(ref)
     groups = tuple(FileGroup(tuple(refs), layout) for layout, refs in by_layout.values())
-    found: dict[tuple[bool, str], SourceEntry] = {}
+    found: dict[str, SourceEntry] = {}
     for group in groups:
         for source in group.layout.sources:
-            main = source.section in MAIN_SECTIONS
-            entry = found.get((main, source.name))
+            if source.section not in MAIN_SECTIONS:
+                continue
+            entry = found.get(source.name)
             if entry is None:
-                found[main, source.name] = SourceEntry(
+                found[source.name] = SourceEntry(
                     source.section,
                     source.name,
                     source.legacy_of or source.name,
@@ -212,17 +222,12 @@ def take_inventory(
                     run_only=source.run_only,
                 )
             else:
-                found[main, source.name] = replace(
+                found[source.name] = replace(
                     entry,
                     groups=(*entry.groups, group),
                     run_only=entry.run_only and source.run_only,
                 )
-    inventory = Inventory(
-        groups,
-        {name: e for (main, name), e in found.items() if main},
-        {name: e for (main, name), e in found.items() if not main},
-        allow_duplicates,
-    )
+    inventory = Inventory(groups, found, allow_duplicates)
     _refuse_duplicates(inventory)
     return inventory
 
@@ -240,30 +245,24 @@ def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
         refs = tuple(seen.setdefault(r.path, r) for r in group.refs)
         return groups.setdefault(tuple(r.path for r in refs), FileGroup(refs, group.layout))
 
-    def joined(which: str) -> dict[str, SourceEntry]:
-        found: dict[str, SourceEntry] = {}
-        for inventory, trains in parts:
-            mapping: Mapping[str, SourceEntry] = getattr(inventory, which)
-            for name, entry in mapping.items():
-                own = tuple(shared(narrow(g, trains)) for g in entry.groups)
-                other = found.get(name)
-                found[name] = replace(entry, groups=own) if other is None else _merge(other, entry, own)
-        return found
-
     narrowed: dict[tuple[int, int], FileGroup] = {}
 
     def narrow(group: FileGroup, trains: TrainSet) -> FileGroup:
         key = (id(group), id(trains))
         if key not in narrowed:
-            narrowed[key] = group.within(trains)
+            narrowed[key] = shared(group.within(trains))
         return narrowed[key]
 
-    inventory = Inventory((), joined("sources"), joined("auxiliary"))
-    files = [shared(narrow(g, trains)) for part, trains in parts for g in part.groups]
-    inventory = replace(
-        inventory,
-        groups=_distinct(files),
-        allow_duplicates=any(part.allow_duplicates for part, _ in parts),
+    found: dict[str, SourceEntry] = {}
+    for part, trains in parts:
+        for name, entry in part.sources.items():
+            own = tuple(narrow(g, trains) for g in entry.groups)
+            other = found.get(name)
+            found[name] = replace(entry, groups=own) if other is None else _merge(other, entry, own)
+    inventory = Inventory(
+        _distinct([narrow(g, trains) for part, trains in parts for g in part.groups]),
+        found,
+        any(part.allow_duplicates for part, _ in parts),
     )
     _refuse_duplicates(inventory)
     return inventory
@@ -295,8 +294,7 @@ def _distinct(groups: Iterable[FileGroup]) -> tuple[FileGroup, ...]:
 def _refuse_duplicates(inventory: Inventory) -> None:
     """Raise DuplicateTrainError if a source has the same train in two files.
 
-    Sources that lie in the same files are looked at together. Names of auxiliary sources are
-    unique only within an aggregator, so that for them the same train in two files is no error.
+    Sources that lie in the same files are looked at together.
     """
     if inventory.allow_duplicates:
         return
@@ -329,3 +327,10 @@ def _first_duplicate(refs: Sequence[FileRef]) -> tuple[int, tuple[str, str]] | N
     return int(firsts[at]), (refs[owner[before]].path, refs[owner[at]].path)
 
 
+def join_sources(parts: Sequence[tuple[SourceEntry, TrainSet]]) -> SourceEntry:
+    """One source as several collections have it, each with its selected trains."""
+    inventories = []
+    for entry, trains in parts:
+        sources = {entry.name: entry}
+        inventories.append((Inventory(entry.groups, sources), trains))
+    return join_inventories(inventories).sources[parts[0][0].name]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..catalog.dtypes import DType, decode_dtype
 from ..catalog.records import KeyRecord
-from .inventory import FileRef
+from ..catalog.runfacts import DataFile
 from .region import Region
 from .rows import RowStretch
 
@@ -29,7 +29,7 @@ Int64s = NDArray[np.int64]
 class FileSlabs:
     """The slabs of one file: rows ``starts[i]`` up to ``stops[i]`` go to ``targets[i]`` onwards."""
 
-    ref: FileRef
+    data_file: DataFile
     starts: Int64s
     stops: Int64s
     targets: Int64s
@@ -89,6 +89,6 @@ def plan_read(
         if not starts.size:
             continue
         ends = done + np.cumsum(stops - starts)
-        pieces.append(FileSlabs(stretch.ref, starts, stops, ends - (stops - starts)))
+        pieces.append(FileSlabs(stretch.ref.data_file, starts, stops, ends - (stops - starts)))
         done = int(ends[-1])
     return ReadPlan(source, path, record, region, done, tuple(pieces))

@@ -7,7 +7,7 @@ Needs matplotlib; it is imported when a plot is asked for.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["PresenceRow", "plot_missing_data", "presence_rows"]
 
 # Distinct in print and for colour-blind eyes, on white and on black.
-_PRESENT = (0.62, 0.76, 0.88)
-_MISSING = (0.72, 0.16, 0.12)
-_MAX_COLUMNS = 1500
+_PRESENT = (0.78, 0.86, 0.93)
+_MISSING = (0.62, 0.08, 0.08)
+_ANY_MISSING = 0.2
 _ROW_INCHES = 0.24
 _CHARACTER_INCHES = 0.075
 _BAR_SHARE = 0.72
@@ -52,16 +52,14 @@ def presence_rows(collection: "DataCollection", *, expand_instrument: bool) -> l
     """
     trains = np.asarray(collection.train_ids, dtype=np.uint64)
     rows = []
-    for name in sorted(collection.all_sources, key=natural_key):
+    current = collection.all_sources - collection.legacy_sources.keys()
+    for name in sorted(current, key=natural_key):
         source = collection[name]
         if not source.keys():
             continue  # recorded at the start of the run only
         at = np.searchsorted(trains, np.asarray(source.train_ids, dtype=np.uint64))
-        if expand_instrument and source.is_instrument:
-            groups: list[str | None] = sorted(source.index_groups)
-        else:
-            groups = [None]
-        for group in groups:
+        is_expanded = expand_instrument and source.is_instrument
+        for group in sorted(source.index_groups) if is_expanded else [None]:
             present = np.zeros(trains.size, dtype=bool)
             present[at] = source.data_counts(labelled=False, index_group=group) > 0
             rows.append(PresenceRow(name if group is None else f"{name} {group}.*", present))
@@ -89,13 +87,13 @@ def plot_missing_data(
         the number of bars needs.
     """
     rows = presence_rows(collection, expand_instrument=expand_instrument)
-    shown = [row for row in rows if row.percent < min_saved_pct]
+    shown = [row for row in rows if row.present.size and row.percent < min_saved_pct]
     shown.sort(key=lambda row: row.percent)
     title = f"Sources with data for less than {min_saved_pct:g} % of the trains"
     axes = _make_axes(shown)
     _draw(axes, shown, len(collection.train_ids))
     what = "index groups" if expand_instrument else "sources"
-    axes.set_title(title, loc="left", fontsize=12, pad=26 if shown else 12)
+    axes.set_title(title, loc="left", fontsize=12, pad=26)
     axes.annotate(
         f"{_describe(collection)} · {len(shown)} of {len(rows)} {what}",
         (0, 1),
@@ -141,16 +139,17 @@ def _draw(axes: "Axes", rows: list[PresenceRow], n_trains: int) -> None:
     from matplotlib.patches import Patch
     from matplotlib.transforms import ScaledTranslation
 
-    axes.set_xlabel("Train (position in this data)")
+    axes.set_xlabel("Train (position in this data)", loc="left", fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlim(0, max(n_trains, 1))
     if not rows:
         axes.set_yticks([])
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center")
+        axes.text(0.5, 0.5, "no such sources", transform=axes.transAxes, ha="center", va="center")
         return
+    n_columns = min(n_trains, int(axes.get_window_extent().width))
     for at, row in enumerate(rows):
         axes.imshow(
-            _colours(row.present),
+            _colours(_missing_share(row.present, n_columns)),
             extent=(0, n_trains, at + _BAR_SHARE / 2, at - _BAR_SHARE / 2),
             aspect="auto",
             interpolation="nearest",
@@ -170,12 +169,16 @@ def _draw(axes: "Axes", rows: list[PresenceRow], n_trains: int) -> None:
             va="center",
             annotation_clip=False,
         )
+    shades = [(0.0, "data"), (1.0, "no data")]
+    if n_columns < n_trains:  # several trains share a pixel
+        shades.insert(1, (0.4, "some trains without"))
+    handles = [Patch(color=_colours(np.array([s]))[0, 0], label=label) for s, label in shades]
     axes.legend(
-        handles=[Patch(color=_PRESENT, label="data"), Patch(color=_MISSING, label="no data")],
+        handles=handles,
         loc="upper right",
         bbox_to_anchor=(1, 0),
-        bbox_transform=axes.transAxes + ScaledTranslation(0, -0.3, axes.figure.dpi_scale_trans),
-        ncols=2,
+        bbox_transform=axes.transAxes + ScaledTranslation(0, -0.27, axes.figure.dpi_scale_trans),
+        ncols=len(handles),
         frameon=False,
         fontsize=9,
         borderaxespad=0,
@@ -190,13 +193,15 @@ def _share(row: PresenceRow) -> str:
     return f"{np.floor(row.percent * 10) / 10:.1f}"
 
 
-def _colours(present: NDArray[np.bool_]) -> NDArray[Any]:
-    """One line of pixels, (1, columns, 3).
+def _missing_share(present: NDArray[np.bool_], n_columns: int) -> NDArray[np.float64]:
+    """The share of missing trains in each of ``n_columns`` equal stretches, (n_columns,)."""
+    edges = np.linspace(0, present.size, n_columns + 1).round().astype(np.intp)
+    missing: NDArray[np.float64] = np.add.reduceat(~present, edges[:-1], dtype=np.float64)
+    return missing / np.diff(edges)
 
-    Where several trains share a pixel, a single missing one still tints it visibly.
-    """
-    n_columns = min(present.size, _MAX_COLUMNS)
-    edges = np.linspace(0, present.size, n_columns + 1).astype(np.intp)
-    missing = np.add.reduceat(~present, edges[:-1], dtype=np.float64) / np.diff(edges)
-    weight = np.where(missing > 0, 0.35 + 0.65 * missing, 0.0)[:, None]
-    return ((1 - weight) * np.array(_PRESENT) + weight * np.array(_MISSING))[None]
+
+def _colours(missing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One line of pixels, (1, n, 3); a single missing train still tints its pixel visibly."""
+    weight = np.where(missing > 0, _ANY_MISSING + (1 - _ANY_MISSING) * missing, 0.0)[:, None]
+    line: NDArray[np.float64] = (1 - weight) * np.array(_PRESENT) + weight * np.array(_MISSING)
+    return line[None]

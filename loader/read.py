@@ -5,7 +5,7 @@
 3. Each slab is read by one HDF5 hyperslab, straight into the destination where its memory allows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from ..catalog.dtypes import encode_dtype
 from ..catalog.errors import ChangedFileError, FileStructureError, InconsistentFilesError
+from ..catalog.records import KeyRecord
 from .files import OpenFiles
 from .inventory import FileRef
 from .plan import FileSlabs, ReadPlan
 
-__all__ = ["allocate", "execute_plan"]
+__all__ = ["allocate", "check_consistent", "execute_plan", "read_attributes"]
 
 Array = NDArray[Any]
 
@@ -69,11 +70,11 @@ def execute_plan(plan: ReadPlan, files: OpenFiles, out: Array | None = None) -> 
 
 @contextmanager
 def _open_dataset(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> Iterator[Any]:
-    with files.borrow(piece.ref.data_file) as file:
+    with files.borrow(piece.data_file) as file:
         dataset = file.get(plan.path)
         if dataset is None:
             raise FileStructureError(
-                piece.ref.path,
+                piece.data_file.path,
                 f"has no dataset {plan.path}",
                 "select trains that lie in other files, or deselect the key",
             )
@@ -83,7 +84,7 @@ def _open_dataset(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> Iterato
 
 def _check(plan: ReadPlan, piece: FileSlabs, dataset: Any) -> None:
     """Raise unless the dataset is what was planned with."""
-    record, path = plan.record, piece.ref.path
+    record, path = plan.record, piece.data_file.path
     found = encode_dtype(dataset.dtype), tuple(dataset.shape[1:])
     if found != (record.dtype, record.entry_shape):
         detail = (
@@ -93,7 +94,7 @@ def _check(plan: ReadPlan, piece: FileSlabs, dataset: Any) -> None:
         if piece is plan.pieces[0]:
             raise ChangedFileError(path, f"{plan.path}: {detail}")
         raise InconsistentFilesError(
-            plan.source, record.name, detail, (plan.pieces[0].ref.path, path)
+            plan.source, record.name, detail, (plan.pieces[0].data_file.path, path)
         )
     needed = int(piece.stops.max())
     if dataset.shape[0] < needed:
@@ -134,17 +135,53 @@ def _converts_alike(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
     return stored == wanted or bool(np.can_cast(stored, wanted, "safe"))
 
 
-def check_consistent(source: str, records: list[tuple[FileRef, Any]]) -> None:
-    """Raise InconsistentFilesError if the files describe a key differently."""
-    first_ref, first = records[0]
-    for ref, record in records[1:]:
-        if record is None:
-            detail = "the key is missing in the second"
-        elif (record.dtype, record.entry_shape) != (first.dtype, first.entry_shape):
-            detail = (
-                f"type {first.dtype} with entry shape {first.entry_shape}"
-                f" against {record.dtype} with {record.entry_shape}"
+def check_consistent(
+    source: str, record: KeyRecord, described: Sequence[tuple[FileRef, KeyRecord | None]]
+) -> KeyRecord:
+    """The description of a key that all files to be read agree on; ``record`` if there are none.
+
+    Raises
+    ------
+    InconsistentFilesError
+        Two of the files differ; both are named.
+    """
+    if not described:
+        return record
+    first_ref, first = described[0]
+    for ref, other in described:
+        if first is None or other is None:
+            lacking = first_ref if first is None else ref
+            having = ref if first is None else first_ref
+            if having is lacking:
+                continue
+            raise InconsistentFilesError(
+                source, record.name, f"{lacking.path} lacks it", (having.path, lacking.path)
             )
-        else:
-            continue
-        raise InconsistentFilesError(source, first.name, detail, (first_ref.path, ref.path))
+        if other is not first and _kind(other) != _kind(first):
+            raise InconsistentFilesError(
+                source, record.name, _difference(first, other), (first_ref.path, ref.path)
+            )
+    return record if first is None else first
+
+
+def _kind(record: KeyRecord) -> tuple[str, tuple[int, ...]]:
+    return record.dtype, record.entry_shape
+
+
+def _difference(first: KeyRecord, other: KeyRecord) -> str:
+    return (
+        f"type {first.dtype} with entry shape {first.entry_shape}"
+        f" against {other.dtype} with {other.entry_shape}"
+    )
+
+
+def read_attributes(ref: FileRef, path: str, with_group: bool, files: OpenFiles) -> dict[str, Any]:
+    """The HDF5 attributes of a key: of the dataset and, ``with_group``, of the group it is in."""
+    with files.borrow(ref.data_file) as file:
+        dataset = file.get(path)
+        if dataset is None:
+            raise FileStructureError(ref.path, f"has no dataset {path}")
+        found: dict[str, Any] = dict(dataset.attrs)
+        if with_group:
+            found.update(dataset.parent.attrs)
+        return found

@@ -144,7 +144,7 @@ def _common_dtype(arrays: Iterable[Array], data: str) -> np.dtype[Any]:
 def _fill_value(dtype: np.dtype[Any], fillvalue: float | None) -> Any:
     """The fill value as a scalar of ``dtype``."""
     if fillvalue is None:
-        return dtype.type(np.nan if dtype.kind in "fc" else 0)
+        return dtype.type(np.nan if dtype.kind == "f" else 0)
     try:
         return dtype.type(fillvalue)
     except (ValueError, OverflowError) as error:
@@ -231,7 +231,8 @@ class StackView:
         at = self._axis
         chosen, inside = parts[at], (*parts[:at], *parts[at + 1 :])
         if not isinstance(chosen, slice):
-            return self._module(operator.index(chosen))[inside]
+            one: Array = self._module(operator.index(chosen))[inside]
+            return one
         numbers = range(self._modules)[chosen]
         found = {i: self._found[n][inside] for i, n in enumerate(numbers) if n in self._found}
         shape = np.broadcast_to(self._fillvalue, self._module_shape)[inside].shape

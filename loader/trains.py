@@ -9,10 +9,11 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,7 @@ __all__ = ["TrainSet", "by_id", "by_index", "select_trains", "split_trains"]
 
 UInt64s = NDArray[np.uint64]
 Int64s = NDArray[np.int64]
+_T = TypeVar("_T")
 _ONE = np.uint64(1)
 _MOST = 2**64 - 1
 
@@ -170,7 +172,8 @@ class TrainSet:
         """The IDs at these positions, (n,) uint64; each from 0 to ``len - 1``."""
         wanted = np.asarray(positions, np.int64)
         stretch = np.searchsorted(self._ends, wanted, "right")
-        return self.firsts[stretch] + (wanted - self._starts[stretch]).astype(np.uint64)
+        ids: UInt64s = self.firsts[stretch] + (wanted - self._starts[stretch]).astype(np.uint64)
+        return ids
 
     @cached_property
     def ids(self) -> UInt64s:
@@ -178,12 +181,17 @@ class TrainSet:
         if not self.firsts.size:
             return np.empty(0, np.uint64)
         if self.firsts.size == 1:
-            ids = self.firsts[0] + np.arange(len(self), dtype=np.uint64)
+            ids: UInt64s = self.firsts[0] + np.arange(len(self), dtype=np.uint64)
         else:
             lengths = np.diff(self._ends, prepend=0)
             within = np.arange(len(self), dtype=np.int64) - np.repeat(self._starts, lengths)
             ids = np.repeat(self.firsts, lengths) + within.astype(np.uint64)
         ids.flags.writeable = False
+        return ids
+
+    def to_list(self) -> list[int]:
+        """Every ID in increasing order, as a new list."""
+        ids: list[int] = self.ids.tolist()
         return ids
 
     def span(self, start: int, stop: int) -> "TrainSet":
@@ -210,16 +218,20 @@ class TrainSet:
 NO_TRAINS = TrainSet(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
-class _Spelling:
+class _Bracketed(type):
+    """The type of a class whose objects are spelt ``name[value]``."""
+
+    def __getitem__(cls: Callable[[Any], _T], value: Any) -> _T:
+        return cls(value)
+
+
+class _Spelling(metaclass=_Bracketed):
     """A selection as the user wrote it in square brackets."""
 
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
         self.value = value
-
-    def __class_getitem__(cls, value: Any) -> "_Spelling":
-        return cls(value)
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other) or not isinstance(other, _Spelling):
@@ -241,7 +253,7 @@ def _spell(part: Any) -> str:
     return ":".join("" if end is None else str(end) for end in ends)
 
 
-class by_id(_Spelling):  # noqa: N801 - the name users know
+class by_id(_Spelling):
     """Select trains by train ID: ``by_id[a:b]``, ``by_id[a]``, ``by_id[[a, b, c]]``.
 
     As everywhere in Python, the end of a slice is not included.
@@ -250,8 +262,8 @@ class by_id(_Spelling):  # noqa: N801 - the name users know
     __slots__ = ()
 
 
-class by_index(_Spelling):  # noqa: N801 - the name users know
-    """Select trains (or a region of the data) by position: ``by_index[:5]``, ``by_index[[0, 2]]``."""
+class by_index(_Spelling):
+    """Select trains, or a region of the data, by position: ``by_index[:5]``."""
 
     __slots__ = ()
 
@@ -318,9 +330,7 @@ def _by_position(trains: TrainSet, where: Any) -> TrainSet:
         raise IndexError(f"positions of trains are integers or booleans, not {values.dtype}")
     outside = (values < -len(trains)) | (values >= len(trains))
     if outside.any():
-        raise IndexError(
-            f"train index {values[outside][0]} is out of range: {len(trains)} trains"
-        )
+        raise IndexError(f"train index {values[outside][0]} is out of range: {len(trains)} trains")
     return TrainSet.from_ids(trains.at(values.astype(np.int64) % max(len(trains), 1)))
 
 
@@ -402,7 +412,7 @@ def _labelled_mask(value: object) -> UInt64s | None:
     xarray, pandas = sys.modules.get("xarray"), sys.modules.get("pandas")
     if xarray is not None and isinstance(value, xarray.DataArray):
         if value.dtype != bool:
-            raise TypeError(f"an xarray selection of trains is boolean, not {value.dtype}")
+            return None
         if value.dims != ("trainId",) or "trainId" not in value.coords:
             raise ValueError("an xarray selection of trains needs the coordinate 'trainId'")
         labels, mask = value.coords["trainId"].to_numpy(), value.to_numpy()
@@ -431,5 +441,5 @@ def split_trains(
         wanted = max(wanted, -(-len(trains) // int(trains_per_part)))
     wanted = min(wanted, len(trains))
     edges: Sequence[int] = [len(trains) * i // wanted for i in range(wanted + 1)] if wanted else [0]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         yield trains.span(start, stop)

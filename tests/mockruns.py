@@ -22,7 +22,7 @@ from extra_data.tests.mockdata import write_file
 from extra_data.tests.mockdata.detectors import DetectorModule
 
 VERSIONS = ("0.5", "1.0", "1.2", "1.3")
-MAX_ELEMENTS = 60_000
+MAX_ENTRY = 64
 MAX_FRAMES = 12
 
 
@@ -140,10 +140,12 @@ class MockBuilder:
 def refill(path: str | os.PathLike[str]) -> None:
     """Fill every dataset of CONTROL, RUN, INSTRUMENT, REDUCTION and ERRATA; keep INDEX, METADATA.
 
-    Datasets of more than ``MAX_ELEMENTS`` elements get smaller entries first. The train IDs among
-    the keys keep their values, as they say what INDEX says.
+    Datasets with more than ``MAX_ENTRY`` elements in an entry get smaller entries first, the same
+    in every file. The train IDs among the keys keep their values, as they say what INDEX says.
     """
-    salt = crc32(os.path.basename(path).encode()) % 251
+    salt = _salt(os.path.basename(path))
+    # RUN is the state at the start of the run, repeated in every sequence file of an aggregator.
+    run_salt = _salt(os.path.basename(path).rpartition("-S")[0])
     with h5py.File(path, "r+") as f:
         found: list[str] = []
         for section in ("CONTROL", "RUN", "INSTRUMENT", "REDUCTION", "ERRATA"):
@@ -155,20 +157,25 @@ def refill(path: str | os.PathLike[str]) -> None:
         for number, name in enumerate(found):
             dataset = _clipped(f, name)
             if dataset.size and name.rpartition("/")[2] != "trainId":
-                dataset[...] = encoded(dataset.shape, dataset.dtype, salt + 7 * number)
+                own = run_salt if name.startswith("RUN/") else salt
+                dataset[...] = encoded(dataset.shape, dataset.dtype, own + 7 * number)
+
+
+def _salt(text: str) -> int:
+    return crc32(text.encode()) % 251
 
 
 def _clipped(f: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset, made anew with smaller entries if it has too many elements."""
+    """The dataset, made anew with smaller entries if they have too many elements."""
     old = f[name]
-    if old.size <= MAX_ELEMENTS or old.ndim < 2:
-        return old
     entry = list(old.shape[1:])
-    while old.shape[0] * np.prod(entry) > MAX_ELEMENTS and max(entry) > 2:
+    if np.prod(entry) <= MAX_ENTRY:
+        return old
+    while np.prod(entry) > MAX_ENTRY and max(entry) > 2:
         largest = entry.index(max(entry))
         entry[largest] = max(2, entry[largest] // 2)
     shape = (old.shape[0], *entry)
-    chunks = (min(16, shape[0]), *entry) if old.chunks else None
+    chunks = (max(1, min(16, shape[0])), *entry) if old.chunks else None
     options = {"compression": old.compression, "compression_opts": old.compression_opts}
     dtype, maxshape, attrs = old.dtype, (old.maxshape[0], *entry), dict(old.attrs)
     del f[name]

@@ -27,11 +27,12 @@ def write_tiny(
     rows: Sequence[str] = SOURCES,
     run: int = 7,
     sequence: int = 0,
+    fixed_strings: bool = False,
 ) -> h5py.File:
     """Write it, and return it open for changes.
 
     ``padding`` zeros follow the train IDs and every other INDEX array, empty strings the source
-    list. Versions 0.1 and 0.5 are what the format says: no flag, timestamp or version.
+    list. ``fixed_strings``: no string of variable length in it. Versions 0.1 and 0.5 are what the format says: no flag, timestamp or version.
     """
     f = h5py.File(path, "w")
     n = len(train_ids)
@@ -55,10 +56,11 @@ def write_tiny(
             "runNumber": np.uint32(run),
             "sequenceNumber": np.uint32(sequence),
         }.items():
-            f[f"METADATA/{key}"] = [value.encode() if isinstance(value, str) else value]
+            is_text = isinstance(value, str)
+            f[f"METADATA/{key}"] = np.array([value.encode() if is_text else value])
     if version >= "1.2":
         f["INDEX/origin"] = padded([-1] * n if origin is None else origin, "i4")
-    write_sources(f, rows, padding)
+    write_sources(f, rows, padding, fixed_strings)
 
     position = np.arange(n)
     old = version == "0.1"
@@ -74,7 +76,7 @@ def write_tiny(
         for section, length in (("CONTROL", n), ("RUN", 1)):
             f[f"{section}/{XGM}/{key}/value"] = 1000.0 * np.arange(length) + 1
             f[f"{section}/{XGM}/{key}/timestamp"] = np.arange(length, dtype="u8") + 1
-    f[f"RUN/{XGM}/classId/value"] = [b"XGM"]
+    f[f"RUN/{XGM}/classId/value"] = np.array([b"XGM"])
     values = (1000 * position[:, None] + np.arange(2) + 1).ravel()
     f[f"INSTRUMENT/{CAMERA}/data/img"] = np.broadcast_to(
         values.astype("u2")[:, None, None], (2 * n, 3, 4)
@@ -83,7 +85,9 @@ def write_tiny(
     return f
 
 
-def write_sources(f: h5py.File, rows: Sequence[str], padding: int = 0) -> None:
+def write_sources(
+    f: h5py.File, rows: Sequence[str], padding: int = 0, fixed_strings: bool = False
+) -> None:
     """Write or replace the source list, in the place of the file's version."""
     has_version = "dataFormatVersion" in f["METADATA"] if "METADATA" in f else False
     place = "METADATA/dataSources" if has_version else "METADATA"
@@ -95,5 +99,6 @@ def write_sources(f: h5py.File, rows: Sequence[str], padding: int = 0) -> None:
     for name, values in columns.items():
         if f"{place}/{name}" in f:
             del f[f"{place}/{name}"]
-        data = np.array([v.encode() for v in (*values, *[""] * padding)], object)
-        f.create_dataset(f"{place}/{name}", data=data, dtype=h5py.string_dtype("ascii"))
+        data = [v.encode() for v in (*values, *[""] * padding)]
+        dtype = np.array(data).dtype if fixed_strings else h5py.string_dtype("ascii")
+        f.create_dataset(f"{place}/{name}", data=data, dtype=dtype)

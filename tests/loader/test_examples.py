@@ -10,6 +10,8 @@ import extra_data
 import h5py
 import numpy as np
 import pytest
+from extra_data.file_access import FileAccess
+from extra_data.validation import FileValidator
 from xfelcat.catalog.layout import identify_run, parse_file_name
 from xfelcat.loader.examples import devices, faults, oracle
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
@@ -208,17 +210,40 @@ def test_extra_data_reads_every_clean_run_of_the_facility(facility: FacilitySumm
         assert assert_as_described(run, written.spec, n_keys=2) > 5
 
 
-def test_extra_data_validates_clean_runs(facility: FacilitySummary) -> None:
-    for number in (1, 4):
-        for folder in ("raw", "proc"):
-            path = facility.root / "SPB/202405/p900032" / folder / f"r{number:04d}"
-            code = "import sys; from extra_data.validation import main; sys.exit(main())"
-            done = subprocess.run(
-                [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
-            )
-            assert "No problems found" in done.stdout, done.stdout[-500:] + done.stderr[-500:]
-            assert done.returncode == 0
-    assert not list(facility.root.rglob("karabo_data_map.json"))
+def test_extra_data_validates_clean_runs(facility: FacilitySummary, tmp_path: Path) -> None:
+    intended = {"Index has wrong number of entries", "Overlaps"}
+    for written in facility.runs:
+        if not written.clean:
+            continue
+        padded = any(f.padding for f in written.spec.files)
+        found = set()
+        for path in written.path.glob("*.h5"):
+            checked = FileValidator(FileAccess(str(path)))
+            checked.run_checks()
+            found |= {p["msg"].partition(" (")[0] for p in checked.problems}
+        assert found == (intended if padded else set()), written.path
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for path in facility.run(900032, 2).path.iterdir():
+        (linked / path.name).symlink_to(path)
+    command = [str(Path(sys.executable).with_name("extra-data-validate")), str(linked)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "No problems found" in done.stdout, done.stdout[-500:] + done.stderr[-500:]
+
+
+def test_extra_data_reads_auxiliary_sources(facility: FacilitySummary) -> None:
+    written = facility.run(900032, 4, "red")
+    run = read_with_extra_data(sorted(written.path.glob("*.h5")))
+    name = "PULSE_REDUCTION/SPB_DET_AGIPD1M-1/DET/3CH0:xtdf"
+    assert len(run.auxiliary.reduction_sources) == 16
+    for source, key in (
+        (name, "image.reductionRatio"),
+        (name, "image.wasReduced"),
+        ("DA01@TRAINS_OUTSIDE_BUFFER_RANGE", "event.originalTrainIds"),
+    ):
+        expected = oracle.expected_array(written.spec, source.partition("@")[2] or source, key)
+        np.testing.assert_array_equal(run.auxiliary[source, key].ndarray(), expected)
+        assert expected.size
 
 
 def test_aliases_of_the_facility_are_read_by_extra_data(facility: FacilitySummary) -> None:

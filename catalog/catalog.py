@@ -1,0 +1,242 @@
+"""What is the catalog, to someone who has one in the hand?
+
+``Catalog`` is the thin public class: it finds its place, and each method is one call of the module
+that does the work (``ingest``, ``queries``, ``user_sql``, ``forget``, ``store``).
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .config import load_settings, user_catalog
+from .run_filter import RunFilter
+from .store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .ingest import IngestProgress, IngestReport
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """What is known of the runs of a facility: asked without touching a data file.
+
+    DataFrames of ``runs``, ``find`` and ``sql`` have the same columns and types when they are
+    empty; integers are pandas' nullable ones, array shapes are tuples, times are UTC without zone.
+    Their ``attrs`` say what they rest on: ``location``, ``runs_searched``, ``runs_outline_only``
+    (runs whose keys are not known), ``runs_undated`` (left out of a question about time) and
+    ``oldest_ingest`` (ISO text).
+
+    Parameters
+    ----------
+    location
+        The directory of the catalog, which need not exist before something is ingested. None means
+        the one that ``XFELCAT_CATALOG`` or the config file names, else the user's own.
+
+    Examples
+    --------
+    >>> from xfelcat import Catalog
+    >>> catalog = Catalog("demo/catalog")
+    >>> report = catalog.ingest(["demo/facility"])
+    >>> frame = catalog.find(source="*XGM*", key="beamPosition.*", proposal=900010)
+    >>> frame.attrs["runs_searched"]
+    5
+    """
+
+    def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
+        if location is None:
+            location = load_settings().catalog or user_catalog()
+        self._store = Store(os.path.expanduser(location))
+
+    def __repr__(self) -> str:
+        return f"Catalog({self.location!r})"
+
+    @property
+    def location(self) -> str:
+        """The directory of the catalog."""
+        return str(self._store.location)
+
+    def exists(self) -> bool:
+        """Whether anything was ingested here yet."""
+        return self._store.exists()
+
+    def ingest(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        progress: "IngestProgress | None" = None,
+        **options: Any,
+    ) -> "IngestReport":
+        """Scan the runs below some directories into the catalog.
+
+        Parameters
+        ----------
+        paths
+            A facility, instrument, cycle, proposal, data class or run directory, or several.
+        progress
+            Told how it goes on.
+        **options
+            The fields of ``IngestOptions``: jobs, force, verify, exclude, since, stage, dry_run,
+            reads_per_second, time_limit.
+
+        Returns
+        -------
+        IngestReport
+            What was done; files that cannot be read are in its ``problems``.
+
+        Raises
+        ------
+        RunNotFoundError
+            For a path that is absent, before anything is read.
+        CatalogWriteError
+            Where the catalog cannot be written.
+        """
+        from .ingest import IngestOptions, ingest
+
+        several = [paths] if isinstance(paths, str | os.PathLike) else paths
+        return ingest(
+            self._store, [os.fspath(p) for p in several], IngestOptions(**options), progress
+        )
+
+    def runs(self, **where: Any) -> "pd.DataFrame":
+        """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
+
+        Parameters
+        ----------
+        **where
+            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
+            ``RunFilter.of``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of the view ``runs``: run_id, proposal, run, data_class, instrument, cycle,
+            path, realpath, depth, files, files_missing, files_unread, bytes, trains,
+            suspect_trains, first_train, last_train, started_at, ended_at, newest_mtime,
+            format_version, recorded_proposal, recorded_run, ingested_at.
+
+        Raises
+        ------
+        QueryError
+            For a filter that means nothing.
+        CatalogNotFoundError
+            Where nothing was ingested yet.
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> catalog.runs(instrument="SPB", data_class="proc")[["proposal", "run", "trains"]]
+        """
+        from .queries import runs
+
+        return runs(self._store, RunFilter.of(**where)).to_frame()
+
+    def find(
+        self,
+        source: str = "*",
+        key: str | None = None,
+        *,
+        limit: int | None = None,
+        **where: Any,
+    ) -> "pd.DataFrame":
+        """The runs that have a source, or a key of it: one row per run, source and key.
+
+        Parameters
+        ----------
+        source
+            A glob: ``*`` matches any text (also ``/``), ``?`` one character, ``[xyz]`` one of
+            these, ``[!xyz]`` none of these; upper and lower case differ.
+        key
+            A glob; the keys of control sources with ``.value`` or without, and their timestamps
+            only if the glob ends in ``timestamp``. None: rows per source and index group, with the
+            glob of its keys (``image.*``) for a key, and no dtype, shape or unit.
+        limit
+            Give this many rows at most.
+        **where
+            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
+            ``RunFilter.of``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run_id, proposal, run, data_class, instrument, cycle, section, source, key,
+            dtype, shape (of one entry), unit, trains (with data), entries, path (of the run),
+            depth.
+
+        Raises
+        ------
+        QueryError
+            For a filter that means nothing.
+        CatalogNotFoundError
+            Where nothing was ingested yet.
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> catalog.find("*XGM*", "beamPosition.*", run="1-3")[["proposal", "run", "key", "unit"]]
+        """
+        from .queries import find
+
+        where_ = RunFilter.of(**where)
+        return find(self._store, source, key, where_, limit=limit).to_frame()
+
+    def sql(
+        self, text: str, parameters: Sequence[Any] = (), *, time_limit: float | None = None
+    ) -> "pd.DataFrame":
+        """The rows that a reading SQL statement (DuckDB's dialect) gives on the catalog's views.
+
+        Parameters
+        ----------
+        text
+            One statement.
+        parameters
+            The values of ``?`` or ``$1``, ``$2``, ... in it.
+        time_limit
+            Stop after this many seconds.
+
+        Raises
+        ------
+        QueryError
+            For a statement that does not read, or that cannot be run.
+        CatalogNotFoundError
+            Where nothing was ingested yet.
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> catalog.sql("SELECT proposal, sum(bytes) AS bytes FROM runs GROUP BY proposal")
+        """
+        from .user_sql import run_sql
+
+        return run_sql(self._store, text, parameters, time_limit=time_limit).to_frame()
+
+    def forget(self, *targets: str | os.PathLike[str]) -> int:
+        """Delete all that is known of some runs; the data files stay as they are.
+
+        Parameters
+        ----------
+        *targets
+            Each ``p002012``, ``p002012/raw``, ``p002012/raw/r0001``, or a path: the run there, or
+            all runs below.
+
+        Returns
+        -------
+        int
+            How many runs were forgotten.
+
+        Raises
+        ------
+        RunNotFoundError
+            For a target that means no catalogued run; nothing is deleted then.
+        CatalogNotFoundError
+            Where nothing was ingested yet.
+        """
+        from .forget import find_known, forget
+
+        return forget(self._store, find_known(self._store, targets))
+
+    def compact(self) -> None:
+        """Rewrite the databases in order, without what forgotten runs left behind."""
+        self._store.compact()

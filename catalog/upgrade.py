@@ -1,0 +1,59 @@
+"""How does a catalog of an older schema version come to ours?
+
+The versions of a schema have links and names of their own (``publish``), so a migrated copy is
+published beside the old one, which older clients go on reading. Only ingest (through
+``Store.write``) and `xfelcat db upgrade` come here: opening a run never migrates.
+
+1. ``shard_states``: which schema versions each shard has.
+2. ``upgrade_shards``: migrate and publish every shard that needs it.
+"""
+
+from dataclasses import dataclass
+
+from .creation import migrate_draft
+from .publish import SCHEMA_VERSION
+from .store import Progress, Store
+
+__all__ = ["ShardState", "shard_states", "upgrade_shards"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """The schema versions that a shard is published in."""
+
+    shard: str
+    schema_versions: tuple[int, ...]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this client can read it."""
+        return SCHEMA_VERSION in self.schema_versions
+
+    @property
+    def can_be_upgraded(self) -> bool:
+        """Whether there is an older version, and none of ours."""
+        return not self.is_current and any(v < SCHEMA_VERSION for v in self.schema_versions)
+
+
+def shard_states(store: Store) -> list[ShardState]:
+    """The state of every shard of a store, in the order of their names."""
+    folder = store.location / "shards"
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    states = [ShardState(n, tuple(store.versions(n).schema_versions())) for n in names]
+    return [s for s in states if s.schema_versions]
+
+
+def upgrade_shards(store: Store, progress: Progress | None = None) -> list[str]:
+    """Publish every shard that is older in our schema version too; their names.
+
+    ``progress`` is told how many shards are done, of how many.
+    """
+    todo = [s.shard for s in shard_states(store) if s.can_be_upgraded]
+    for done, shard in enumerate(todo):
+        versions = store.versions(shard)
+        with versions.lock(), versions.draft() as draft:
+            if not draft.exists() and migrate_draft(versions, draft, shard):
+                versions.publish(draft)
+        if progress:
+            progress(done + 1, len(todo))
+    return todo

@@ -1,0 +1,135 @@
+"""How is the catalog itself? ``xfelcat db``: status, upgrade, merge, compact and check."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .options import CatalogOption, existing_store, open_store
+from .output import say
+from .progress import count, size_text
+
+if TYPE_CHECKING:
+    from ..catalog.store import Progress, Store
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True)
+
+
+@app.command("status")
+def status_command(catalog: CatalogOption = None) -> None:
+    """Tell where the catalog lies, its versions, its size, and whether it is complete."""
+    from importlib.metadata import version
+
+    from ..catalog.publish import SCHEMA_VERSION
+    from ..catalog.upgrade import shard_states
+
+    store = open_store(catalog, quiet=True)
+    states = shard_states(store)
+    _tell("location", str(store.location))
+    _tell("xfelcat", f"{version('xfelcat')}, schema version {SCHEMA_VERSION}")
+    if not states:
+        _tell("shards", "none: nothing was ingested here yet")
+        return
+    _tell("shards", f"{len(states)}, {size_text(_size(store.location / 'shards'))}")
+    n_older = sum(s.can_be_upgraded for s in states)
+    n_newer = sum(not s.is_current and not s.can_be_upgraded for s in states)
+    if n_older:
+        _tell("", f"{n_older} of an older schema version; xfelcat db upgrade brings them to ours")
+    if n_newer:
+        _tell("", f"{n_newer} of a newer schema version, which this xfelcat cannot read")
+    if store.exists():
+        _tell_merged(store)
+
+
+def _tell(name: str, text: str) -> None:
+    typer.echo(f"{name:<10} {text}")
+
+
+def _tell_merged(store: "Store") -> None:
+    """The merged file, and the runs in it."""
+    from ..catalog.queries import provenance
+
+    stale = store.merged_is_stale()
+    with store.read_merged() as cursor:
+        known = provenance(cursor, store)
+    state = "behind the shards; xfelcat db merge renews it" if stale else "up to date"
+    _tell("merged", f"{size_text(_size(store.location / 'merged'))}, {state}")
+    oldest = f", oldest ingest {known.oldest_ingest:%Y-%m-%d %H:%M} UTC" * bool(known.runs_searched)
+    _tell("runs", f"{known.runs_searched}, {known.runs_outline_only} by outline only{oldest}")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder; what vanishes meanwhile does not count."""
+    total = 0
+    for path in folder.rglob("*.duckdb"):
+        try:
+            total += path.lstat().st_size
+        except OSError:
+            continue
+    return total
+
+
+@app.command("upgrade")
+def upgrade_command(catalog: CatalogOption = None) -> None:
+    """Bring a catalog of an older schema version to ours; older clients go on reading the old."""
+    from ..catalog.upgrade import upgrade_shards
+
+    store = open_store(catalog)
+    with _bar("upgrading") as progress:
+        upgraded = upgrade_shards(store, progress)
+    if upgraded:
+        store.publish_merged()
+    say(f"{count(len(upgraded), 'shard')} upgraded" if upgraded else "nothing to upgrade")
+
+
+@app.command("merge")
+def merge_command(catalog: CatalogOption = None) -> None:
+    """Bring the file for questions over all runs up to date with the shards."""
+    store = existing_store(catalog)
+    with _bar("merging") as progress:
+        merged = store.publish_merged(progress)
+    say("merged" if merged else "nothing to merge")
+
+
+@app.command("compact")
+def compact_command(catalog: CatalogOption = None) -> None:
+    """Rewrite the databases in order, without what forgotten runs left behind."""
+    store = existing_store(catalog)
+    before = _size(store.location)
+    with _bar("compacting") as progress:
+        store.compact(progress)
+    say(
+        f"{count(len(store.shards()), 'shard')} rewritten; {size_text(before)} before, "
+        f"{size_text(_size(store.location))} now, with the versions before"
+    )
+
+
+@app.command("check")
+def check_command(catalog: CatalogOption = None) -> None:
+    """Verify that the databases are sound; exits 1 if they are not."""
+    store = existing_store(catalog)
+    faults = store.check()
+    for fault in faults:
+        typer.echo(fault)
+    say(f"{count(len(faults), 'fault')} found" if faults else "sound")
+    if faults:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _bar(doing: str) -> Iterator["Progress"]:
+    """A bar of the shards done, on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,36 @@
+"""How is a run taken out of the catalog? ``xfelcat forget``."""
+
+from typing import Annotated
+
+import typer
+
+from .options import CatalogOption, open_store
+from .output import say
+from .progress import count
+
+__all__ = ["forget_command"]
+
+
+def forget_command(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="p002012, p002012/raw, p002012/raw/r0001, or a path: the run there, or all below.",
+            show_default=False,
+        ),
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Delete all that is known of some runs from the catalog; no data file is touched."""
+    from ..catalog.forget import find_known, forget
+
+    store = open_store(catalog)
+    known = find_known(store, targets)
+    for run in known:
+        say(f"{run.name}: {count(run.n_files, 'file')}, {run.path}")
+    if not yes:
+        typer.confirm(f"Forget {count(len(known), 'run')}?", err=True, abort=True)
+    say(f"{count(forget(store, known), 'run')} forgotten")

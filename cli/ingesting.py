@@ -1,0 +1,138 @@
+"""How do runs get into the catalog? ``xfelcat ingest``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import CatalogOption, open_store, time_option
+from .output import say
+from .progress import count, say_problems, showing_progress, size_text
+
+if TYPE_CHECKING:
+    from ..catalog.ingest import IngestReport
+
+__all__ = ["ingest_command", "summary"]
+
+
+def ingest_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH...",
+            help="Facility, instrument, cycle, proposal, data class or run directories.",
+            show_default=False,
+        ),
+    ],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list the files that would be scanned.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=0,
+            help="Worker processes; 0 for none, by default one per core.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Scan unchanged files, too.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Open every dataset, and read RUN in every file.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Leave out files and folders of this name or path; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Only runs with a file modified at or after this time (UTC): 2024-05-01, "
+            "2024-05-01T12:30, or how long ago: 12h, 3d, 2w.",
+            show_default=False,
+        ),
+    ] = None,
+    stage: Annotated[
+        bool, typer.Option("--stage", help="Read files that lie on tape, too; this may take days.")
+    ] = False,
+    reads_per_second: Annotated[
+        float | None,
+        typer.Option(
+            "--reads-per-second",
+            metavar="N",
+            min=0.1,
+            help="Read no faster than this, all workers together.",
+            show_default=False,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
+        ),
+    ] = 120.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there are problems.")] = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Scan the runs below some directories into the catalog.
+
+    Files that did not change since they were last scanned only cost a look at their size and time.
+    Files with problems are listed, and the rest is catalogued. Ctrl-C stops, and keeps what is
+    complete.
+    """
+    from ..catalog.ingest import IngestOptions, ingest
+
+    options = IngestOptions(
+        jobs=jobs,
+        force=force,
+        verify=verify,
+        exclude=tuple(exclude or ()),
+        since=time_option(since),
+        stage=stage,
+        dry_run=dry_run,
+        reads_per_second=reads_per_second,
+        time_limit=time_limit,
+    )
+    store = open_store(catalog)
+    with showing_progress() as progress:
+        report = ingest(store, [str(p) for p in paths], options, progress)
+    for path in report.to_scan:
+        typer.echo(path)
+    say_problems(report.problems)
+    for line in summary(report):
+        say(line)
+    if report.interrupted:
+        raise typer.Exit(130)
+    if strict and report.problems:
+        raise typer.Exit(1)
+
+
+def summary(report: "IngestReport") -> list[str]:
+    """What an ingest did, in a few lines."""
+    if report.dry_run:
+        found = f"{count(report.runs_found, 'run')} found, {report.runs_unchanged} as catalogued"
+        return [f"{found}; {count(len(report.to_scan), 'file')} to scan; nothing was written"]
+    runs = f"{count(report.runs_found, 'run')} found: {report.runs_written} written"
+    runs += f", {report.runs_unchanged} as catalogued"
+    if report.runs_skipped:
+        runs += f", {report.runs_skipped} skipped"
+    rate = report.files_scanned / max(report.seconds, 1e-3)
+    files = f"{count(report.files_scanned, 'file')} scanned ({size_text(report.bytes_scanned)})"
+    files += f" in {report.seconds:.1f} s ({rate:.0f} files/s), {report.files_unchanged} unchanged"
+    if report.files_missing:
+        files += f", {report.files_missing} missing"
+    lines = [runs, files, count(len(set(report.problems)), "problem")]
+    if report.interrupted:
+        kept = f"{count(report.runs_written, 'run')} kept; the same command goes on from there"
+        lines.append(f"interrupted: {kept}")
+    return lines

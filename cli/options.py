@@ -1,0 +1,183 @@
+"""Which options do several commands share, and what do they mean?
+
+1. The annotated types, one for each option.
+2. ``open_store``: the catalog that a command is about, told on stderr.
+3. ``make_filter``: the runs that a command is about.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..catalog.errors import CatalogNotFoundError, QueryError
+from .output import Format, say
+
+if TYPE_CHECKING:
+    from ..catalog.run_filter import RunFilter
+    from ..catalog.store import Store
+
+__all__ = [
+    "BelowOption",
+    "CatalogOption",
+    "ClassOption",
+    "CycleOption",
+    "FormatOption",
+    "InstrumentOption",
+    "OutputOption",
+    "ProposalOption",
+    "RunOption",
+    "SinceOption",
+    "UntilOption",
+    "existing_store",
+    "make_filter",
+    "open_store",
+    "say_if_behind",
+    "time_option",
+]
+
+CatalogOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--catalog",
+        "-c",
+        metavar="DIR",
+        help="Directory of the catalog; else XFELCAT_CATALOG, the config file, or your own.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="How to write the rows; the default is a table, or what the ending of FILE means.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to this file instead of the terminal.",
+        dir_okay=False,
+        show_default=False,
+    ),
+]
+ProposalOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--proposal",
+        "-p",
+        metavar="P",
+        help="Only this proposal (2012 or p002012); may be repeated.",
+        show_default=False,
+    ),
+]
+RunOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--run",
+        "-r",
+        metavar="R",
+        help="Only this run (5 or r0005) or range of runs (5-10); may be repeated.",
+        show_default=False,
+    ),
+]
+InstrumentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--instrument", "-i", metavar="NAME", help="Only this instrument.", show_default=False
+    ),
+]
+CycleOption = Annotated[
+    list[str] | None,
+    typer.Option("--cycle", metavar="CYCLE", help="Only this cycle.", show_default=False),
+]
+ClassOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data-class",
+        "-d",
+        metavar="CLASS",
+        help="Only this data class (raw, proc, ...).",
+        show_default=False,
+    ),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Only runs with trains at or after this time (UTC): 2024-05-01, "
+        "2024-05-01T12:30, or how long ago: 12h, 3d, 2w.",
+        show_default=False,
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="Only runs with trains before this time.",
+        show_default=False,
+    ),
+]
+BelowOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--below", metavar="PATH", help="Only runs at or below this path.", show_default=False
+    ),
+]
+
+
+def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
+    """The named catalog, else the one of the settings, else the user's; told on stderr."""
+    from ..catalog.config import load_settings, user_catalog
+    from ..catalog.store import Store
+
+    location = str(catalog.expanduser()) if catalog else load_settings().catalog or user_catalog()
+    store = Store(location)
+    if not quiet:
+        say(f"catalog: {store.location}")
+    return store
+
+
+def existing_store(catalog: Path | None) -> "Store":
+    """The same, which must exist.
+
+    Raises CatalogNotFoundError where nothing was ingested yet.
+    """
+    store = open_store(catalog)
+    if not store.exists():
+        raise CatalogNotFoundError(str(store.location))
+    return store
+
+
+def say_if_behind(store: "Store") -> None:
+    """Tell if the answers come from a merged file that is behind the shards."""
+    if store.exists() and store.merged_is_stale():
+        say("the catalog has changed since it was merged: `xfelcat db merge` renews the answers")
+
+
+def make_filter(**parts: Any) -> "RunFilter":
+    """The filter of these options; an unusable value is wrong usage."""
+    from ..catalog.run_filter import RunFilter
+
+    try:
+        return RunFilter.of(**{name: value or None for name, value in parts.items()})
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def time_option(text: str | None) -> datetime | None:
+    """The time that an option means; an unusable one is wrong usage."""
+    from ..catalog.run_filter import parse_time
+
+    try:
+        return None if text is None else parse_time(text)
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None

@@ -1,0 +1,236 @@
+"""How does an answer reach the terminal, a pipe or a file?
+
+1. ``say`` writes messages to stderr, so that stdout has nothing but the answer.
+2. ``write_answer`` writes the rows of an answer in one of the formats.
+
+A table on a terminal is fitted to its width (``screen``). Anywhere else it has every column, and
+nothing is cut.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import typer
+
+from .screen import show_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Format", "choose_format", "say", "write_answer"]
+
+_ROWS_ON_TERMINAL = 1000
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+    PATHS = "paths"
+
+
+def say(message: str = "") -> None:
+    """Write a line to stderr."""
+    typer.echo(message, err=True)
+
+
+def choose_format(given: Format | None, output: Path | None) -> Format:
+    """The format asked for, else the one that the ending of the output file means, else a table.
+
+    Raises BadParameter for Parquet without a file, if it would go to a terminal.
+    """
+    chosen = given or Format.TABLE
+    if given is None and output is not None:
+        endings = {".json": Format.JSON, ".csv": Format.CSV, ".parquet": Format.PARQUET}
+        chosen = endings.get(output.suffix.lower(), Format.TABLE)
+    if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
+        raise typer.BadParameter("Parquet is not for a terminal: name a file with --output FILE")
+    return chosen
+
+
+def write_answer(table: "pa.Table", chosen: Format, output: Path | None = None) -> None:
+    """Write the rows to a file, which is replaced once all is written, or to stdout.
+
+    Raises BadParameter where the format cannot hold the rows, or the file cannot be written.
+    """
+    if output is None:
+        _write(table, chosen, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with _replacing(output) as file:
+            _write(table, chosen, file)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise typer.BadParameter(f"{output} cannot be written: {reason}") from None
+    say(f"{table.num_rows} rows written to {output}")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(draft, "xb") as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:
+    if chosen is Format.PARQUET:
+        _write_parquet(table, file)
+        return
+    if chosen is Format.TABLE and file is sys.stdout.buffer and sys.stdout.isatty():
+        sys.stdout.flush()
+        cells = [[cell_text(v) for v in row] for row in _rows(table.slice(0, _ROWS_ON_TERMINAL))]
+        show_table(table.column_names, cells, [_is_number(t) for t in table.schema.types])
+        if table.num_rows > len(cells):
+            left_out = table.num_rows - len(cells)
+            say(f"... and {left_out} rows more; --format csv or --output FILE gives them all")
+        return
+    lines = {
+        Format.TABLE: _table_lines,
+        Format.JSON: _json_lines,
+        Format.CSV: _csv_lines,
+        Format.PATHS: _path_lines,
+    }[chosen](table)
+    for line in lines:
+        # Paths may hold bytes that are no UTF-8; they leave as they came.
+        file.write(line.encode("utf-8", "surrogateescape") + b"\n")
+
+
+def _write_parquet(table: "pa.Table", file: IO[bytes]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.write_table(table, file)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise typer.BadParameter(f"Parquet cannot hold these rows: {error}") from None
+
+
+def _rows(table: "pa.Table") -> Iterator[tuple[Any, ...]]:
+    """Row by row, as Python values; a few thousand at a time are in memory as such."""
+    for batch in table.to_batches(max_chunksize=4096):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _path_lines(table: "pa.Table") -> Iterator[str]:
+    """Each path once, in the order of the rows."""
+    from ..catalog.encoding import from_text
+
+    if "path" not in table.column_names:
+        raise typer.BadParameter("--format paths needs a column named path among the rows")
+    for path in table.column("path").unique().to_pylist():
+        if path is not None:
+            yield from_text(str(path))
+
+
+def _json_lines(table: "pa.Table") -> Iterator[str]:
+    """One array, an object per line."""
+    import json
+
+    names = table.column_names
+    pending = "["
+    for row in _rows(table):
+        if pending != "[":
+            pending += ","
+        yield pending
+        values = {n: _json_value(v) for n, v in zip(names, row, strict=True)}
+        pending = json.dumps(values, ensure_ascii=False)
+    if pending != "[":
+        yield pending
+        yield "]"
+    else:
+        yield "[]"
+
+
+def _json_value(value: Any) -> Any:
+    """The value as JSON can hold it: times as ISO text, bytes in hexadecimal, NaN as null."""
+    import math
+    from datetime import date, time
+    from decimal import Decimal
+
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case list() | tuple():
+            return [_json_value(v) for v in value]
+        case dict():
+            return {str(k): _json_value(v) for k, v in value.items()}
+        case date() | time():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
+
+
+def _csv_lines(table: "pa.Table") -> Iterator[str]:
+    """Comma-separated, with a header; nothing for a missing value, arrays as JSON."""
+    import csv
+    import io
+    import json
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="")
+
+    def line(values: Any) -> str:
+        buffer.seek(0)
+        buffer.truncate()
+        writer.writerow(values)
+        return buffer.getvalue()
+
+    yield line(table.column_names)
+    for row in _rows(table):
+        plain = [_json_value(v) for v in row]
+        yield line([json.dumps(v) if isinstance(v, list | dict) else v for v in plain])
+
+
+def cell_text(value: Any) -> str:
+    """A value as a table shows it."""
+    from datetime import datetime
+
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.6g}"
+        case list():
+            return f"({', '.join(cell_text(v) for v in value)}{',' * (len(value) == 1)})"
+        case datetime():
+            return value.isoformat(" ", "seconds")
+    return str(_json_value(value))
+
+
+def _is_number(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _table_lines(table: "pa.Table") -> Iterator[str]:
+    """Aligned columns as wide as their longest value."""
+    right = [_is_number(kind) for kind in table.schema.types]
+    rows = [table.column_names, *([cell_text(v) for v in row] for row in _rows(table))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
+    for row in rows:
+        cells = (
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        # A line break inside a value would look like another row.
+        yield "  ".join(cells).rstrip().replace("\n", "\\n")

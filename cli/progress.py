@@ -1,0 +1,164 @@
+"""How does one see how an ingest goes on, and what went wrong?
+
+1. ``showing_progress``: on stderr, bars on a terminal, else a plain line every few seconds.
+2. ``say_problems``: every problem with its path and reason, grouped by check.
+3. ``size_text``: bytes for people.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .output import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from ..catalog.ingest import IngestProgress
+    from ..catalog.records import Problem
+
+__all__ = ["count", "say_problems", "showing_progress", "size_text"]
+
+_SECONDS_PER_LINE = 10.0
+_SEVERITIES = {"E": "error", "W": "warning", "I": "information"}
+
+
+def count(n: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def size_text(n_bytes: float) -> str:
+    """A size in the decimal unit that keeps it short: ``57.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(n_bytes) < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} PB"
+
+
+class _Counts:
+    """What has been reported so far, in words."""
+
+    def __init__(self) -> None:
+        self.n_runs = self.n_runs_done = 0
+        self.n_files = self.n_files_done = 0
+        self.n_bytes = self.n_problems = 0
+        self._started = time.monotonic()
+
+    def add(self, files: int, size: int, problems: int) -> None:
+        self.n_files_done += files
+        self.n_bytes += size
+        self.n_problems += problems
+
+    def __str__(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        return (
+            f"{self.n_files_done}/{self.n_files} files, {size_text(self.n_bytes)},"
+            f" {self.n_files_done / seconds:.0f} files/s, {count(self.n_problems, 'problem')}"
+        )
+
+
+class _Lines:
+    """Progress as plain lines, not too many."""
+
+    def __init__(self) -> None:
+        self._counts = _Counts()
+        self._said_at = time.monotonic()
+
+    def found(self, runs: int) -> None:
+        self._counts.n_runs = runs
+        say(f"{count(runs, 'run')} found")
+
+    def planned(self, files: int, size: int) -> None:
+        self._counts.n_files += files
+
+    def scanned(self, files: int, size: int, problems: int) -> None:
+        self._counts.add(files, size, problems)
+        self._say_now_and_then()
+
+    def finished_run(self, label: str) -> None:
+        self._counts.n_runs_done += 1
+        self._say_now_and_then()
+
+    def publishing(self) -> None:
+        say("merging for questions over all runs ...")
+
+    def _say_now_and_then(self) -> None:
+        if time.monotonic() - self._said_at >= _SECONDS_PER_LINE:
+            self._said_at = time.monotonic()
+            say(f"{self._counts.n_runs_done}/{self._counts.n_runs} runs; {self._counts}")
+
+
+class _Bars:
+    """Progress as a bar of runs and a bar of the files planned so far."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self._counts = _Counts()
+        self._progress = progress
+        self._runs: TaskID = progress.add_task("looking for runs", total=None, told="")
+        self._files: TaskID = progress.add_task("files", total=None, told="", visible=False)
+
+    def found(self, runs: int) -> None:
+        self._counts.n_runs = runs
+        self._progress.update(
+            self._runs, description="runs", total=runs, told=f"0/{runs} runs", completed=0
+        )
+
+    def planned(self, files: int, size: int) -> None:
+        self._counts.n_files += files
+        self._show_files()
+
+    def scanned(self, files: int, size: int, problems: int) -> None:
+        self._counts.add(files, size, problems)
+        self._show_files()
+
+    def finished_run(self, label: str) -> None:
+        self._counts.n_runs_done += 1
+        done, total = self._counts.n_runs_done, self._counts.n_runs
+        told = f"{done}/{total} runs, {label}"
+        self._progress.update(self._runs, completed=done, told=told)
+
+    def publishing(self) -> None:
+        self._progress.update(self._runs, told="merging for questions over all runs ...")
+
+    def _show_files(self) -> None:
+        self._progress.update(
+            self._files,
+            visible=self._counts.n_files > 0,
+            total=self._counts.n_files,
+            completed=self._counts.n_files_done,
+            told=str(self._counts),
+        )
+
+
+@contextmanager
+def showing_progress() -> Iterator["IngestProgress"]:
+    """Something to give to ``ingest``; what it shows is gone afterwards."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description:>5}"),
+        BarColumn(24),
+        TextColumn("{task.fields[told]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bars(progress)
+
+
+def say_problems(problems: Sequence["Problem"]) -> None:
+    """List problems on stderr: by check, each with its path, place and reason."""
+    groups: dict[tuple[str, str], list[Problem]] = {}
+    for problem in dict.fromkeys(problems):
+        groups.setdefault((problem.check, problem.severity), []).append(problem)
+    for (check, severity), of_group in sorted(groups.items()):
+        say(f"{check} ({_SEVERITIES[severity]}), {len(of_group)}:")
+        for problem in of_group:
+            where = f" [{problem.where}]" if problem.where else ""
+            say(f"  {problem.path}{where}: {problem.message}")

@@ -1,0 +1,130 @@
+"""Which sources do the auxiliary sections have?
+
+REDUCTION and ERRATA tell what was left out of the data. Names of auxiliary sources are unique over
+sections, but several aggregators may have the same, each for its own data: a source that lies in
+more than one file is called ``AGGREGATOR@name``.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..catalog.errors import SourceNameError
+from ..catalog.records import FileLayout
+from .files import OpenFiles
+from .inventory import MAIN_SECTIONS, FileGroup, FileRef, SourceEntry
+from .keydata import KeyData
+from .sourcedata import SourceData
+from .trains import TrainSet
+
+__all__ = ["AuxiliarySources"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AuxiliarySources:
+    """The auxiliary sources of a collection; ``aux[source]`` and ``aux[source, key]``."""
+
+    _sources: dict[str, SourceEntry]
+    _trains: TrainSet
+    _files: OpenFiles
+
+    @classmethod
+    def of_files(
+        cls, refs: Iterable[FileRef], trains: TrainSet, files: OpenFiles
+    ) -> "AuxiliarySources":
+        """The auxiliary sources that these files have."""
+        by_layout: dict[int, tuple[FileLayout, list[FileRef]]] = {}
+        for ref in refs:
+            # A JSON data map does not list auxiliary sources: such facts ask the file itself.
+            look = getattr(ref.facts, "full_layout", ref.facts.layout)
+            layout = look(ref.number)
+            by_layout.setdefault(id(layout), (layout, []))[1].append(ref)
+        found: dict[tuple[str, str], SourceEntry] = {}
+        n_files: Counter[str] = Counter()
+        for layout, members in by_layout.values():
+            for source in layout.sources:
+                if source.section in MAIN_SECTIONS:
+                    continue
+                n_files[source.name] += len(members)
+                for aggregator, group in _by_aggregator(layout, members):
+                    place = (aggregator, source.name)
+                    entry = found.get(place)
+                    groups = (group,) if entry is None else (*entry.groups, group)
+                    found[place] = SourceEntry(source.section, source.name, source.name, groups)
+        return cls(
+            {
+                name if n_files[name] == 1 else f"{aggregator}@{name}": entry
+                for (aggregator, name), entry in sorted(found.items())
+            },
+            trains,
+            files,
+        )
+
+    @property
+    def all_sources(self) -> frozenset[str]:
+        """Names of all auxiliary sources."""
+        return frozenset(self._sources)
+
+    @property
+    def reduction_sources(self) -> frozenset[str]:
+        """Names of the sources that tell what data reduction did."""
+        return self._in_section("REDUCTION")
+
+    @property
+    def errata_sources(self) -> frozenset[str]:
+        """Names of the sources that tell what went wrong while recording."""
+        return self._in_section("ERRATA")
+
+    def _in_section(self, section: str) -> frozenset[str]:
+        return frozenset(n for n, e in self._sources.items() if e.section == section)
+
+    def __contains__(self, item: object) -> bool:
+        if isinstance(item, tuple) and len(item) == 2:
+            return item[0] in self._sources and item[1] in self._source(item[0])
+        return isinstance(item, str) and item in self._sources
+
+    def __getitem__(self, item: str | tuple[str, str]) -> SourceData | KeyData:
+        if isinstance(item, tuple):
+            source, key = item
+            return self._source(source)._key(key)
+        return self._source(item)
+
+    __iter__ = None  # no implicit iteration by position
+
+    def _source(self, name: str) -> SourceData:
+        entry = self._sources.get(name)
+        if entry is None:
+            # Without the aggregator, a name may still say which source is meant.
+            meant = [e for e in self._sources.values() if e.name == name]
+            if len(meant) != 1:
+                raise SourceNameError(name, self._sources)
+            entry = meant[0]
+        return SourceData(entry, self._trains, self._files)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return sorted(self._sources)
+
+    def info(self) -> None:
+        """Show the auxiliary sources."""
+        lines = [repr(self)[1:-1]]
+        for title, names in (
+            ("reduction", self.reduction_sources),
+            ("errata", self.errata_sources),
+        ):
+            lines += [f"{len(names)} {title} sources:", *(f"  - {n}" for n in sorted(names))]
+        sys.stdout.write("\n".join(lines) + "\n")
+
+    def __repr__(self) -> str:
+        return (
+            f"<xfelcat.AuxiliarySources for {len(self._sources)} sources"
+            f" and {len(self._trains)} trains>"
+        )
+
+
+def _by_aggregator(layout: FileLayout, refs: Sequence[FileRef]) -> Iterator[tuple[str, FileGroup]]:
+    """The files of each aggregator."""
+    names = dict.fromkeys(ref.data_file.aggregator for ref in refs)
+    for name in names:
+        own = tuple(ref for ref in refs if ref.data_file.aggregator == name)
+        yield name, FileGroup(own, layout)

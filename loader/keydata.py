@@ -1,0 +1,379 @@
+"""What can be asked of one key of one source?
+
+``KeyData`` is a frozen value: a key, its files, the selected trains. Its facts come from the
+catalog; its data are planned (``plan``), read (``read``) and converted (``convert``) elsewhere.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalog.records import KeyRecord
+from . import iterate, rows, runinfo
+from .files import OpenFiles
+from .inventory import FileRef, SourceEntry
+from .plan import ReadPlan, array_dtype, plan_read
+from .read import check_consistent, execute_plan, read_attributes
+from .region import Region, parse_region
+from .selection import Chosen, source_schema
+from .trains import TrainSet, select_trains, split_trains
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["KeyData"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class KeyData:
+    """Data for one key of one source. Get it from ``run[source, key]``.
+
+    It behaves like a list of trains: ``key[:10]`` is the same key for the first 10 trains.
+
+    Attributes
+    ----------
+    source : str
+        Source name.
+    key : str
+        Key name as in the files: for a control source it ends in ``.value`` or ``.timestamp``.
+    """
+
+    _entry: SourceEntry
+    key: str
+    _trains: TrainSet
+    _files: OpenFiles
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def source(self) -> str:
+        """Source name."""
+        return self._entry.name
+
+    @property
+    def section(self) -> str:
+        """CONTROL, INSTRUMENT or an auxiliary section."""
+        return self._entry.section
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it belongs to a control source: one entry per train."""
+        return self.section == "CONTROL"
+
+    @property
+    def is_instrument(self) -> bool:
+        """Whether it belongs to an instrument source: any number of entries per train."""
+        return self.section == "INSTRUMENT"
+
+    @property
+    def is_reduction(self) -> bool:
+        """Whether it belongs to the auxiliary section REDUCTION."""
+        return self.section == "REDUCTION"
+
+    @property
+    def is_errata(self) -> bool:
+        """Whether it belongs to the auxiliary section ERRATA."""
+        return self.section == "ERRATA"
+
+    @property
+    def is_auxiliary(self) -> bool:
+        """Whether it belongs to an auxiliary source."""
+        return not (self.is_control or self.is_instrument)
+
+    @cached_property
+    def record(self) -> KeyRecord:
+        """The key as the catalog describes it, in the first file that has selected trains."""
+        schema = self._entry.schema(self._refs[0]) if self._refs else source_schema(self._entry)
+        found = schema.by_name.get(self.key)
+        return self._entry.require_key(self.key, schema) if found is None else found
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the data; object where they are strings."""
+        return array_dtype(self.record)
+
+    @property
+    def entry_shape(self) -> tuple[int, ...]:
+        """Shape of one entry, ``shape[1:]``; quicker to find than ``shape``."""
+        return self.record.entry_shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions; the first is that of the entries."""
+        return len(self.entry_shape) + 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array that ``ndarray()`` gives."""
+        return (sum(int(s.count.sum()) for s in self._stretches), *self.entry_shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of that array in bytes."""
+        size = self.dtype.itemsize
+        for length in self.shape:
+            size *= length
+        return size
+
+    @property
+    def size_mb(self) -> float:
+        """Size of that array in megabytes (10**6 bytes)."""
+        return self.nbytes / 1e6
+
+    @property
+    def size_gb(self) -> float:
+        """Size of that array in gigabytes (10**9 bytes)."""
+        return self.nbytes / 1e9
+
+    @property
+    def index_group(self) -> str:
+        """The part of the key that has its own INDEX; empty for a control source."""
+        return self.record.group
+
+    @property
+    def hdf5_data_path(self) -> str:
+        """Path of the dataset in each file."""
+        return f"/{self.section}/{self.source}/{self.key.replace('.', '/')}"
+
+    @property
+    def source_file_paths(self) -> list[Path]:
+        """The files that have any of the selected trains."""
+        return [Path(ref.path) for ref in self._refs]
+
+    @property
+    def units(self) -> str | None:
+        """Symbol of the unit with its prefix, e.g. ``μJ``; None if the files name none."""
+        prefix = {"u": "μ"}.get(self.record.prefix_symbol, self.record.prefix_symbol)
+        return f"{prefix}{self.record.unit_symbol}" if self.record.unit_symbol else None
+
+    @property
+    def units_name(self) -> str | None:
+        """Name of the unit with its prefix, e.g. ``microjoule``; None if the files name none."""
+        record = self.record
+        return f"{record.prefix_name}{record.unit_name}" if record.unit_name else None
+
+    def attributes(self) -> dict[str, Any]:
+        """The HDF5 attributes of the key, read from its first file."""
+        refs = self._refs or self._entry.refs
+        with_group = self.is_control and self.key.endswith(".value")
+        return read_attributes(refs[0], self._stored_path, with_group, self._files)
+
+    def run_value(self, *, allow_multi_run: bool = False) -> Any:
+        """The RUN value of the key, its state at the start of the run."""
+        return runinfo.read_run_value(self._entry, self.key, allow_multi_run=allow_multi_run)
+
+    def __repr__(self) -> str:
+        return (
+            f"<xfelcat.KeyData source={self.source!r} key={self.key!r}"
+            f" for {len(self._trains)} trains>"
+        )
+
+    def _repr_html_(self) -> str:
+        from . import display
+
+        return display.key_html(self)
+
+    # -- its trains ------------------------------------------------------------------------------
+
+    @property
+    def train_ids(self) -> list[int]:
+        """The selected trains, whether or not they have data, in increasing order."""
+        return self._trains.to_list()
+
+    @cached_property
+    def _refs(self) -> tuple[FileRef, ...]:
+        return self._entry.files_within(self._trains)
+
+    @cached_property
+    def _stretches(self) -> list[rows.RowStretch]:
+        return rows.select_rows(self._entry, self._refs, self.index_group, self._trains)
+
+    def data_counts(self, labelled: bool = True) -> "pd.Series[int] | NDArray[np.uint64]":
+        """Number of entries in each train.
+
+        A pandas Series labelled with train IDs if ``labelled``, else an array that goes with
+        ``train_ids``.
+        """
+        counts = rows.count_entries(self._stretches, self._trains)
+        if not labelled:
+            return counts.astype(np.uint64)
+        import pandas as pd
+
+        return pd.Series(counts, index=self._trains.ids)
+
+    def train_id_coordinates(self) -> NDArray[np.uint64]:
+        """The train of each entry, to go with the first dimension of ``ndarray()``."""
+        return rows.train_coordinates(self._stretches)
+
+    def train_index_bounds(self, labelled: bool = False) -> Any:
+        """First and last (not included) entry of each train in ``ndarray()``.
+
+        A pandas DataFrame with columns start and stop if ``labelled``, else two arrays.
+        """
+        start, stop = rows.entry_bounds(self._stretches, self._trains)
+        if not labelled:
+            return start, stop
+        import pandas as pd
+
+        bounds = {"start": start.astype(np.int64), "stop": stop.astype(np.int64)}
+        return pd.DataFrame(bounds, index=self._trains.ids)
+
+    def select_trains(self, trains: Any) -> "KeyData":
+        """The same key for some of its trains; see ``DataCollection.select_trains``."""
+        return self._with_trains(select_trains(self._trains, trains))
+
+    def __getitem__(self, item: Any) -> "KeyData":
+        return self.select_trains(item)
+
+    __iter__ = None  # no implicit iteration by position
+
+    def split_trains(
+        self, parts: int | None = None, trains_per_part: int | None = None
+    ) -> Iterator["KeyData"]:
+        """The data in parts with a similar number of trains; see ``DataCollection``."""
+        for part in split_trains(self._trains, parts, trains_per_part):
+            yield self._with_trains(part)
+
+    def drop_empty_trains(self) -> "KeyData":
+        """The same key for the trains that have data."""
+        return self._with_trains(rows.trains_with_data(self._stretches))
+
+    def _with_trains(self, trains: TrainSet) -> "KeyData":
+        return self if trains is self._trains else replace(self, _trains=trains)
+
+    def selected_keys(self) -> Chosen:
+        """The key as a selection: what ``select`` takes this object for."""
+        return {self.source: frozenset({self.key})}
+
+    # -- its data --------------------------------------------------------------------------------
+
+    def ndarray(self, roi: Any = (), out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Read the data into a numpy array, (entries, ...).
+
+        Parameters
+        ----------
+        roi
+            ``np.s_[...]`` or ``by_index[...]``: the region of each entry to read.
+        out
+            An array to read into; it must have the shape of the result.
+
+        Raises
+        ------
+        InconsistentFilesError
+            The key differs between files in type or entry shape.
+        ChangedFileError
+            A file was replaced since the run was opened.
+        """
+        return execute_plan(self._plan(parse_region(roi, self.entry_shape)), self._files, out)
+
+    @property
+    def _stored_path(self) -> str:
+        return f"/{self.section}/{self._entry.real_name}/{self.key.replace('.', '/')}"
+
+    def _plan(self, region: Region) -> ReadPlan:
+        refs = {id(s.ref): s.ref for s in self._stretches if s.count.any()}
+        known = [(r, self._entry.schema(r).by_name.get(self.key)) for r in refs.values()]
+        record = check_consistent(self.source, self.record, known)
+        return plan_read(self.source, self._stored_path, record, self._stretches, region)
+
+    def series(self) -> "pd.Series[Any]":
+        """Read 1D data into a pandas Series labelled with train IDs."""
+        from . import convert
+
+        return convert.to_series(self)
+
+    def xarray(
+        self,
+        extra_dims: list[str] | None = None,
+        roi: Any = (),
+        name: str | None = None,
+        extra_coords: Any = None,
+    ) -> "xr.DataArray | xr.Dataset":
+        """Read the data into an xarray DataArray, its first dimension labelled with train IDs.
+
+        Parameters
+        ----------
+        extra_dims
+            Names of the dimensions of an entry; by default dim_0, dim_1, ...
+        roi
+            The region of each entry to read.
+        name
+            Name of the array; by default source and key, joined by a dot. Ignored for a dataset.
+        extra_coords
+            Coordinates of the dimensions of an entry: a dict of arrays by dimension, or True for
+            positions. By default positions if ``extra_dims`` is given, else none.
+
+        Returns
+        -------
+        xarray.DataArray or xarray.Dataset
+            A Dataset with a variable per field where the data type is structured.
+        """
+        from . import convert
+
+        return convert.to_xarray(self, extra_dims, roi, name, extra_coords)
+
+    def dask_array(self, labelled: bool = False) -> Any:
+        """A dask array that reads the data when it is computed, a chunk or more per file.
+
+        A DataArray labelled with train IDs around it if ``labelled``.
+        """
+        from . import lazy
+
+        return lazy.to_dask(self, labelled)
+
+    def as_single_value(
+        self,
+        rtol: float = 1e-5,
+        atol: float = 0.0,
+        reduce_by: str | Callable[[NDArray[Any]], Any] = "median",
+    ) -> Any:
+        """The one value of data that do not change.
+
+        Parameters
+        ----------
+        rtol, atol
+            How far data may lie from the value, as in ``numpy.allclose``.
+        reduce_by
+            How the value is found: ``"first"``, the name of a numpy function, or a function that
+            takes the data. Of data that are no numbers it is the only one there is.
+
+        Raises
+        ------
+        NoDataError
+            There are no data.
+        ValueError
+            Some lie outside the tolerance.
+        """
+        from . import convert
+
+        return convert.to_single_value(self, rtol, atol, reduce_by)
+
+    # -- train by train --------------------------------------------------------------------------
+
+    def trains(
+        self, keep_dims: bool = False, include_empty: bool = False
+    ) -> Iterator[tuple[int, Any]]:
+        """Iterate over (train ID, array) of the trains with data.
+
+        Parameters
+        ----------
+        keep_dims
+            Keep the first dimension where a train has a single entry.
+        include_empty
+            Also give trains without data: None, or with ``keep_dims`` an array of length 0.
+        """
+        return iterate.key_trains(self, keep_dims, include_empty)
+
+    def train_from_id(self, tid: int, keep_dims: bool = False) -> tuple[int, Any]:
+        """(Train ID, array) of one train; of a train without data an array of length 0."""
+        return iterate.key_train(self, tid, keep_dims)
+
+    def train_from_index(self, i: int, keep_dims: bool = False) -> tuple[int, Any]:
+        """(Train ID, array) of the train at a position."""
+        return self.train_from_id(iterate.train_at(self._trains, i), keep_dims)

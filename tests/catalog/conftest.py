@@ -1,0 +1,5 @@
+"""Fixtures of the tests of the catalog."""
+
+from demofacility import demo, demo_report
+
+__all__ = ["demo", "demo_report"]

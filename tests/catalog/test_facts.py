@@ -1,0 +1,428 @@
+"""The facts of a catalogued run are those that were put in, and cost little to get."""
+
+import dataclasses
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from runrecords import assert_same_values, identity, later, make_run, with_file
+from xfelcat.catalog import facts as facts_module
+from xfelcat.catalog import stored
+from xfelcat.catalog.connections import POOL
+from xfelcat.catalog.errors import ChangedFileError, RunNotFoundError, SourceNameError
+from xfelcat.catalog.facts import CatalogFacts, file_stats, find_run, only_run, run_locations
+from xfelcat.catalog.freshness import KnownFile
+from xfelcat.catalog.records import (
+    Depth,
+    FileLayout,
+    KeyRecord,
+    KeySchema,
+    Problem,
+    SourceRecord,
+)
+from xfelcat.catalog.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "catalog")
+
+
+def write(store, *records):
+    with store.write(records[0].identity.shard) as writer:
+        for record in records:
+            writer.replace_run(record)
+
+
+def assert_facts(facts, record, files=None):
+    """Everything the Protocol can say about these files of the record."""
+    files = record.files if files is None else files
+    assert [(f.path, f.size, f.mtime_ns, f.aggregator, f.sequence) for f in facts.files] == [
+        (os.path.join(facts.directory, f.name), f.size, f.mtime_ns, f.aggregator, f.sequence)
+        for f in files
+    ]
+    for number, file in enumerate(files):
+        assert facts.trains(number).token == file.trains.token
+        assert facts.layout(number).sources == file.layout.sources
+        for source, schema in zip(file.layout.sources, file.layout.schemas, strict=True):
+            assert facts.schema(number, source.section, source.name).keys == schema.keys
+            for group in source.groups:
+                slot = file.layout.slots[source.section, source.name, group]
+                found = facts.pattern(number, source.section, source.name, group)
+                assert found.token == file.patterns[slot].token
+        assert facts.timestamps(number).tolist() == file.timestamps.tolist()
+        assert facts.metadata(number) == file.metadata
+        for source, values in file.run_values.items():
+            found = facts.run_values(source)
+            assert found.keys() == values.keys()
+            for key, value in values.items():
+                assert_same_values(found[key], value)
+
+
+def test_facts_are_what_was_put_in(store):
+    records = [make_run(n, n_modules=3, changing=0.5) for n in (1, 2, 3)]
+    write(store, *records)
+    for record in records:
+        facts = find_run(store, record.identity)
+        assert facts.directory == record.directory
+        assert facts.identity == record.identity
+        assert facts.problems == ()
+        assert_facts(facts, record)
+    assert find_run(store, identity(4)) is None
+    assert find_run(store, identity(1, 700)) is None
+    with pytest.raises(RunNotFoundError):
+        CatalogFacts(store, "p002012", 12)
+
+
+def test_what_is_equal_is_the_same_object(store):
+    write(store, make_run(1, n_modules=2), make_run(2, n_modules=2))
+    facts = find_run(store, identity(1))
+    by_aggregator = {}
+    for number, file in enumerate(facts.files):
+        by_aggregator.setdefault(file.aggregator, []).append(number)
+    for numbers in by_aggregator.values():
+        assert len({id(facts.layout(n)) for n in numbers}) == 1
+    assert len({id(facts.trains(n)) for n in range(len(facts.files))}) == 3
+    control = by_aggregator["DA00"]
+    name = facts.layout(control[0]).sources[0].name
+    assert len({id(facts.schema(n, "CONTROL", name)) for n in control}) == 1
+    assert len({id(facts.pattern(n, "CONTROL", name, "")) for n in control}) == 1
+    other = find_run(store, identity(2))
+    assert other.layout(control[0]) is facts.layout(control[0])
+    assert other.schema(control[0], "CONTROL", name) is facts.schema(control[0], "CONTROL", name)
+
+
+def test_files_can_be_chosen_and_lie_elsewhere(store):
+    record = make_run(1)
+    write(store, record)
+    names = [f.name for f in record.files if "DA01" in f.name]
+    facts = CatalogFacts(
+        store, "p002012", record.identity.run_id, directory="/moved/r0001", names=names
+    )
+    assert facts.directory == "/moved/r0001"
+    assert_facts(facts, record, [f for f in record.files if f.name in names])
+    assert facts.problems == ()
+    assert facts.run_values("DA00/MOTOR/M000") == {}  # no chosen file has this source
+
+
+def test_files_without_use_are_problems(store):
+    record = make_run(1)
+    paths = [os.path.join(record.directory, f.name) for f in record.files]
+    unread = Problem("F06", "W", "permission denied", paths[0])
+    harmless = Problem("I03", "W", "gap in the index", paths[1])
+    record = with_file(
+        record, 0, depth=Depth.UNREAD, patterns=(), retry=True, problems=(unread,), run_values={}
+    )
+    record = with_file(record, 1, problems=(harmless,))
+    record = with_file(record, 2, missing_since=later(5))
+    write(store, record)
+    facts = find_run(store, record.identity)
+    assert_facts(facts, record, record.files[1:2] + record.files[3:])
+    assert [(p.check, p.path) for p in facts.problems] == [("F06", paths[0]), ("C01", paths[2])]
+    assert facts.problems[0] == unread
+    assert "missing" in facts.problems[1].message
+
+
+def test_unknown_names_are_named(store):
+    write(store, make_run(1))
+    facts = find_run(store, identity(1))
+    with pytest.raises(SourceNameError, match="did you mean 'DA00/MOTOR/M00"):
+        facts.schema(3, "CONTROL", "DA00/MOTOR/M00")
+    assert facts.run_values("no/such/source") == {}
+    assert facts.run_values("XMPL_DET_AGIPD1M-1/DET/0CH0:xtdf") == {}
+
+
+def test_a_legacy_name_stands_for_the_new_one(store):
+    record = make_run(1, n_aggregators=0, n_sequences=1)
+    schema = KeySchema((KeyRecord("image.data", "image", "<f4", (512, 128)),))
+    sources = (
+        SourceRecord("INSTRUMENT", "NEW:out", ("image",)),
+        SourceRecord("INSTRUMENT", "OLD:out", (), legacy_of="NEW:out"),
+    )
+    record = with_file(record, 0, layout=FileLayout(sources, (schema, None)))
+    write(store, record)
+    facts = find_run(store, record.identity)
+    assert facts.schema(0, "INSTRUMENT", "OLD:out") is facts.schema(0, "INSTRUMENT", "NEW:out")
+    found = facts.pattern(0, "INSTRUMENT", "OLD:out", "image")
+    assert found is facts.pattern(0, "INSTRUMENT", "NEW:out", "image")
+    assert found.token == record.files[0].patterns[0].token
+
+
+class Asked:
+    """Stands in for the files of a run: says what was asked of them."""
+
+    def __init__(self, files):
+        self.files = files
+        self.asked = []
+
+    def __getattr__(self, name):
+        def answer(*args):
+            self.asked.append((name, *args))
+            return name
+
+        return answer
+
+
+def test_what_the_depth_lacks_comes_from_the_file(store, monkeypatch):
+    monkeypatch.setattr(facts_module, "Probe", Asked)
+    full = make_run(1, n_modules=0, n_aggregators=1, n_sequences=3)
+    bare = FileLayout(full.files[0].layout.sources, (None,) * 4)
+    record = with_file(full, 0, depth=Depth.NAMES, layout=bare, patterns=(), run_values={})
+    record = with_file(record, 0, timestamps=None, metadata={})
+    record = with_file(record, 1, depth=Depth.OUTLINE, layout=bare, patterns=())
+    record = with_file(record, 2, depth=Depth.OUTLINE, layout=bare, patterns=(), timestamps=None)
+    write(store, record)
+    facts = find_run(store, record.identity)
+    name = bare.sources[0].name
+    trains = facts.trains(0)
+    assert facts.timestamps(0) == "timestamps"
+    assert facts.metadata(0) == "metadata"
+    assert facts.schema(0, "CONTROL", name) == "schema"
+    assert facts.pattern(0, "CONTROL", name, "") == "pattern"
+    assert facts.run_values(name) == "run_values"
+    assert facts.timestamps(1).tolist() == record.files[1].timestamps.tolist()
+    assert facts.timestamps(2) is None
+    assert facts.metadata(1) == record.files[1].metadata
+    assert facts._probe.asked == [
+        ("timestamps", 0),
+        ("metadata", 0),
+        ("schema", 0, "CONTROL", name),
+        ("pattern", 0, "CONTROL", name, "", trains),
+        ("run_values", 0, name),
+    ]
+
+
+def test_at_full_depth_no_file_is_asked(store, monkeypatch):
+    monkeypatch.setattr(facts_module, "Probe", Asked)
+    record = make_run(1)
+    record = with_file(record, 3, run_values={})  # sources that have no RUN
+    write(store, record)
+    facts = find_run(store, record.identity)
+    assert_facts(facts, record)
+    for layout in map(facts.layout, range(len(facts.files))):
+        for source in layout.sources:
+            facts.run_values(source.name)
+    assert facts._probe.asked == []
+
+
+def test_what_freshness_and_lookup_ask(store):
+    record = make_run(1)
+    record = with_file(record, 0, verified=True, retry=True, missing_since=later(1))
+    write(store, dataclasses.replace(record, locations=("/old", "/new")))
+    with store.read("p002012") as cursor:
+        known = file_stats(cursor, record.identity.run_id)
+        assert list(known) == [f.name for f in record.files]
+        first, second = record.files[:2]
+        assert known[first.name] == KnownFile(
+            first.size, first.mtime_ns, Depth.FULL, True, True, True
+        )
+        assert known[second.name] == KnownFile(second.size, second.mtime_ns, Depth.FULL)
+        assert file_stats(cursor, 5) == {}
+        assert run_locations(cursor, record.identity.run_id) == ("/old", "/new")
+        assert run_locations(cursor, 5) == ()
+        assert only_run(cursor) == record.identity.run_id
+    write(store, make_run(2))
+    with store.read("p002012") as cursor:
+        assert only_run(cursor) == -1
+
+
+# Pickling, forking, threads -----------------------------------------------------------------------
+
+
+def test_facts_pickle_as_a_reference(store):
+    record = make_run(1)
+    write(store, record)
+    facts = find_run(store, record.identity)
+    facts.schema(3, "CONTROL", "DA00/MOTOR/M000")
+    sent = pickle.dumps(facts)
+    assert len(sent) < 1000
+    assert_facts(pickle.loads(sent), record)
+    POOL.close()
+    for number in (2, 3, 4):  # the version it refers to is gone
+        write(store, make_run(number))
+    assert not os.path.exists(facts._source.path)
+    assert_facts(pickle.loads(sent), record)
+    write(store, with_file(record, 0, size=1))
+    write(store, make_run(5))
+    POOL.close()
+    with pytest.raises(ChangedFileError, match="catalogued anew"):
+        pickle.loads(sent)
+
+
+def test_facts_in_hand_stay_whole_while_the_catalog_goes_on(store):
+    record = make_run(1)
+    write(store, record)
+    facts = find_run(store, record.identity)
+    for number in (2, 3, 4):
+        write(store, make_run(number))
+    with store.write("p002012") as writer:
+        writer.forget_run(record.identity.run_id)
+    assert_facts(facts, record)
+    assert find_run(store, record.identity) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("publishes", [0, 3])
+def test_facts_survive_a_fork(store, publishes):
+    record = make_run(1)
+    write(store, record)
+    facts = find_run(store, record.identity)
+    for number in range(2, 2 + publishes):
+        write(store, make_run(number))
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            assert_facts(facts, record)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert_facts(facts, record)
+
+
+def test_facts_can_be_asked_by_many_threads(store):
+    record = make_run(1, n_modules=4, n_control=20)
+    write(store, record)
+    for _ in range(3):
+        facts = find_run(store, record.identity)
+        with ThreadPoolExecutor(8) as pool:
+            for result in [pool.submit(assert_facts, facts, record) for _ in range(8)]:
+                result.result()
+
+
+# Cost ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The queries that were sent, as a list that grows."""
+    sent = []
+    rows = stored.rows
+
+    def count(cursor, sql):
+        sent.append(sql)
+        return rows(cursor, sql)
+
+    for module in ("stored", "facts", "reload"):
+        monkeypatch.setattr(f"xfelcat.catalog.{module}.rows", count)
+    return sent
+
+
+@pytest.mark.parametrize("size", [1, 30])
+def test_the_number_of_queries_does_not_grow_with_the_run(store, counted, size):
+    record = make_run(1, n_sequences=size, n_aggregators=size, n_modules=2, n_trains=2)
+    write(store, record, make_run(2))
+    find_run(store, identity(2))
+    counted.clear()
+    facts = find_run(store, record.identity)
+    assert len(counted) == 4
+    counted.clear()
+    name = "DA00/MOTOR/M000"
+    numbers = [n for n, f in enumerate(facts.files) if f.aggregator == "DA00"]
+    for number in numbers:
+        facts.schema(number, "CONTROL", name)
+    assert len(counted) == 1
+    counted.clear()
+    for number in numbers:
+        facts.pattern(number, "CONTROL", name, "")
+    assert len(counted) == 2
+    counted.clear()
+    for number in range(len(facts.files)):
+        facts.timestamps(number)
+        facts.metadata(number)
+    assert len(counted) == 2
+
+
+def test_all_of_many_things_take_few_queries(store, counted):
+    record = make_run(1, n_aggregators=12, n_control=25, n_modules=0, n_sequences=1)
+    for at, file in enumerate(record.files):  # 300 sources, each with keys of its own
+        schemas = tuple(
+            KeySchema((KeyRecord(f"k{at}.{i}", "", "<f8"),))
+            for i in range(len(file.layout.sources))
+        )
+        layout = FileLayout(file.layout.sources, schemas)
+        record = with_file(record, at, layout=layout)
+    write(store, record)
+    facts = find_run(store, record.identity)
+    counted.clear()
+    for number, file in enumerate(record.files):
+        for source, schema in zip(file.layout.sources, file.layout.schemas, strict=True):
+            assert facts.schema(number, "CONTROL", source.name).keys == schema.keys
+    assert len(counted) <= 6
+    counted.clear()
+    for file in record.files:
+        for source in file.layout.sources:
+            assert facts.run_values(source.name)
+    assert len(counted) <= 7
+
+
+def test_opening_costs_the_same_among_a_thousand_runs(tmp_path):
+    few, many = Store(tmp_path / "few"), Store(tmp_path / "many")
+    size = {"n_aggregators": 4, "n_modules": 4, "n_sequences": 5, "n_control": 6, "n_keys": 5}
+    write(few, make_run(500, **size))
+    with many.write("p002012") as writer:
+        writer.replace_run(make_run(500, **size))
+        for number in range(1, 1001):
+            if number != 500:
+                writer.replace_run(make_run(number, **size))
+
+    def clock(store):
+        started = time.perf_counter()
+        facts = find_run(store, identity(500))
+        facts.schema(20, "CONTROL", "DA00/MOTOR/M003")
+        facts.run_values("DA00/MOTOR/M003")
+        facts.pattern(0, "INSTRUMENT", "XMPL_DET_AGIPD1M-1/DET/0CH0:xtdf", "image")
+        return time.perf_counter() - started
+
+    times = {store: [] for store in (few, many)}
+    for _ in range(40):
+        for store, its_times in times.items():  # interleaved: both see the same noise
+            its_times.append(clock(store))
+    ratio = statistics.median(times[many][5:]) / statistics.median(times[few][5:])
+    assert ratio <= 2, ratio
+
+
+def test_opening_imports_nothing_heavy(store):
+    write(store, make_run(1))
+    script = f"""
+import sys
+from xfelcat.catalog.facts import find_run
+from xfelcat.catalog.layout import RunIdentity
+from xfelcat.catalog.store import Store
+facts = find_run(Store({str(store.location)!r}), RunIdentity(2012, 1, "raw"))
+name = "DA00/MOTOR/M001"
+facts.schema(3, "CONTROL", name), facts.pattern(3, "CONTROL", name, ""), facts.run_values(name)
+facts.timestamps(3), facts.metadata(3), facts.problems, facts.files
+heavy = "pandas pyarrow xarray dask sqlalchemy alembic h5py matplotlib rich IPython".split()
+print([m for m in heavy if m in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_layouts_of_many_sources_keep_their_order(store):
+    names = sorted(f"S{n}" for n in range(40))
+    sources = tuple(SourceRecord("INSTRUMENT", n, ("a", "b")) for n in names)
+    record = make_run(1, n_aggregators=0, n_sequences=1)
+    file = record.files[0]
+    per_slot = tuple(
+        dataclasses.replace(file.patterns[0], offsets=file.patterns[0].offsets + n)
+        for n in range(80)
+    )
+    layout = FileLayout(sources, (KeySchema(()),) * 40)
+    record = with_file(record, 0, layout=layout, patterns=per_slot)
+    write(store, record)
+    facts = find_run(store, record.identity)
+    assert facts.layout(0).slots == layout.slots
+    for (section, source, group), slot in layout.slots.items():
+        found = facts.pattern(0, section, source, group)
+        assert np.array_equal(found.offsets, per_slot[slot].offsets)

@@ -1,0 +1,304 @@
+"""The merged database says what the shards say, with RUN values in exact stretches."""
+
+import dataclasses
+from itertools import groupby
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from runrecords import identity, make_run
+from xfelcat.catalog import merge
+from xfelcat.catalog.connections import POOL, OpenFile, connect_memory, connect_write
+from xfelcat.catalog.creation import create_schema
+from xfelcat.catalog.errors import CatalogWriteError
+from xfelcat.catalog.layout import RunIdentity
+from xfelcat.catalog.records import KeyRecord, KeySchema
+from xfelcat.catalog.shard_writer import ShardWriter
+from xfelcat.catalog.store import Store
+
+# Ordinary values of a view, in any order; train_list and such are numbers within a run.
+VIEWS = [
+    "runs",
+    "run_locations",
+    "files",
+    "file_changes",
+    "run_sources",
+    "run_keys",
+    "train_ranges",
+    "train_flags",
+    "run_values",
+    "findings",
+]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "catalog")
+
+
+def write(store, *records):
+    for shard, of_shard in groupby(records, lambda record: record.identity.shard):
+        with store.write(shard) as writer:
+            for record in of_shard:
+                writer.replace_run(record)
+
+
+def in_order(rows):
+    return sorted(map(repr, rows))  # as text: NaN is not equal to itself
+
+
+def all_rows(store, view):
+    found = []
+    for shard in store.shards():
+        with store.read(shard) as cursor:
+            found += cursor.execute(f"SELECT * FROM {view}").fetchall()
+    return in_order(found)
+
+
+def merged_rows(store, view):
+    with store.read_merged() as cursor:
+        return in_order(cursor.execute(f"SELECT * FROM {view}").fetchall())
+
+
+def assert_merged(store):
+    assert not store.merged_is_stale()
+    for view in VIEWS:
+        assert merged_rows(store, view) == all_rows(store, view), view
+    assert store.check() == []
+    with store.read_merged() as cursor:
+        held = dict(cursor.execute("SELECT name, version FROM merged_shard").fetchall())
+    assert held == store.shards()
+
+
+def facility():
+    """Runs of three proposals and two classes, with keys that differ between proposals."""
+    for proposal, n_keys in ((700, 3), (2012, 3), (9, 5)):
+        for number in (1, 2, 4):
+            yield make_run(number, proposal, n_keys=n_keys, changing=0.5)
+        yield make_run(2, proposal, "proc", n_modules=2, n_aggregators=0)
+    loose = RunIdentity(loose_path="/home/someone/odd")
+    yield dataclasses.replace(make_run(77, n_control=1), identity=loose)
+
+
+def test_merged_is_all_the_shards(store):
+    write(store, *facility())
+    assert store.merged_is_stale()
+    told = []
+    assert store.publish_merged(lambda done, of: told.append((done, of)))
+    assert told == [(n, 4) for n in range(1, 5)]
+    assert_merged(store)
+    assert not store.publish_merged()
+    with store.read_merged() as cursor:
+        ids = [i for (i,) in cursor.execute("SELECT run_id FROM run").fetchall()]
+    assert ids == sorted(ids)
+
+
+def test_numbers_of_names_differ_between_files_and_are_mapped(store):
+    write(store, make_run(1, 1, n_control=2), make_run(1, 2, n_modules=3, n_aggregators=0))
+    write(store, make_run(1, 3, n_modules=5, n_control=1))
+    store.publish_merged()
+    assert_merged(store)
+    with store.read_merged() as cursor:
+        numbers = cursor.execute("SELECT source_id FROM source ORDER BY 1").fetchall()
+    assert numbers == [(n,) for n in range(len(numbers))]
+
+
+def test_only_changed_shards_are_read_again(store, monkeypatch):
+    write(store, *facility())
+    store.publish_merged()
+    added = []
+    add = merge._add
+    monkeypatch.setattr(
+        merge, "_add", lambda c, name, path: added.append(name) or add(c, name, path)
+    )
+    write(store, make_run(3, 2012, n_control=9, n_keys=4))
+    with store.write("p002012") as writer:
+        writer.forget_run(identity(4).run_id)
+    assert store.publish_merged()
+    assert added == ["p002012"]
+    assert_merged(store)
+    write(store, make_run(8, 700), make_run(8, 9), make_run(8, 2012))
+    added.clear()
+    assert store.publish_merged()  # most of them changed: made anew, in order
+    assert added == list(store.shards())
+    assert_merged(store)
+
+
+def test_a_shard_that_is_gone_is_taken_out(store):
+    write(store, *facility())
+    store.publish_merged()
+    directory = store.versions("p000700").directory
+    for path in directory.iterdir():
+        path.unlink()
+    directory.rmdir()
+    assert store.publish_merged()
+    assert_merged(store)
+    with store.read_merged() as cursor:
+        assert cursor.execute("SELECT count(*) FROM runs WHERE proposal = 700").fetchall() == [(0,)]
+
+
+def test_reading_publishes_what_is_missing_and_never_waits_for_more(store):
+    write(store, make_run(1))
+    assert merged_rows(store, "runs") == all_rows(store, "runs")
+    write(store, make_run(2))
+    assert store.merged_is_stale()
+    assert len(merged_rows(store, "runs")) == 1  # as published; refreshing is asked for
+    store.publish_merged()
+    assert len(merged_rows(store, "runs")) == 2
+
+
+def test_where_nothing_can_be_written_it_is_merged_in_memory(store, monkeypatch):
+    write(store, *facility())
+
+    def refuse(self, progress=None):
+        raise CatalogWriteError(str(self.location), "read-only file system")
+
+    monkeypatch.setattr(Store, "publish_merged", refuse)
+    for view in VIEWS:
+        assert merged_rows(store, view) == all_rows(store, view)
+    assert store.open_merged() is store.open_merged()
+    assert not (store.location / "merged").exists()
+    write(store, make_run(5))
+    assert merged_rows(store, "runs") == all_rows(store, "runs")
+    with store.read_merged() as cursor, pytest.raises(duckdb.Error):
+        cursor.execute("SELECT * FROM read_text('/etc/hostname')")
+
+
+def test_a_clash_of_digests_between_shards_is_refused(store):
+    one, two = make_run(1, 1), make_run(1, 2)
+    write(store, one, two)
+    versions = store.versions("p000002")
+    with versions.lock(), versions.draft() as draft:
+        with connect_write(draft) as connection:
+            connection.execute("UPDATE schema_key SET dtype = '<f2' WHERE position = 0")
+        versions.publish(draft)
+    with pytest.raises(CatalogWriteError, match="digest"):
+        store.publish_merged()
+
+
+def test_what_only_opening_needs_stays_in_the_shards(store):
+    write(store, make_run(1))
+    store.publish_merged()
+    with store.read_merged() as cursor:
+        for table in ("timestamps", "index_pattern", "file_metadata"):
+            assert cursor.execute(f"SELECT count(*) FROM {table}").fetchall() == [(0,)]
+        count = cursor.execute("SELECT count(patterns), count(run_sources) FROM file").fetchall()
+    assert count == [(0, 0)]
+
+
+def test_stretches_end_where_the_value_changes_or_a_run_lacks_it(store):
+    def with_values(number, values, data_class="raw"):
+        run = make_run(number, 5, data_class, n_aggregators=1, n_modules=0, n_sequences=1)
+        file = dataclasses.replace(run.files[0], run_values={"A": values} if values else {})
+        return dataclasses.replace(run, files=(file,))
+
+    said = {1: 0.5, 2: 0.5, 5: 0.5, 6: 0.25, 7: None, 8: 0.25, 9: 0.25}
+    runs = [
+        with_values(number, {} if value is None else {"v": np.float64(value)})
+        for number, value in said.items()
+    ]
+    write(store, *runs, with_values(3, {"v": np.float64(0.5)}, "proc"))
+    store.publish_merged()
+    with store.read_merged() as cursor:
+        found = cursor.execute(
+            "SELECT (first_run & 1048575)::INTEGER, (last_run & 1048575)::INTEGER, number"
+            " FROM run_value ORDER BY first_run"
+        ).fetchall()
+    # Runs 3 and 4 do not exist: 2 and 5 are neighbours. 7 exists, and lacks the value.
+    assert found == [(1, 5, 0.5), (6, 6, 0.25), (8, 9, 0.25), (3, 3, 0.5)]
+    assert_merged(store)
+
+
+VALUES = st.sampled_from(
+    [
+        *(None, 1.0, 2.0, np.nan, np.float32(1.0), np.int64(1), "1", "2", np.uint64(2**63)),
+        *(np.array([1, 2]), np.array([[1, 2]]), np.array([1, 3])),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("stretches")
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(VALUES, VALUES, st.booleans()), min_size=1, max_size=12))
+def test_stretches_are_exact_for_any_values(scratch, said):
+    """Unfolding the stretches over the runs gives every value of every run, and no other."""
+    path = scratch / "shard.duckdb"
+    path.unlink(missing_ok=True)
+    template = make_run(1, 5, n_aggregators=1, n_modules=0, n_sequences=1, n_trains=2)
+    with connect_write(path) as connection:
+        create_schema(connection, "shard", "p000005")
+        writer = ShardWriter(connection, "p000005", "nowhere")
+        for number, (a, b, exists) in enumerate(said):
+            if exists:
+                values = {k: v for k, v in (("a", a), ("b", b)) if v is not None}
+                file = dataclasses.replace(template.files[0], run_values={"S": values})
+                who = RunIdentity(5, number, "raw" if number % 4 else "proc", "X", "202401")
+                writer.replace_run(dataclasses.replace(template, identity=who, files=(file,)))
+        writer.flush()
+        wanted = connection.execute("SELECT * FROM run_values").fetchall()
+    n_values = sum((a is not None) + (b is not None) for a, b, exists in said if exists)
+    assert len(wanted) == n_values
+
+    def fill(connection):
+        create_schema(connection, "merged", "merged")
+        merge.merge_shards(connection, {"p000005": path}, None)
+
+    merged = OpenFile(connect_memory(fill))
+    cursor = merged.cursor()
+    assert in_order(cursor.execute("SELECT * FROM run_values").fetchall()) == in_order(wanted)
+    # No two stretches of a key that could be one.
+    split = cursor.execute(
+        """
+        SELECT count(*) FROM run_value AS x JOIN run_value AS y ON
+            x.key_id = y.key_id AND x.first_run >> 20 = y.first_run >> 20
+            AND x.last_run < y.first_run
+            AND row(x.dtype, x.number, x.text, x.raw, x.shape)
+                IS NOT DISTINCT FROM row(y.dtype, y.number, y.text, y.raw, y.shape)
+        WHERE NOT EXISTS (
+            FROM run AS r WHERE r.run_id > x.last_run AND r.run_id < y.first_run
+        )"""
+    ).fetchall()
+    assert split == [(0,)]
+    merged.close()
+
+
+def test_a_key_schema_shared_by_shards_is_one(store):
+    schema = KeySchema((KeyRecord("k.value", "", "<f8", (), "V", "volt"),))
+    for proposal in (1, 2):
+        run = make_run(1, proposal, n_aggregators=1, n_modules=0, n_control=1)
+        file = run.files[0]
+        layout = dataclasses.replace(file.layout, schemas=(schema,))
+        write(store, dataclasses.replace(run, files=(dataclasses.replace(file, layout=layout),)))
+    store.publish_merged()
+    with store.read_merged() as cursor:
+        assert cursor.execute("SELECT count(*) FROM key_schema").fetchall() == [(1,)]
+        assert cursor.execute("SELECT key, unit, runs FROM keys").fetchall() == [
+            ("k.value", "V", 2)
+        ]
+        assert cursor.execute("SELECT source, runs FROM sources").fetchall() == [
+            ("DA00/MOTOR/M000", 2)
+        ]
+
+
+def test_runs_of_a_shard_are_told_by_their_numbers():
+    first, last = merge._run_ids("p002012")
+    for number, data_class in ((0, "raw"), ((1 << 20) - 1, "a/strange/one"), (7, "proc")):
+        assert first <= RunIdentity(2012, number, data_class).run_id <= last
+    assert not first <= identity(1, 2013).run_id <= last
+    assert not first <= identity(1, 2011, "zzz").run_id <= last
+    loose = RunIdentity(loose_path="/somewhere")
+    assert merge._run_ids(loose.shard) == (loose.run_id, loose.run_id)
+
+
+def test_closing_the_pool_closes_the_merged_database(store):
+    write(store, make_run(1))
+    store.publish_merged()
+    before = store.open_merged()
+    POOL.close()
+    assert store.open_merged() is not before

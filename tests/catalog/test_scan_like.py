@@ -1,0 +1,152 @@
+"""Later sequence files are scanned with less work and the same result; what differs is found."""
+
+import dataclasses
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from tinyfile import CAMERA, SOURCES, XGM, write_tiny
+from xfelcat.catalog import hdf5
+from xfelcat.catalog.records import Depth
+from xfelcat.catalog.scan import scan_file
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two sequence files of one aggregator, the second of other trains."""
+    paths = [tmp_path / f"RAW-R0007-DA01-S0000{n}.h5" for n in range(2)]
+    for n, path in enumerate(paths):
+        ids = range(1000 + 10 * n, 1010 + 10 * n)
+        write_tiny(path, sequence=n, train_ids=list(ids)).close()
+    return paths
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Counts of datasets that are opened, by what they belong to."""
+    counted = {}
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(original, name)
+
+        def open(self, loc, name):
+            found = original.open(loc, name)
+            if isinstance(found, h5py.h5d.DatasetID):
+                section = h5py.h5i.get_name(found).split(b"/")[1].decode()
+                counted[section] = counted.get(section, 0) + 1
+            return found
+
+    original = hdf5.h5o
+    monkeypatch.setattr(hdf5, "h5o", Counting())
+    return counted
+
+
+def same(a, b):
+    """Whether two records of one file say the same."""
+    for field in dataclasses.fields(a):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        if field.name == "trains":
+            assert x.token == y.token
+        elif field.name == "timestamps":
+            np.testing.assert_array_equal(x, y)
+        elif field.name == "layout":
+            assert x.canonical == y.canonical
+        elif field.name == "patterns":
+            assert [p.token for p in x] == [p.token for p in y]
+        elif field.name not in ("scanned_at", "verified", "run_values"):
+            assert x == y, field.name
+
+
+def test_like_gives_the_same_record(pair):
+    first, full = map(scan_file, pair)
+    second = scan_file(pair[1], like=first)
+    same(second, full)
+    assert full.verified
+    assert not second.verified
+    assert second.layout is first.layout
+    assert second.run_values == {}
+    assert scan_file(pair[1], like=first, run_values="all").run_values == full.run_values
+
+
+@pytest.mark.parametrize("name", ["fxe_da-1.2", "agipd_example-0.5", "remi-1.0"])
+def test_like_gives_the_same_record_of_mocks(build_mock, tmp_path, name):
+    path = build_mock(name)
+    path = path if path.is_file() else sorted(path.glob("*.h5"))[0]
+    first = scan_file(path)
+    copy = tmp_path / path.name
+    shutil.copyfile(path, copy)
+    full, second = scan_file(copy), scan_file(copy, like=first)
+    same(second, full)
+    assert second.layout is first.layout
+
+
+def test_like_opens_one_dataset_per_index_group(pair, calls):
+    first = scan_file(pair[0])
+    assert (calls["CONTROL"], calls["INSTRUMENT"], calls["RUN"]) == (4, 2, 5)
+    calls.clear()
+    scan_file(pair[1], like=first)
+    assert (calls["CONTROL"], calls["INSTRUMENT"]) == (1, 1)
+    assert "RUN" not in calls
+    calls.clear()
+    assert scan_file(pair[1], like=first, verify=True).verified
+    assert (calls["CONTROL"], calls["INSTRUMENT"], calls["RUN"]) == (4, 2, 5)
+    calls.clear()
+    scan_file(pair[1], depth=Depth.OUTLINE)
+    assert set(calls) == {"METADATA", "INDEX"}
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_changed_dtype_and_new_key_are_found(pair, verify):
+    with h5py.File(pair[1], "r+") as f:
+        del f[f"INSTRUMENT/{CAMERA}/data/img"]
+        f[f"INSTRUMENT/{CAMERA}/data/img"] = np.zeros((20, 3, 5), "u2")
+        f[f"CONTROL/{XGM}/new/value"] = np.zeros(10)
+        f[f"CONTROL/{XGM}/new/timestamp"] = np.zeros(10)
+    first = scan_file(pair[0])
+    second = scan_file(pair[1], like=first, verify=verify)
+    found = [(p.check, p.where) for p in second.problems]
+    assert found == [("R07", f"CONTROL/{XGM}"), ("R07", f"INSTRUMENT/{CAMERA}")]
+    assert "'new.timestamp'" in second.problems[0].message
+    assert "'data.img' is <u2 [3, 5], but <u2 [3, 4]" in second.problems[1].message
+    same(dataclasses.replace(second, problems=()), scan_file(pair[1]))
+
+
+def test_what_one_dataset_does_not_tell_needs_verify(pair):
+    with h5py.File(pair[1], "r+") as f:
+        del f[f"INSTRUMENT/{CAMERA}/data/sum/x"]
+        f[f"INSTRUMENT/{CAMERA}/data/sum/x"] = np.zeros(20, "f8")
+        f[f"RUN/{XGM}/power/value"][:] = 5
+        f[f"RUN/{XGM}/beam/x/value"][:] = np.nan
+    with h5py.File(pair[0], "r+") as f:
+        f[f"RUN/{XGM}/beam/x/value"][:] = np.nan
+    first = scan_file(pair[0])
+    assert scan_file(pair[1], like=first).problems == ()
+    verified = scan_file(pair[1], like=first, verify=True)
+    assert [(p.check, p.severity) for p in verified.problems] == [("R07", "E"), ("R08", "W")]
+    assert "1 values changed" in verified.problems[1].message
+    assert "power.value" in verified.problems[1].message
+
+
+def test_a_new_source_is_read_in_full(pair):
+    with h5py.File(pair[1], "r+") as f:
+        del f["METADATA/dataSources/dataSourceId"]
+        f["METADATA/dataSources/dataSourceId"] = [r.encode() for r in (*SOURCES, "CONTROL/B/C/D")]
+        f["CONTROL/B/C/D/x/value"] = np.arange(10)
+        f["RUN/B/C/D/x/value"] = [3]
+        f["INDEX/B/C/D/first"] = np.arange(10)
+        f["INDEX/B/C/D/count"] = np.ones(10, int)
+    second = scan_file(pair[1], like=scan_file(pair[0]))
+    assert second.run_values == {"B/C/D": {"x.value": 3}}
+    assert second.problems == ()
+    assert [s.name for s in second.layout.sources] == [XGM, "B/C/D", CAMERA]
+
+
+def test_equal_index_arrays_are_one_pattern(pair):
+    with h5py.File(pair[0], "r+") as f:
+        index = f[f"INDEX/{CAMERA}/data"]
+        for key in ("first", "count"):
+            index[key][:] = f[f"INDEX/{XGM}/{key}"][()]
+    record = scan_file(pair[0])
+    assert record.patterns[0] is record.patterns[1]

@@ -1,0 +1,138 @@
+"""Users' SQL reads the catalog and nothing else, and every refusal is one clear sentence."""
+
+import time
+
+import pytest
+from xfelcat.catalog.errors import CatalogNotFoundError, QueryError
+from xfelcat.catalog.store import Store
+from xfelcat.catalog.user_sql import run_sql
+
+
+def test_views_answer(demo):
+    answer = run_sql(demo.store, "SELECT count(*) AS n, sum(bytes) AS bytes FROM runs")
+    frame = answer.to_frame()
+    assert frame["n"].item() == len(demo.summary.runs)
+    assert frame["bytes"].item() == demo.summary.n_bytes
+    assert str(frame["bytes"].dtype) == "Int64"
+    assert answer.provenance.runs_searched == len(demo.summary.runs)
+
+
+def test_values_can_be_bound(demo):
+    sql = "SELECT proposal FROM runs WHERE instrument = $1 AND run = $2 ORDER BY ALL"
+    rows = run_sql(demo.store, sql, ["FXE", 1]).table.to_pylist()
+    assert rows == [{"proposal": 900021}, {"proposal": 900021}]
+    rows = run_sql(demo.store, "SELECT ? AS x", ["'; DROP TABLE run"]).table.to_pylist()
+    assert rows == [{"x": "'; DROP TABLE run"}]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DESCRIBE runs",
+        "SHOW TABLES",
+        "SUMMARIZE runs",
+        "EXPLAIN SELECT * FROM runs",
+        "FROM runs SELECT run LIMIT 1",
+        "VALUES (1)",
+        "WITH r AS (SELECT * FROM runs) SELECT count(*) FROM r;",
+        "SELECT 1 -- with a remark; and a semicolon",
+        "PIVOT runs ON data_class IN ('raw', 'proc') USING count(*) GROUP BY proposal",
+    ],
+)
+def test_whatever_reads_is_allowed(demo, statement):
+    assert run_sql(demo.store, statement).table.num_rows > 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("SELECT sorce FROM run_keys", "no column 'sorce'; did you mean 'source'"),
+        ("SELECT r.instrumnt FROM runs AS r", "no column 'instrumnt'; did you mean 'instrument'"),
+        ("SELECT * FROM run_key", "no view 'run_key'; did you mean 'run_keys'"),
+        ("SELECT * FROM zzzzzz", "no view 'zzzzzz' "),
+        ("SELEC 1", 'syntax error at or near "SELEC".*line 1: SELEC 1'),
+        ("SELECT nosuch(1)", "nosuch"),
+        ("SELECT 'a'::INTEGER", "'a'"),
+        ("", "no SQL statement"),
+        ("-- nothing", "no SQL statement"),
+        ("SELECT 1; SELECT 2", "2 statements at once"),
+        ("SELECT 1; DROP TABLE run", "DROP is refused"),
+        ("SELECT $1", "[Pp]arameter"),
+    ],
+)
+def test_mistakes_are_explained(demo, statement, said):
+    with pytest.raises(QueryError, match=said) as caught:
+        run_sql(demo.store, statement)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM run",
+        "INSERT INTO run (run_id) VALUES (1)",
+        "UPDATE run SET run = 1",
+        "DROP VIEW runs",
+        "CREATE TABLE x (a INTEGER)",
+        "CREATE TEMP TABLE x AS SELECT 1",
+        "ATTACH '{other}' AS other",
+        "DETACH xfelcat",
+        "COPY runs TO '{target}'",
+        "COPY (SELECT 1) TO '{target}' (FORMAT csv)",
+        "EXPORT DATABASE '{target}'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SET threads = 1",
+        "USE memory",
+        "PRAGMA threads = 1",
+        "CALL pragma_version()",
+        "BEGIN",
+        "CHECKPOINT",
+        "PREPARE p AS SELECT 1",
+        "EXPLAIN ANALYZE DELETE FROM run",
+    ],
+)
+def test_whatever_writes_is_refused(demo, tmp_path, statement):
+    target, other = tmp_path / "target", tmp_path / "other.duckdb"
+    before = {p: p.stat().st_mtime_ns for p in demo.location.rglob("*.duckdb")}
+    with pytest.raises(QueryError) as caught:
+        run_sql(demo.store, statement.format(target=target, other=other))
+    assert "\n" not in str(caught.value)
+    assert not target.exists()
+    assert not other.exists()
+    assert {p: p.stat().st_mtime_ns for p in demo.location.rglob("*.duckdb")} == before
+    count = run_sql(demo.store, "SELECT count(*) AS n FROM runs").table.to_pylist()
+    assert count == [{"n": len(demo.summary.runs)}]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM '{secret}'",
+        "SELECT * FROM read_csv('{secret}')",
+        "SELECT * FROM read_text('{secret}')",
+        "SELECT * FROM read_blob('{secret}')",
+        "SELECT * FROM glob('{folder}/*')",
+        "SELECT * FROM read_parquet('https://example.org/x.parquet')",
+    ],
+)
+def test_no_other_file_can_be_read(demo, tmp_path, statement):
+    secret = tmp_path / "secret.csv"
+    secret.write_text("word\nswordfish\n")
+    with pytest.raises(QueryError, match="SQL reads the catalog and no other file"):
+        run_sql(demo.store, statement.format(secret=secret, folder=tmp_path))
+
+
+def test_an_endless_query_is_stopped(demo):
+    endless = "SELECT count(*) FROM range(1000000000000) a WHERE a.range % 7 = sin(a.range)"
+    started = time.monotonic()
+    with pytest.raises(QueryError, match=r"took longer than 0\.3 s"):
+        run_sql(demo.store, endless, time_limit=0.3)
+    assert time.monotonic() - started < 20
+    assert run_sql(demo.store, "SELECT 1 AS x", time_limit=60).table.to_pylist() == [{"x": 1}]
+
+
+def test_no_catalog_is_a_clear_error(tmp_path):
+    with pytest.raises(CatalogNotFoundError):
+        run_sql(Store(tmp_path), "SELECT 1")

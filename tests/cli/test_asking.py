@@ -1,0 +1,209 @@
+"""``find`` and ``sql``: every format, every filter, and what they say about themselves."""
+
+import csv
+import io
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from xfelcat import Catalog
+from xfelcat.catalog.queries import find
+from xfelcat.catalog.run_filter import RunFilter
+
+XGM = ("*XGM*", "beamPosition.*")
+
+
+@pytest.fixture
+def expected(demo):
+    return find(demo.store, *XGM).table.to_pylist()
+
+
+def test_json(xfelcat, demo, expected):
+    result = xfelcat("find", *XGM, "--format", "json", "-c", demo.location)
+    assert json.loads(result.stdout) == expected
+
+
+def test_csv(xfelcat, demo, expected):
+    result = xfelcat("find", *XGM, "--format", "csv", "-c", demo.location)
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == len(expected)
+    for row, wanted in zip(rows, expected, strict=True):
+        assert {k: v or None for k, v in row.items()} == {
+            k: json.dumps(v) if isinstance(v, list) else (str(v) if v not in (None, "") else None)
+            for k, v in wanted.items()
+        }
+
+
+def test_parquet(xfelcat, process, demo, expected, tmp_path):
+    target = tmp_path / "x.parquet"
+    assert xfelcat("find", *XGM, "-o", target, "-c", demo.location).stdout == ""
+    assert pq.read_table(target).to_pylist() == expected
+    piped = process("find", *XGM, "--format", "parquet", "-c", demo.location)
+    assert pq.read_table(io.BytesIO(piped.stdout)).to_pylist() == expected
+
+
+def test_paths(xfelcat, demo, expected):
+    result = xfelcat("find", *XGM, "--format", "paths", "-c", demo.location)
+    assert result.stdout.splitlines() == list(dict.fromkeys(r["path"] for r in expected))
+
+
+def test_table_has_everything_and_cuts_nothing(xfelcat, demo, expected, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    lines = xfelcat("find", *XGM, "-c", demo.location).stdout.splitlines()
+    head, rule, *rows = lines
+    assert set(rule) == {"-", " "}
+    assert len(rows) == len(expected)
+    names = head.split()
+    for name in ("proposal", "run", "data_class", "instrument", "source", "key", "dtype", "path"):
+        assert name in names
+    for row, wanted in zip(rows, expected, strict=True):
+        for name in ("proposal", "run", "data_class", "source", "key", "dtype", "trains", "path"):
+            assert str(wanted[name]) in row.split()
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ("-p p900010", {"proposal": 900010}),
+        ("-p 900010 -p 900021 -r 1-2", {"proposal": [900010, 900021], "run": "1-2"}),
+        ("--instrument FXE", {"instrument": "FXE"}),
+        ("--cycle 202405 -d red", {"cycle": "202405", "data_class": "red"}),
+        ("--since 2021-08-28 --until 2021-08-29", {"since": "2021-08-28", "until": "2021-08-29"}),
+    ],
+)
+def test_filters(xfelcat, demo, options, parts):
+    result = xfelcat("find", *XGM, *options.split(), "-f", "json", "-c", demo.location)
+    answer = find(demo.store, *XGM, RunFilter.of(**parts))
+    assert json.loads(result.stdout) == answer.table.to_pylist()
+    assert answer.table.num_rows
+    assert str(answer.provenance) in result.stderr
+
+
+def test_below_and_limit(xfelcat, demo):
+    words = ("find", *XGM, "--below", demo.root / "FXE", "-n", "5", "-f", "json", "-c")
+    rows = json.loads(xfelcat(*words, demo.location).stdout)
+    assert len(rows) == 5
+    assert {r["instrument"] for r in rows} == {"FXE"}
+
+
+def test_which_catalog_and_how_many_runs_are_told_on_stderr(xfelcat, demo, monkeypatch):
+    monkeypatch.setenv("XFELCAT_CATALOG", str(demo.location))
+    result = xfelcat("find", "*XGM*")
+    assert f"catalog: {demo.location}" in result.stderr
+    assert f"{len(demo.summary.runs)} runs searched" in result.stderr
+    assert "outline" in result.stderr
+    assert "oldest ingest" in result.stderr
+    assert "searched" not in result.stdout
+
+
+def test_nothing_found_is_an_answer(xfelcat, demo):
+    for chosen, shown in (("json", "[]\n"), ("paths", "")):
+        result = xfelcat("find", "nosuch", "-f", chosen, "-c", demo.location)
+        assert (result.exit_code, result.stdout) == (0, shown)
+    assert "0 rows" in xfelcat("find", "nosuch", "-c", demo.location).stderr
+
+
+def test_a_missing_catalog_is_one_line_and_1(xfelcat, no_settings):
+    for words in (("find", "*"), ("sql", "SELECT 1"), ("ls",), ("forget", "p1", "-y")):
+        result = xfelcat(*words)
+        assert result.exit_code == 1
+        said = result.stderr.splitlines()
+        assert said[0] == f"catalog: {no_settings.data / 'xfelcat' / 'catalog'}"
+        assert len(said) == 2
+        assert said[1].startswith("xfelcat: no catalog at ")
+        assert "xfelcat ingest" in said[1]
+    assert not no_settings.data.exists()
+
+
+def test_sql(xfelcat, demo, tmp_path):
+    text = "SELECT proposal, count(*) AS n FROM runs GROUP BY proposal ORDER BY proposal"
+    wanted = Catalog(demo.location).sql(text).to_dict("records")
+    file = tmp_path / "q.sql"
+    file.write_text(text)
+    for words, stdin in (((text,), None), (("--file", file), None), ((), text), (("-",), text)):
+        result = xfelcat("sql", *words, "-f", "json", "-c", demo.location, stdin=stdin)
+        assert json.loads(result.stdout) == wanted
+    paths = xfelcat("sql", "SELECT path FROM runs", "-f", "paths", "-c", demo.location).stdout
+    assert sorted(paths.split()) == sorted(str(r.path) for r in demo.summary.runs)
+
+
+def test_sql_values_of_every_kind(xfelcat, demo):
+    text = """SELECT 1.5 AS decimal, 1e300 * 1e300 AS inf, 'NaN'::DOUBLE AS nan, NULL AS none,
+        [1, 2] AS list, {'a': DATE '2024-01-02'} AS struct, '\\x00\\xFF'::BLOB AS blob,
+        TIMESTAMP '2024-01-02 03:04:05.5' AS at, true AS yes, 'a,"b"
+c' AS text, 18446744073709551615::UBIGINT AS big"""
+    (row,) = json.loads(xfelcat("sql", text, "-f", "json", "-c", demo.location).stdout)
+    assert row == {
+        "decimal": 1.5,
+        "inf": None,
+        "nan": None,
+        "none": None,
+        "list": [1, 2],
+        "struct": {"a": "2024-01-02"},
+        "blob": "00ff",
+        "at": "2024-01-02T03:04:05.500000",
+        "yes": True,
+        "text": 'a,"b"\nc',
+        "big": 2**64 - 1,
+    }
+    shown = xfelcat("sql", text, "-f", "csv", "-c", demo.location).stdout
+    (row,) = csv.DictReader(io.StringIO(shown))
+    assert row["text"] == 'a,"b"\nc'
+    assert json.loads(row["struct"]) == {"a": "2024-01-02"}
+    assert len(xfelcat("sql", text, "-c", demo.location).stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SELECT sorce FROM run_keys", "did you mean 'source'"),
+        ("DELETE FROM run", "DELETE is refused"),
+        ("SELECT * FROM '/etc/passwd'", "no other file"),
+        ("SELEC", "syntax error"),
+        ("", "no SQL statement"),
+    ],
+)
+def test_bad_sql_is_one_line_and_1(xfelcat, demo, text, said):
+    result = xfelcat("sql", text, "-c", demo.location)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in result.stderr.splitlines()[-1]
+    assert len(result.stderr.splitlines()) == 2
+
+
+def test_a_query_can_be_limited_in_time(xfelcat, demo):
+    text = "SELECT count(*) FROM range(1000000000000) a WHERE a.range % 7 = sin(a.range)"
+    result = xfelcat("sql", text, "--time-limit", "0.2", "-c", demo.location)
+    assert result.exit_code == 1
+    assert "took longer than 0.2 s" in result.stderr
+
+
+def test_output_replaces_a_file_only_when_all_is_written(xfelcat, demo, tmp_path):
+    target = tmp_path / "out.csv"
+    target.write_text("precious")
+    text = "SELECT INTERVAL 1 DAY AS x"
+    bad = xfelcat("sql", text, "-f", "parquet", "-o", target, "-c", demo.location)
+    assert bad.exit_code == 2
+    assert target.read_text() == "precious"
+    assert xfelcat("sql", "SELECT 1 AS x", "-o", target, "-c", demo.location).exit_code == 0
+    assert target.read_text() == "x\n1\n"
+    nowhere = xfelcat("sql", "SELECT 1", "-o", tmp_path / "no" / "x", "-c", demo.location)
+    assert nowhere.exit_code == 2
+    assert "No such file or directory" in " ".join(nowhere.stderr.split())
+    assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_paths_need_a_path(xfelcat, demo):
+    result = xfelcat("sql", "SELECT 1 AS x", "-f", "paths", "-c", demo.location)
+    assert result.exit_code == 2
+
+
+def test_a_closed_pipe_is_no_bug(process, demo):
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    executable = Path(sys.executable).parent / "xfelcat"
+    command = f"{executable} sql 'SELECT * FROM range(300000)' -c {demo.location} | head -2"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["range", "-" * 6]
+    assert "Traceback" not in done.stderr

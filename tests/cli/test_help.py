@@ -1,0 +1,139 @@
+"""Help is quick, complete, and the documentation mentions every command and option."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from xfelcat import __version__
+from xfelcat.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands():
+    """(words, command) of every command, of groups too."""
+
+    def below(words, command):
+        if hasattr(command, "commands"):
+            for name, child in command.commands.items():
+                yield from below((*words, name), child)
+        else:
+            yield words, command
+
+    return list(below((), typer.main.get_command(app)))
+
+
+NAMES = [" ".join(words) for words, _ in commands()]
+
+
+def test_there_are_the_promised_commands():
+    promised = ["ingest", "find", "sql", "ls", "forget", "locality", "demo"]
+    assert set(promised) <= set(NAMES)
+    assert {"db status", "db upgrade", "db compact", "db check"} <= set(NAMES)
+
+
+@pytest.mark.parametrize(("words", "command"), commands(), ids=NAMES)
+def test_every_command_and_option_has_help(words, command):
+    assert command.help
+    assert command.help.strip().endswith(".")
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{words}: {parameter.name} has no help"
+
+
+@pytest.mark.parametrize(("words", "command"), commands(), ids=NAMES)
+def test_help_is_shown(xfelcat, words, command):
+    result = xfelcat(*words, "--help")
+    assert result.exit_code == 0
+    shown = " ".join(result.stdout.split())
+    for parameter in command.params:
+        for option in parameter.opts:
+            if option.startswith("--"):
+                assert option in shown
+
+
+@pytest.mark.parametrize(("words", "command"), commands(), ids=NAMES)
+def test_the_documentation_mentions_it(words, command):
+    page = (ROOT / "docs" / "commands.md").read_text()
+    name = "xfelcat " + " ".join(words)
+    assert f"`{name}" in page
+    section = page[page.index(f"`{name}") :]
+    section = section[: section.find("\n## ", 10) if "\n## " in section[10:] else None]
+    for parameter in command.params:
+        options = [o for o in parameter.opts if o.startswith("--") and o != "--help"]
+        for option in options:
+            assert option in section, f"{name}: {option} is not documented"
+    everything = page + (ROOT / "README.md").read_text()
+    assert re.search(rf"xfelcat {words[0]}\b", everything)
+
+
+def test_the_readme_mentions_the_main_commands():
+    readme = (ROOT / "README.md").read_text()
+    for name in ("demo", "ingest", "find"):
+        assert f"xfelcat {name}" in readme
+
+
+def test_showing_help_loads_nothing_heavy():
+    code = (
+        "import sys, json\n"
+        "from xfelcat.cli.app import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stderr))
+    assert not loaded & {"duckdb", "pandas", "numpy", "pyarrow", "sqlalchemy", "h5py", "xarray"}
+
+
+def test_version(xfelcat):
+    assert xfelcat("--version").stdout.split() == ["xfelcat", __version__]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nosuch",),
+        ("ingest",),
+        ("find", "--colour", "red"),
+        ("find", "a", "b", "c"),
+        ("find", "--format", "xml"),
+        ("find", "--limit", "0"),
+        ("db", "nosuch"),
+        ("forget",),
+        ("locality", "/nowhere/at/all"),
+        ("ingest", "/", "--jobs", "-1"),
+        ("ingest", "/", "--since", "yesterday"),
+        ("find", "--proposal", "abc"),
+        ("find", "--run", "9-3"),
+        ("find", "--since", "2024-02-02", "--until", "2024-02-01"),
+        ("sql", "SELECT 1", "--file", __file__),
+        ("sql", "--file", "/nowhere.sql"),
+        ("demo", "/proc/nothing"),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_why(xfelcat, words):
+    result = xfelcat(*words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert len(result.stderr) > 20
+    assert "Traceback" not in result.stderr
+
+
+EXAMPLE = re.compile(r"^```sh\n([^\n]+)\n```\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLES = EXAMPLE.findall((ROOT / "docs" / "commands.md").read_text())
+
+
+@pytest.mark.parametrize(("command", "shown"), EXAMPLES, ids=[c[:30] for c, _ in EXAMPLES])
+def test_the_documentation_shows_what_commands_print(process, demo, command, shown):
+    def words(text):
+        return [[w for w in line.split() if set(w) != {"-"}] for line in text.splitlines()]
+
+    command = command.replace("demo/catalog", str(demo.location))
+    done = process(*shlex.split(command)[1:], text=True)
+    assert done.returncode == 0, done.stderr
+    assert words(done.stdout.replace(str(demo.root), "/demo/facility")) == words(shown)

@@ -1,0 +1,122 @@
+"""The shipped DDL, the migrations and the SQLAlchemy tables say the same."""
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from xfelcat.catalog import publish, schema
+from xfelcat.catalog.connections import connect_write
+from xfelcat.catalog.creation import create_schema
+from xfelcat.migrations import runner
+
+TABLES = """
+    SELECT table_name, column_name, data_type, is_nullable, comment FROM duckdb_columns()
+    WHERE database_name = 'xfelcat' ORDER BY table_name, column_index"""
+VIEWS = """
+    SELECT view_name, sql, comment FROM duckdb_views()
+    WHERE database_name = 'xfelcat' AND NOT internal ORDER BY view_name"""
+
+
+def described(path):
+    with connect_write(path) as connection:
+        return connection.execute(TABLES).fetchall(), connection.execute(VIEWS).fetchall()
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    path = tmp_path / "shipped.duckdb"
+    with connect_write(path) as connection:
+        create_schema(connection, "shard", "p000001")
+    return path
+
+
+@pytest.fixture
+def migrated(tmp_path):
+    path = tmp_path / "migrated.duckdb"
+    runner.upgrade(path)
+    return path
+
+
+def test_migrations_make_what_is_shipped(shipped, migrated):
+    columns, views = described(migrated)
+    assert (columns, views) == described(shipped)
+    assert len(views) == 12
+    assert {row[0] for row in columns} >= {"run", "file", "runs", "files", "run_keys"}
+
+
+def test_sqlalchemy_tables_are_what_is_shipped(shipped):
+    columns, views = described(shipped)
+    is_view = {name for name, _, _ in views}
+    found = {}
+    for table, column, kind, nullable, _ in columns:
+        found.setdefault(table, []).append((column, kind, nullable))
+    from duckdb_engine import Dialect
+
+    names = {"TEXT": "VARCHAR", "BYTEA": "BLOB", "DOUBLE PRECISION": "DOUBLE"}
+    names["TIMESTAMP WITHOUT TIME ZONE"] = "TIMESTAMP"
+
+    def described_as(column):
+        kind = column.type.compile(Dialect())
+        return column.name, names.get(kind, kind), bool(column.nullable)
+
+    for metadata, wanted in ((schema.TABLES, found.keys() - is_view), (schema.VIEWS, is_view)):
+        assert metadata.tables.keys() == wanted
+        for name, table in metadata.tables.items():
+            assert [described_as(c) for c in table.columns] == found[name], name
+
+
+def test_every_view_and_its_columns_are_explained(shipped):
+    columns, views = described(shipped)
+    assert all(comment for _, _, comment in views)
+    names = {name for name, _, _ in views}
+    assert [c[:2] for c in columns if c[0] in names and not c[4]] == []
+
+
+def test_there_are_no_keys_and_no_indexes(shipped):
+    with connect_write(shipped) as connection:
+        constraints = connection.execute(
+            "SELECT DISTINCT constraint_type FROM duckdb_constraints()"
+        )
+        assert {c for (c,) in constraints.fetchall()} <= {"NOT NULL"}
+        assert connection.execute("SELECT count(*) FROM duckdb_indexes()").fetchall() == [(0,)]
+
+
+def test_new_files_are_at_the_newest_revision(shipped, migrated, tmp_path):
+    assert runner.status(shipped) == runner.status(migrated) == runner.head()
+    assert int(runner.head()) == publish.SCHEMA_VERSION
+    assert runner.status(tmp_path / "new.duckdb") == ""
+
+
+def test_upgrading_twice_changes_nothing(migrated):
+    before = described(migrated)
+    runner.upgrade(migrated)
+    assert described(migrated) == before
+
+
+def test_a_failing_revision_leaves_the_file_as_it_was(migrated, tmp_path, monkeypatch):
+    scripts = tmp_path / "100% scripts"
+    shutil.copytree(Path(runner.__file__).parent, scripts)
+    (scripts / "versions" / "0002_break_something.py").write_text(
+        "from alembic import op\n"
+        "revision, down_revision = '0002', '0001'\n"
+        "def upgrade():\n"
+        "    op.get_bind().exec_driver_sql('ALTER TABLE run ADD COLUMN extra INTEGER')\n"
+        "    op.get_bind().exec_driver_sql('SELECT * FROM no_such_table')\n"
+    )
+    monkeypatch.setattr(runner, "_HERE", scripts)
+    before = described(migrated)
+    assert runner.head() == "0002"
+    with pytest.raises(Exception, match="no_such_table"):
+        runner.upgrade(migrated)
+    assert runner.status(migrated) == "0001"
+    assert described(migrated) == before
+
+
+def test_files_can_be_read_by_the_oldest_duckdb_we_support(shipped):
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(f"ATTACH '{shipped}' AS f (READ_ONLY)")
+        tags = connection.execute(
+            "SELECT tags FROM duckdb_databases() WHERE database_name = 'f'"
+        ).fetchall()
+    assert "v1.5.0" in str(tags)

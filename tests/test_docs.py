@@ -1,0 +1,83 @@
+"""Every code block of the README and the docs runs, and every link in them leads somewhere.
+
+Blocks of a page run one after the other in one directory, where ``demo/facility`` and
+``demo/catalog`` are those that ``make demo`` makes. A page starts with neither settings nor names
+of the one before.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from xfelcat.catalog.ingest import IngestOptions, ingest
+from xfelcat.catalog.store import Store
+from xfelcat.loader.examples import write_facility
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A directory with the demo facility and its catalog."""
+    where = tmp_path_factory.mktemp("docs")
+    write_facility(where / "demo" / "facility")
+    ingest(Store(where / "demo" / "catalog"), [str(where / "demo/facility")], IngestOptions(jobs=2))
+    return where
+
+
+@pytest.fixture
+def environ(demo, tmp_path):
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("XFELCAT", "EXTRA_DATA"))}
+    own = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "MPLBACKEND": "agg"}
+    bin_dir = Path(sys.executable).parent
+    return keep | own | {"PATH": f"{bin_dir}:{keep['PATH']}", "COLUMNS": "100"}
+
+
+def blocks(page, language):
+    return [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_blocks_run(page, demo, environ):
+    code = "\n".join(blocks(page, "python"))
+    if not code:
+        pytest.skip("no Python on this page")
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:xfelcat", "-c", code],
+        cwd=demo,
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_run(page, demo, environ):
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    commands = [line for line in lines if line.strip() and not line.startswith("#")]
+    if not commands:
+        pytest.skip("no commands on this page")
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=demo, env=environ, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert shlex.split(command)[0] in ("xfelcat", "export", "echo", "python")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    targets = [t for t in LINK.findall(page.read_text()) if "://" not in t]
+    assert [t for t in targets if not (page.parent / t).exists()] == []
