@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import CatalogReadError
+from .errors import CatalogReadError, CatalogWriteError
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,6 +89,8 @@ def connect_write(
         connection.execute("CHECKPOINT xfelcat")
         connection.execute("USE memory")
         connection.execute("DETACH xfelcat")
+    except duckdb.IOException as error:  # a full disk, a quota
+        raise CatalogWriteError(str(path.parent), str(error).splitlines()[0]) from error
     finally:
         connection.close()
 

@@ -17,7 +17,6 @@ content. The schema version leads every name: clients of two schema versions sha
 and none sees the other's files.
 """
 
-import errno
 import fcntl
 import os
 import re
@@ -69,17 +68,17 @@ class Versions:
         return self.directory / f"current-v{self.schema_version}"
 
     def current(self) -> Path | None:
-        """The version that the link names now; None where nothing is published."""
+        """The version that the link names now; None where nothing is published for us to read."""
         try:
             return self.directory / os.readlink(self._link)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
 
     def schema_versions(self) -> list[int]:
         """The schema versions that something is published in, oldest first."""
         try:
             names = os.listdir(self.directory)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return []
         return sorted(int(m[1]) for m in map(_LINK.fullmatch, names) if m)
 
@@ -94,13 +93,9 @@ class Versions:
         CatalogWriteError
             If the directory, or the lock in it, cannot be made.
         """
-        try:
+        with self._writing():
             make_directory(self.directory)
             fd = self._locked(wait)
-        except BlockingIOError:
-            raise CatalogBusyError(str(self.directory)) from None
-        except OSError as error:
-            raise CatalogWriteError(str(self.directory), error.strerror or str(error)) from error
         try:
             yield
         finally:
@@ -132,39 +127,45 @@ class Versions:
         Only for the holder of the lock. Whatever is not published is removed, and so are drafts of
         writers that died.
         """
-        self._remove_leftovers()
         name = f".draft-v{self.schema_version}-{os.getpid()}-{secrets.token_hex(3)}.duckdb"
         path = self.directory / name
         try:
-            current = self.current()
-            if current is not None and not empty:
-                shutil.copyfile(current, path)
-                path.chmod(0o644)
+            with self._writing():
+                self._remove_leftovers()
+                current = self.current()
+                if current is not None and not empty:
+                    shutil.copyfile(current, path)
+                    path.chmod(0o644)
             yield path
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
-                reason = error.strerror or str(error)
-                raise CatalogWriteError(str(self.directory), reason) from error
-            raise
         finally:
             self._remove(path)
 
     def publish(self, draft: Path) -> Path:
         """Make a draft the current version; its new path. Only for the holder of the lock."""
-        _sync(draft)
-        draft.chmod(0o444)
-        path = self.directory / (
-            f"v{self.schema_version}.{self._next_number():08d}-{secrets.token_hex(3)}.duckdb"
-        )
-        draft.rename(path)
-        _sync(self.directory)
-        link = self.directory / f".link-{secrets.token_hex(3)}"
-        link.symlink_to(path.name)
-        previous = self.current()
-        link.rename(self._link)
-        _sync(self.directory)
-        self._remove_versions(keep={path.name, previous.name if previous else ""})
+        with self._writing():
+            _sync(draft)
+            draft.chmod(0o444)
+            number, token = self._next_number(), secrets.token_hex(3)
+            path = self.directory / f"v{self.schema_version}.{number:08d}-{token}.duckdb"
+            draft.rename(path)
+            _sync(self.directory)
+            previous = self.current()
+            link = self.directory / f".link-{token}"
+            link.symlink_to(path.name)
+            link.rename(self._link)
+            _sync(self.directory)
+            self._remove_versions(keep={path.name, previous.name if previous else ""})
         return path
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Errors of the file system as ours; not for what a caller does in between."""
+        try:
+            yield
+        except BlockingIOError:
+            raise CatalogBusyError(str(self.directory)) from None
+        except OSError as error:
+            raise CatalogWriteError(str(self.directory), error.strerror or str(error)) from error
 
     def _published(self) -> list[tuple[int, str]]:
         """Number and name of every version file of our schema version, oldest first."""

@@ -53,8 +53,8 @@ def find(
 
     Columns: run_id, proposal, run, data_class, instrument, cycle, section, source, key, dtype,
     shape (of one entry), unit, trains (with data), entries, path (of the run), depth. Without
-    ``key`` there is one row per run, source and index group, with the glob of its keys (``image.*``)
-    for a key, and no dtype, shape or unit.
+    ``key`` there is one row per run, source and index group, with the glob of the group's keys
+    (``image.*``) for a key, and no dtype, shape or unit.
 
     ``source`` and ``key`` are globs. The keys of CONTROL sources are found with their ending
     ``.value`` or without, and their timestamps only by a glob that itself ends in ``timestamp``. A

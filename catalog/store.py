@@ -68,7 +68,7 @@ class Store:
     def _published_shards(self) -> Iterator[tuple[str, str]]:
         try:
             entries = os.scandir(self.location / "shards")
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return
         with entries:
             for entry in entries:

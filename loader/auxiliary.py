@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from ..catalog.errors import SourceNameError
 from ..catalog.records import FileLayout
 from .files import OpenFiles
-from .inventory import MAIN_SECTIONS, FileGroup, FileRef, SourceEntry
+from .inventory import MAIN_SECTIONS, FileGroup, FileRef, FileSet, SourceEntry
 from .keydata import KeyData
 from .sourcedata import SourceData
 from .trains import TrainSet
+from .value import Value
 
 __all__ = ["AuxiliarySources"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AuxiliarySources:
+class AuxiliarySources(Value):
     """The auxiliary sources of a collection; ``aux[source]`` and ``aux[source, key]``."""
 
     _sources: dict[str, SourceEntry]
@@ -40,22 +41,22 @@ class AuxiliarySources:
             look = getattr(ref.facts, "full_layout", ref.facts.layout)
             layout = look(ref.number)
             by_layout.setdefault(id(layout), (layout, []))[1].append(ref)
-        found: dict[tuple[str, str], SourceEntry] = {}
+        found: dict[tuple[str, str], tuple[str, list[FileGroup]]] = {}
         n_files: Counter[str] = Counter()
         for layout, members in by_layout.values():
             for source in layout.sources:
                 if source.section in MAIN_SECTIONS:
                     continue
                 n_files[source.name] += len(members)
-                for aggregator, group in _by_aggregator(layout, members):
-                    place = (aggregator, source.name)
-                    entry = found.get(place)
-                    groups = (group,) if entry is None else (*entry.groups, group)
-                    found[place] = SourceEntry(source.section, source.name, source.name, groups)
+                for aggregator, group in _by_aggregator(members):
+                    held = found.setdefault((aggregator, source.name), (source.section, []))
+                    held[1].append(group)
         return cls(
             {
-                name if n_files[name] == 1 else f"{aggregator}@{name}": entry
-                for (aggregator, name), entry in sorted(found.items())
+                name if n_files[name] == 1 else f"{aggregator}@{name}": SourceEntry(
+                    section, name, name, FileSet(tuple(groups))
+                )
+                for (aggregator, name), (section, groups) in found.items()
             },
             trains,
             files,
@@ -122,9 +123,9 @@ class AuxiliarySources:
         )
 
 
-def _by_aggregator(layout: FileLayout, refs: Sequence[FileRef]) -> Iterator[tuple[str, FileGroup]]:
+def _by_aggregator(refs: Sequence[FileRef]) -> Iterator[tuple[str, FileGroup]]:
     """The files of each aggregator."""
     names = dict.fromkeys(ref.data_file.aggregator for ref in refs)
     for name in names:
         own = tuple(ref for ref in refs if ref.data_file.aggregator == name)
-        yield name, FileGroup(own, layout)
+        yield name, FileGroup(own)

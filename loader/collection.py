@@ -32,6 +32,7 @@ from .selection import (
 )
 from .sourcedata import SourceData
 from .trains import TrainSet, by_id, select_trains, split_trains
+from .value import Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ _LEGACY = "{} is a legacy name for {}. Access via this name will be removed for 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DataCollection:
+class DataCollection(Value):
     """Data from one or several runs: sources, each with keys, over trains.
 
     Get it from ``RunDirectory``, ``open_run`` or ``H5File``; or, from facts about a run, from

@@ -14,14 +14,16 @@ from functools import cached_property
 import numpy as np
 
 from ..catalog.errors import DuplicateTrainError, PropertyNameError
-from ..catalog.records import FileLayout, KeyRecord, KeySchema
+from ..catalog.records import FileLayout, KeyRecord, KeySchema, SourceRecord
 from ..catalog.runfacts import DataFile, RunFacts
 from ..catalog.runlength import IndexPattern, TrainList
 from .trains import TrainSet
+from .value import Value
 
 __all__ = [
     "FileGroup",
     "FileRef",
+    "FileSet",
     "Inventory",
     "SourceEntry",
     "join_inventories",
@@ -55,11 +57,10 @@ class FileRef:
 
 
 @dataclass(frozen=True, eq=False)
-class FileGroup:
+class FileGroup(Value):
     """Files with the same layout, in the order of their names."""
 
     refs: tuple[FileRef, ...]
-    layout: FileLayout
 
     @cached_property
     def trains(self) -> TrainSet:
@@ -69,12 +70,34 @@ class FileGroup:
     def within(self, trains: TrainSet) -> "FileGroup":
         """The group without the files that have none of these trains."""
         kept = tuple(r for r in self.refs if r.trains.overlaps(trains))
-        return self if len(kept) == len(self.refs) else FileGroup(kept, self.layout)
+        return self if len(kept) == len(self.refs) else FileGroup(kept)
 
 
 @dataclass(frozen=True, eq=False)
-class SourceEntry:
-    """A source with its selected ``keys`` (None: all) and the groups of files that hold it.
+class FileSet(Value):
+    """The groups of files that hold a source; one object for all sources that lie in the same."""
+
+    groups: tuple[FileGroup, ...]
+
+    @cached_property
+    def refs(self) -> tuple[FileRef, ...]:
+        """All the files, ordered by the first train listed in each."""
+        refs = [r for g in self.groups for r in g.refs]
+        return tuple(sorted(refs, key=_first_train))
+
+    def within(self, trains: TrainSet) -> tuple[FileRef, ...]:
+        """Those of ``refs`` that have any of these trains."""
+        last = self.__dict__.get("_last_within")
+        if last is None or last[0] is not trains:
+            found = tuple(r for r in self.refs if r.trains.overlaps(trains))
+            last = self.__dict__["_last_within"] = (trains, found)
+        refs: tuple[FileRef, ...] = last[1]
+        return refs
+
+
+@dataclass(frozen=True, eq=False)
+class SourceEntry(Value):
+    """A source with its selected ``keys`` (None: all) and the files that hold it.
 
     ``real_name`` is the name it is stored under, another one where ``name`` is a legacy name.
     ``run_only``: it has RUN keys only.
@@ -83,7 +106,7 @@ class SourceEntry:
     section: str
     name: str
     real_name: str
-    groups: tuple[FileGroup, ...]
+    files: FileSet
     keys: frozenset[str] | None = None
     run_only: bool = False
 
@@ -92,15 +115,14 @@ class SourceEntry:
         """Whether the name is an old one of a source that has a new name."""
         return self.real_name != self.name
 
-    @cached_property
+    @property
     def refs(self) -> tuple[FileRef, ...]:
         """All files that hold the source, ordered by the first train listed in each."""
-        refs = [r for g in self.groups for r in g.refs]
-        return tuple(sorted(refs, key=_first_train))
+        return self.files.refs
 
     def files_within(self, trains: TrainSet) -> tuple[FileRef, ...]:
         """Those of ``refs`` that have any of these trains."""
-        return tuple(r for r in self.refs if r.trains.overlaps(trains))
+        return self.files.within(trains)
 
     def schema(self, ref: FileRef) -> KeySchema:
         """The keys that the source has in one of its files, selected or not."""
@@ -126,12 +148,7 @@ class SourceEntry:
 
     def with_keys(self, keys: frozenset[str] | None) -> "SourceEntry":
         """The same source with other selected keys."""
-        if keys == self.keys:
-            return self
-        made = replace(self, keys=keys)
-        if "refs" in self.__dict__:
-            made.__dict__["refs"] = self.refs
-        return made
+        return self if keys == self.keys else replace(self, keys=keys)
 
     def resolve_key(self, key: str, schema: KeySchema) -> KeyRecord | None:
         """The selected key of this name; a control key may be spelt without ``.value``."""
@@ -160,7 +177,7 @@ def _first_train(ref: FileRef) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Inventory:
+class Inventory(Value):
     """All sources of a collection.
 
     ``sources`` has the sources of CONTROL and INSTRUMENT by name, legacy names among them.
@@ -187,7 +204,7 @@ class Inventory:
         """The same files with these sources only."""
         groups: dict[int, FileGroup] = {}
         for entry in sources.values():
-            for group in entry.groups:
+            for group in entry.files.groups:
                 groups[id(group)] = group
         # A selection without sources keeps its files: its trains and metadata are still asked for.
         return replace(self, groups=tuple(groups.values()) or self.groups, sources=sources)
@@ -197,39 +214,41 @@ def take_inventory(
     facts: RunFacts, *, inc_suspect_trains: bool, allow_duplicates: bool
 ) -> Inventory:
     """All sources of a run. Work is done per distinct layout and train list, not per file."""
-    sets: dict[int, TrainSet] = {}
+    train_sets: dict[int, TrainSet] = {}
     by_layout: dict[int, tuple[FileLayout, list[FileRef]]] = {}
     for number, data_file in enumerate(facts.files):
         listed, layout = facts.trains(number), facts.layout(number)
-        trains = sets.get(id(listed))
+        trains = train_sets.get(id(listed))
         if trains is None:
-            trains = sets[id(listed)] = TrainSet.from_list(listed, not inc_suspect_trains)
+            trains = train_sets[id(listed)] = TrainSet.from_list(listed, not inc_suspect_trains)
         ref = FileRef(facts, number, data_file, listed, trains, not inc_suspect_trains)
         by_layout.setdefault(id(layout), (layout, []))[1].append(ref)
-    groups = tuple(FileGroup(tuple(refs), layout) for layout, refs in by_layout.values())
-    found: dict[str, SourceEntry] = {}
-    for group in groups:
-        for source in group.layout.sources:
-            if source.section not in MAIN_SECTIONS:
-                continue
-            entry = found.get(source.name)
-            if entry is None:
-                found[source.name] = SourceEntry(
-                    source.section,
-                    source.name,
-                    source.legacy_of or source.name,
-                    (group,),
-                    run_only=source.run_only,
-                )
-            else:
-                found[source.name] = replace(
-                    entry,
-                    groups=(*entry.groups, group),
-                    run_only=entry.run_only and source.run_only,
-                )
-    inventory = Inventory(groups, found, allow_duplicates)
+    groups = [(layout, FileGroup(tuple(refs))) for layout, refs in by_layout.values()]
+    holders: dict[str, list[tuple[SourceRecord, FileGroup]]] = {}
+    for layout, group in groups:
+        for source in layout.sources:
+            if source.section in MAIN_SECTIONS:
+                holders.setdefault(source.name, []).append((source, group))
+    sets: dict[tuple[int, ...], FileSet] = {}
+    found = {}
+    for name, held in holders.items():
+        files = _file_set(tuple(group for _, group in held), sets)
+        record = held[0][0]
+        found[name] = SourceEntry(
+            record.section,
+            name,
+            record.legacy_of or name,
+            files,
+            run_only=all(source.run_only for source, _ in held),
+        )
+    inventory = Inventory(tuple(group for _, group in groups), found, allow_duplicates)
     _refuse_duplicates(inventory)
     return inventory
+
+
+def _file_set(groups: tuple[FileGroup, ...], known: dict[tuple[int, ...], FileSet]) -> FileSet:
+    """The set of these groups: the known one, if there is one."""
+    return known.setdefault(tuple(id(g) for g in groups), FileSet(groups))
 
 
 def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
@@ -243,7 +262,7 @@ def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
 
     def shared(group: FileGroup) -> FileGroup:
         refs = tuple(seen.setdefault(r.path, r) for r in group.refs)
-        return groups.setdefault(tuple(r.path for r in refs), FileGroup(refs, group.layout))
+        return groups.setdefault(tuple(r.path for r in refs), FileGroup(refs))
 
     narrowed: dict[tuple[int, int], FileGroup] = {}
 
@@ -253,12 +272,20 @@ def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
             narrowed[key] = shared(group.within(trains))
         return narrowed[key]
 
+    sets: dict[tuple[int, ...], FileSet] = {}
     found: dict[str, SourceEntry] = {}
     for part, trains in parts:
         for name, entry in part.sources.items():
-            own = tuple(narrow(g, trains) for g in entry.groups)
+            own = tuple(g for g in (narrow(g, trains) for g in entry.files.groups) if g.refs)
+            if not own:  # one file still tells what keys there are
+                own = (shared(FileGroup(entry.refs[:1])),)
             other = found.get(name)
-            found[name] = replace(entry, groups=own) if other is None else _merge(other, entry, own)
+            if other is not None:
+                own = _distinct((*other.files.groups, *own))
+            files = _file_set(own, sets)
+            found[name] = (
+                replace(entry, files=files) if other is None else _merge(other, entry, files)
+            )
     inventory = Inventory(
         _distinct([narrow(g, trains) for part, trains in parts for g in part.groups]),
         found,
@@ -268,12 +295,12 @@ def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
     return inventory
 
 
-def _merge(one: SourceEntry, other: SourceEntry, groups: tuple[FileGroup, ...]) -> SourceEntry:
-    """A source as two collections have it."""
+def _merge(one: SourceEntry, other: SourceEntry, files: FileSet) -> SourceEntry:
+    """A source as two collections have it, in the files of both."""
     keys = None if one.keys is None or other.keys is None else one.keys | other.keys
     return replace(
         one,
-        groups=_distinct((*one.groups, *groups)),
+        files=files,
         keys=keys,
         run_only=one.run_only and other.run_only,
     )
@@ -287,7 +314,7 @@ def _distinct(groups: Iterable[FileGroup]) -> tuple[FileGroup, ...]:
         refs = tuple(r for r in group.refs if id(r) not in taken)
         taken.update(id(r) for r in refs)
         if refs:
-            kept.append(group if len(refs) == len(group.refs) else FileGroup(refs, group.layout))
+            kept.append(group if len(refs) == len(group.refs) else FileGroup(refs))
     return tuple(kept)
 
 
@@ -298,13 +325,12 @@ def _refuse_duplicates(inventory: Inventory) -> None:
     """
     if inventory.allow_duplicates:
         return
-    checked: set[tuple[int, ...]] = set()
+    checked: set[int] = set()
     for entry in inventory.sources.values():
-        key = tuple(id(g) for g in entry.groups)
-        if key in checked or entry.run_only:
+        if id(entry.files) in checked or entry.run_only:
             continue
-        checked.add(key)
-        duplicate = _first_duplicate([r for g in entry.groups for r in g.refs])
+        checked.add(id(entry.files))
+        duplicate = _first_duplicate(entry.refs)
         if duplicate is not None:
             raise DuplicateTrainError(entry.name, *duplicate)
 
@@ -332,5 +358,5 @@ def join_sources(parts: Sequence[tuple[SourceEntry, TrainSet]]) -> SourceEntry:
     inventories = []
     for entry, trains in parts:
         sources = {entry.name: entry}
-        inventories.append((Inventory(entry.groups, sources), trains))
+        inventories.append((Inventory(entry.files.groups, sources), trains))
     return join_inventories(inventories).sources[parts[0][0].name]

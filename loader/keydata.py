@@ -22,6 +22,7 @@ from .read import check_consistent, execute_plan, read_attributes
 from .region import Region, parse_region
 from .selection import Chosen, source_schema
 from .trains import TrainSet, select_trains, split_trains
+from .value import Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ __all__ = ["KeyData"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class KeyData:
+class KeyData(Value):
     """Data for one key of one source. Get it from ``run[source, key]``.
 
     It behaves like a list of trains: ``key[:10]`` is the same key for the first 10 trains.

@@ -131,8 +131,11 @@ def _read_piece(plan: ReadPlan, piece: FileSlabs, dataset: Any, out: Array) -> N
 
 
 def _converts_alike(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether HDF5 converts as numpy does, so that it may write to the destination itself."""
-    return stored == wanted or bool(np.can_cast(stored, wanted, "safe"))
+    """Whether HDF5 converts, and as numpy does, so that it may write to the destination itself."""
+    if stored == wanted:
+        return True
+    real = stored.kind in "iuf" and wanted.kind in "iuf"
+    return real and bool(np.can_cast(stored, wanted, "safe"))
 
 
 def check_consistent(

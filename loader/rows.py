@@ -57,7 +57,21 @@ class RowStretch:
 def select_rows(
     entry: SourceEntry, refs: Sequence[FileRef], group: str, trains: TrainSet
 ) -> list[RowStretch]:
-    """The rows of an index group for the selected trains, in the order of data."""
+    """The rows of an index group for the selected trains, in the order of data.
+
+    The last answer is kept with the source: its keys are asked for one after the other.
+    """
+    last = entry.__dict__.get("_last_rows")
+    if last is None or last[0] != group or last[1] is not trains or last[2] is not refs:
+        found = _select(entry, refs, group, trains)
+        last = entry.__dict__["_last_rows"] = (group, trains, refs, found)
+    stretches: list[RowStretch] = last[3]
+    return stretches
+
+
+def _select(
+    entry: SourceEntry, refs: Sequence[FileRef], group: str, trains: TrainSet
+) -> list[RowStretch]:
     found = [(ref, entry.pattern(ref, group)) for ref in refs]
     found = [(ref, pattern) for ref, pattern in found if len(pattern)]
     stretches = [s for ref, pattern in found for s in _in_file(ref, pattern, trains)]

@@ -220,7 +220,7 @@ def trains_with_any(sources: Mapping[str, SourceEntry], trains: TrainSet) -> Tra
 def _selected_groups(entry: SourceEntry) -> tuple[str, ...]:
     """The index groups of the selected keys."""
     if entry.keys is None:
-        groups = {g for fg in entry.groups for g in entry.index_groups(fg.refs[0])}
+        groups = {g for fg in entry.files.groups for g in entry.index_groups(fg.refs[0])}
         return tuple(sorted(groups)) if not entry.run_only else ()
     by_name = source_schema(entry).by_name
     return tuple(sorted({by_name[k].group for k in entry.keys if k in by_name}))

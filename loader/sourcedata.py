@@ -20,6 +20,7 @@ from .inventory import FileRef, SourceEntry, join_sources
 from .keydata import KeyData
 from .selection import Chosen, match_keys, source_schema
 from .trains import TrainSet, select_trains, split_trains
+from .value import Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ __all__ = ["SourceData"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SourceData:
+class SourceData(Value):
     """Data for one source. Get it from ``run[source]``."""
 
     _entry: SourceEntry

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..catalog.runlength import TrainList
+from .value import Value
 
 __all__ = ["TrainSet", "by_id", "by_index", "select_trains", "split_trains"]
 
@@ -30,7 +31,7 @@ _MOST = 2**64 - 1
 
 
 @dataclass(frozen=True, eq=False)
-class TrainSet:
+class TrainSet(Value):
     """A set of train IDs: disjoint, sorted stretches ``firsts[i]..lasts[i]``, both included.
 
     Neighbouring stretches do not touch, so equal sets have equal arrays. ``position`` below is the
@@ -147,9 +148,11 @@ class TrainSet:
         """Whether the two have any train in common."""
         if not self.firsts.size or not other.firsts.size:
             return False
-        if self.lasts[-1] < other.firsts[0] or other.lasts[-1] < self.firsts[0]:
-            return False
-        return bool((self & other).firsts.size)
+        if self.firsts.size > 1 and other.firsts.size > 1:
+            return bool((self & other).firsts.size)
+        one, many = (self, other) if self.firsts.size == 1 else (other, self)
+        at = int(many.lasts.searchsorted(one.firsts[0]))
+        return at < many.firsts.size and bool(many.firsts[at] <= one.lasts[0])
 
     def covers(self, first: int | np.uint64, last: int | np.uint64) -> bool:
         """Whether every train from ``first`` to ``last`` is in the set."""

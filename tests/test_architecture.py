@@ -47,6 +47,10 @@ HEAVY = {
 MAY_BE_HEAVY = {
     "catalog/hdf5.py": {"h5py"},
     "catalog/keys.py": {"h5py"},
+    "catalog/schema.py": {"sqlalchemy"},
+    "loader/examples/faults.py": {"h5py"},
+    "loader/examples/writing.py": {"h5py"},
+    "loader/write.py": {"h5py"},
 }
 
 

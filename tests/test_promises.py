@@ -23,6 +23,9 @@ from xfelcat.catalog.store import Store
 from xfelcat.loader.examples import write_facility
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is a legacy name for:DeprecationWarning")
+
+
 @pytest.fixture(scope="module")
 def facility(tmp_path_factory):
     where = tmp_path_factory.mktemp("promises")
@@ -75,7 +78,7 @@ def everything_known(run):
 def open_quietly(path, catalog):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the faulty runs of the facility
-        return RunDirectory(path, catalog=catalog, save=False)
+        return RunDirectory(path, catalog=catalog, save=False, allow_duplicates=True)
 
 
 def test_opening_a_catalogued_run_opens_no_hdf5_file(copy):

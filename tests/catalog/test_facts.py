@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from extra_data.tests import make_examples
 from runrecords import assert_same_values, identity, later, make_run, with_file
 from xfelcat.catalog import facts as facts_module
 from xfelcat.catalog import stored
@@ -18,14 +19,18 @@ from xfelcat.catalog.connections import POOL
 from xfelcat.catalog.errors import ChangedFileError, RunNotFoundError, SourceNameError
 from xfelcat.catalog.facts import CatalogFacts, file_stats, find_run, only_run, run_locations
 from xfelcat.catalog.freshness import KnownFile
+from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import (
     Depth,
     FileLayout,
     KeyRecord,
     KeySchema,
     Problem,
+    RunRecord,
     SourceRecord,
 )
+from xfelcat.catalog.scan import scan_file
+from xfelcat.catalog.scanned import ScannedFacts
 from xfelcat.catalog.store import Store
 
 
@@ -426,3 +431,38 @@ def test_layouts_of_many_sources_keep_their_order(store):
     for (section, source, group), slot in layout.slots.items():
         found = facts.pattern(0, section, source, group)
         assert np.array_equal(found.offsets, per_slot[slot].offsets)
+
+
+def test_catalogued_facts_are_those_of_the_files(store, tmp_path):
+    """On files that another tool wrote; and without opening them once they are catalogued."""
+    directory = tmp_path / "r0450"
+    directory.mkdir()
+    make_examples.make_fxe_run(str(directory), format_version="1.3")
+    paths = sorted(directory.glob("*.h5"))
+    records = tuple(scan_file(str(p), depth=Depth.FULL) for p in paths)
+    who = RunIdentity(loose_path=str(directory))
+    write(store, RunRecord(who, str(directory), str(directory), records, later(0)))
+    scanned = ScannedFacts(str(directory), records)
+    for path in paths:  # files of the same size and time, without content
+        was = path.stat()
+        path.write_bytes(b"")
+        os.truncate(path, was.st_size)
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    facts = find_run(store, who)
+    assert facts.files == scanned.files
+    for number in range(len(facts.files)):
+        assert facts.trains(number).token == scanned.trains(number).token
+        assert facts.metadata(number) == scanned.metadata(number)
+        assert facts.timestamps(number).tolist() == scanned.timestamps(number).tolist()
+        layout = facts.layout(number)
+        assert layout.sources == scanned.layout(number).sources
+        for source in layout.sources:
+            where = (number, source.section, source.name)
+            assert facts.schema(*where).keys == scanned.schema(*where).keys
+            for group in source.groups:
+                assert facts.pattern(*where, group).token == scanned.pattern(*where, group).token
+            if source.section == "CONTROL" and any(source.name in r.run_values for r in records):
+                values = scanned.run_values(source.name)
+                assert facts.run_values(source.name).keys() == values.keys()
+                for key, value in values.items():
+                    assert_same_values(facts.run_values(source.name)[key], value)

@@ -137,7 +137,7 @@ def test_trains_need_not_know_their_gaps_but_must_be_those_of_the_file(path):
     pattern = probe.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", known)
     assert pattern.first.tolist() == [0, 4, 6]
     other = TrainList.from_ids([1000, 1001, 1002])
-    with pytest.raises(ChangedFileError, match="DA01-S00000.h5: its trains are not"):
+    with pytest.raises(ChangedFileError, match=r"DA01-S00000.h5: its trains are not"):
         probe.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", other)
 
 

@@ -92,6 +92,29 @@ def test_an_error_in_a_batch_publishes_nothing(store):
     assert run_numbers(store) == [1]
 
 
+def test_an_error_of_the_caller_stays_what_it_is(store):
+    def refuse():
+        with store.write(SHARD):
+            raise PermissionError(13, "a data file")
+
+    with pytest.raises(PermissionError) as caught:
+        refuse()
+    assert not isinstance(caught.value, CatalogWriteError)
+    assert store.shards() == {}
+
+
+def test_a_full_disk_is_a_clear_error(store, monkeypatch):
+    write(store, make_run(1, **SMALL))
+
+    def full(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("xfelcat.catalog.publish._sync", full)
+    with pytest.raises(CatalogWriteError, match="No space left on device"):
+        write(store, make_run(2, **SMALL))
+    assert run_numbers(store) == [1]
+
+
 def test_a_second_writer_waits_or_says_busy(store):
     write(store, make_run(1, **SMALL))
     with store.write(SHARD) as writer:
@@ -231,6 +254,23 @@ def test_a_location_that_cannot_be_written_is_a_clear_error(tmp_path):
         write(Store(tmp_path / "file" / "catalog"), make_run(1, **SMALL))
 
 
+def test_shards_of_others_that_may_not_be_read_are_not_there(store, monkeypatch):
+    write(store, make_run(1, 7, **SMALL))
+    write(store, make_run(1, **SMALL))
+    readlink = os.readlink
+
+    def refuse(path, **kw):
+        if "p000007" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return readlink(path, **kw)
+
+    monkeypatch.setattr(os, "readlink", refuse)
+    assert list(store.shards()) == [SHARD]
+    store.publish_merged()
+    with store.read_merged() as cursor:
+        assert cursor.execute("SELECT proposal FROM runs").fetchall() == [(2012,)]
+
+
 @pytest.mark.parametrize(("parent", "made"), [(0o2775, 0o2775), (0o755, 0o755), (0o770, 0o775)])
 def test_directories_have_the_group_rights_of_their_parent(tmp_path, parent, made):
     old = os.umask(0o022)
@@ -341,7 +381,7 @@ def test_a_forked_child_ends_in_peace(store, what):
     store.publish_merged()
     command = [sys.executable, "-W", "ignore", "-c", FORK, str(store.location), what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    # DuckDB 2 reports at the end of the child what was left alone there: noise, better than a crash.
+    # DuckDB 2 reports what was left alone there as the child ends: noise, better than a crash.
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 

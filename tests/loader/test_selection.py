@@ -214,7 +214,7 @@ def test_labelled_train_selections(both):
     assert ours[by_id[pd.Index(expected)]].train_ids == expected
 
 
-@pytest.mark.parametrize("frac", [1.0, 0.3, 0.0])
+@pytest.mark.parametrize("frac", [1.0, 0.3, 0.05])
 def test_trains_with_all_or_any_data(both, frac):
     ours, theirs = both
     for selection in (
@@ -282,7 +282,12 @@ def take(run, whole, step, make_by_id):
         return run.select_trains(make_by_id[arguments[0] : arguments[1]])
     if name == "select":
         need = {"i": {}, "a": {"require_all": True}, "n": {"require_any": True}}[arguments[1]]
-        return run.select([(s, "*") for s in sorted(arguments[0])], **need)
+        chosen = run.select([(s, "*") for s in sorted(arguments[0])], **need)
+        if arguments[1] != "n":
+            return chosen
+        # EXtra-data's require_any brings back trains that were not selected.
+        kept = sorted(set(map(int, run.train_ids)) & set(map(int, chosen.train_ids)))
+        return chosen.select_trains(make_by_id[np.array(kept, np.uint64)])
     if name == "keys":
         return run.select(*arguments)
     if name == "deselect":
@@ -303,6 +308,8 @@ def test_any_chain_of_selections(hidden, chain):
             # No train in common: EXtra-data warns and gives nothing.
             assert their_error is not None or other.train_ids == []
             return
+        if step[0] == "by_id" and isinstance(their_error, TypeError):
+            return  # EXtra-data fails where the slice begins in a gap
         assert their_error is None
         ours, theirs = mine, other
     assert ours.train_ids == theirs.train_ids

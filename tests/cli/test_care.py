@@ -1,0 +1,252 @@
+"""``ls``, ``forget``, ``locality``, ``db`` and ``demo``."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from xfelcat.catalog.queries import runs
+from xfelcat.catalog.store import Store
+from xfelcat.loader.display import collection_info
+from xfelcat.loader.opening import H5File, RunDirectory
+
+
+@pytest.fixture
+def own(demo, tmp_path):
+    """A catalog of one's own, to change."""
+    demo.copy_catalog(tmp_path / "own")
+    return tmp_path / "own"
+
+
+# ls ---------------------------------------------------------------------------------------------
+
+
+def test_ls_of_the_catalog_has_a_row_per_proposal_and_class(xfelcat, demo):
+    rows = [line.split() for line in xfelcat("ls", "-c", demo.location).stdout.splitlines()[2:]]
+    expected = {}
+    for run in demo.summary.runs:
+        proposal = "/".join(run.path.relative_to(demo.root).parts[:3])
+        n_runs, n_files = expected.get((proposal, run.data_class), (0, 0))
+        n_files += len(list(run.path.glob("*.h5")))
+        expected[(proposal, run.data_class)] = (n_runs + 1, n_files)
+    assert {(r[0], r[1]): (int(r[2]), int(r[3])) for r in rows} == expected
+
+
+def test_ls_of_a_proposal_has_a_row_per_run(xfelcat, demo):
+    by_name = xfelcat("ls", "p900032", "-c", demo.location)
+    by_path = xfelcat("ls", demo.root / "SPB" / "202405", "-c", demo.location)
+    assert by_name.stdout == by_path.stdout
+    rows = [line.split() for line in by_name.stdout.splitlines()[2:]]
+    expected = [r for r in demo.summary.runs if r.spec.proposal == 900032]
+    assert {r[0]: int(r[1]) for r in rows} == {
+        f"p900032/{r.data_class}/r{r.spec.run:04d}": len(list(r.path.glob("*.h5")))
+        for r in expected
+    }
+    assert "from the catalog" in by_name.stderr
+
+
+def test_ls_without_a_catalog_lists_directories(xfelcat, demo):
+    for path, n in ((demo.root, len(demo.summary.runs)), (demo.root / "FXE", 13)):
+        result = xfelcat("ls", path)
+        assert "from directory listings" in result.stderr
+        assert f"{n} runs, " in result.stderr
+        assert "p900021" in result.stdout
+
+
+def test_ls_of_a_run_is_what_info_says(xfelcat, demo):
+    written = demo.summary.run(900032, 1)
+    run = RunDirectory(written.path, catalog=demo.location, save=False)
+    expected = f"{written.path}\n{collection_info(run, ())}"
+    for target in ("p900032/raw/r0001", written.path):
+        shown = xfelcat("ls", target, "-c", demo.location)
+        assert shown.stdout.strip() == expected.strip()
+        assert "from the catalog" in shown.stderr
+    bare = xfelcat("ls", written.path)
+    assert bare.stdout.strip() == expected.strip()
+    assert "from the catalog" not in bare.stderr
+    detailed = xfelcat("ls", written.path, "--details", "*XGM/DOOCS", "-c", demo.location).stdout
+    assert "beamPosition.ixPos" in detailed
+    assert "beamPosition.ixPos" not in expected
+
+
+def test_ls_of_a_file(xfelcat, demo):
+    path = sorted(demo.summary.run(900010, 3).path.glob("*.h5"))[0]
+    expected = f"{path}\n{collection_info(H5File(path), ())}"
+    assert xfelcat("ls", path).stdout.strip() == expected.strip()
+
+
+def test_ls_warns_of_files_left_out(xfelcat, demo):
+    result = xfelcat("ls", "p900021/raw/r0101", "-c", demo.location)
+    assert result.exit_code == 0
+    assert "4 of 6 files left out" in result.stderr
+    assert "# of trains" in result.stdout
+
+
+@pytest.mark.parametrize("target", ["nosuch", "p000001", "p900010/raw/r0099"])
+def test_ls_of_nothing_is_one_line(xfelcat, demo, target):
+    result = xfelcat("ls", target, "-c", demo.location)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(f"xfelcat: {target} (")
+    assert len(result.stderr.splitlines()) == 2
+
+
+def test_ls_of_a_folder_without_runs(xfelcat, tmp_path):
+    (tmp_path / "x").mkdir()
+    result = xfelcat("ls", tmp_path / "x")
+    assert result.exit_code == 1
+    assert "any run at or below" in result.stderr
+
+
+def test_ls_of_a_file_that_is_no_hdf5(xfelcat, tmp_path):
+    path = tmp_path / "x.h5"
+    path.write_text("no")
+    result = xfelcat("ls", path)
+    assert result.exit_code == 1
+    assert str(path) in result.stderr.splitlines()[-1]
+
+
+# forget -----------------------------------------------------------------------------------------
+
+
+def test_forget_asks_first(xfelcat, own):
+    n_runs = runs(Store(own)).table.num_rows
+    for answer in ("n\n", ""):
+        refused = xfelcat("forget", "p900010/raw/r0001", "-c", own, stdin=answer)
+        assert refused.exit_code == 1
+        assert "p900010/raw/r0001: 17 files" in refused.stderr
+    assert runs(Store(own)).table.num_rows == n_runs
+    assert xfelcat("forget", "p900010/raw/r0001", "-c", own, stdin="y\n").exit_code == 0
+    assert runs(Store(own)).table.num_rows == n_runs - 1
+
+
+def test_forget_several(xfelcat, own, demo):
+    result = xfelcat("forget", "p900010", demo.root / "FXE", "--yes", "-c", own)
+    assert result.exit_code == 0
+    assert "19 runs forgotten" in result.stderr
+    assert set(runs(Store(own)).to_frame()["proposal"]) == {900032}
+    unknown = xfelcat("forget", "p900010", "--yes", "-c", own)
+    assert unknown.exit_code == 1
+    assert "p900010" in unknown.stderr.splitlines()[-1]
+
+
+# locality ---------------------------------------------------------------------------------------
+
+
+def test_locality_on_ordinary_disk(xfelcat, demo):
+    result = xfelcat("locality", demo.summary.run(900010, 1).path)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "17 on disk" in result.stderr
+
+
+def test_locality_on_dcache(xfelcat, tmp_path):
+    answers = {"A": "ONLINE", "B": "NEARLINE", "C": "UNAVAILABLE", "D": "ONLINE_AND_NEARLINE"}
+    for name, answer in answers.items():
+        (tmp_path / f"{name}.h5").touch()
+        (tmp_path / f".(get)({name}.h5)(locality)").write_text(answer + "\n")
+    result = xfelcat("locality", tmp_path)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        f"only on tape: {tmp_path / 'B.h5'}",
+        f"unavailable: {tmp_path / 'C.h5'}",
+    ]
+    assert "2 on disk" in result.stderr
+    assert xfelcat("locality", tmp_path / "A.h5").exit_code == 0
+
+
+# db ---------------------------------------------------------------------------------------------
+
+
+def test_status(xfelcat, demo, own):
+    shown = xfelcat("db", "status", "-c", demo.location).stdout
+    assert f"location   {demo.location}" in shown
+    assert f"runs       {len(demo.summary.runs)}," in shown
+    assert "shards     3," in shown
+    assert "up to date" in shown
+    store = Store(own)
+    with store.write("p900010") as writer:
+        writer.forget_run(runs(store).table.to_pylist()[0]["run_id"])
+    assert "xfelcat db merge" in xfelcat("db", "status", "-c", own).stdout
+    assert "xfelcat db merge" in xfelcat("find", "nosuch", "-c", own).stderr
+    assert "merged" in xfelcat("db", "merge", "-c", own).stderr
+    assert "up to date" in xfelcat("db", "status", "-c", own).stdout
+    assert "nothing to merge" in xfelcat("db", "merge", "-c", own).stderr
+
+
+def test_status_of_nothing(xfelcat, tmp_path):
+    result = xfelcat("db", "status", "-c", tmp_path / "none")
+    assert result.exit_code == 0
+    assert "nothing was ingested here yet" in result.stdout
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("command", ["compact", "check", "merge"])
+def test_care_of_nothing_is_an_error(xfelcat, tmp_path, command):
+    result = xfelcat("db", command, "-c", tmp_path / "none")
+    assert result.exit_code == 1
+    assert "no catalog at" in result.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_upgrade_with_nothing_to_do(xfelcat, own):
+    assert "nothing to upgrade" in xfelcat("db", "upgrade", "-c", own).stderr
+
+
+def test_compact_and_check(xfelcat, own):
+    before = runs(Store(own)).table
+    assert xfelcat("db", "compact", "-c", own).exit_code == 0
+    assert runs(Store(own)).table.equals(before)
+    sound = xfelcat("db", "check", "-c", own)
+    assert (sound.exit_code, sound.stdout) == (0, "")
+
+
+def test_check_tells_what_is_wrong(xfelcat, own):
+    import duckdb
+
+    versions = Store(own).versions("p900010")
+    with versions.lock(), versions.draft() as draft:
+        with duckdb.connect(str(draft)) as connection:
+            connection.execute("INSERT INTO run SELECT * FROM run LIMIT 1")
+        versions.publish(draft)
+    result = xfelcat("db", "check", "-c", own)
+    assert result.exit_code == 1
+    assert "shard p900010" in result.stdout
+
+
+# demo -------------------------------------------------------------------------------------------
+
+
+def test_demo_writes_the_facility_and_lists_its_faults(xfelcat, demo, tmp_path):
+    result = xfelcat("demo", tmp_path / "facility")
+    assert result.exit_code == 0
+    assert f"{len(demo.summary.runs)} runs, {demo.summary.n_files} files" in result.stdout
+    for fault in demo.summary.faults:
+        assert fault.description in result.stderr
+    written = {p.relative_to(tmp_path / "facility") for p in (tmp_path / "facility").rglob("*.h5")}
+    assert written == {p.relative_to(demo.root) for p in demo.root.rglob("*.h5")}
+
+
+def test_the_tour_runs_twice(tmp_path, no_settings):
+    target = tmp_path / "demo"
+    command = [sys.executable, "-m", "xfelcat.cli.demo", str(target)]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+        shown = done.stdout
+        for said in ("$ xfelcat demo", "$ xfelcat ingest", "$ xfelcat find", "$ xfelcat db status"):
+            assert said in shown
+        assert "29 runs found" in shown
+        assert "SA1_XTD2_XGM/XGM/DOOCS" in shown
+        assert "29 runs searched" in shown
+        assert "2508780000" in shown  # the first train of the run that is opened
+        assert str(target / "catalog") in shown
+    assert "0 files scanned" in shown or "419 files scanned" in shown
+    assert not no_settings.data.exists()
+
+
+def test_every_command_runs_as_a_process(process, demo):
+    done = process("find", "SA1*", "beamPosition.ixPos", "-c", demo.location, "-f", "csv")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 10
+    module = [sys.executable, "-m", "xfelcat.cli.app", "--version"]
+    assert subprocess.run(module, capture_output=True, text=True, check=True).stdout
+    assert Path(shutil.which("xfelcat", path=str(Path(sys.executable).parent)) or "").exists()
