@@ -3,7 +3,7 @@
 ``OpenFiles`` keeps the few files open that were read last. It is made by whoever opens a run and
 handed on to all that is selected from it; nothing is open before array data are read.
 
-1. ``borrow`` gives an open h5py file for a data file, opening it if need be.
+1. ``borrow`` gives an open file, opening it if need be; it remembers the datasets used.
 2. On opening, size and modification time are compared with the facts that reading was planned
    with: another file under the same name is a ``ChangedFileError``.
 3. The file unused for longest is closed when there are too many.
@@ -17,12 +17,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..catalog.dtypes import encode_dtype
 from ..catalog.errors import ChangedFileError, FileStructureError
 from ..catalog.runfacts import DataFile
 
-__all__ = ["OpenFiles"]
+__all__ = ["OpenDataset", "OpenFile", "OpenFiles"]
 
 DEFAULT_LIMIT = 128
+DATASET_LIMIT = 512
+
+
+class OpenFile:
+    """An open data file, with the datasets of it that were used so far."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self._datasets: dict[str, OpenDataset | None] = {}
+
+    def dataset(self, path: str) -> "OpenDataset | None":
+        """The dataset at a path; None if there is none."""
+        if path not in self._datasets:
+            if len(self._datasets) >= DATASET_LIMIT:
+                self._datasets.clear()
+            found = self.file.get(path)
+            self._datasets[path] = None if found is None else OpenDataset(found)
+        return self._datasets[path]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._datasets.clear()
+        self.file.close()
+
+
+class OpenDataset:
+    """An open ``h5py.Dataset``, its type (as in ``dtypes``) and its shape, asked for once."""
+
+    __slots__ = ("dataset", "dtype", "shape")
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.dtype = encode_dtype(dataset.dtype)
+        self.shape: tuple[int, ...] = dataset.shape
 
 
 class OpenFiles:
@@ -37,7 +72,7 @@ class OpenFiles:
 
     def _start_afresh(self) -> None:
         self._lock = threading.RLock()
-        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._open: OrderedDict[str, OpenFile] = OrderedDict()
         self._in_use: dict[str, int] = {}
         self._pid = os.getpid()
 
@@ -56,8 +91,8 @@ class OpenFiles:
         return f"<OpenFiles: {len(self)} of at most {self.limit}>"
 
     @contextmanager
-    def borrow(self, data_file: DataFile) -> Iterator[Any]:
-        """The open ``h5py.File``, which stays open at least until the end of the block.
+    def borrow(self, data_file: DataFile) -> Iterator[OpenFile]:
+        """The open file, which stays open at least until the end of the block.
 
         Raises
         ------
@@ -75,7 +110,7 @@ class OpenFiles:
             file = self._open.get(path)
             if file is None:
                 self._make_room()
-                file = self._open[path] = _open_unchanged(data_file)
+                file = self._open[path] = OpenFile(_open_unchanged(data_file))
                 self.n_opened += 1
             self._open.move_to_end(path)
             self._in_use[path] = self._in_use.get(path, 0) + 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["collection_train", "collection_trains", "key_train", "key_trains", "train_at"]
 
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 8 * 2**20
 
 
 def train_at(trains: TrainSet, position: int) -> int:

@@ -163,7 +163,7 @@ class KeyData(Value):
         """The HDF5 attributes of the key, read from its first file."""
         refs = self._refs or self._entry.refs
         with_group = self.is_control and self.key.endswith(".value")
-        return read_attributes(refs[0], self._stored_path, with_group, self._files)
+        return read_attributes(refs[0], self._stored_path, self.key, with_group, self._files)
 
     def run_value(self, *, allow_multi_run: bool = False) -> Any:
         """The RUN value of the key, its state at the start of the run."""

@@ -5,21 +5,27 @@
 3. Each slab is read by one HDF5 hyperslab, straight into the destination where its memory allows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.dtypes import encode_dtype
 from ..catalog.errors import ChangedFileError, FileStructureError, InconsistentFilesError
 from ..catalog.records import KeyRecord
-from .files import OpenFiles
+from .files import OpenDataset, OpenFiles
 from .inventory import FileRef
 from .plan import FileSlabs, ReadPlan
 
-__all__ = ["allocate", "check_consistent", "execute_plan", "read_attributes"]
+__all__ = [
+    "allocate",
+    "check_consistent",
+    "checked_path",
+    "execute_plan",
+    "read_attributes",
+    "stored_dataset",
+]
 
 Array = NDArray[Any]
 
@@ -68,28 +74,44 @@ def execute_plan(plan: ReadPlan, files: OpenFiles, out: Array | None = None) -> 
     return array
 
 
+def stored_dataset(file: Any, path: str, key: str) -> Any:
+    """The dataset of a key in an open file, or None.
+
+    ``path`` has slashes for the dots of the key; names in the file may have dots themselves, and
+    are looked for only where the path leads nowhere.
+    """
+    dataset = file.get(path)
+    if dataset is not None:
+        return dataset
+    from ..catalog.keys import find_dataset
+
+    section, _, source = path[1 : -len(key) - 1].partition("/")
+    found = find_dataset(file.id, section, source, key)
+    return None if found is None else file[found]
+
+
 @contextmanager
 def _open_dataset(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> Iterator[Any]:
-    with files.borrow(piece.data_file) as file:
-        dataset = file.get(plan.path)
-        if dataset is None:
+    with files.borrow(piece.data_file) as opened:
+        found = opened.dataset(plan.path)
+        if found is None:
             raise FileStructureError(
                 piece.data_file.path,
                 f"has no dataset {plan.path}",
                 "select trains that lie in other files, or deselect the key",
             )
-        _check(plan, piece, dataset)
-        yield dataset
+        _check(plan, piece, found)
+        yield found.dataset
 
 
-def _check(plan: ReadPlan, piece: FileSlabs, dataset: Any) -> None:
+def _check(plan: ReadPlan, piece: FileSlabs, found: OpenDataset) -> None:
     """Raise unless the dataset is what was planned with."""
     record, path = plan.record, piece.data_file.path
-    found = encode_dtype(dataset.dtype), tuple(dataset.shape[1:])
-    if found != (record.dtype, record.entry_shape):
+    entry_shape = found.shape[1:]
+    if (found.dtype, entry_shape) != (record.dtype, record.entry_shape):
         detail = (
             f"type {record.dtype} with entry shape {record.entry_shape}"
-            f" against {found[0]} with {found[1]}"
+            f" against {found.dtype} with {entry_shape}"
         )
         if piece is plan.pieces[0]:
             raise ChangedFileError(path, f"{plan.path}: {detail}")
@@ -97,37 +119,53 @@ def _check(plan: ReadPlan, piece: FileSlabs, dataset: Any) -> None:
             plan.source, record.name, detail, (plan.pieces[0].data_file.path, path)
         )
     needed = int(piece.stops.max())
-    if dataset.shape[0] < needed:
+    if found.shape[0] < needed:
         raise FileStructureError(
             path,
-            f"INDEX points to row {needed - 1} of {plan.path}, which has {dataset.shape[0]}",
+            f"INDEX points to row {needed - 1} of {plan.path}, which has {found.shape[0]}",
             "select other trains, or ask for corrected data to be made again",
         )
 
 
 def _read_piece(plan: ReadPlan, piece: FileSlabs, dataset: Any, out: Array) -> None:
     region = plan.region
+    if not all(region.hull_shape):
+        return
     text = plan.record.dtype == "str"
-    direct = (
+    if (
         region.is_plain
         and not text
         and out.flags.c_contiguous
         and out.dtype.kind != "O"
         and _converts_alike(plan.dtype, out.dtype)
-    )
-    source = dataset.asstr(errors="replace") if text else dataset
-    # With an integer in the region, HDF5 reads into the same memory with a dimension of length 1.
-    target = out.reshape(len(out), *region.hull_shape) if direct else out
-    for start, stop, at in zip(
-        piece.starts.tolist(), piece.stops.tolist(), piece.targets.tolist(), strict=True
     ):
-        end = at + stop - start
-        rows = (slice(start, stop), *region.hull)
-        if direct:
-            if target[at:end].size:
-                dataset.read_direct(target[at:end], rows)
-        else:
-            out[at:end] = region.finish(np.asarray(source[rows]))
+        _read_direct(plan, piece, dataset, out)
+        return
+    source = dataset.asstr(errors="replace") if text else dataset
+    for start, stop, at in _slabs(piece):
+        read = np.asarray(source[(slice(start, stop), *region.hull)])
+        out[at : at + stop - start] = region.finish(read)
+
+
+def _read_direct(plan: ReadPlan, piece: FileSlabs, dataset: Any, out: Array) -> None:
+    """Let HDF5 write to the destination; by its low-level calls, for slabs can be many."""
+    from h5py import h5s
+
+    hull = plan.region.hull
+    shape = plan.region.hull_shape
+    offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
+    # An integer in the region leaves a dimension of length 1 in what is read.
+    target = out.reshape(len(out), *shape)
+    space = dataset.id.get_space()
+    for start, stop, at in _slabs(piece):
+        count = (stop - start, *shape)
+        space.select_hyperslab((start, *offset), count, step)
+        dataset.id.read(h5s.create_simple(count), space, target[at : at + stop - start])
+
+
+def _slabs(piece: FileSlabs) -> Iterable[tuple[int, int, int]]:
+    """Start and stop row of each slab, and the row of the array that it goes to."""
+    return zip(piece.starts.tolist(), piece.stops.tolist(), piece.targets.tolist(), strict=True)
 
 
 def _converts_alike(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
@@ -178,13 +216,15 @@ def _difference(first: KeyRecord, other: KeyRecord) -> str:
     )
 
 
-def read_attributes(ref: FileRef, path: str, with_group: bool, files: OpenFiles) -> dict[str, Any]:
+def read_attributes(
+    ref: FileRef, path: str, key: str, with_group: bool, files: OpenFiles
+) -> dict[str, Any]:
     """The HDF5 attributes of a key: of the dataset and, ``with_group``, of the group it is in."""
     with files.borrow(ref.data_file) as file:
-        dataset = file.get(path)
+        dataset = stored_dataset(file, path, key)
         if dataset is None:
             raise FileStructureError(ref.path, f"has no dataset {path}")
-        found: dict[str, Any] = dict(dataset.attrs)
+        attributes: dict[str, Any] = dict(dataset.attrs)
         if with_group:
-            found.update(dataset.parent.attrs)
-        return found
+            attributes.update(dataset.parent.attrs)
+        return attributes

@@ -27,7 +27,7 @@ from ..catalog.dtypes import decode_dtype
 from ..catalog.errors import MultiRunError, TargetFileError
 from ..catalog.records import KeyRecord
 from .plan import FileSlabs, ReadPlan
-from .read import execute_plan
+from .read import checked_path, execute_plan
 from .region import parse_region
 
 if TYPE_CHECKING:
@@ -282,8 +282,10 @@ def _link(home: h5py.Group, path: str, key: "KeyData") -> h5py.Dataset:
     for piece in plan.pieces:
         # HDF5 reads % in these names as the start of a pattern.
         name = os.path.abspath(piece.data_file.path).replace("%", "%%")
+        # HDF5 shows fill values for what is not there: better to find out now.
+        inside = checked_path(plan, piece, key._files).replace("%", "%%")
         shape = (int(piece.stops.max()), *key.entry_shape)
-        shown = h5py.VirtualSource(name, plan.path.replace("%", "%%"), shape=shape, dtype=dtype)
+        shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
         for start, stop, at in zip(piece.starts, piece.stops, piece.targets, strict=True):
             layout[at : at + stop - start] = shown[start:stop]
     if not plan.pieces:

@@ -72,6 +72,19 @@ def same_array(ours, theirs):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def naive_array(ours, source, key):
+    """All rows of a control key in files with one row per train, found by walking."""
+    parts = []
+    for path in (f.path for f in ours.files):
+        with h5py.File(path) as f:
+            group = f.get(f"CONTROL/{source}")
+            names = []
+            if group is not None:
+                group.visit(names.append)
+            parts += [group[n][:] for n in names if n.replace("/", ".") == key]
+    return np.concatenate(parts)
+
+
 def same_metadata(ours, theirs):
     """Ours is that of the first file by name; EXtra-data's of whichever file it listed first."""
     mine, others = ours.run_metadata(), theirs.run_metadata()
@@ -115,7 +128,13 @@ def test_the_same_as_extra_data(pair):
     for source in sorted(theirs.all_sources):
         assert ours.keys_for_source(source) == theirs.keys_for_source(source)
         for key in sorted(theirs.keys_for_source(source)):
-            mine, other = ours[source, key], theirs[source, key]
+            mine = ours[source, key]
+            try:
+                other = theirs[source, key]
+            except KeyError:  # names in the file that have dots themselves: see the naive reader
+                same_array(mine.ndarray(), naive_array(ours, source, key))
+                n_arrays += 1
+                continue
             assert known[source, key] == (other.dtype, other.shape)
             assert mine.entry_shape == other.entry_shape
             assert mine.units == other.units

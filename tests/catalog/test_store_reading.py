@@ -1,0 +1,252 @@
+"""Connections to published files; compacting, checking and upgrading a store."""
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+
+import duckdb
+import pytest
+from runrecords import assert_same_run, later, make_run
+from xfelcat.catalog import connections
+from xfelcat.catalog.connections import POOL, ConnectionPool, OpenFile
+from xfelcat.catalog.publish import Versions
+from xfelcat.catalog.reload import load_run
+from xfelcat.catalog.store import Store
+from xfelcat.catalog.upgrade import shard_states, upgrade_shards
+
+SHARD = "p002012"
+SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "catalog")
+
+
+def write(store, *records):
+    with store.write(records[0].identity.shard) as writer:
+        for record in records:
+            writer.replace_run(record)
+
+
+def run_numbers(store, shard=SHARD):
+    with store.read(shard) as cursor:
+        return [n for (n,) in cursor.execute("SELECT run FROM runs ORDER BY run").fetchall()]
+
+
+def test_readers_can_change_nothing_and_reach_nothing_else(store, tmp_path):
+    write(store, make_run(1, **SMALL))
+    (tmp_path / "other.csv").write_text("a\n1\n")
+    with store.read(SHARD) as cursor:
+        for statement in (
+            "DELETE FROM run",
+            "CREATE TABLE xfelcat.t (a INTEGER)",
+            f"SELECT * FROM read_csv('{tmp_path}/other.csv')",
+            f"ATTACH '{tmp_path}/new.duckdb'",
+            f"COPY run TO '{tmp_path}/out.csv'",
+            "SET enable_external_access = true",
+            "SET memory_limit = '1GB'",
+        ):
+            with pytest.raises(duckdb.Error):
+                cursor.execute(statement)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["catalog", "other.csv"]
+
+
+def test_each_thread_has_its_cursor(store):
+    write(store, *(make_run(number, **SMALL) for number in range(1, 30)))
+    file = store.open_shard(SHARD)
+    wrong = []
+
+    def ask(number):
+        for _ in range(50):
+            found = file.cursor().execute(f"SELECT run FROM runs WHERE run = {number}").fetchall()
+            if found != [(number,)]:
+                wrong.append((number, found))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert file.cursor() is file.cursor()
+
+
+def test_the_pool_is_bounded_closable_and_opens_once(store, monkeypatch):
+    opened = []
+    connect = connections.connect_read
+    monkeypatch.setattr(
+        connections, "connect_read", lambda p, **kw: opened.append(p) or connect(p, **kw)
+    )
+    for proposal in (1, 2, 3):
+        write(store, make_run(1, proposal, **SMALL))
+    paths = [store.versions(f"p{p:06d}").current() for p in (1, 2, 3)]
+    pool = ConnectionPool(limit=2)
+    for path in (paths[0], paths[1], paths[0], paths[2], paths[0], paths[1]):
+        found = pool.open(path, lambda path=path: OpenFile.at(path))
+        assert len(found.cursor().execute("SELECT * FROM run").fetchall()) == 1
+    assert opened == [paths[0], paths[1], paths[2], paths[1]]
+    pool.close()
+    pool.open(paths[0], lambda: OpenFile.at(paths[0]))
+    assert opened[-1] == paths[0]
+    pool.close()
+
+
+FORK = """
+import os, sys
+from xfelcat.catalog.connections import ConnectionPool, OpenFile
+from xfelcat.catalog.store import Store
+store = Store(sys.argv[1])
+def ask():
+    with store.read_merged() as merged, store.read("p002012") as shard:
+        return [c.execute("SELECT run FROM runs").fetchall() for c in (merged, shard)]
+expected = ask()
+evicted = store.open_shard("p002012")
+own = evicted.new_cursor()
+child = os.fork()
+if child == 0:
+    assert sys.argv[2] == "idle" or ask() == expected
+    sys.exit(0)  # the whole way out, destructors included
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+assert ask() == expected
+"""
+
+
+@pytest.mark.parametrize("what", ["idle", "asking"])
+def test_a_forked_child_ends_in_peace(store, what):
+    write(store, make_run(1, **SMALL))
+    store.publish_merged()
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(store.location), what]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    # DuckDB 2 reports what was left alone there as the child ends: noise, better than a crash.
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_opens_for_itself(store):
+    write(store, make_run(1, **SMALL))
+    assert run_numbers(store) == [1]
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(write_end, repr(run_numbers(store)).encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as answer:
+        assert answer.read() == "[1]"
+    assert os.waitpid(child, 0)[1] == 0
+    assert run_numbers(store) == [1]
+
+
+def test_a_store_pickles_and_compares_by_its_location(store):
+    assert pickle.loads(pickle.dumps(store)) == store
+    assert len({store, Store(str(store.location))}) == 1
+
+
+def test_shards_are_listed_in_the_order_of_their_runs(store):
+    for proposal in (90_000, 7, 2012):
+        write(store, make_run(1, proposal, **SMALL))
+    assert list(store.shards()) == ["p000007", "p002012", "p090000"]
+
+
+def test_compacting_keeps_everything_and_drops_what_is_unused(store):
+    records = [make_run(n, n_sequences=2, changing=0.5) for n in (1, 2, 3)]
+    odd = make_run(9, n_control=7, n_keys=9)  # its schemas and sources are nobody else's
+    write(store, records[2], records[0], odd, records[1])
+    with store.write(SHARD) as writer:
+        writer.forget_run(odd.identity.run_id)
+    told = []
+    store.compact(lambda done, of: told.append((done, of)))
+    assert told == [(1, 1)]
+    assert store.check() == []
+    with store.read(SHARD) as cursor:
+        assert [n for (n,) in cursor.execute("SELECT run FROM run").fetchall()] == [1, 2, 3]
+        names = {n for (n,) in cursor.execute("SELECT name FROM source").fetchall()}
+        assert names == {s.name for f in records[0].files for s in f.layout.sources}
+        assert cursor.execute("SELECT count(*) FROM key_schema").fetchall() == [(2,)]
+        for record in records:
+            assert_same_run(load_run(cursor, record.identity.run_id), record)
+    write(store, odd)  # numbers given out again are new ones
+    assert store.check() == []
+    with store.read(SHARD) as cursor:
+        assert_same_run(load_run(cursor, odd.identity.run_id), odd)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("INSERT INTO run SELECT * FROM run", "runs that are there more than once"),
+        ("DELETE FROM train_list", "files without their train list"),
+        ("DELETE FROM timestamps", "files without their timestamps"),
+        ("DELETE FROM index_pattern WHERE ordinal = 1", "files without their index patterns"),
+        ("DELETE FROM layout", "files without their layout"),
+        ("DELETE FROM layout_source WHERE position = 0", "layouts whose number of sources"),
+        ("DELETE FROM schema_key WHERE position = 0", "key schemas whose number of keys"),
+        ("DELETE FROM key WHERE key_id = 0", "numbers of keys that have no name"),
+        ("DELETE FROM source WHERE source_id = 0", "numbers of sources that have no name"),
+        ("DELETE FROM run", "rows of runs that do not exist"),
+        ("DELETE FROM file WHERE ordinal = 0", "runs whose number of files"),
+        ("UPDATE key SET name = 'same'", "names, schemas and layouts that are there more than"),
+        ("UPDATE run_value SET last_run = last_run + 1", "RUN values of more than one run"),
+    ],
+)
+def test_damage_is_found(store, damage, told):
+    write(store, make_run(1))
+    assert store.check() == []
+    versions = store.versions(SHARD)
+    with versions.lock(), versions.draft() as draft:
+        with connections.connect_write(draft) as connection:
+            connection.execute(damage)
+        versions.publish(draft)
+    assert any(told in fault for fault in store.check())
+
+
+def publish_as(store, schema_version):
+    """Publish an empty file, as some other schema version would have it."""
+    versions = Versions(store.versions(SHARD).directory, schema_version)
+    with versions.lock(), versions.draft() as draft:
+        with connections.connect_write(draft):
+            pass
+        return versions.publish(draft)
+
+
+def test_an_older_schema_version_is_upgraded_on_request(store):
+    old = publish_as(store, 0)
+    assert not store.exists()
+    assert [(s.shard, s.can_be_upgraded) for s in shard_states(store)] == [(SHARD, True)]
+    assert upgrade_shards(store) == [SHARD]
+    assert old.exists()  # older clients go on reading it
+    assert [s.schema_versions for s in shard_states(store)] == [(0, 1)]
+    assert upgrade_shards(store) == []
+    write(store, make_run(1, **SMALL))
+    assert run_numbers(store) == [1]
+
+
+def test_writing_upgrades_what_is_older(store):
+    publish_as(store, 0)
+    write(store, make_run(1, **SMALL))
+    assert run_numbers(store) == [1]
+    with store.read(SHARD) as cursor:
+        found = cursor.execute("SELECT kind, name, schema_version FROM catalog_info").fetchall()
+    assert found == [("shard", SHARD, 1)]
+
+
+def test_a_newer_schema_version_locks_nobody_out(store):
+    write(store, make_run(1, **SMALL))
+    newer = publish_as(store, 2)
+    write(store, make_run(2, moment=later(1), **SMALL))
+    assert run_numbers(store) == [1, 2]
+    assert newer.exists()
+    assert shard_states(store)[0].schema_versions == (1, 2)
+
+
+def test_the_process_has_one_pool(store):
+    write(store, make_run(1, **SMALL))
+    POOL.close()
+    assert store.open_shard(SHARD) is store.open_shard(SHARD)
