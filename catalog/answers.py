@@ -3,14 +3,16 @@
 1. ``Answer``: the rows, as an Arrow table, and their provenance.
 2. ``Provenance``: how many runs were searched, how many of them are known by an outline only, how
    old the oldest facts are.
-3. ``ask``: run a composed statement on a cursor of the catalog.
+3. ``ask`` runs a composed statement on a cursor of the catalog, ``fetch`` an SQL text.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from itertools import pairwise
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Dialect, SelectBase
 
-__all__ = ["Answer", "Provenance", "ask", "exact_types"]
+__all__ = ["Answer", "Provenance", "ask", "fetch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,51 @@ def ask(cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase") -> "pa.Tab
     """The rows of a composed statement; every value in it is bound."""
     compiled = statement.compile(dialect=_dialect(), compile_kwargs={"render_postcompile": True})
     values = [compiled.params[name] for name in compiled.positiontup or ()]
-    return exact_types(cursor.sql(str(compiled), params=values).to_arrow_table())
+    return fetch(cursor, str(compiled), values)
 
 
-def exact_types(table: "pa.Table") -> "pa.Table":
-    """The table with integers of 128 bits, which sums are, as 64-bit ones where they fit."""
+def fetch(
+    cursor: "duckdb.DuckDBPyConnection",
+    sql: str,
+    values: Sequence[Any] = (),
+    *,
+    time_limit: float | None = None,
+) -> "pa.Table":
+    """The rows of an SQL statement, within ``time_limit`` seconds.
+
+    The statement runs in a thread of its own while this one waits: a signal that arrives inside
+    DuckDB may be lost there (2.0 then never returns), whereas being told from outside always works.
+
+    Raises TimeoutError, KeyboardInterrupt for Ctrl-C, and DuckDB's own errors.
+    """
+    tables: list[pa.Table] = []
+    errors: list[BaseException] = []
+    done = Event()  # Thread.join() takes an interrupted thread for a finished one (Python 3.11)
+
+    def run() -> None:
+        try:
+            tables.append(_exact_types(cursor.sql(sql, params=list(values)).to_arrow_table()))
+        except BaseException as error:  # noqa: BLE001 (raised again below)
+            errors.append(error)
+        finally:
+            done.set()
+
+    thread = Thread(target=run, name="xfelcat query", daemon=True)
+    thread.start()
+    try:
+        if not done.wait(time_limit):
+            raise TimeoutError
+    finally:
+        while not done.wait(0):  # the first call may come before the statement has begun
+            cursor.interrupt()
+            done.wait(0.05)
+        thread.join()
+    if errors:
+        raise errors[0]
+    return tables[0]
+
+
+def _exact_types(table: "pa.Table") -> "pa.Table":
     import pyarrow as pa
 
     for at, column in enumerate(table.schema):

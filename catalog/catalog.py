@@ -94,11 +94,11 @@ class Catalog:
             Where the catalog cannot be written.
         """
         from .ingest import IngestOptions, ingest
+        from .interrupts import PatientStore
 
         several = [paths] if isinstance(paths, str | os.PathLike) else paths
-        return ingest(
-            self._store, [os.fspath(p) for p in several], IngestOptions(**options), progress
-        )
+        names = [os.fspath(p) for p in several]
+        return ingest(PatientStore(self.location), names, IngestOptions(**options), progress)
 
     def runs(self, **where: Any) -> "pd.DataFrame":
         """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
@@ -234,9 +234,12 @@ class Catalog:
             Where nothing was ingested yet.
         """
         from .forget import find_known, forget
+        from .interrupts import PatientStore
 
-        return forget(self._store, find_known(self._store, targets))
+        return forget(PatientStore(self.location), find_known(self._store, targets))
 
     def compact(self) -> None:
         """Rewrite the databases in order, without what forgotten runs left behind."""
-        self._store.compact()
+        from .interrupts import PatientStore
+
+        PatientStore(self.location).compact()

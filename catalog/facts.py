@@ -263,11 +263,18 @@ class CatalogFacts:
         """The sources of a file, without schemas."""
         return self._layouts[file]
 
+    def full_layout(self, file: int) -> FileLayout:
+        """As ``layout``, but with index groups, auxiliary and RUN-only sources at any depth."""
+        if self._depths[file] >= Depth.OUTLINE:
+            return self._layouts[file]
+        return self._probe.layout(file)
+
     def schema(self, file: int, section: str, source: str) -> KeySchema:
         """The keys of a source in a file; raises SourceNameError where it does not list it."""
         self._after_fork()
         layout, at = self._place(file, section, source)
-        number = self._stored_layouts[id(layout)].schema_ids[at]
+        stored = self._stored_layouts.get(id(layout))
+        number = stored.schema_ids[at] if stored else None
         if number is None:
             return self._probe.schema(file, section, layout.sources[at].name)
         return self._schemas.get(number, self._all_schema_ids)
@@ -339,6 +346,9 @@ class CatalogFacts:
         """The layout of a file, and where in it a source stands; a legacy name by its new one."""
         layout = self._layouts[file]
         at = layout.position.get((section, source))
+        if at is None:
+            layout = self.full_layout(file)
+            at = layout.position.get((section, source))
         if at is None:
             raise SourceNameError(source, (s.name for s in layout.sources))
         if legacy_of := layout.sources[at].legacy_of:

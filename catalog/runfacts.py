@@ -59,7 +59,13 @@ class RunFacts(Protocol):
         """The trains of a file."""
 
     def layout(self, file: int) -> FileLayout:
-        """The sources of a file; the schemas in it may be None: ask ``schema``."""
+        """The sources of a file; the schemas in it may be None: ask ``schema``.
+
+        A JSON data map knows source names only: no index groups, no auxiliary sources.
+        """
+
+    def full_layout(self, file: int) -> FileLayout:
+        """As ``layout``, but with index groups, auxiliary and RUN-only sources at any depth."""
 
     def schema(self, file: int, section: str, source: str) -> KeySchema:
         """The keys of a source in a file; of a legacy name, those of the source it stands for."""

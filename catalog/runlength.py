@@ -47,7 +47,8 @@ class TrainList:
         """Code the IDs of one file; ``suspect`` are positions, not a mask."""
         ids = np.asarray(ids, dtype=np.uint64)
         if ids.size:
-            at = _run_starts(ids[1:] != ids[:-1] + np.uint64(1))
+            # 0 never continues a stretch: 2**64 - 1 + 1 wraps around to it.
+            at = _run_starts((ids[1:] != ids[:-1] + np.uint64(1)) | (ids[1:] == 0))
             starts = ids[at]
             lengths = np.diff(np.append(at, ids.size)).astype(np.int64)
         else:

@@ -110,6 +110,9 @@ class ScannedFacts:
         layout = self._layouts[file]
         at = layout.position.get((section, source))
         if at is None:
+            layout = self.full_layout(file)
+            at = layout.position.get((section, source))
+        if at is None:
             raise SourceNameError(source, (s.name for s in layout.sources))
         if legacy_of := layout.sources[at].legacy_of:
             return self.schema(file, section, legacy_of)

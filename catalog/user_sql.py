@@ -10,10 +10,9 @@ one clear sentence.
 
 import re
 from collections.abc import Sequence
-from threading import Timer
 from typing import TYPE_CHECKING, Any
 
-from .answers import Answer, exact_types
+from .answers import Answer, fetch
 from .errors import QueryError, nearest
 from .queries import provenance
 from .store import Store
@@ -87,22 +86,15 @@ def _run(
 ) -> "pa.Table":
     import duckdb
 
-    timer = Timer(time_limit, cursor.interrupt) if time_limit is not None else None
-    if timer:
-        timer.daemon = True
-        timer.start()
     try:
-        return exact_types(cursor.sql(text, params=list(parameters)).to_arrow_table())
-    except duckdb.InterruptException:
+        return fetch(cursor, text, parameters, time_limit=time_limit)
+    except TimeoutError:
         raise QueryError(
             f"the query took longer than {time_limit:g} s and was stopped;"
             " ask about fewer runs, or raise the time limit"
         ) from None
     except duckdb.Error as error:
         raise QueryError(_explain(cursor, str(error))) from None
-    finally:
-        if timer:
-            timer.cancel()
 
 
 def _explain(cursor: "duckdb.DuckDBPyConnection", error: str) -> str:

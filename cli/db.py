@@ -77,10 +77,11 @@ def _size(folder: Path) -> int:
 @app.command("upgrade")
 def upgrade_command(catalog: CatalogOption = None) -> None:
     """Bring a catalog of an older schema version to ours; older clients go on reading the old."""
+    from ..catalog.interrupts import uninterrupted
     from ..catalog.upgrade import upgrade_shards
 
     store = open_store(catalog)
-    with _bar("upgrading") as progress:
+    with _bar("upgrading") as progress, uninterrupted():
         upgraded = upgrade_shards(store, progress)
     if upgraded:
         store.publish_merged()

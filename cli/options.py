@@ -137,10 +137,10 @@ BelowOption = Annotated[
 def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
     """The named catalog, else the one of the settings, else the user's; told on stderr."""
     from ..catalog.config import load_settings, user_catalog
-    from ..catalog.store import Store
+    from ..catalog.interrupts import PatientStore
 
     location = str(catalog.expanduser()) if catalog else load_settings().catalog or user_catalog()
-    store = Store(location)
+    store = PatientStore(location)
     if not quiet:
         say(f"catalog: {store.location}")
     return store

@@ -37,9 +37,7 @@ class AuxiliarySources(Value):
         """The auxiliary sources that these files have."""
         by_layout: dict[int, tuple[FileLayout, list[FileRef]]] = {}
         for ref in refs:
-            # A JSON data map does not list auxiliary sources: such facts ask the file itself.
-            look = getattr(ref.facts, "full_layout", ref.facts.layout)
-            layout = look(ref.number)
+            layout = ref.facts.full_layout(ref.number)
             by_layout.setdefault(id(layout), (layout, []))[1].append(ref)
         found: dict[tuple[str, str], tuple[str, list[FileGroup]]] = {}
         n_files: Counter[str] = Counter()

@@ -405,9 +405,7 @@ class DataCollection(Value):
         if train_range is not None:
             chosen = chosen.select_trains(train_range)
         if require_all:
-            chosen = chosen._with_trains(
-                trains_with_all(chosen._inventory.sources, chosen._trains, 2.0)
-            )
+            chosen = chosen._with_trains(trains_with_all(chosen._inventory.sources, chosen._trains))
         return iterate.collection_trains(chosen, flat_keys=flat_keys, keep_dims=keep_dims)
 
     def train_from_id(

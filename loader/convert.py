@@ -123,7 +123,7 @@ def _coordinates(
             return coords
         extra_coords = True
     kept = dict(zip(dims, region.coordinates(key.entry_shape), strict=True))
-    if extra_coords is True:
+    if not isinstance(extra_coords, Mapping):
         return coords | {d: c for d, c in kept.items() if not d.startswith("dropped_")}
     unknown = set(extra_coords) - set(dims)
     if unknown:
@@ -145,7 +145,7 @@ def to_single_value(
 ) -> Any:
     """The one value of a key; see ``KeyData.as_single_value``."""
     data = key.ndarray()
-    if not len(data):
+    if not data.size:
         raise NoDataError(key.source, key.key)
     if data.dtype.kind not in "iufc":
         return _only_value(key, data)
@@ -163,9 +163,10 @@ def to_single_value(
 
 
 def _only_value(key: "KeyData", data: NDArray[Any]) -> Any:
-    if any(not np.array_equal(entry, data[0]) for entry in data[1:]):
-        raise ValueError(f"{label_of(key, ' ')} is not one value: it changes between trains")
-    return data[0]
+    elements = data.reshape(-1)
+    if any(not np.array_equal(element, elements[0]) for element in elements[1:]):
+        raise ValueError(f"{label_of(key, ' ')} is not one value: it has different ones")
+    return elements[0]
 
 
 def _reducer(reduce_by: str | Callable[[NDArray[Any]], Any]) -> Callable[[NDArray[Any]], Any]:

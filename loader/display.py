@@ -74,6 +74,15 @@ def _shape(shape: Iterable[int]) -> str:
     return " × ".join(map(str, shape))
 
 
+def _size(n_bytes: int) -> str:
+    """Bytes in the decimal unit that leaves one to three digits before the point."""
+    unit, size = next(
+        ((u, s) for u, s in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)) if n_bytes >= s),
+        ("bytes", 1),
+    )
+    return f"{n_bytes / size:.{0 if size == 1 else 1}f} {unit}"
+
+
 def _counts_phrase(counts: Any) -> str:
     """How many trains have data, and how many entries each of those."""
     with_data = counts[counts > 0]
@@ -268,6 +277,7 @@ def _legacy_lines(collection: "DataCollection") -> Iterator[str]:
 # HTML
 
 _RULE = "border:0;border-bottom:1px solid rgba(128,128,128,.35)"
+_TABLE = 'style="border-collapse:collapse;margin:4px 0 6px 0"'
 _CELL = f'style="{_RULE};text-align:left;padding:2px 12px 2px 0;background:none;color:inherit"'
 _NAME = 'style="font-family:monospace;color:inherit;background:none"'
 
@@ -284,7 +294,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
         for row in rows
     )
     header = f"<thead><tr>{top}</tr></thead>" if top else ""
-    return f'<table style="border-collapse:collapse">{header}<tbody>{body}</tbody></table>'
+    return f"<table {_TABLE}>{header}<tbody>{body}</tbody></table>"
 
 
 def _fold(summary: str, content: str, *, is_open: bool = False) -> str:
@@ -356,7 +366,7 @@ def key_html(key: "KeyData") -> str:
     facts = [
         ("dtype", "string" if key.dtype.kind == "O" else str(key.dtype)),
         ("shape", _shape(key.shape)),
-        ("size", f"{key.size_mb:.3g} MB" if key.size_mb < 1000 else f"{key.size_gb:.3g} GB"),
+        ("size", _size(key.nbytes)),
         ("trains", _counts_phrase(key.data_counts(labelled=False))),
     ]
     if key.units:

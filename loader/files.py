@@ -34,14 +34,27 @@ class OpenFile:
         self.file = file
         self._datasets: dict[str, OpenDataset | None] = {}
 
-    def dataset(self, path: str) -> "OpenDataset | None":
-        """The dataset at a path; None if there is none."""
+    def dataset(self, path: str, key: str) -> "OpenDataset | None":
+        """The dataset of a key; None if there is none.
+
+        ``path`` has slashes for the dots of the key; names in the file may have dots themselves,
+        and are looked for only where the path leads nowhere.
+        """
         if path not in self._datasets:
             if len(self._datasets) >= DATASET_LIMIT:
                 self._datasets.clear()
             found = self.file.get(path)
+            if found is None:
+                found = self._find(path, key)
             self._datasets[path] = None if found is None else OpenDataset(found)
         return self._datasets[path]
+
+    def _find(self, path: str, key: str) -> Any:
+        from ..catalog.keys import find_dataset
+
+        section, _, source = path[1 : -len(key) - 1].partition("/")
+        found = find_dataset(self.file.id, section, source, key)
+        return None if found is None else self.file[found]
 
     def close(self) -> None:
         """Close the file."""

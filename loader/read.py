@@ -24,7 +24,6 @@ __all__ = [
     "checked_path",
     "execute_plan",
     "read_attributes",
-    "stored_dataset",
 ]
 
 Array = NDArray[Any]
@@ -74,26 +73,16 @@ def execute_plan(plan: ReadPlan, files: OpenFiles, out: Array | None = None) -> 
     return array
 
 
-def stored_dataset(file: Any, path: str, key: str) -> Any:
-    """The dataset of a key in an open file, or None.
-
-    ``path`` has slashes for the dots of the key; names in the file may have dots themselves, and
-    are looked for only where the path leads nowhere.
-    """
-    dataset = file.get(path)
-    if dataset is not None:
-        return dataset
-    from ..catalog.keys import find_dataset
-
-    section, _, source = path[1 : -len(key) - 1].partition("/")
-    found = find_dataset(file.id, section, source, key)
-    return None if found is None else file[found]
+def checked_path(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> str:
+    """Path of the dataset in the file of a piece, after the checks that come before reading it."""
+    with _open_dataset(plan, piece, files) as dataset:
+        return str(dataset.name)
 
 
 @contextmanager
 def _open_dataset(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> Iterator[Any]:
     with files.borrow(piece.data_file) as opened:
-        found = opened.dataset(plan.path)
+        found = opened.dataset(plan.path, plan.record.name)
         if found is None:
             raise FileStructureError(
                 piece.data_file.path,
@@ -220,10 +209,11 @@ def read_attributes(
     ref: FileRef, path: str, key: str, with_group: bool, files: OpenFiles
 ) -> dict[str, Any]:
     """The HDF5 attributes of a key: of the dataset and, ``with_group``, of the group it is in."""
-    with files.borrow(ref.data_file) as file:
-        dataset = stored_dataset(file, path, key)
-        if dataset is None:
+    with files.borrow(ref.data_file) as opened:
+        found = opened.dataset(path, key)
+        if found is None:
             raise FileStructureError(ref.path, f"has no dataset {path}")
+        dataset = found.dataset
         attributes: dict[str, Any] = dict(dataset.attrs)
         if with_group:
             attributes.update(dataset.parent.attrs)

@@ -177,14 +177,15 @@ def remove(sources: Mapping[str, SourceEntry], chosen: Chosen) -> dict[str, Sour
 
 
 def trains_with_all(
-    sources: Mapping[str, SourceEntry], trains: TrainSet, warn_frac: float = 1.0
+    sources: Mapping[str, SourceEntry], trains: TrainSet, warn_frac: float | None = None
 ) -> TrainSet:
     """Those of the trains for which every selected key has data.
 
     Warns
     -----
     UserWarning
-        If one source alone drops at least ``warn_frac`` of the trains, or if no train is left.
+        If one source alone drops at least ``warn_frac`` of the trains, or if no train is left;
+        without ``warn_frac`` never.
     """
     finder = _DataFinder()
     kept, warned = trains, False
@@ -192,7 +193,7 @@ def trains_with_all(
         for group in _selected_groups(entry):
             found = finder.find(entry, group) & trains
             dropped = len(trains) - len(found)
-            if dropped and dropped / len(trains) >= warn_frac:
+            if warn_frac is not None and dropped and dropped / len(trains) >= warn_frac:
                 warned = True
                 warnings.warn(
                     f"{dropped}/{len(trains)} ({dropped / len(trains):.0%}) trains dropped when"
@@ -201,7 +202,7 @@ def trains_with_all(
                     stacklevel=4,
                 )
             kept = kept & found
-    if len(trains) and not len(kept) and not warned:
+    if warn_frac is not None and len(trains) and not len(kept) and not warned:
         warnings.warn(
             f"none of {len(trains)} trains has data for all that is selected",
             UserWarning,

@@ -6,7 +6,17 @@ small facility and ``faults`` breaks files in the ways they break in practice.
 """
 
 from .facility import FacilitySummary, write_facility
-from .specs import FileSpec, GroupSpec, KeySpec, RunSpec, SourceSpec, control, instrument, split
+from .specs import (
+    FileSpec,
+    GroupSpec,
+    KeySpec,
+    RunSpec,
+    SourceSpec,
+    auxiliary,
+    control,
+    instrument,
+    split,
+)
 from .writing import write_run
 
 __all__ = [
@@ -16,6 +26,7 @@ __all__ = [
     "KeySpec",
     "RunSpec",
     "SourceSpec",
+    "auxiliary",
     "control",
     "instrument",
     "split",

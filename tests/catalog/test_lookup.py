@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 
+import extra_data
 import h5py
 import numpy as np
 import pytest
@@ -15,7 +16,15 @@ from xfelcat.catalog.ingest import IngestOptions, ingest
 from xfelcat.catalog.lookup import look_up_run
 from xfelcat.catalog.scanned import ScannedFacts
 from xfelcat.catalog.store import Store
-from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
+from xfelcat.loader.examples import (
+    GroupSpec,
+    KeySpec,
+    RunSpec,
+    auxiliary,
+    control,
+    split,
+    write_run,
+)
 
 RUN = "exp/SPB/202201/p002012/raw/r0001"
 XGM = control("SA1_XTD2_XGM/XGM/DOOCS", KeySpec("beamPosition.ixPos"))
@@ -201,3 +210,20 @@ def test_many_files_are_scanned_by_processes(tmp_path, monkeypatch):
     facts = look_up_run(str(tmp_path / RUN), save=False)
     assert trains(facts) == list(range(1000, 1020))
     assert [os.path.basename(p.path) for p in facts.problems] == ["RAW-R0001-DA09-S00000.h5"]
+
+
+def test_a_run_known_by_a_data_map_has_its_auxiliary_sources(tmp_path):
+    """A JSON map lists none; they come from the file, at the first opening and at later ones."""
+    late = auxiliary("ERRATA", "SPB/DAQ/LATE", GroupSpec("late", (KeySpec("trainId", "u8"),)))
+    files = split(range(1000, 1020), {"DA01": [XGM, late]}, sequences=2)
+    write_run(tmp_path / "run", RunSpec(2012, 1, files))
+    extra_data.RunDirectory(tmp_path / "run", _use_voview=False)
+    assert (tmp_path / "run/karabo_data_map.json").exists()
+    for kind in (ScannedFacts, CatalogFacts):
+        facts = look_up_run(str(tmp_path / "run"))
+        saved()
+        assert isinstance(facts, kind)
+        assert [s.name for s in facts.layout(0).sources] == [XGM.name]
+        assert {s.name for s in facts.full_layout(0).sources} == {XGM.name, late.name}
+        assert [k.name for k in facts.schema(0, "ERRATA", late.name).keys] == ["late.trainId"]
+        assert facts.pattern(0, "ERRATA", late.name, "late").n_rows == 10

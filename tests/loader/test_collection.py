@@ -1,4 +1,5 @@
 """Runs joined, duplicates, suspect trains, trains out of order, old names, the run itself."""
+# ruff: noqa: B023 - lambdas are called at once, within the loop
 
 import os
 import shutil

@@ -2,6 +2,7 @@
 
 The mocks are refilled, so that their values tell where they come from.
 """
+# ruff: noqa: B023 - lambdas are called at once, within the loop
 
 import itertools
 import warnings

@@ -238,7 +238,7 @@ def test_html_of_run_source_and_key(run):
     assert "data for 20 of 20 trains (100.00%), 1 entry per train" in "".join(page.text)
     page = outline(run[f"{XGM}:output", "data.intensityTD"]._repr_html_())
     text = "".join(page.text)
-    assert all(word in text for word in ("20 × 16", "μJ", "microjoule", "0.00128 MB"))
+    assert all(word in text for word in ("20 × 16", "μJ", "microjoule", "1.3 kB"))
 
 
 def test_html_suits_light_and_dark_pages(run):

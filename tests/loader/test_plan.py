@@ -1,5 +1,7 @@
 """Plans name every row once, in order, in as few slabs as can be; regions are numpy's."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ def test_slabs_hold_the_rows_in_their_order(index):
     expected = [row for f, n in index for row in range(f, f + n)]
     slabs = list(zip(starts.tolist(), stops.tolist(), strict=True))
     assert [row for a, b in slabs for row in range(a, b)] == expected
-    breaks = sum(b != a + 1 for a, b in zip(expected, expected[1:], strict=False))
+    breaks = sum(b != a + 1 for a, b in pairwise(expected))
     assert len(slabs) == (breaks + 1 if expected else 0)
 
 
@@ -49,11 +51,12 @@ regions = st.tuples(*map(axis_item, SHAPE)).flatmap(
 
 @given(regions)
 def test_a_region_is_what_numpy_indexing_gives(roi):
-    if sum(item is Ellipsis for item in roi) > 1:
+    try:
+        expected = DATA[(slice(None), *roi)]
+    except IndexError:
         with pytest.raises(IndexError):
             parse_region(roi, SHAPE)
         return
-    expected = DATA[(slice(None), *roi)]
     region = parse_region(roi, SHAPE)
     found = region.finish(DATA[(slice(None), *region.hull)])
     assert region.shape == found.shape[1:] == expected.shape[1:]

@@ -203,7 +203,7 @@ def test_a_file_that_was_replaced_is_told(gappy, tmp_path):
     key = open_scanned(place)[richrun.XGM, "beamPosition.ixPos"]
     second = place / "RAW-R0034-DA01-S00001.h5"
     os.utime(second, ns=(1, 1))
-    with pytest.raises(ChangedFileError, match="S00001.*open the run again"):
+    with pytest.raises(ChangedFileError, match=r"S00001.*open the run again"):
         key.ndarray()
     assert len(key[:3].ndarray()) == 3
     with second.open("ab") as f:
@@ -258,9 +258,9 @@ def test_a_difference_that_the_facts_do_not_know_is_found_on_reading(gappy, tmp_
     size = path.stat().st_size
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     if size != times.st_size:  # the facts are made to say what a laxer scan would
-        replaced = [f for f in facts.files if f.path == str(path)][0]
+        replaced = next(f for f in facts.files if f.path == str(path))
         object.__setattr__(replaced, "size", size)
-    with pytest.raises(InconsistentFilesError, match="<f8.*<f4") as raised:
+    with pytest.raises(InconsistentFilesError, match=r"<f8.*<f4") as raised:
         run[richrun.MOTOR, "actualPosition"].ndarray()
     assert {os.path.basename(p) for p in raised.value.paths} == {
         "RAW-R0034-DA01-S00000.h5",

@@ -1,4 +1,5 @@
 """What is selected is what EXtra-data selects, however selections are made and composed."""
+# ruff: noqa: B023 - lambdas are called at once, within the loop
 
 import extra_data
 import numpy as np

@@ -1,0 +1,82 @@
+"""Ctrl-C is kept back while the database is at work, and not lost."""
+
+import os
+import signal
+import threading
+
+import pytest
+from runrecords import make_run
+from xfelcat.catalog.interrupts import PatientStore, uninterrupted
+
+
+def ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def usual_handler():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_it_comes_when_the_block_is_left():
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        ctrl_c()
+        done.append("the rest of the block")
+    assert done
+
+
+def test_a_second_one_is_not_kept_back():
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        ctrl_c()
+        done.append("first")
+        ctrl_c()
+        done.append("second")
+    assert done == ["first"]
+
+
+def test_blocks_may_be_nested():
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        with uninterrupted():
+            ctrl_c()
+            done.append("inner")
+        done.append("outer")
+    assert done == ["inner", "outer"]
+
+
+def test_an_error_of_the_block_comes_first():
+    with pytest.raises(ValueError, match="mine"), uninterrupted():
+        ctrl_c()
+        raise ValueError("mine")
+
+
+def test_without_ctrl_c_nothing_happens():
+    with uninterrupted():
+        pass
+    seen = []
+
+    def in_a_thread():
+        with uninterrupted():
+            seen.append("ran")
+
+    thread = threading.Thread(target=in_a_thread)
+    thread.start()
+    thread.join()
+    assert seen == ["ran"]
+
+
+def test_what_was_written_by_then_is_published(tmp_path):
+    store = PatientStore(tmp_path)
+    record = make_run(1)
+    with pytest.raises(KeyboardInterrupt), store.write(record.identity.shard) as writer:
+        ctrl_c()
+        writer.replace_run(record)
+    with store.read(record.identity.shard) as cursor:
+        assert cursor.execute("SELECT count(*) FROM run").fetchall() == [(1,)]
+    assert store.publish_merged()
+    assert store.check() == []
