@@ -6,10 +6,10 @@ that does the work (``ingest``, ``queries``, ``user_sql``, ``forget``, ``store``
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
-from .run_filter import RunFilter
+from .run_filter import RunChoice, RunFilter
 from .store import Store
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Catalog:
     >>> report = catalog.ingest(["demo/facility"])
     >>> frame = catalog.find(source="*XGM*", key="beamPosition.*", proposal=900010)
     >>> frame.attrs["runs_searched"]
-    5
+    6
     """
 
     def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
@@ -100,7 +100,7 @@ class Catalog:
         names = [os.fspath(p) for p in several]
         return ingest(PatientStore(self.location), names, IngestOptions(**options), progress)
 
-    def runs(self, **where: Any) -> "pd.DataFrame":
+    def runs(self, **where: Unpack[RunChoice]) -> "pd.DataFrame":
         """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
 
         Parameters
@@ -128,6 +128,12 @@ class Catalog:
         --------
         >>> catalog = Catalog("demo/catalog")
         >>> catalog.runs(instrument="SPB", data_class="proc")[["proposal", "run", "trains"]]
+           proposal  run  trains
+        0    900010    1      20
+        1    900010    2      32
+        2    900032    1      20
+        3    900032    2      32
+        4    900032    4      20
         """
         from .queries import runs
 
@@ -139,7 +145,7 @@ class Catalog:
         key: str | None = None,
         *,
         limit: int | None = None,
-        **where: Any,
+        **where: Unpack[RunChoice],
     ) -> "pd.DataFrame":
         """The runs that have a source, or a key of it: one row per run, source and key.
 
@@ -175,7 +181,11 @@ class Catalog:
         Examples
         --------
         >>> catalog = Catalog("demo/catalog")
-        >>> catalog.find("*XGM*", "beamPosition.*", run="1-3")[["proposal", "run", "key", "unit"]]
+        >>> found = catalog.find("SA1*", "beamPosition.ixPos", proposal=900032, run="1-2")
+        >>> found[["proposal", "run", "key", "unit", "trains"]]
+           proposal  run                       key unit  trains
+        0    900032    1  beamPosition.ixPos.value   mm      20
+        1    900032    2  beamPosition.ixPos.value   mm      32
         """
         from .queries import find
 
@@ -206,7 +216,11 @@ class Catalog:
         Examples
         --------
         >>> catalog = Catalog("demo/catalog")
-        >>> catalog.sql("SELECT proposal, sum(bytes) AS bytes FROM runs GROUP BY proposal")
+        >>> catalog.sql("SELECT data_class, count(*) AS runs FROM runs GROUP BY ALL ORDER BY ALL")
+          data_class  runs
+        0       proc     7
+        1        raw    21
+        2        red     1
         """
         from .user_sql import run_sql
 

@@ -1,7 +1,7 @@
 """What if Ctrl-C comes while the database is at work?
 
-A signal that arrives inside DuckDB ends as a RuntimeError, or (2.0) may leave it waiting forever. So
-it is kept back until the database is done, which takes moments, and then taken up as
+A signal that arrives inside DuckDB ends as a RuntimeError, or (2.0) may leave it waiting forever.
+So it is kept back until the database is done, which takes moments, and then taken up as
 KeyboardInterrupt where it does no harm.
 
 1. ``uninterrupted``: keep Ctrl-C back for the length of a block.

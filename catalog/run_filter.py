@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .encoding import to_text, to_utc
 from .errors import QueryError
@@ -22,7 +22,7 @@ from .layout import parse_proposal, parse_run
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause
 
-__all__ = ["ALL_RUNS", "RunFilter", "parse_time", "text_matches"]
+__all__ = ["ALL_RUNS", "RunChoice", "RunFilter", "parse_time", "text_matches"]
 
 # What people may give: one of a thing or several.
 Numbers = int | str | Iterable[int | str]
@@ -35,6 +35,19 @@ _NAME = re.compile(
     r"p(?P<proposal>\d{1,6})(?:/(?P<data_class>[^*?\[]+?)(?:/r(?P<run>\d{1,6}))?)?/?"
 )
 _UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class RunChoice(TypedDict, total=False):
+    """The keyword arguments by which questions choose runs: those of ``RunFilter.of``."""
+
+    proposal: Numbers | None
+    run: Numbers | None
+    instrument: Texts | None
+    cycle: Numbers | None
+    data_class: Texts | None
+    since: Moment | None
+    until: Moment | None
+    below: Paths | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,12 @@ def ingest_command(
         time_limit=time_limit,
     )
     store = open_store(catalog)
-    with showing_progress() as progress:
-        report = ingest(store, [str(p) for p in paths], options, progress)
+    try:
+        with showing_progress() as progress:
+            report = ingest(store, [str(p) for p in paths], options, progress)
+    except KeyboardInterrupt:  # while the work was already being brought to its end
+        say("interrupted: what was complete is kept; the same command goes on from there")
+        raise typer.Exit(130) from None
     for path in report.to_scan:
         typer.echo(path)
     say_problems(report.problems)

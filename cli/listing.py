@@ -56,8 +56,10 @@ def ls_command(
         return
     where = RunFilter.named(target) if target else ALL_RUNS
     known = _catalogued(store, where)
-    if len(known) == 1 and (known[0]["path"] == path or where.runs):
-        _show_run(known[0]["path"], store, details or ())
+    is_run = bool(where.runs) or known[0]["realpath"] == os.path.realpath(path) if known else False
+    if is_run and len(known) == 1:
+        here = path if not where.runs and os.path.isdir(path) else known[0]["path"]
+        _show_run(here, store, details or ())
     elif known:
         _show_runs(known)
     else:
@@ -77,7 +79,9 @@ def _catalogued(store: "Store", where: "RunFilter") -> list[Row]:
     rows: list[Row] = answer.table.to_pylist()
     if rows:
         say(f"from the catalog: {answer.provenance}")
-    return [row | {"path": from_text(row["path"])} for row in rows]
+    for row in rows:
+        row |= {name: from_text(row[name]) for name in ("path", "realpath")}
+    return rows
 
 
 def _show_directory(target: str, path: str, store: "Store", details: Any) -> None:

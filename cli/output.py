@@ -7,10 +7,16 @@ A table on a terminal is fitted to its width (``screen``). Anywhere else it has 
 nothing is cut.
 """
 
+import csv
+import io
+import json
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date, datetime, time
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Format", "choose_format", "say", "write_answer"]
 
 _ROWS_ON_TERMINAL = 1000
+
+Converter = Callable[[Any], Any]
 
 
 class Format(StrEnum):
@@ -91,7 +99,7 @@ def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:
         return
     if chosen is Format.TABLE and file is sys.stdout.buffer and sys.stdout.isatty():
         sys.stdout.flush()
-        cells = [[cell_text(v) for v in row] for row in _rows(table.slice(0, _ROWS_ON_TERMINAL))]
+        cells = list(_rows(table.slice(0, _ROWS_ON_TERMINAL), _cell_converter))
         show_table(table.column_names, cells, [_is_number(t) for t in table.schema.types])
         if table.num_rows > len(cells):
             left_out = table.num_rows - len(cells)
@@ -118,10 +126,31 @@ def _write_parquet(table: "pa.Table", file: IO[bytes]) -> None:
         raise typer.BadParameter(f"Parquet cannot hold these rows: {error}") from None
 
 
-def _rows(table: "pa.Table") -> Iterator[tuple[Any, ...]]:
-    """Row by row, as Python values; a few thousand at a time are in memory as such."""
+def _rows(
+    table: "pa.Table", converter: Callable[["pa.DataType"], Converter | None]
+) -> Iterator[tuple[Any, ...]]:
+    """Row by row, as Python values; a few thousand at a time are in memory as such.
+
+    ``converter`` chooses for the type of a column what its values go through; None for nothing.
+    """
+    converters = [converter(kind) for kind in table.schema.types]
     for batch in table.to_batches(max_chunksize=4096):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        columns = [column.to_pylist() for column in batch.columns]
+        yield from zip(
+            *(
+                values if convert is None else [convert(v) for v in values]
+                for values, convert in zip(columns, converters, strict=True)
+            ),
+            strict=True,
+        )
+
+
+def _is_plain(kind: "pa.DataType") -> bool:
+    """Whether every format takes the values of this type as they are: integers, texts, booleans."""
+    import pyarrow as pa
+
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(is_text or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
 def _path_lines(table: "pa.Table") -> Iterator[str]:
@@ -137,16 +166,16 @@ def _path_lines(table: "pa.Table") -> Iterator[str]:
 
 def _json_lines(table: "pa.Table") -> Iterator[str]:
     """One array, an object per line."""
-    import json
-
     names = table.column_names
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise typer.BadParameter(f"two columns are named {twice[0]!r}: rename one with AS")
     pending = "["
-    for row in _rows(table):
+    for row in _rows(table, lambda kind: None if _is_plain(kind) else _json_value):
         if pending != "[":
             pending += ","
         yield pending
-        values = {n: _json_value(v) for n, v in zip(names, row, strict=True)}
-        pending = json.dumps(values, ensure_ascii=False)
+        pending = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)
     if pending != "[":
         yield pending
         yield "]"
@@ -156,10 +185,6 @@ def _json_lines(table: "pa.Table") -> Iterator[str]:
 
 def _json_value(value: Any) -> Any:
     """The value as JSON can hold it: times as ISO text, bytes in hexadecimal, NaN as null."""
-    import math
-    from datetime import date, time
-    from decimal import Decimal
-
     match value:
         case None | bool() | int() | str():
             return value
@@ -180,10 +205,6 @@ def _json_value(value: Any) -> Any:
 
 def _csv_lines(table: "pa.Table") -> Iterator[str]:
     """Comma-separated, with a header; nothing for a missing value, arrays as JSON."""
-    import csv
-    import io
-    import json
-
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="")
 
@@ -194,24 +215,36 @@ def _csv_lines(table: "pa.Table") -> Iterator[str]:
         return buffer.getvalue()
 
     yield line(table.column_names)
-    for row in _rows(table):
-        plain = [_json_value(v) for v in row]
-        yield line([json.dumps(v) if isinstance(v, list | dict) else v for v in plain])
+    for row in _rows(table, lambda kind: None if _is_plain(kind) else _csv_value):
+        yield line(row)
 
 
-def cell_text(value: Any) -> str:
-    """A value as a table shows it."""
-    from datetime import datetime
+def _csv_value(value: Any) -> Any:
+    plain = _json_value(value)
+    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
 
+
+def _cell_converter(kind: "pa.DataType") -> Converter:
+    """What makes the cells of a table from the values of a column, with all digits they hold."""
+    import pyarrow as pa
+
+    if _is_plain(kind):
+        return lambda value: "" if value is None else str(value)
+    if pa.types.is_float32(kind):
+        return lambda value: "" if value is None else f"{value:.8g}"
+    return _cell
+
+
+def _cell(value: Any) -> str:
     match value:
         case None:
             return ""
         case float():
-            return f"{value:.6g}"
+            return f"{value:.15g}"
         case list():
-            return f"({', '.join(cell_text(v) for v in value)}{',' * (len(value) == 1)})"
+            return f"({', '.join(_cell(v) for v in value)}{',' * (len(value) == 1)})"
         case datetime():
-            return value.isoformat(" ", "seconds")
+            return value.isoformat(" ", "auto")
     return str(_json_value(value))
 
 
@@ -224,9 +257,9 @@ def _is_number(kind: "pa.DataType") -> bool:
 def _table_lines(table: "pa.Table") -> Iterator[str]:
     """Aligned columns as wide as their longest value."""
     right = [_is_number(kind) for kind in table.schema.types]
-    rows = [table.column_names, *([cell_text(v) for v in row] for row in _rows(table))]
+    rows = [tuple(table.column_names), *_rows(table, _cell_converter)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
+    rows.insert(1, tuple("-" * width for width in widths))
     for row in rows:
         cells = (
             cell.rjust(width) if to_right else cell.ljust(width)

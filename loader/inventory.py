@@ -1,8 +1,9 @@
 """Which sources are there, and in which files of which runs?
 
 1. ``FileRef``: one data file of one run, with the trains of it that count.
-2. ``FileGroup``: files with the same layout; what is the same for them is worked out once.
-3. ``SourceEntry``: a source, its selected keys, and the file groups that hold it.
+2. ``FileGroup``: files with the same layout; ``FileSet``: the groups that hold a source, one object
+   for all sources of the same files. What is the same for them is worked out once.
+3. ``SourceEntry``: a source, its selected keys, and the files that hold it.
 4. ``Inventory``: all sources of a collection, taken from the facts of a run (``take_inventory``)
    or joined from several (``join_inventories``), where no source has a train in two files.
 """
@@ -257,12 +258,20 @@ def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
     A file that several of them hold is taken once. Of each collection, only files with selected
     trains are taken.
     """
-    seen: dict[str, FileRef] = {}
-    groups: dict[tuple[str, ...], FileGroup] = {}
+    seen: dict[object, FileRef] = {}
+    groups: dict[tuple[int, ...], FileGroup] = {}
+
+    def first_seen(ref: FileRef) -> FileRef:
+        # The same path, or the same file of one run that was opened by two paths.
+        name = ref.path.rpartition("/")[2]
+        names = (ref.path, (ref.facts.run_key, name))
+        known = next((seen[n] for n in names if n in seen), ref)
+        seen.update(dict.fromkeys(names, known))
+        return known
 
     def shared(group: FileGroup) -> FileGroup:
-        refs = tuple(seen.setdefault(r.path, r) for r in group.refs)
-        return groups.setdefault(tuple(r.path for r in refs), FileGroup(refs))
+        refs = tuple(first_seen(r) for r in group.refs)
+        return groups.setdefault(tuple(id(r) for r in refs), FileGroup(refs))
 
     narrowed: dict[tuple[int, int], FileGroup] = {}
 

@@ -98,7 +98,7 @@ def collection_trains(
     n_bytes = sum(k.nbytes for k in keys)
     for first, end in _blocks(len(trains), n_bytes):
         block = trains.span(first, end)
-        columns = [_read_column(k, block) for k in keys]
+        columns = _read_columns(keys, block)
         for at, tid in enumerate(block.ids.tolist()):
             yield tid, _gather(collection, columns, at, tid, flat_keys, keep_dims)
 
@@ -111,14 +111,23 @@ def collection_train(
     if tid not in collection._trains:
         raise TrainIDError(tid)
     block = TrainSet.from_ids([tid])
-    columns = [_read_column(k, block) for k in _selected(collection)]
+    columns = _read_columns(_selected(collection), block)
     return tid, _gather(collection, columns, 0, tid, flat_keys, keep_dims)
 
 
-def _read_column(key: "KeyData", block: TrainSet) -> _Column:
-    part = key._with_trains(block)
-    starts, stops = part.train_index_bounds()
-    return _Column(key.source, key.key, part.ndarray(), starts.tolist(), stops.tolist())
+def _read_columns(keys: list["KeyData"], block: TrainSet) -> list[_Column]:
+    """The data of every key for some trains; keys that share an index share its unfolding."""
+    columns: list[_Column] = []
+    stretches: object = None
+    starts: list[int] = []
+    stops: list[int] = []
+    for key in keys:
+        part = key._with_trains(block)
+        if part._stretches is not stretches:
+            stretches = part._stretches
+            starts, stops = (ends.tolist() for ends in part.train_index_bounds())
+        columns.append(_Column(key.source, key.key, part.ndarray(), starts, stops))
+    return columns
 
 
 def _gather(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.records import KeyRecord
+from ..catalog.runfacts import DataFile
 from . import iterate, rows, runinfo
 from .files import OpenFiles
 from .inventory import FileRef, SourceEntry
@@ -146,6 +147,21 @@ class KeyData(Value):
     def source_file_paths(self) -> list[Path]:
         """The files that have any of the selected trains."""
         return [Path(ref.path) for ref in self._refs]
+
+    @property
+    def files(self) -> list[DataFile]:
+        """The data files that have any of the selected trains."""
+        return [ref.data_file for ref in self._refs]
+
+    @property
+    def is_single_run(self) -> bool:
+        """Whether all its files are of one run."""
+        return runinfo.is_single_run(self._entry.refs)
+
+    @property
+    def inc_suspect_trains(self) -> bool:
+        """Whether trains count whose ID is suspect."""
+        return not any(ref.good_only for ref in self._entry.refs)
 
     @property
     def units(self) -> str | None:

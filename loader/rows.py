@@ -6,6 +6,7 @@ The index group of a key says, per train of a file, how many rows it has and whe
 2. ``count_entries``: how many rows each selected train has.
 3. ``train_coordinates``: the train of each row, in the order of data.
 4. ``trains_with_data``: the selected trains that have any row.
+5. ``entry_bounds``: where the rows of each train lie in the data.
 
 Data come in order of train ID. Where trains are out of order in or between files, selected trains
 that lie one behind the other in a file stay together, ordered by the first of them.

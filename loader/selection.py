@@ -9,7 +9,7 @@ import fnmatch
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,13 +34,6 @@ __all__ = [
 
 Chosen = dict[str, frozenset[str] | None]
 """Selected keys by source; None for all that are selected so far."""
-
-
-class Selected(Protocol):
-    """What can stand for the data it holds: a collection, a source or a key."""
-
-    def selected_keys(self) -> Chosen:
-        """The selected keys by source."""
 
 
 def expand_selection(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..catalog.errors import PropertyNameError
 from ..catalog.layout import identify_run, parse_file_name
 from ..catalog.records import KeySchema
+from ..catalog.runfacts import DataFile
 from . import rows, runinfo
 from .files import OpenFiles
 from .inventory import FileRef, SourceEntry, join_sources
@@ -92,6 +93,16 @@ class SourceData(Value):
     def is_single_run(self) -> bool:
         """Whether all its files are of one run."""
         return runinfo.is_single_run(self._entry.refs)
+
+    @property
+    def inc_suspect_trains(self) -> bool:
+        """Whether trains count whose ID is suspect."""
+        return not any(ref.good_only for ref in self._entry.refs)
+
+    @property
+    def files(self) -> list[DataFile]:
+        """The data files that have any of the selected trains."""
+        return [ref.data_file for ref in self._refs]
 
     @property
     def device_class(self) -> str | None:

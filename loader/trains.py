@@ -396,7 +396,7 @@ def _found(trains: TrainSet, ids: UInt64s) -> TrainSet:
 def _nothing(trains: TrainSet, asked: TrainSet) -> TrainSet:
     if not trains.firsts.size:
         warnings.warn(
-            "selecting trains by ID from data with no trains selected", UserWarning, stacklevel=5
+            "selecting trains by ID from data with no trains selected", UserWarning, stacklevel=6
         )
         return NO_TRAINS
     raise ValueError(

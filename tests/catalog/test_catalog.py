@@ -1,5 +1,7 @@
 """The public class finds its place and delegates."""
 
+import doctest
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 from demofacility import no_settings
 from xfelcat import Catalog
+from xfelcat.catalog import catalog as module
 from xfelcat.catalog.errors import CatalogNotFoundError, QueryError, RunNotFoundError
 
 __all__ = ["no_settings"]
@@ -77,3 +80,13 @@ def test_importing_it_imports_nothing_heavy():
         "sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_examples_in_the_docstrings(demo, tmp_path, monkeypatch):
+    (tmp_path / "demo").mkdir()
+    os.symlink(demo.root, tmp_path / "demo" / "facility")
+    demo.copy_catalog(tmp_path / "demo" / "catalog")
+    monkeypatch.chdir(tmp_path)
+    outcome = doctest.testmod(module)
+    assert outcome.failed == 0
+    assert outcome.attempted > 8

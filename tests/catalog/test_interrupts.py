@@ -23,36 +23,57 @@ def usual_handler():
 
 def test_it_comes_when_the_block_is_left():
     done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
-        ctrl_c()
-        done.append("the rest of the block")
-    assert done
+
+    def work():
+        with uninterrupted():
+            ctrl_c()
+            done.append("the rest of the block")
+        done.append("behind it")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["the rest of the block"]
 
 
 def test_a_second_one_is_not_kept_back():
     done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
-        ctrl_c()
-        done.append("first")
-        ctrl_c()
-        done.append("second")
+
+    def work():
+        with uninterrupted():
+            ctrl_c()
+            done.append("first")
+            ctrl_c()
+            done.append("second")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert done == ["first"]
 
 
 def test_blocks_may_be_nested():
     done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
+
+    def work():
         with uninterrupted():
-            ctrl_c()
-            done.append("inner")
-        done.append("outer")
+            with uninterrupted():
+                ctrl_c()
+                done.append("inner")
+            done.append("outer")
+        done.append("behind it")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert done == ["inner", "outer"]
 
 
 def test_an_error_of_the_block_comes_first():
-    with pytest.raises(ValueError, match="mine"), uninterrupted():
-        ctrl_c()
-        raise ValueError("mine")
+    def work():
+        with uninterrupted():
+            ctrl_c()
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        work()
 
 
 def test_without_ctrl_c_nothing_happens():
@@ -73,9 +94,14 @@ def test_without_ctrl_c_nothing_happens():
 def test_what_was_written_by_then_is_published(tmp_path):
     store = PatientStore(tmp_path)
     record = make_run(1)
-    with pytest.raises(KeyboardInterrupt), store.write(record.identity.shard) as writer:
-        ctrl_c()
-        writer.replace_run(record)
+
+    def work():
+        with store.write(record.identity.shard) as writer:
+            ctrl_c()
+            writer.replace_run(record)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     with store.read(record.identity.shard) as cursor:
         assert cursor.execute("SELECT count(*) FROM run").fetchall() == [(1,)]
     assert store.publish_merged()

@@ -192,6 +192,21 @@ def test_output_replaces_a_file_only_when_all_is_written(xfelcat, demo, tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 
 
+def test_json_needs_different_names(xfelcat, demo):
+    text = "SELECT 1 AS a, 2 AS a"
+    result = xfelcat("sql", text, "-f", "json", "-c", demo.location)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "'a'" in result.stderr
+    shown = xfelcat("sql", text, "-f", "csv", "-c", demo.location).stdout
+    assert shown.splitlines() == ["a,a", "1,2"]
+
+
+def test_a_table_rounds_no_number(xfelcat, demo):
+    text = "SELECT 1.1::FLOAT AS f, 123456789.125::DOUBLE AS d, 123456789.12 AS e"
+    shown = xfelcat("sql", text, "-c", demo.location).stdout
+    assert shown.splitlines()[2].split() == ["1.1", "123456789.125", "123456789.12"]
+
+
 def test_paths_need_a_path(xfelcat, demo):
     result = xfelcat("sql", "SELECT 1 AS x", "-f", "paths", "-c", demo.location)
     assert result.exit_code == 2

@@ -70,6 +70,15 @@ def test_ls_of_a_run_is_what_info_says(xfelcat, demo):
     assert "beamPosition.ixPos" not in expected
 
 
+def test_ls_of_a_link_to_a_run(xfelcat, demo, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(demo.summary.run(900032, 1).path)
+    shown = xfelcat("ls", link, "-c", demo.location)
+    assert shown.stdout.splitlines()[0] == str(link)
+    assert "# of trains:    20" in shown.stdout
+    assert "from the catalog" in shown.stderr
+
+
 def test_ls_of_a_file(xfelcat, demo):
     path = sorted(demo.summary.run(900010, 3).path.glob("*.h5"))[0]
     expected = f"{path}\n{collection_info(H5File(path), ())}"

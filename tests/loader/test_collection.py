@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import richrun
 from bothways import open_both, open_oracle, open_scanned
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sameness import assert_same, outcome
 from xfelcat.catalog.errors import DuplicateTrainError, MultiRunError
 from xfelcat.loader.examples import (
@@ -160,6 +162,15 @@ def test_a_file_given_twice_is_one_file(rich, both):
     again = open_scanned(rich)
     joined = ours | again
     assert joined.train_ids == ours.train_ids
+    assert_same(joined[POSITION].ndarray(), ours[POSITION].ndarray())
+
+
+def test_a_run_opened_by_two_paths_is_one_run(rich, both, tmp_path):
+    ours, _ = both
+    (tmp_path / "link").symlink_to(rich)
+    joined = ours[:10] | open_scanned(tmp_path / "link")
+    assert joined.train_ids == ours.train_ids
+    assert joined.is_single_run
     assert_same(joined[POSITION].ndarray(), ours[POSITION].ndarray())
 
 
@@ -341,3 +352,32 @@ def test_public_names_are_those_of_extra_data():
     ):
         public = {n for n in dir(theirs) if not n.startswith("_")}
         assert public - set(dir(ours)) - not_ours == set()
+
+
+def test_attributes_are_those_of_extra_data(both):
+    ours, theirs = both
+    for a, b in zip(
+        (ours, ours[XGM], ours[POSITION]), (theirs, theirs[XGM], theirs[POSITION]), strict=True
+    ):
+        public = {n for n in vars(b) if not n.startswith("_")} - {"ctx_closes"}
+        assert {n for n in public if not hasattr(a, n)} == set()
+        assert [f.path for f in a.files] == sorted(f.filename for f in b.files)
+        assert (a.inc_suspect_trains, a.is_single_run) == (True, True)
+
+
+positions = st.lists(st.integers(0, 9), min_size=1, max_size=8)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(positions, positions)
+def test_any_trains_of_a_disordered_run(disordered, chosen, others):
+    ours, theirs = open_both(disordered)
+    for selection in (chosen, others):
+        unique = sorted(set(selection))
+        a, b = ours.select_trains(unique), theirs.select_trains(unique)
+        for place in (("A/B/C", "x"), ("A/B/C:out", "data.y")):
+            assert_same(a[place].ndarray(), b[place].ndarray())
+            assert_same(a[place].train_id_coordinates(), b[place].train_id_coordinates())
+            assert_same(a[place].data_counts(), b[place].data_counts())
+    joined = ours.select_trains(sorted(set(chosen))) | ours.select_trains(sorted(set(others)))
+    assert joined.train_ids == [ours.train_ids[i] for i in sorted({*chosen, *others})]

@@ -1,9 +1,15 @@
 """Opening costs by layouts and train lists, not by files; facts are asked for, not copied."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import richrun
-from bothways import open_scanned
+from bothways import data_files, open_scanned
+from sameness import assert_same
+from xfelcat.catalog.records import Depth, FileLayout, SourceRecord
+from xfelcat.catalog.scan import scan_file
+from xfelcat.catalog.scanned import ScannedFacts
 from xfelcat.loader.collection import DataCollection
 
 
@@ -66,3 +72,52 @@ def test_only_the_files_of_selected_trains_are_asked(counting):
     part = run[richrun.CAMERA, "data.exposure"][-3:]
     np.testing.assert_array_equal(part.data_counts().index, run.train_ids[-3:])
     assert counting.asked.count("pattern") == 1
+
+
+@pytest.mark.parametrize("depth", [Depth.OUTLINE, Depth.NAMES])
+def test_what_the_facts_lack_comes_from_the_files(tmp_path, depth):
+    place = richrun.write_rich_run(tmp_path)
+    full = open_scanned(place)
+    if depth == Depth.NAMES:
+        records = [named(r) for r in map(scan_file, data_files(place))]
+    else:
+        records = [scan_file(path, depth=depth) for path in data_files(place)]
+    assert {r.depth for r in records} == {depth}
+    run = DataCollection.from_facts(ScannedFacts(str(place), records))
+    assert run.train_ids == full.train_ids
+    assert run.all_sources == full.all_sources
+    assert run.legacy_sources == full.legacy_sources
+    for source in sorted(full.all_sources - full.legacy_sources.keys()):
+        mine, other = run[source], full[source]
+        assert mine.keys() == other.keys()
+        assert mine.is_run_only == other.is_run_only
+        assert mine.index_groups == other.index_groups
+        assert_same(mine.data_counts(), other.data_counts())
+        for key in other.keys():  # noqa: SIM118 - a set of names
+            assert_same(mine[key].ndarray(), other[key].ndarray())
+            assert mine[key].units == other[key].units
+    for options in ({"require_all": True}, {"require_any": True}):
+        selection = [richrun.CAMERA, (richrun.MODULE, "header.*")]
+        chosen = run.select(selection, **options)
+        assert chosen.train_ids == full.select(selection, **options).train_ids
+    assert run.get_run_values(richrun.XGM).keys() == full.get_run_values(richrun.XGM).keys()
+    assert run.run_metadata() == full.run_metadata()
+    assert_same(run.train_timestamps(), full.train_timestamps())
+
+
+def named(record):
+    """A record as a JSON data map knows it: trains and source names only."""
+    sources = tuple(
+        SourceRecord(s.section, s.name, (), s.legacy_of)
+        for s in record.layout.sources
+        if s.section in ("CONTROL", "INSTRUMENT")
+    )
+    return replace(
+        record,
+        depth=Depth.NAMES,
+        layout=FileLayout(sources, (None,) * len(sources)),
+        patterns=(),
+        timestamps=None,
+        metadata={},
+        run_values={},
+    )

@@ -1,0 +1,61 @@
+"""docs/views.md describes the documented views as they are: columns, order, types, meaning."""
+
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "views.md").read_text()
+DDL = next((ROOT / "catalog").rglob("schema.sql")).read_text()
+VIEWS = re.findall(r"^CREATE VIEW (\w+)", DDL, re.M)
+ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| (.+) \|$", re.M)
+
+
+@pytest.fixture(scope="module")
+def schema():
+    """Columns of each view, as (name, type, meaning), and what a row of each view is."""
+    with duckdb.connect() as connection:
+        connection.execute(DDL)
+        columns = {
+            view: connection.execute(
+                "SELECT column_name, data_type, comment FROM duckdb_columns()"
+                " WHERE table_name = ? ORDER BY column_index",
+                [view],
+            ).fetchall()
+            for view in VIEWS
+        }
+        meanings = dict(
+            connection.execute("SELECT view_name, comment FROM duckdb_views()").fetchall()
+        )
+    return columns, meanings
+
+
+def section_of(view):
+    """The text below the heading of a view."""
+    found = re.search(rf"^## {view}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
+    assert found, f"docs/views.md has no section {view}"
+    return found[1]
+
+
+def test_every_view_has_a_section_in_order():
+    assert VIEWS
+    assert re.findall(r"^## (\w+)$", PAGE, re.M) == VIEWS
+    assert re.findall(r"^\| \[(\w+)\]\(#\1\)", PAGE, re.M) == VIEWS
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_columns_are_those_of_the_view(schema, view):
+    columns, _ = schema
+    assert ROW.findall(section_of(view)) == columns[view]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_meaning_and_example(schema, view):
+    _, meanings = schema
+    section = section_of(view)
+    assert section.strip().startswith(meanings[view])
+    example = re.search(r"^```python\n(.*?)^```", section, re.M | re.S)
+    assert example
+    assert re.search(rf"\bFROM {view}\b", example[1])
