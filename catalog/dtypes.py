@@ -16,7 +16,7 @@ DType = np.dtype[Any]
 
 def encode_dtype(dtype: DType) -> str:
     """Text for a dtype as h5py reports it: ``<f4``, ``str``, ``vlen:<f8``, ``{...}``."""
-    vlen = (dtype.metadata or {}).get("vlen")
+    vlen = dtype.metadata.get("vlen") if dtype.metadata else None
     if vlen is str:
         return "str"
     if vlen is bytes:

@@ -14,7 +14,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -286,7 +286,9 @@ class _Ingest:
         problem = Problem("F05", "E", f"run not ingested: {reason}", found.directory)
         self._report.problems.append(problem)
 
-    def _scanned(self, plans: Sequence[RunPlan]) -> Iterator[tuple[RunPlan, dict[str, FileRecord]]]:
+    def _scanned(
+        self, plans: Sequence[RunPlan]
+    ) -> Generator[tuple[RunPlan, dict[str, FileRecord]], None, None]:
         """Each plan with the records of its scanned files, as its last batch is done."""
         jobs = os.cpu_count() or 1 if self._options.jobs is None else self._options.jobs
         pace = self._options.reads_per_second
@@ -358,7 +360,7 @@ def make_batches(plan: RunPlan, key: object, options: ScanOptions) -> list[Batch
 
 
 def scan_batch(
-    paths: Sequence[str], options: ScanOptions, note: "NoteFunction"
+    paths: Sequence[str], options: ScanOptions, note: Callable[[str], None]
 ) -> dict[str, FileRecord]:
     """Scan the files of one aggregator, later ones by comparison with the first; in a worker."""
     records: dict[str, FileRecord] = {}
@@ -376,12 +378,6 @@ def scan_batch(
             note("")  # a pause is no hanging file
             time.sleep(pause)
     return records
-
-
-class NoteFunction(Protocol):
-    """Told the path of each file before it is touched."""
-
-    def __call__(self, path: str) -> None: ...
 
 
 def _reads_so_far(options: ScanOptions) -> int:

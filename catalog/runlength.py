@@ -64,7 +64,8 @@ class TrainList:
     def ids(self) -> UInt64s:
         """Every train ID, (n,) uint64, in file order. Not to be written to."""
         if len(self.starts) == 1:
-            return self.starts[0] + np.arange(self.lengths[0], dtype=np.uint64)
+            ids: UInt64s = self.starts[0] + np.arange(self.lengths[0], dtype=np.uint64)
+            return ids
         firsts = np.cumsum(self.lengths) - self.lengths
         within = np.arange(self.lengths.sum()) - np.repeat(firsts, self.lengths)
         return np.repeat(self.starts, self.lengths) + within.astype(np.uint64)

@@ -18,10 +18,10 @@ from ..catalog.layout import parse_proposal, parse_run
 from ..catalog.locality import lc_any
 from ..catalog.lookup import look_up_run
 from ..catalog.records import Problem
+from .collection import DataCollection
 
 if TYPE_CHECKING:
     from ..catalog.runfacts import RunFacts
-    from .collection import DataCollection
 
 __all__ = ["H5File", "RunDirectory", "open_run"]
 
@@ -44,7 +44,7 @@ def RunDirectory(
     save: bool = True,
     allow_duplicates: bool = False,
     _use_voview: bool = True,
-) -> "DataCollection":
+) -> DataCollection:
     """Open the data files of a run directory.
 
     Parameters
@@ -84,7 +84,7 @@ def RunDirectory(
     FileStructureError
         If there are data files, but none is usable; the message gives the reasons.
     DuplicateTrainError
-        If a source has a train in several files, once that source is used.
+        If a source has the same train in several files.
 
     Warns
     -----
@@ -101,7 +101,7 @@ def RunDirectory(
         parallelize=parallelize,
     )
     _warn_of_problems(facts, directory)
-    collection = _collection(
+    collection = DataCollection.from_facts(
         facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates
     )
     return collection if aliases is None else collection.with_aliases(os.fspath(aliases))
@@ -113,7 +113,7 @@ def H5File(
     inc_suspect_trains: bool = True,
     catalog: PathLike | None = None,
     trust: str | None = None,
-) -> "DataCollection":
+) -> DataCollection:
     """Open a single data file; the parameters are those of ``RunDirectory``.
 
     Raises
@@ -137,7 +137,9 @@ def H5File(
         parallelize=False,
     )
     _warn_of_problems(facts, path)
-    return _collection(facts, inc_suspect_trains=inc_suspect_trains, is_single_run=True)
+    return DataCollection.from_facts(
+        facts, inc_suspect_trains=inc_suspect_trains, is_single_run=True
+    )
 
 
 def open_run(
@@ -155,7 +157,7 @@ def open_run(
     save: bool = True,
     allow_duplicates: bool = False,
     _use_voview: bool = True,
-) -> "DataCollection":
+) -> DataCollection:
     """Open a run of the facility tree by proposal and run number.
 
     Parameters
@@ -262,7 +264,7 @@ def _folders(data: str | Sequence[str]) -> tuple[Sequence[str], set[str]]:
     return ((data,) if isinstance(data, str) else tuple(data)), set()
 
 
-def _overlay(below: "DataCollection", above: "DataCollection") -> "DataCollection":
+def _overlay(below: DataCollection, above: DataCollection) -> DataCollection:
     """Both, with sources of the upper one in place of those below."""
     replaced = below.all_sources & above.all_sources
     if replaced == below.all_sources:
@@ -295,12 +297,6 @@ def _chooser(
         return sorted(os.path.basename(p) for p in file_filter(paths))
 
     return choose
-
-
-def _collection(facts: "RunFacts", **options: bool) -> "DataCollection":
-    from .collection import DataCollection
-
-    return DataCollection.from_facts(facts, **options)
 
 
 def _warn_of_problems(facts: "RunFacts", opened: str) -> None:

@@ -125,6 +125,9 @@ def test_the_same_as_extra_data(pair):
     same_metadata(ours, theirs)
     same_times(ours, theirs)
     n_arrays = 0
+    if not theirs.train_ids:  # EXtra-data has no answer to most questions about no trains
+        assert all(shape[0] == 0 for _, shape in known.values())
+        return
     for source in sorted(theirs.all_sources):
         assert ours.keys_for_source(source) == theirs.keys_for_source(source)
         for key in sorted(theirs.keys_for_source(source)):
