@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
-from .run_filter import RunChoice, RunFilter
-from .store import Store
+from .questions.run_filter import RunChoice, RunFilter
+from .store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .ingest import IngestProgress, IngestReport
+    from .ingest.ingest import IngestProgress, IngestReport
 
 __all__ = ["Catalog"]
 
@@ -93,12 +93,11 @@ class Catalog:
         CatalogWriteError
             Where the catalog cannot be written.
         """
-        from .ingest import IngestOptions, ingest
-        from .interrupts import PatientStore
+        from .ingest.ingest import IngestOptions, ingest
 
         several = [paths] if isinstance(paths, str | os.PathLike) else paths
         names = [os.fspath(p) for p in several]
-        return ingest(PatientStore(self.location), names, IngestOptions(**options), progress)
+        return ingest(self._store, names, IngestOptions(**options), progress)
 
     def runs(self, **where: Unpack[RunChoice]) -> "pd.DataFrame":
         """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
@@ -135,7 +134,7 @@ class Catalog:
         3    900032    2      32
         4    900032    4      20
         """
-        from .queries import runs
+        from .questions.queries import runs
 
         return runs(self._store, RunFilter.of(**where)).to_frame()
 
@@ -187,7 +186,7 @@ class Catalog:
         0    900032    1  beamPosition.ixPos.value   mm      20
         1    900032    2  beamPosition.ixPos.value   mm      32
         """
-        from .queries import find
+        from .questions.queries import find
 
         where_ = RunFilter.of(**where)
         return find(self._store, source, key, where_, limit=limit).to_frame()
@@ -222,7 +221,7 @@ class Catalog:
         1        raw    21
         2        red     1
         """
-        from .user_sql import run_sql
+        from .questions.user_sql import run_sql
 
         return run_sql(self._store, text, parameters, time_limit=time_limit).to_frame()
 
@@ -247,13 +246,11 @@ class Catalog:
         CatalogNotFoundError
             Where nothing was ingested yet.
         """
-        from .forget import find_known, forget
-        from .interrupts import PatientStore
+        from .questions.forget import find_known, forget
 
-        return forget(PatientStore(self.location), find_known(self._store, targets))
+        return forget(self._store, find_known(self._store, targets))
 
     def compact(self) -> None:
         """Rewrite the databases in order, without what forgotten runs left behind."""
-        from .interrupts import PatientStore
 
-        PatientStore(self.location).compact()
+        self._store.compact()

@@ -16,18 +16,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .assemble import assemble_run, known_files, other_home, unread_record
 from .config import Settings, load_settings, user_catalog
-from .discover import FileStat, FoundRun, list_run, locate_run
 from .errors import CatalogWriteError, ConfigError, RunNotFoundError, XfelcatError
-from .facts import CatalogFacts, file_stats, only_run
-from .freshness import Comparison, KnownFile, compare_files
+from .ingest.assemble import assemble_run, known_files, other_home, unread_record
 from .layout import proposal_directory
 from .records import Depth, FileRecord, RunRecord
-from .reload import load_run
 from .runfacts import RunFacts
-from .store import Store
-from .workers import Batch, run_batches
+from .scan.discover import FileStat, FoundRun, list_run, locate_run
+from .scan.freshness import Comparison, KnownFile, compare_files
+from .scan.workers import Batch, run_batches
+from .store.facts import CatalogFacts, file_stats, only_run
+from .store.reload import load_run
+from .store.store import Store
 
 __all__ = ["look_up_run"]
 
@@ -157,7 +157,7 @@ def _scan(
     parallelize: bool,
 ) -> RunFacts:
     """Facts from the files that are new or changed, joined with catalogued ones that still hold."""
-    from .scanned import ScannedFacts
+    from .scan.scanned import ScannedFacts
 
     old: RunRecord | None = None
     compared = Comparison(new=list(wanted))
@@ -179,9 +179,9 @@ def scan_outlines(
     found: FoundRun, stats: dict[str, FileStat], parallelize: bool = True
 ) -> dict[str, FileRecord]:
     """Outlines of files by name: from a JSON data map where it is valid, else from the files."""
-    from .datamap import read_data_maps
-    from .locality import file_localities, is_on_disk
-    from .scan import scan_file
+    from .scan.datamap import read_data_maps
+    from .scan.locality import file_localities, is_on_disk
+    from .scan.scan import scan_file
 
     records, _ = read_data_maps(found.directory, stats)
     rest = [name for name in stats if name not in records]
@@ -209,7 +209,7 @@ def scan_outlines(
 def _outline_batch(
     paths: Sequence[str], options: object, note: Callable[[str], None]
 ) -> dict[str, FileRecord]:
-    from .scan import scan_file
+    from .scan.scan import scan_file
 
     records = {}
     for path in paths:

@@ -26,8 +26,8 @@ from .output import Format, choose_format, say, write_answer
 from .progress import count
 
 if TYPE_CHECKING:
-    from ..catalog.answers import Answer
-    from ..catalog.store import Store
+    from ..catalog.questions.answers import Answer
+    from ..catalog.store.store import Store
 
 __all__ = ["find_command", "sql_command"]
 
@@ -67,7 +67,7 @@ def find_command(
     The globs are the shell's (*, ?, [xyz], [!xyz]), upper and lower case differ, and * also matches
     a slash. Timestamps of control keys are found only by a glob that ends in "timestamp".
     """
-    from ..catalog.queries import find
+    from ..catalog.questions.queries import find
 
     chosen = choose_format(format_, output)
     where = make_filter(
@@ -122,7 +122,7 @@ def sql_command(
 
     "SHOW TABLES" lists what can be read, "DESCRIBE runs" the columns of the view runs.
     """
-    from ..catalog.user_sql import run_sql
+    from ..catalog.questions.user_sql import run_sql
 
     chosen = choose_format(format_, output)
     statement = _statement(text, file)

@@ -13,7 +13,7 @@ from .output import say
 from .progress import count, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.store import Progress, Store
+    from ..catalog.store.store import Progress, Store
 
 __all__ = ["app"]
 
@@ -25,8 +25,8 @@ def status_command(catalog: CatalogOption = None) -> None:
     """Tell where the catalog lies, its versions, its size, and whether it is complete."""
     from importlib.metadata import version
 
-    from ..catalog.publish import SCHEMA_VERSION
-    from ..catalog.upgrade import shard_states
+    from ..catalog.store.publish import SCHEMA_VERSION
+    from ..catalog.store.upgrade import shard_states
 
     store = open_store(catalog, quiet=True)
     states = shard_states(store)
@@ -52,7 +52,7 @@ def _tell(name: str, text: str) -> None:
 
 def _tell_merged(store: "Store") -> None:
     """The merged file, and the runs in it."""
-    from ..catalog.queries import provenance
+    from ..catalog.questions.queries import provenance
 
     stale = store.merged_is_stale()
     with store.read_merged() as cursor:
@@ -77,8 +77,8 @@ def _size(folder: Path) -> int:
 @app.command("upgrade")
 def upgrade_command(catalog: CatalogOption = None) -> None:
     """Bring a catalog of an older schema version to ours; older clients go on reading the old."""
-    from ..catalog.interrupts import uninterrupted
-    from ..catalog.upgrade import upgrade_shards
+    from ..catalog.store.interrupts import uninterrupted
+    from ..catalog.store.upgrade import upgrade_shards
 
     store = open_store(catalog)
     with _bar("upgrading") as progress, uninterrupted():

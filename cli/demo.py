@@ -18,7 +18,7 @@ from .output import Format, say, write_answer
 from .progress import count, say_problems, showing_progress, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.store import Store
+    from ..catalog.store.store import Store
     from ..loader.examples.facility import FacilitySummary
 
 __all__ = ["demo_command", "tour"]
@@ -74,7 +74,7 @@ def _write(directory: Path, scale: int = 1) -> "FacilitySummary":
 
 def tour(directory: Path) -> None:
     """Everything once, from nothing to an array, in ``directory``."""
-    from ..catalog.store import Store
+    from ..catalog.store.store import Store
 
     facility, location = directory / "facility", directory / "catalog"
     _head("xfelcat demo", facility)
@@ -96,7 +96,7 @@ def _head(command: str, *paths: Path) -> None:
 
 
 def _ingest(store: "Store", facility: Path) -> None:
-    from ..catalog.ingest import ingest
+    from ..catalog.ingest.ingest import ingest
     from .ingesting import summary
 
     relative = os.path.relpath(store.location)
@@ -109,7 +109,7 @@ def _ingest(store: "Store", facility: Path) -> None:
 
 
 def _find(store: "Store") -> None:
-    from ..catalog.queries import find
+    from ..catalog.questions.queries import find
 
     _head(f"xfelcat find {XGM} beamPosition.ixPos --catalog", Path(os.path.relpath(store.location)))
     answer = find(store, XGM, "beamPosition.ixPos")

@@ -25,7 +25,7 @@ def forget_command(
     catalog: CatalogOption = None,
 ) -> None:
     """Delete all that is known of some runs from the catalog; no data file is touched."""
-    from ..catalog.forget import find_known, forget
+    from ..catalog.questions.forget import find_known, forget
 
     store = open_store(catalog)
     known = find_known(store, targets)

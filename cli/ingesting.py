@@ -10,7 +10,7 @@ from .output import say
 from .progress import count, say_problems, showing_progress, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.ingest import IngestReport
+    from ..catalog.ingest.ingest import IngestReport
 
 __all__ = ["ingest_command", "summary"]
 
@@ -90,7 +90,7 @@ def ingest_command(
     Files with problems are listed, and the rest is catalogued. Ctrl-C stops, and keeps what is
     complete.
     """
-    from ..catalog.ingest import IngestOptions, ingest
+    from ..catalog.ingest.ingest import IngestOptions, ingest
 
     options = IngestOptions(
         jobs=jobs,

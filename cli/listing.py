@@ -16,8 +16,8 @@ from .output import Format, say, write_answer
 from .progress import count, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.run_filter import RunFilter
-    from ..catalog.store import Store
+    from ..catalog.questions.run_filter import RunFilter
+    from ..catalog.store.store import Store
 
 __all__ = ["ls_command"]
 
@@ -47,7 +47,7 @@ def ls_command(
     catalog: CatalogOption = None,
 ) -> None:
     """Summarise a facility, a proposal, a run or a file."""
-    from ..catalog.run_filter import ALL_RUNS, RunFilter
+    from ..catalog.questions.run_filter import ALL_RUNS, RunFilter
 
     store = open_store(catalog)
     path = os.path.abspath(os.path.expanduser(target)) if target else ""
@@ -68,9 +68,9 @@ def ls_command(
 
 def _catalogued(store: "Store", where: "RunFilter") -> list[Row]:
     """The catalogued runs, told with where they are known from."""
-    from ..catalog.encoding import from_text
     from ..catalog.errors import CatalogNotFoundError
-    from ..catalog.queries import runs
+    from ..catalog.questions.queries import runs
+    from ..catalog.store.encoding import from_text
 
     try:
         answer = runs(store, where)
@@ -86,9 +86,9 @@ def _catalogued(store: "Store", where: "RunFilter") -> list[Row]:
 
 def _show_directory(target: str, path: str, store: "Store", details: Any) -> None:
     """What directory listings tell; the catalog does not know anything there."""
-    from ..catalog.discover import find_runs, list_run
     from ..catalog.errors import CatalogNotFoundError, RunNotFoundError
     from ..catalog.records import Problem
+    from ..catalog.scan.discover import find_runs, list_run
 
     if not os.path.isdir(path):
         if not target:

@@ -22,7 +22,7 @@ def locality_command(
 
     Lists the files that cannot be read at once; exits 1 if there are any.
     """
-    from ..catalog.locality import survey_locality
+    from ..catalog.scan.locality import survey_locality
 
     survey = survey_locality(path)
     groups = {

@@ -15,8 +15,8 @@ from ..catalog.errors import CatalogNotFoundError, QueryError
 from .output import Format, say
 
 if TYPE_CHECKING:
-    from ..catalog.run_filter import RunFilter
-    from ..catalog.store import Store
+    from ..catalog.questions.run_filter import RunFilter
+    from ..catalog.store.store import Store
 
 __all__ = [
     "BelowOption",
@@ -137,10 +137,10 @@ BelowOption = Annotated[
 def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
     """The named catalog, else the one of the settings, else the user's; told on stderr."""
     from ..catalog.config import load_settings, user_catalog
-    from ..catalog.interrupts import PatientStore
+    from ..catalog.store.store import Store
 
     location = str(catalog.expanduser()) if catalog else load_settings().catalog or user_catalog()
-    store = PatientStore(location)
+    store = Store(location)
     if not quiet:
         say(f"catalog: {store.location}")
     return store
@@ -165,7 +165,7 @@ def say_if_behind(store: "Store") -> None:
 
 def make_filter(**parts: Any) -> "RunFilter":
     """The filter of these options; an unusable value is wrong usage."""
-    from ..catalog.run_filter import RunFilter
+    from ..catalog.questions.run_filter import RunFilter
 
     try:
         return RunFilter.of(**{name: value or None for name, value in parts.items()})
@@ -175,7 +175,7 @@ def make_filter(**parts: Any) -> "RunFilter":
 
 def time_option(text: str | None) -> datetime | None:
     """The time that an option means; an unusable one is wrong usage."""
-    from ..catalog.run_filter import parse_time
+    from ..catalog.questions.run_filter import parse_time
 
     try:
         return None if text is None else parse_time(text)

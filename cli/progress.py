@@ -16,7 +16,7 @@ from .output import say
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..catalog.ingest import IngestProgress
+    from ..catalog.ingest.ingest import IngestProgress
     from ..catalog.records import Problem
 
 __all__ = ["count", "say_problems", "showing_progress", "size_text"]

@@ -50,7 +50,7 @@ class OpenFile:
         return self._datasets[path]
 
     def _find(self, path: str, key: str) -> Any:
-        from ..catalog.keys import find_dataset
+        from ..catalog.scan.keys import find_dataset
 
         section, _, source = path[1 : -len(key) - 1].partition("/")
         found = find_dataset(self.file.id, section, source, key)

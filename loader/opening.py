@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from ..catalog.config import load_settings
 from ..catalog.errors import FileStructureError, RunNotFoundError, nearest
 from ..catalog.layout import parse_proposal, parse_run
-from ..catalog.locality import lc_any
 from ..catalog.lookup import look_up_run
 from ..catalog.records import Problem
+from ..catalog.scan.locality import lc_any
 from .collection import DataCollection
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import extra_data
-from xfelcat.catalog.scan import scan_file
-from xfelcat.catalog.scanned import ScannedFacts
+from xfelcat.catalog.scan.scan import scan_file
+from xfelcat.catalog.scan.scanned import ScannedFacts
 from xfelcat.loader.collection import DataCollection
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from xfelcat.catalog.ingest import IngestOptions, ingest
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 
 

@@ -20,9 +20,9 @@ FIXED_BY_THE_API = {"DataCollection", "SourceData", "KeyData"}
 
 # Who may know about HDF5: the scanning side of the catalog, and what reads and writes arrays.
 H5PY = {
-    "catalog/hdf5.py",
-    "catalog/keys.py",
-    "catalog/scan.py",
+    "catalog/scan/hdf5.py",
+    "catalog/scan/keys.py",
+    "catalog/scan/scan.py",
     "loader/files.py",
     "loader/read.py",
     "loader/write.py",
@@ -45,9 +45,9 @@ HEAVY = {
 }
 # Modules that are about such a library: their callers import them where they are needed.
 MAY_BE_HEAVY = {
-    "catalog/hdf5.py": {"h5py"},
-    "catalog/keys.py": {"h5py"},
-    "catalog/schema.py": {"sqlalchemy"},
+    "catalog/scan/hdf5.py": {"h5py"},
+    "catalog/scan/keys.py": {"h5py"},
+    "catalog/store/schema.py": {"sqlalchemy"},
     "loader/examples/faults.py": {"h5py"},
     "loader/examples/writing.py": {"h5py"},
     "loader/write.py": {"h5py"},

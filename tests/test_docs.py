@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.ingest import IngestOptions, ingest
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import write_facility
 
 ROOT = Path(__file__).parent.parent

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import xfelcat
 from mockruns import MOCK_FILES, MOCKS
-from xfelcat.catalog.ingest import IngestOptions, ingest
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import (
     GroupSpec,
     KeySpec,

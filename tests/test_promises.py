@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from xfelcat import Catalog, RunDirectory
-from xfelcat.catalog.ingest import IngestOptions, ingest
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import write_facility
-
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is a legacy name for:DeprecationWarning")
 
@@ -119,8 +118,8 @@ def test_a_question_never_touches_a_data_file(copy):
 
 INGEST = """
 import sys
-from xfelcat.catalog.ingest import IngestOptions, ingest
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.store.store import Store
 if __name__ == "__main__":
     ingest(Store(sys.argv[1]), sys.argv[2:], IngestOptions(jobs=0, force=True))
 """

@@ -32,7 +32,8 @@ def write_tiny(
     """Write it, and return it open for changes.
 
     ``padding`` zeros follow the train IDs and every other INDEX array, empty strings the source
-    list. ``fixed_strings``: no string of variable length in it. Versions 0.1 and 0.5 are what the format says: no flag, timestamp or version.
+    list. ``fixed_strings``: no string of variable length in it. Versions 0.1 and 0.5 are what the
+    format says: no flag, timestamp or version.
     """
     f = h5py.File(path, "w")
     n = len(train_ids)

@@ -9,9 +9,9 @@ from extra_data import RunDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinyfile import write_tiny
-from xfelcat.catalog.datamap import map_places, read_data_maps
 from xfelcat.catalog.records import Depth
-from xfelcat.catalog.scan import scan_file
+from xfelcat.catalog.scan.datamap import map_places, read_data_maps
+from xfelcat.catalog.scan.scan import scan_file
 
 MAP = "karabo_data_map.json"
 

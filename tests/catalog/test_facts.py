@@ -13,12 +13,7 @@ import numpy as np
 import pytest
 from extra_data.tests import make_examples
 from runrecords import assert_same_values, identity, later, make_run, with_file
-from xfelcat.catalog import facts as facts_module
-from xfelcat.catalog import stored
-from xfelcat.catalog.connections import POOL
 from xfelcat.catalog.errors import ChangedFileError, RunNotFoundError, SourceNameError
-from xfelcat.catalog.facts import CatalogFacts, file_stats, find_run, only_run, run_locations
-from xfelcat.catalog.freshness import KnownFile
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import (
     Depth,
@@ -29,9 +24,14 @@ from xfelcat.catalog.records import (
     RunRecord,
     SourceRecord,
 )
-from xfelcat.catalog.scan import scan_file
-from xfelcat.catalog.scanned import ScannedFacts
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.scan.freshness import KnownFile
+from xfelcat.catalog.scan.scan import scan_file
+from xfelcat.catalog.scan.scanned import ScannedFacts
+from xfelcat.catalog.store import facts as facts_module
+from xfelcat.catalog.store import stored
+from xfelcat.catalog.store.connections import POOL
+from xfelcat.catalog.store.facts import CatalogFacts, file_stats, find_run, only_run, run_locations
+from xfelcat.catalog.store.store import Store
 
 
 @pytest.fixture
@@ -316,7 +316,7 @@ def counted(monkeypatch):
         return rows(cursor, sql)
 
     for module in ("stored", "facts", "reload"):
-        monkeypatch.setattr(f"xfelcat.catalog.{module}.rows", count)
+        monkeypatch.setattr(f"xfelcat.catalog.store.{module}.rows", count)
     return sent
 
 
@@ -398,9 +398,9 @@ def test_opening_imports_nothing_heavy(store):
     write(store, make_run(1))
     script = f"""
 import sys
-from xfelcat.catalog.facts import find_run
+from xfelcat.catalog.store.facts import find_run
 from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.store.store import Store
 facts = find_run(Store({str(store.location)!r}), RunIdentity(2012, 1, "raw"))
 name = "DA00/MOTOR/M001"
 facts.schema(3, "CONTROL", name), facts.pattern(3, "CONTROL", name, ""), facts.run_values(name)

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 from xfelcat.catalog.errors import CatalogNotFoundError, RunNotFoundError
-from xfelcat.catalog.forget import find_known, forget
-from xfelcat.catalog.ingest import IngestOptions, ingest
-from xfelcat.catalog.queries import find, runs
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.questions.forget import find_known, forget
+from xfelcat.catalog.questions.queries import find, runs
+from xfelcat.catalog.store.store import Store
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 from runrecords import make_run
-from xfelcat.catalog.interrupts import PatientStore, uninterrupted
+from xfelcat.catalog.store.interrupts import uninterrupted
+from xfelcat.catalog.store.store import Store
 
 
 def ctrl_c():
@@ -92,7 +93,7 @@ def test_without_ctrl_c_nothing_happens():
 
 
 def test_what_was_written_by_then_is_published(tmp_path):
-    store = PatientStore(tmp_path)
+    store = Store(tmp_path)
     record = make_run(1)
 
     def work():

@@ -2,8 +2,8 @@
 
 import pytest
 from extra_data import locality as oracle
-from xfelcat.catalog import locality
-from xfelcat.catalog.locality import (
+from xfelcat.catalog.scan import locality
+from xfelcat.catalog.scan.locality import (
     file_localities,
     is_available,
     is_on_disk,

@@ -11,11 +11,11 @@ import pytest
 from xfelcat.catalog import lookup as lookup_module
 from xfelcat.catalog.config import user_catalog
 from xfelcat.catalog.errors import RunNotFoundError
-from xfelcat.catalog.facts import CatalogFacts
-from xfelcat.catalog.ingest import IngestOptions, ingest
+from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.lookup import look_up_run
-from xfelcat.catalog.scanned import ScannedFacts
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.scan.scanned import ScannedFacts
+from xfelcat.catalog.store.facts import CatalogFacts
+from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import (
     GroupSpec,
     KeySpec,

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runrecords import identity, make_run
-from xfelcat.catalog import merge
-from xfelcat.catalog.connections import POOL, OpenFile, connect_memory, connect_write
-from xfelcat.catalog.creation import create_schema
 from xfelcat.catalog.errors import CatalogWriteError
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import KeyRecord, KeySchema
-from xfelcat.catalog.shard_writer import ShardWriter
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.store import merge
+from xfelcat.catalog.store.connections import POOL, OpenFile, connect_memory, connect_write
+from xfelcat.catalog.store.creation import create_schema
+from xfelcat.catalog.store.shard_writer import ShardWriter
+from xfelcat.catalog.store.store import Store
 
 # Ordinary values of a view, in any order; train_list and such are numbers within a run.
 VIEWS = [

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import h5py
 import pytest
 from tinyfile import CAMERA, SOURCES, XGM, write_tiny
-from xfelcat.catalog import hdf5, probe
 from xfelcat.catalog.errors import ChangedFileError, FileStructureError
 from xfelcat.catalog.runfacts import DataFile
 from xfelcat.catalog.runlength import TrainList
-from xfelcat.catalog.scan import scan_file
+from xfelcat.catalog.scan import hdf5, probe
+from xfelcat.catalog.scan.scan import scan_file
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 import pandas as pd
 import pytest
 from xfelcat.catalog.errors import CatalogNotFoundError
-from xfelcat.catalog.queries import find, runs
+from xfelcat.catalog.questions.queries import find, runs
+from xfelcat.catalog.questions.run_filter import RunFilter
 from xfelcat.catalog.records import Depth
-from xfelcat.catalog.run_filter import RunFilter
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples.oracle import expected_counts, expected_keys
 
 COLUMNS = [

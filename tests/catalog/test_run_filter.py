@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from xfelcat.catalog.errors import QueryError
-from xfelcat.catalog.run_filter import RunFilter, parse_time
+from xfelcat.catalog.questions.run_filter import RunFilter, parse_time
 
 
 @pytest.mark.parametrize("written", [2012, "2012", "p002012", "p2012", [2012], ("p002012",)])

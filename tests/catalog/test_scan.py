@@ -7,7 +7,7 @@ import pytest
 from mockruns import MOCKS
 from xfelcat.catalog.dtypes import decode_dtype
 from xfelcat.catalog.records import Depth
-from xfelcat.catalog.scan import scan_file
+from xfelcat.catalog.scan.scan import scan_file
 
 
 def files_of(path):

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinyfile import write_tiny
-from xfelcat.catalog.hdf5 import diagnose
 from xfelcat.catalog.records import Depth, FileRecord
-from xfelcat.catalog.scan import scan_file
+from xfelcat.catalog.scan.hdf5 import diagnose
+from xfelcat.catalog.scan.scan import scan_file
 
 NAME = "RAW-R0007-DA01-S00000.h5"
 
@@ -154,7 +154,7 @@ def test_mode_000(tmp_path):
             above.chmod(0o755)
     code = (
         "import os, sys\n"
-        "from xfelcat.catalog.scan import scan_file\n"
+        "from xfelcat.catalog.scan.scan import scan_file\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "r = scan_file(sys.argv[1])\n"
         "print(int(r.depth), r.retry, r.size, r.problems[0].check, r.problems[0].message)\n"
@@ -166,7 +166,7 @@ def test_mode_000(tmp_path):
 
 
 def test_changed_while_it_was_read(path, monkeypatch):
-    from xfelcat.catalog import scan
+    from xfelcat.catalog.scan import scan
 
     write_tiny(path).close()
     original = scan.read_outline

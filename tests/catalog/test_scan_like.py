@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 from tinyfile import CAMERA, SOURCES, XGM, write_tiny
-from xfelcat.catalog import hdf5
 from xfelcat.catalog.records import Depth
-from xfelcat.catalog.scan import scan_file
+from xfelcat.catalog.scan import hdf5
+from xfelcat.catalog.scan.scan import scan_file
 
 
 @pytest.fixture

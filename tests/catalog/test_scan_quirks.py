@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from extra_data import H5File
 from tinyfile import CAMERA, SOURCES, XGM, write_sources, write_tiny
-from xfelcat.catalog.outline import guess_suspects, split_source
 from xfelcat.catalog.records import Depth
-from xfelcat.catalog.scan import scan_file
+from xfelcat.catalog.scan.outline import guess_suspects, split_source
+from xfelcat.catalog.scan.scan import scan_file
 
 NAME = "RAW-R0007-DA01-S00000.h5"
 

@@ -7,12 +7,12 @@ import sys
 import h5py
 import pytest
 from tinyfile import CAMERA, SOURCES, XGM, write_tiny
-from xfelcat.catalog.datamap import read_data_maps
 from xfelcat.catalog.errors import FileStructureError, SourceNameError
 from xfelcat.catalog.records import Depth
 from xfelcat.catalog.runfacts import DataFile, RunFacts
-from xfelcat.catalog.scan import scan_file
-from xfelcat.catalog.scanned import ScannedFacts
+from xfelcat.catalog.scan.datamap import read_data_maps
+from xfelcat.catalog.scan.scan import scan_file
+from xfelcat.catalog.scan.scanned import ScannedFacts
 
 OLD = "A/OLD/1:xtdf"
 
@@ -149,7 +149,8 @@ def facts_of_map(run):
 
 
 def test_importing_it_imports_no_h5py():
-    code = "import sys, xfelcat.catalog.scanned, xfelcat.catalog.probe, xfelcat.catalog.datamap\n"
-    code += "import xfelcat.catalog.locality\nprint(sorted({'h5py', 'pandas'} & set(sys.modules)))"
+    names = ("scanned", "probe", "datamap", "locality")
+    code = "import sys, " + ", ".join(f"xfelcat.catalog.scan.{n}" for n in names)
+    code += "\nprint(sorted({'h5py', 'pandas'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert said.stdout == "[]\n"

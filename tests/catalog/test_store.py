@@ -16,9 +16,9 @@ from xfelcat.catalog.errors import (
     CatalogReadError,
     CatalogWriteError,
 )
-from xfelcat.catalog.publish import Versions, make_directory
-from xfelcat.catalog.reload import load_run
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.store.publish import Versions, make_directory
+from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.store import Store
 
 SHARD = "p002012"
 SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
@@ -105,7 +105,7 @@ def test_a_full_disk_is_a_clear_error(store, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("xfelcat.catalog.publish._sync", full)
+    monkeypatch.setattr("xfelcat.catalog.store.publish._sync", full)
     with pytest.raises(CatalogWriteError, match="No space left on device"):
         write(store, make_run(2, **SMALL))
     assert run_numbers(store) == [1]
@@ -146,7 +146,7 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from runrecords import make_run
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.store.store import Store
 store = Store(sys.argv[1])
 for number in range(int(sys.argv[3]), 10_000):
     with store.write("p002012") as writer:

@@ -9,12 +9,12 @@ import threading
 import duckdb
 import pytest
 from runrecords import assert_same_run, later, make_run
-from xfelcat.catalog import connections
-from xfelcat.catalog.connections import POOL, ConnectionPool, OpenFile
-from xfelcat.catalog.publish import Versions
-from xfelcat.catalog.reload import load_run
-from xfelcat.catalog.store import Store
-from xfelcat.catalog.upgrade import shard_states, upgrade_shards
+from xfelcat.catalog.store import connections
+from xfelcat.catalog.store.connections import POOL, ConnectionPool, OpenFile
+from xfelcat.catalog.store.publish import Versions
+from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.store import Store
+from xfelcat.catalog.store.upgrade import shard_states, upgrade_shards
 
 SHARD = "p002012"
 SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
@@ -96,8 +96,8 @@ def test_the_pool_is_bounded_closable_and_opens_once(store, monkeypatch):
 
 FORK = """
 import os, sys
-from xfelcat.catalog.connections import ConnectionPool, OpenFile
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.store.connections import ConnectionPool, OpenFile
+from xfelcat.catalog.store.store import Store
 store = Store(sys.argv[1])
 def ask():
     with store.read_merged() as merged, store.read("p002012") as shard:

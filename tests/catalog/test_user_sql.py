@@ -4,8 +4,8 @@ import time
 
 import pytest
 from xfelcat.catalog.errors import CatalogNotFoundError, QueryError
-from xfelcat.catalog.store import Store
-from xfelcat.catalog.user_sql import run_sql
+from xfelcat.catalog.questions.user_sql import run_sql
+from xfelcat.catalog.store.store import Store
 
 
 def test_views_answer(demo):

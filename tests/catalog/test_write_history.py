@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 from runrecords import MOMENT, assert_same_run, later, make_run, with_file
-from xfelcat.catalog.connections import connect_write
 from xfelcat.catalog.errors import CatalogWriteError
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import (
@@ -17,9 +16,10 @@ from xfelcat.catalog.records import (
     Problem,
     SourceRecord,
 )
-from xfelcat.catalog.reload import load_run
 from xfelcat.catalog.runlength import TrainList
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.store.connections import connect_write
+from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.store import Store
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_loose_runs_have_neither_proposal_nor_run(store):
 
 def test_writing_a_big_run_takes_few_statements(store, monkeypatch):
     """Not one statement per file or source: the number is the same for any size of run."""
-    from xfelcat.catalog import shard_writer
+    from xfelcat.catalog.store import shard_writer
 
     counted = []
     insert = shard_writer.insert_rows

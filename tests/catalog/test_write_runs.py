@@ -8,18 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from runrecords import assert_same_run, assert_same_values, later
-from xfelcat.catalog.connections import connect_write
-from xfelcat.catalog.creation import create_schema
-from xfelcat.catalog.encoding import (
-    decode_timestamps,
-    decode_value,
-    encode_timestamps,
-    encode_value,
-    from_text,
-    pack_integers,
-    to_text,
-    unpack_integers,
-)
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import (
     Depth,
@@ -32,7 +20,19 @@ from xfelcat.catalog.records import (
     SourceRecord,
 )
 from xfelcat.catalog.runlength import IndexPattern, TrainList
-from xfelcat.catalog.shard_writer import ShardWriter
+from xfelcat.catalog.store.connections import connect_write
+from xfelcat.catalog.store.creation import create_schema
+from xfelcat.catalog.store.encoding import (
+    decode_timestamps,
+    decode_value,
+    encode_timestamps,
+    encode_value,
+    from_text,
+    pack_integers,
+    to_text,
+    unpack_integers,
+)
+from xfelcat.catalog.store.shard_writer import ShardWriter
 
 # Names as file systems and scanners give them: any Unicode, and undecodable bytes as surrogates.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

@@ -7,8 +7,8 @@ import json
 import pyarrow.parquet as pq
 import pytest
 from xfelcat import Catalog
-from xfelcat.catalog.queries import find
-from xfelcat.catalog.run_filter import RunFilter
+from xfelcat.catalog.questions.queries import find
+from xfelcat.catalog.questions.run_filter import RunFilter
 
 XGM = ("*XGM*", "beamPosition.*")
 

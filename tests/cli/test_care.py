@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.queries import runs
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.questions.queries import runs
+from xfelcat.catalog.store.store import Store
 from xfelcat.loader.display import collection_info
 from xfelcat.loader.opening import H5File, RunDirectory
 

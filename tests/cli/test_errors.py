@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog import queries
 from xfelcat.catalog.errors import FileStructureError
+from xfelcat.catalog.questions import queries
 
 EXECUTABLE = str(Path(sys.executable).parent / "xfelcat")
 

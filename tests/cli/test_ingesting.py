@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.queries import runs
-from xfelcat.catalog.store import Store
+from xfelcat.catalog.questions.queries import runs
+from xfelcat.catalog.store.store import Store
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import richrun
 from bothways import data_files, open_scanned
 from sameness import assert_same
 from xfelcat.catalog.records import Depth, FileLayout, SourceRecord
-from xfelcat.catalog.scan import scan_file
-from xfelcat.catalog.scanned import ScannedFacts
+from xfelcat.catalog.scan.scan import scan_file
+from xfelcat.catalog.scan.scanned import ScannedFacts
 from xfelcat.loader.collection import DataCollection
 
 

@@ -321,8 +321,8 @@ def test_threads_share_the_files(gappy):
 def test_opening_and_reading_imports_nothing_heavy(gappy):
     code = f"""
 import sys
-from xfelcat.catalog.scan import scan_file
-from xfelcat.catalog.scanned import ScannedFacts
+from xfelcat.catalog.scan.scan import scan_file
+from xfelcat.catalog.scan.scanned import ScannedFacts
 from xfelcat.loader.collection import DataCollection
 from pathlib import Path
 paths = sorted(map(str, Path({str(gappy)!r}).glob("*.h5")))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from xfelcat.catalog import publish, schema
-from xfelcat.catalog.connections import connect_write
-from xfelcat.catalog.creation import create_schema
+from xfelcat.catalog.store import publish, schema
+from xfelcat.catalog.store.connections import connect_write
+from xfelcat.catalog.store.creation import create_schema
 from xfelcat.migrations import runner
 
 TABLES = """

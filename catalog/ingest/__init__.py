@@ -1,0 +1,1 @@
+"""How run directories become rows of the catalog."""

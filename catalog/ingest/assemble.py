@@ -1,0 +1,113 @@
+"""What is the new record of a run, given the old one and what was scanned now?
+
+Used by ``ingest`` and by opening, so that both follow the same rules:
+
+1. Facts of unchanged files are carried over; a vanished file keeps its facts and is marked.
+2. Less never replaces more: an unchanged file keeps the deeper facts, also when the new try failed
+   for a reason that may pass. A changed file loses them.
+3. A scanned file that meanwhile differs on disk is discarded in favour of what was known before.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from ..layout import parse_file_name
+from ..records import Depth, FileRecord, Problem, RunRecord
+from ..scan.discover import FileStat, FoundRun, list_run
+from ..scan.freshness import Comparison, KnownFile
+
+__all__ = ["assemble_run", "known_files", "other_home", "unread_record", "utc_now"]
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def unread_record(path: str, stat: FileStat, reason: str, locality: str = "") -> FileRecord:
+    """The record of a file that was not read, for a reason that may pass (F06)."""
+    name = os.path.basename(path)
+    parsed = parse_file_name(name)
+    return FileRecord(
+        name=name,
+        size=stat.size,
+        mtime_ns=stat.mtime_ns,
+        depth=Depth.UNREAD,
+        scanned_at=utc_now(),
+        aggregator=parsed.aggregator if parsed else "",
+        sequence=parsed.sequence if parsed else -1,
+        locality=locality,
+        retry=True,
+        problems=(Problem("F06", "W", reason, path),),
+    )
+
+
+def known_files(run: RunRecord | None) -> dict[str, KnownFile]:
+    """What a run record knows of its files, as ``compare_files`` wants it."""
+    return {
+        f.name: KnownFile(
+            f.size, f.mtime_ns, f.depth, f.verified, f.retry, f.missing_since is not None
+        )
+        for f in (run.files if run else ())
+    }
+
+
+def other_home(found: FoundRun, locations: Sequence[str]) -> str:
+    """An existing directory, other than the found one, that the run is catalogued from; or ""."""
+    for location in reversed(locations):
+        if os.path.isdir(location) and not os.path.samefile(location, found.directory):
+            return location
+    return ""
+
+
+def assemble_run(
+    found: FoundRun,
+    old: RunRecord | None,
+    files: Comparison,
+    scanned: Mapping[str, FileRecord],
+) -> RunRecord | None:
+    """The run as it is to be written, or None where that would say nothing new."""
+    now = utc_now()
+    kept = {f.name: f for f in old.files} if old else {}
+    problems: list[Problem] = []
+    news = bool(files.vanished or files.returned)
+    on_disk = list_run(found.directory) if scanned else {}
+    for name, record in scanned.items():
+        if on_disk.get(name) != FileStat(record.size, record.mtime_ns):
+            reason = "file changed while it was scanned: left for the next ingest"
+            path = os.path.join(found.directory, name)
+            problems.append(Problem("C02", "W", reason, path))
+        elif _says_more(record, kept.get(name)):
+            kept[name] = record
+            news = True
+    for name in files.vanished:
+        kept[name] = dataclasses.replace(kept[name], missing_since=now)
+    for name in files.returned:
+        kept[name] = dataclasses.replace(kept[name], missing_since=None)
+    seen_at = old.locations if old else ()
+    if not news and found.directory in seen_at:
+        return None
+    return RunRecord(
+        identity=found.identity,
+        directory=found.directory,
+        realpath=found.realpath,
+        files=tuple(kept[n] for n in sorted(kept)),
+        ingested_at=now,
+        locations=(*(p for p in seen_at if p != found.directory), found.directory),
+        problems=tuple(problems),
+    )
+
+
+def _says_more(new: FileRecord, old: FileRecord | None) -> bool:
+    """Whether a new record of a file is to replace the old one."""
+    if old is None or (new.size, new.mtime_ns) != (old.size, old.mtime_ns):
+        return True
+    if new.retry:  # it could not be read this time: whatever was known still holds
+        return old.retry and _reasons(new) != _reasons(old)
+    return not Depth.UNREAD < new.depth < old.depth
+
+
+def _reasons(record: FileRecord) -> list[tuple[str, str]]:
+    return [(p.check, p.message) for p in record.problems]

@@ -1,0 +1,1 @@
+"""What lies on disk: run directories, their files, and what one HDF5 file holds."""

@@ -1,0 +1,181 @@
+"""What do EXtra-data's cached data maps say about a run?
+
+A data map is a JSON list with an object for each file: name, size, mtime, train IDs, suspect
+positions and source names. Where size and mtime still hold, it saves reading the file to open the
+run; such a file is known at depth NAMES. Maps are read, never written.
+
+1. ``map_places``: where a map of a run may lie.
+2. ``read_data_maps``: records of the files whose entry is valid. What cannot be used is left to
+   the files; only a map that is damaged is a problem (C03).
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..layout import identify_run, parse_file_name, proposal_directory
+from ..records import Depth, FileLayout, FileRecord, Problem, SourceRecord
+from ..runlength import TrainList
+
+__all__ = ["map_places", "read_data_maps"]
+
+_MAP_NAME = "karabo_data_map.json"
+_TIME_RESOLUTION = 1e-6  # of a date as a float of seconds, with some room
+
+
+class _Stat(Protocol):
+    """Size in bytes and modification time in ns since the epoch."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def mtime_ns(self) -> int: ...
+
+
+class _UnusableEntryError(ValueError):
+    """An entry of a map that is not what it should be."""
+
+
+def map_places(directory: str) -> list[str]:
+    """The paths at which a data map of a run may lie, first the one in the run directory."""
+    places = [os.path.join(directory, _MAP_NAME)]
+    given = os.path.abspath(directory)
+    for path in dict.fromkeys((given, os.path.realpath(given))):
+        proposal, run = proposal_directory(path), identify_run(path, path)
+        if proposal and not run.is_loose:
+            name = f"{run.data_class.replace('/', '_')}_r{run.run:04d}.json"
+            places.append(os.path.join(proposal, "scratch", ".karabo_data_maps", name))
+    return list(dict.fromkeys(places))
+
+
+def read_data_maps(
+    directory: str, stats: Mapping[str, _Stat]
+) -> tuple[dict[str, FileRecord], tuple[Problem, ...]]:
+    """What the data maps of a run say about files as they are now.
+
+    Parameters
+    ----------
+    directory
+        The run directory.
+    stats
+        Size and mtime of the files on disk by name; only these are looked up.
+
+    Returns
+    -------
+    records
+        By file name, of depth NAMES, for files with an entry of the same size and mtime.
+    problems
+        C03 for each map that cannot be read as one, and for entries that are damaged.
+    """
+    records: dict[str, FileRecord] = {}
+    problems: list[Problem] = []
+    for place in map_places(directory):
+        try:
+            with open(place, encoding="utf-8") as f:
+                entries = json.load(f)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError, RecursionError) as e:
+            problems.append(_problem(place, f"data map cannot be read: {e}"))
+            continue
+        if not isinstance(entries, list):
+            problems.append(_problem(place, "data map is no list of files"))
+            continue
+        read = _MapReader(stats)
+        for entry in entries:
+            try:
+                record = read(entry)
+            except (_UnusableEntryError, ValueError, TypeError, OverflowError) as e:
+                problems.append(_problem(place, f"entry ignored: {e}"))
+                continue
+            if record is not None:
+                records.setdefault(record.name, record)
+    return records, tuple(dict.fromkeys(problems))
+
+
+def _problem(place: str, message: str) -> Problem:
+    return Problem("C03", "W", message, place)
+
+
+class _MapReader:
+    """Turns entries of one map into records; files with the same sources share their layout."""
+
+    def __init__(self, stats: Mapping[str, _Stat]) -> None:
+        self._stats = stats
+        self._layouts: dict[str, FileLayout] = {}
+        self._now = datetime.now(UTC).replace(microsecond=0)
+
+    def __call__(self, entry: Any) -> FileRecord | None:
+        """The record of a file; None where the entry is of another file or another state of it."""
+        if not isinstance(entry, dict):
+            raise _UnusableEntryError("no JSON object")
+        name = _field(entry, "filename", _is_text)
+        stat = self._stats.get(name)
+        if stat is None:
+            return None
+        size, mtime = _field(entry, "size", _is_number), _field(entry, "mtime", _is_number)
+        if size != stat.size or abs(mtime - stat.mtime_ns / 1e9) > _TIME_RESOLUTION:
+            return None
+        if "legacy_sources" not in entry or "suspect_train_indices" not in entry:
+            return None  # written by an early version, which did not look for them
+        ids = np.asarray(_field(entry, "train_ids", _are_positions), np.uint64)
+        suspect = np.asarray(_field(entry, "suspect_train_indices", _are_positions), np.int64)
+        if suspect.size and suspect.max() >= ids.size:
+            raise _UnusableEntryError(f"{name}: suspect trains beyond the last train")
+        parsed = parse_file_name(name)
+        return FileRecord(
+            name=name,
+            size=stat.size,
+            mtime_ns=stat.mtime_ns,
+            depth=Depth.NAMES,
+            scanned_at=self._now,
+            aggregator=parsed.aggregator if parsed else "",
+            sequence=parsed.sequence if parsed else -1,
+            trains=TrainList.from_ids(ids, suspect),
+            layout=self._layout(entry),
+        )
+
+    def _layout(self, entry: dict[str, Any]) -> FileLayout:
+        control = _field(entry, "control_sources", _are_texts)
+        instrument = _field(entry, "instrument_sources", _are_texts)
+        legacy = _field(entry, "legacy_sources", _is_text_map)
+        key = json.dumps([control, instrument, legacy])
+        if key not in self._layouts:
+            names = {("CONTROL", s): "" for s in control} | {
+                ("INSTRUMENT", s): legacy.get(s, "") for s in (*instrument, *legacy)
+            }
+            sources = tuple(SourceRecord(s, n, legacy_of=names[s, n]) for s, n in sorted(names))
+            self._layouts[key] = FileLayout(sources, (None,) * len(sources))
+        return self._layouts[key]
+
+
+def _field(entry: dict[str, Any], name: str, is_right: Callable[[Any], bool]) -> Any:
+    value = entry.get(name)
+    if not is_right(value):
+        raise _UnusableEntryError(f"{entry.get('filename')}: {name} is not what it should be")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _are_positions(value: Any) -> bool:
+    # One C loop over the types: there are as many as trains.
+    return isinstance(value, list) and set(map(type, value)) <= {int} and min(value, default=0) >= 0
+
+
+def _is_text_map(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())

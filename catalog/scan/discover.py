@@ -1,0 +1,133 @@
+"""Which runs lie below a path?
+
+A run is a directory with data files. Walking lists directories and nothing else: no file is
+opened, and none is stat'ed that the listing already tells about.
+
+1. ``find_runs`` walks from each given path, following links; a directory is entered once by its
+   resolved path, so loops end and a run reached in two ways is found once.
+2. Below a given path a directory counts as a run if one file has the name of an EXDF file; the
+   given path itself also if it has any ``.h5`` entry, whatever the name.
+3. ``list_run`` lists and stats the data files of one run.
+"""
+
+import fnmatch
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..errors import RunNotFoundError, nearest
+from ..layout import RunIdentity, identify_run, is_data_file, parse_file_name
+from ..records import Problem
+
+__all__ = ["FileStat", "FoundRun", "find_runs", "list_run", "locate_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """Size in bytes and modification time (ns since the epoch); -1 for what cannot be stat'ed."""
+
+    size: int
+    mtime_ns: int
+
+
+UNKNOWN_STAT = FileStat(-1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRun:
+    """A run directory as it was found: its absolute path, the same resolved, and who it is."""
+
+    directory: str
+    realpath: str
+    identity: RunIdentity
+
+
+def locate_run(path: str) -> FoundRun:
+    """Tell who the run in a directory is; the directory need not exist."""
+    directory = os.path.abspath(os.path.expanduser(path))
+    realpath = os.path.realpath(directory)
+    return FoundRun(directory, realpath, identify_run(directory, realpath))
+
+
+def find_runs(paths: Iterable[str], exclude: Iterable[str] = ()) -> Iterator[FoundRun | Problem]:
+    """The runs below ``paths``, in the order of their paths, and directories that cannot be read.
+
+    ``exclude`` are globs, matched against the whole path and the name of each directory and file.
+    Raises RunNotFoundError at once for a path that is absent or no directory.
+    """
+    roots = [os.path.abspath(os.path.expanduser(p)) for p in paths]
+    for root in roots:
+        if not os.path.isdir(root):
+            near = _neighbours(root)
+            what = f"{root} is no directory" if os.path.exists(root) else f"directory {root}"
+            raise RunNotFoundError(what, nearest=near)
+    return _walk(roots, tuple(exclude))
+
+
+def list_run(directory: str) -> dict[str, FileStat]:
+    """The data files in a directory, by name in sorted order.
+
+    A file that vanishes meanwhile is left out; one that cannot be stat'ed (a dangling link) has
+    size and mtime -1. Raises OSError if the directory itself cannot be listed.
+    """
+    found = {}
+    with os.scandir(directory) as entries:
+        names = sorted(e.name for e in entries if is_data_file(e.name))
+    for name in names:
+        path = os.path.join(directory, name)
+        try:
+            stat = os.stat(path)
+        except OSError:
+            if os.path.lexists(path):
+                found[name] = UNKNOWN_STAT
+            continue
+        found[name] = FileStat(stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+def is_excluded(path: str, exclude: Iterable[str]) -> bool:
+    """Whether a path, or its last part, matches one of the globs."""
+    name = os.path.basename(path)
+    return any(fnmatch.fnmatchcase(path, g) or fnmatch.fnmatchcase(name, g) for g in exclude)
+
+
+def _walk(roots: list[str], exclude: tuple[str, ...]) -> Iterator[FoundRun | Problem]:
+    entered: set[str] = set()
+    waiting = list(reversed(roots))
+    given = set(roots)
+    while waiting:
+        directory = waiting.pop()
+        realpath = os.path.realpath(directory)
+        if realpath in entered or is_excluded(directory, exclude):
+            continue
+        entered.add(realpath)
+        try:
+            with os.scandir(directory) as listing:
+                entries = sorted(listing, key=lambda e: e.name)
+        except OSError as e:
+            reason = f"directory cannot be listed: {e.strerror}"
+            yield Problem("F06", "W", reason, directory)
+            continue
+        data_names = [e.name for e in entries if is_data_file(e.name)]
+        named_right = any(parse_file_name(name) for name in data_names)
+        if named_right or (data_names and directory in given):
+            yield FoundRun(directory, realpath, identify_run(directory, realpath))
+        folders = [e for e in entries if not e.name.startswith(".") and _is_folder(e)]
+        waiting += [e.path for e in reversed(folders) if not is_data_file(e.name)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle, or through a folder without permission
+        return False
+
+
+def _neighbours(path: str) -> list[str]:
+    """Existing entries next to an absent path that look like it."""
+    parent = os.path.dirname(path)
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return []
+    return [os.path.join(parent, n) for n in nearest(os.path.basename(path), names)]

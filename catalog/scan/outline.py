@@ -1,0 +1,317 @@
+"""Which trains and sources does a file hold?
+
+What opening a run needs, from METADATA and the top of INDEX alone:
+
+1. ``read_metadata``: the entries of METADATA, and the format version.
+2. ``read_sources``: the source list of every version, with index groups and legacy names.
+3. ``read_trains``: the train IDs without padding, the suspect ones, and their times.
+
+``read_outline`` does all three.
+"""
+
+import math
+import posixpath
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FileStructureError
+from ..records import EMPTY_LAYOUT, NO_TRAINS, FileLayout, SourceRecord
+from ..runlength import TrainList
+from .filechecks import Fault, check_top_level, check_trains, check_version
+from .hdf5 import (
+    READ_ERRORS,
+    as_text,
+    first_value,
+    is_simple,
+    link_type,
+    open_dataset,
+    open_group,
+    read_array,
+    read_texts,
+    reason_of,
+)
+
+__all__ = ["Outline", "guess_suspects", "read_outline", "read_train_ids", "split_source"]
+
+_SOURCE_LISTS = ("dataSourceId", "deviceId", "root", "dataSources", "auxiliarySources")
+_TIME_SERVERS = ("karabo_timeserver", "karabo_timerserver")
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What ``read_outline`` found. ``usable``: there are both trains and a source list."""
+
+    format_version: str
+    metadata: dict[str, str | int]
+    trains: TrainList
+    timestamps: NDArray[np.uint64] | None
+    layout: FileLayout
+    faults: tuple[Fault, ...]
+    usable: bool
+
+
+def read_outline(fid: Any) -> Outline:
+    """Read the outline of an open file; never raises for what the file lacks."""
+    faults: list[Fault] = []
+    metadata: dict[str, str | int] = {}
+    version, layout, has_sources = "", EMPTY_LAYOUT, False
+    trains, timestamps, has_trains = NO_TRAINS, None, False
+    try:
+        metadata, version = read_metadata(fid, faults)
+        layout, has_sources = read_sources(fid, faults)
+    except READ_ERRORS as e:
+        faults.append(Fault("F02", f"METADATA cannot be read: {reason_of(e)}", "METADATA"))
+    try:
+        trains, timestamps = read_trains(fid, version, faults)
+        has_trains = True
+    except FileStructureError as e:
+        faults.append(Fault("F03", e.reason, "INDEX/trainId"))
+    except READ_ERRORS as e:
+        faults.append(Fault("F02", f"INDEX cannot be read: {reason_of(e)}", "INDEX"))
+    return Outline(
+        format_version=version,
+        metadata=metadata,
+        trains=trains,
+        timestamps=timestamps,
+        layout=layout,
+        faults=tuple(faults),
+        usable=has_sources and has_trains,
+    )
+
+
+def read_metadata(fid: Any, faults: list[Fault]) -> tuple[dict[str, str | int], str]:
+    """The entries of METADATA, and the format version; '0.5' where none is recorded."""
+    group = open_group(fid, "METADATA")
+    entries: dict[str, str | int] = {}
+    for name in sorted(as_text(n) for n in group) if group is not None else ():
+        if name in _SOURCE_LISTS:
+            continue
+        try:
+            dataset = open_dataset(group, name)
+            value = first_value(dataset) if dataset is not None and is_simple(dataset) else None
+        except READ_ERRORS as e:
+            faults.append(Fault("F02", f"cannot be read: {reason_of(e)}", f"METADATA/{name}"))
+            continue
+        if isinstance(value, str):
+            entries[name] = value
+        elif isinstance(value, np.generic):
+            entries[name] = int(value) if isinstance(value, np.integer) else str(value)
+    recorded = "dataFormatVersion" in entries
+    version = str(entries.setdefault("dataFormatVersion", "0.5"))
+    if group is not None:
+        faults.extend(check_version(version, recorded))
+    return entries, version
+
+
+def split_source(row: str) -> tuple[str, str, str]:
+    """Section, source and index group of a row of the source list.
+
+    ``INSTRUMENT/dev:chan/group`` ends in its index group; ``CONTROL/dev`` has none. An auxiliary
+    or colonless source takes what follows its last slash for the group.
+    """
+    section, _, rest = row.partition("/")
+    if section == "CONTROL":
+        return section, rest, ""
+    device, colon, channel = rest.partition(":")
+    if colon:
+        channel, _, group = channel.partition("/")
+        return section, f"{device}:{channel}", group
+    source, _, group = rest.rpartition("/")
+    return section, source, group
+
+
+def read_sources(fid: Any, faults: list[Fault]) -> tuple[FileLayout, bool]:
+    """The layout without schemas; False where the file has no source list."""
+    rows = _source_rows(fid)
+    if rows is None:
+        faults.append(Fault("F03", "no source list in METADATA", "METADATA"))
+        return EMPTY_LAYOUT, False
+    groups: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        section, source, group = split_source(row)
+        if section not in ("CONTROL", "INSTRUMENT"):
+            if row.casefold().strip("/") not in _TIME_SERVERS:
+                faults.append(Fault("F07", f"unknown section in the source list: {row!r}", row))
+        elif source:
+            groups.setdefault((section, source), set()).add(group)
+    for section, row in _auxiliary_rows(fid):
+        stated, source, group = split_source(row)
+        if stated != section or not source:
+            faults.append(Fault("F07", f"{row!r} is listed as a source of {section}", row))
+        else:
+            groups.setdefault((section, source), set()).add(group)
+    top = [as_text(n) for n in fid]
+    faults.extend(check_top_level(top, {section for section, _ in groups}))
+    made = (_source_record(fid, *key, groups, faults) for key in sorted(groups))
+    sources = tuple(s for s in made if s is not None)
+    return FileLayout(sources, (None,) * len(sources)), True
+
+
+def _source_rows(fid: Any) -> list[str] | None:
+    """The rows ``SECTION/source[/group]`` of the main source list, without padding."""
+    for place in ("METADATA/dataSources", "METADATA"):
+        listed = open_dataset(fid, f"{place}/dataSourceId")
+        if listed is not None and is_simple(listed):
+            return [row for row in read_texts(listed) if row]
+    for place in ("METADATA/dataSources", "METADATA"):
+        roots, devices = (open_dataset(fid, f"{place}/{n}") for n in ("root", "deviceId"))
+        if roots is not None and devices is not None:
+            pairs = zip(read_texts(roots), read_texts(devices), strict=False)
+            return [f"{root}/{device}" for root, device in pairs if device]
+    return None
+
+
+def _auxiliary_rows(fid: Any) -> Iterator[tuple[str, str]]:
+    """(section, row) of the auxiliary source lists."""
+    group = open_group(fid, "METADATA/auxiliarySources")
+    for name in group if group is not None else ():
+        listed = open_dataset(group, name)
+        if listed is not None:
+            yield from ((as_text(name), row) for row in read_texts(listed) if row)
+
+
+def _source_record(
+    fid: Any,
+    section: str,
+    source: str,
+    groups: dict[tuple[str, str], set[str]],
+    faults: list[Fault],
+) -> SourceRecord | None:
+    """The record of a listed source; None for a legacy name that leads nowhere."""
+    place = f"{section}/{source}"
+    found = tuple(sorted(groups[section, source]))
+    if section == "CONTROL":
+        group = open_group(fid, place)
+        empty = group is None or not group.get_num_objs()
+        return SourceRecord(section, source, ("",), run_only=empty and _has_run(fid, source))
+    kind, target = link_type(fid, place)
+    if kind == "soft":
+        target = posixpath.normpath(posixpath.join("/", posixpath.dirname(place), target))
+        if open_group(fid, place) is None:
+            message = f"old name {source!r} of a source that is not there: {target}"
+            faults.append(Fault("P03", message, place))
+            return None
+        name = target.removeprefix(f"/{section}/")
+        if (section, name) in groups:
+            return SourceRecord(section, source, legacy_of=name)
+    return SourceRecord(section, source, found)
+
+
+def _has_run(fid: Any, source: str) -> bool:
+    group = open_group(fid, f"RUN/{source}")
+    return group is not None and group.get_num_objs() > 0
+
+
+def read_train_ids(fid: Any) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The train IDs of a file, and the rows of INDEX between them that hold none.
+
+    Raises FileStructureError where there is no usable INDEX/trainId.
+    """
+    raw = _index_array(fid, "trainId")
+    if raw is None:
+        raise FileStructureError("", "INDEX/trainId is missing")
+    if raw.ndim != 1 or raw.dtype.kind not in "ui":
+        raise FileStructureError("", "INDEX/trainId is no list of numbers")
+    raw = raw.astype(np.uint64)
+    set_rows = np.flatnonzero(raw)
+    n = int(set_rows[-1]) + 1 if set_rows.size else 0
+    return raw[set_rows], np.flatnonzero(raw[:n] == 0)
+
+
+def read_trains(
+    fid: Any, version: str, faults: list[Fault]
+) -> tuple[TrainList, NDArray[np.uint64] | None]:
+    """The trains of a file, and their times if it has them.
+
+    Raises FileStructureError where there is no usable INDEX/trainId.
+    """
+    ids, dropped = read_train_ids(fid)
+    n = ids.size + dropped.size
+    set_rows = np.delete(np.arange(n), dropped)
+    suspect = _suspects(fid, version, ids, set_rows, n, faults)
+    good = np.ones(ids.size, bool)
+    good[suspect] = False
+    found = list(check_trains(ids, dropped, good))
+    faults.extend(f._replace(message=f.message + _sender(fid, ids, set_rows, f)) for f in found)
+    timestamps = _index_array(fid, "timestamp")
+    if timestamps is not None:
+        if timestamps.ndim != 1 or timestamps.size < n or timestamps.dtype.kind not in "ui":
+            message = f"{timestamps.size} timestamps for {n} trains"
+            faults.append(Fault("T05", message, "INDEX/timestamp"))
+            timestamps = None
+        else:
+            timestamps = timestamps[set_rows].astype(np.uint64)
+    return TrainList.from_ids(ids, suspect, dropped), timestamps
+
+
+def _index_array(fid: Any, name: str) -> NDArray[Any] | None:
+    dataset = open_dataset(fid, f"INDEX/{name}")
+    return None if dataset is None else read_array(dataset)
+
+
+def _suspects(
+    fid: Any,
+    version: str,
+    ids: NDArray[np.uint64],
+    set_rows: NDArray[np.intp],
+    n: int,
+    faults: list[Fault],
+) -> NDArray[np.int64]:
+    """Positions of suspect trains: by INDEX/flag, else by guess."""
+    flag = _index_array(fid, "flag")
+    if flag is None:
+        return guess_suspects(ids)
+    if flag.ndim != 1 or flag.size < n or flag.dtype.kind not in "iub":
+        faults.append(Fault("I02", f"{flag.size} flags for {n} trains", "INDEX/flag"))
+        return guess_suspects(ids)
+    flag = flag[set_rows]
+    # In 1.1 the flag was an index: 0 for the time server, else who was wrong.
+    return np.flatnonzero(flag != 0 if version == "1.1" else flag == 0)
+
+
+def guess_suspects(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Positions to leave out, as few as possible, so that the rest strictly increases.
+
+    Of several smallest sets, one that keeps the trains written earlier.
+    """
+    if ids.size < 2 or (ids[1:] > ids[:-1]).all():
+        return np.empty(0, np.int64)
+    # Patience sorting: level k holds the positions at which the longest increasing sequence that
+    # ends there has length k + 1. Within a level the IDs never increase.
+    tails: list[int] = []
+    levels: list[list[int]] = []
+    values = ids.tolist()
+    for position, train_id in enumerate(values):
+        level = bisect_left(tails, train_id)
+        if level == len(tails):
+            tails.append(train_id)
+            levels.append([])
+        tails[level] = train_id
+        levels[level].append(position)
+    suspect = np.ones(ids.size, bool)
+    bound = math.inf
+    for positions in reversed(levels):
+        kept = next(p for p in positions if values[p] < bound)
+        suspect[kept] = False
+        bound = values[kept]
+    return np.flatnonzero(suspect)
+
+
+def _sender(fid: Any, ids: NDArray[np.uint64], set_rows: NDArray[np.intp], fault: Fault) -> str:
+    """For trains out of order: who sent the first offending ID, by INDEX/origin."""
+    if fault.check != "T02":
+        return ""
+    origin, rows = _index_array(fid, "origin"), _source_rows(fid)
+    back = np.flatnonzero(ids[1:] <= ids[:-1])
+    if origin is None or rows is None or not back.size:
+        return ""
+    row = int(set_rows[back[0] + 1])
+    sender = int(origin[row]) if row < origin.size else -1
+    if sender < 0:
+        return " (sent by the time server)"
+    return f" (sent by {rows[sender]})" if sender < len(rows) else ""

@@ -1,0 +1,321 @@
+"""What is in one data file, and what is wrong with it?
+
+``scan_file`` turns a path into a ``FileRecord`` and never raises for what the file is like:
+
+1. what is no regular file is told by its stat and not opened;
+2. METADATA and the top of INDEX give the outline (``outline``);
+3. names, datasets, INDEX and RUN give the rest (``keys``, ``index``) where depth FULL is wanted;
+   a record of an earlier sequence file of the same aggregator saves most of that work;
+4. the file is looked at again: facts of a file that changed meanwhile are marked to be retried.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import FileStructureError
+from ..layout import identify_run, parse_file_name
+from ..records import (
+    Depth,
+    FileLayout,
+    FileRecord,
+    KeySchema,
+    RunValue,
+    SourceRecord,
+)
+from ..runlength import IndexPattern
+from .filechecks import (
+    Fault,
+    as_problems,
+    check_identity,
+    check_index,
+    check_rows,
+    compare_keys,
+)
+from .hdf5 import READ_ERRORS, open_file, reason_of
+from .index import index_place, read_index
+from .keys import Rows, key_leaves, read_keys, read_run_values, reuse_keys, source_leaves
+from .outline import Outline, read_outline
+
+__all__ = ["scan_file"]
+
+
+def scan_file(
+    path: str | os.PathLike[str],
+    *,
+    depth: Depth = Depth.FULL,
+    like: FileRecord | None = None,
+    verify: bool = False,
+    run_values: Literal["new", "all"] = "new",
+) -> FileRecord:
+    """Scan one file.
+
+    Parameters
+    ----------
+    path
+        The file; its directory tells which run it should belong to.
+    depth
+        OUTLINE or less reads what opening a run needs; FULL also keys, INDEX, RUN and checks.
+    like
+        The FULL record of an earlier sequence file of the same aggregator in the same run. Sources
+        whose dataset names are the same there are opened at one dataset per index group only, and
+        RUN is read only of sources whose values it does not have.
+    verify
+        Open every dataset and read RUN of every source nevertheless, and compare with ``like``.
+    run_values
+        Which RUN values the record shall hold: those that ``like`` does not have, or all.
+
+    Returns
+    -------
+    FileRecord
+        What could be read. Its depth is UNREAD where the file cannot serve data, and at most
+        OUTLINE where what lies beyond could not be read; ``problems`` say what is wrong.
+    """
+    path = os.fspath(path)
+    record, faults = _told_by_stat(path)
+    if record is None:
+        record, faults = _unopened(path), []
+        try:
+            record, faults = _scan_open(path, record, depth, like, verify, run_values)
+        except FileStructureError as e:
+            short = e.reason.startswith(("truncated", "empty"))
+            faults = [Fault("F01" if short else "F02", e.reason)]
+        except OSError as e:
+            why = os.strerror(e.errno) if e.errno else reason_of(e)
+            faults = [Fault("F06", f"cannot be read: {why}")]
+            record = replace(record, retry=True)
+        except READ_ERRORS as e:
+            faults = [Fault("F02", f"cannot be read: {reason_of(e)}")]
+        if _changed(path, record):
+            faults.append(Fault("F06", "changed while it was read"))
+            record = replace(record, retry=True)
+    return replace(record, problems=as_problems(path, faults))
+
+
+def _unopened(path: str) -> FileRecord:
+    """The record of a file of which only the stat is known. Raises OSError."""
+    found = os.stat(path)
+    return _empty_record(path, found.st_size, found.st_mtime_ns)
+
+
+def _empty_record(path: str, size: int, mtime_ns: int) -> FileRecord:
+    name = os.path.basename(path)
+    parsed = parse_file_name(name)
+    return FileRecord(
+        name=name,
+        size=size,
+        mtime_ns=mtime_ns,
+        depth=Depth.UNREAD,
+        scanned_at=datetime.now(UTC).replace(microsecond=0),
+        aggregator=parsed.aggregator if parsed else "",
+        sequence=parsed.sequence if parsed else -1,
+    )
+
+
+def _told_by_stat(path: str) -> tuple[FileRecord | None, list[Fault]]:
+    """The record of what must not be opened, and why; None for a file to open."""
+    kinds = {stat.S_IFDIR: "directory", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
+    try:
+        found = os.stat(path)
+    except OSError as e:
+        nothing = _empty_record(path, -1, -1)
+        if os.path.islink(path) and isinstance(e, FileNotFoundError):
+            return nothing, [Fault("F02", f"link to {os.readlink(path)}, which does not exist")]
+        return replace(nothing, retry=True), [Fault("F06", f"cannot be looked at: {e.strerror}")]
+    if not stat.S_ISREG(found.st_mode):
+        kind = kinds.get(stat.S_IFMT(found.st_mode), "device")
+        return _unopened(path), [Fault("F02", f"a {kind}, not a file")]
+    if not found.st_size:
+        return _unopened(path), [Fault("F01", "empty file")]
+    return None, []
+
+
+def _changed(path: str, record: FileRecord) -> bool:
+    try:
+        now = os.stat(path)
+    except OSError:
+        return True
+    return (now.st_size, now.st_mtime_ns) != (record.size, record.mtime_ns)
+
+
+def _scan_open(
+    path: str,
+    record: FileRecord,
+    depth: Depth,
+    like: FileRecord | None,
+    verify: bool,
+    run_values: Literal["new", "all"],
+) -> tuple[FileRecord, list[Fault]]:
+    """Open a file and read it to the depth asked for. Raises OSError where it does not open."""
+    fid = open_file(path)
+    try:
+        outline = read_outline(fid)
+        faults = list(outline.faults)
+        identity = identify_run(os.path.dirname(os.path.abspath(path)), "")
+        parsed = parse_file_name(record.name)
+        faults.extend(check_identity(parsed, identity.proposal, identity.run, outline.metadata))
+        record = replace(
+            record,
+            depth=Depth.OUTLINE if outline.usable else Depth.UNREAD,
+            format_version=outline.format_version,
+            trains=outline.trains,
+            timestamps=outline.timestamps,
+            layout=outline.layout,
+            metadata=outline.metadata,
+        )
+        if depth < Depth.FULL or not outline.usable:
+            return record, faults
+        try:
+            full = _FullScan(fid, outline, like, verify)
+            full.read(run_values)
+        except READ_ERRORS as e:
+            faults.append(Fault("F02", f"cannot be read beyond its outline: {reason_of(e)}"))
+            return record, faults
+        return (
+            replace(
+                record,
+                depth=Depth.FULL,
+                verified=not full.reused,
+                layout=full.layout,
+                patterns=tuple(full.patterns),
+                run_values=full.run_values,
+            ),
+            faults + full.faults,
+        )
+    finally:
+        fid.close()
+
+
+@dataclass
+class _FullScan:
+    """The reading of all that lies beyond the outline of one open file, source by source."""
+
+    fid: Any
+    outline: Outline
+    like: FileRecord | None
+    verify: bool
+    reused: bool = False
+    faults: list[Fault] = field(default_factory=list)
+    layout: FileLayout = field(init=False)
+    patterns: list[IndexPattern] = field(default_factory=list)
+    run_values: dict[str, Mapping[str, RunValue]] = field(default_factory=dict)
+    _memo: dict[bytes, IndexPattern] = field(default_factory=dict)
+
+    def read(self, run_values: Literal["new", "all"]) -> None:
+        """Read keys and index of every source, then RUN."""
+        listed = self.outline.layout.sources
+        by_section: dict[str, list[SourceRecord]] = {}
+        for source in listed:
+            by_section.setdefault(source.section, []).append(source)
+        schemas: list[KeySchema | None] = []
+        sources: list[SourceRecord] = []
+        for section, members in by_section.items():
+            found, unlisted = key_leaves(self.fid, section, {s.name for s in members})
+            self.faults.extend(
+                Fault("I07", "data of no listed source", f"{section}/{name}") for name in unlisted
+            )
+            for source in members:
+                made, schema = self._read_source(source, found.get(source.name))
+                sources.append(made)
+                schemas.append(schema)
+        self.layout = self._shared_layout(tuple(sources), tuple(schemas))
+        for source in sources:
+            if source.section == "CONTROL":
+                self._read_run(source.name, run_values)
+
+    def _shared_layout(
+        self, sources: tuple[SourceRecord, ...], schemas: tuple[KeySchema | None, ...]
+    ) -> FileLayout:
+        """The layout; that of ``like`` where it is the same."""
+        old = self.like.layout if self.like else None
+        if (
+            old is not None
+            and old.sources == sources
+            and all(a is b for a, b in zip(old.schemas, schemas, strict=True))
+        ):
+            return old
+        return FileLayout(sources, schemas)
+
+    def _read_source(
+        self, source: SourceRecord, paths: list[str] | None
+    ) -> tuple[SourceRecord, KeySchema | None]:
+        if source.legacy_of:
+            return source, None
+        place = f"{source.section}/{source.name}"
+        if paths is None:  # no group, or one behind a link
+            paths = source_leaves(self.fid, source.section, source.name)
+            if not paths and not source.run_only:
+                self.faults.append(Fault("I07", "listed source without data", place))
+        elif not paths and not source.run_only:
+            self.faults.append(Fault("I08", "source without keys", place))
+        schema, rows = self._read_schema(source, paths, place)
+        groups = sorted({*source.groups, *schema.groups}) if schema.keys else source.groups
+        for group in groups:
+            known = group in source.groups
+            pattern, faults = read_index(
+                self.fid, source.name, group, self.outline.trains, self._memo,
+                required=not source.run_only,
+            )  # fmt: skip
+            self.faults.extend(faults)
+            where = index_place(source.name, group)
+            if not known:
+                self.faults.append(Fault("I07", "index group not in the source list", where))
+            if not source.run_only:
+                self.faults.extend(check_index(pattern, source.section, where))
+                self.faults.extend(check_rows(pattern, rows.get(group, {}), where))
+            self.patterns.append(pattern)
+        return replace(source, groups=tuple(groups)), schema
+
+    def _read_schema(
+        self, source: SourceRecord, paths: list[str], place: str
+    ) -> tuple[KeySchema, Rows]:
+        known = self._known_schema(source)
+        if known is not None and not self.verify:
+            rows = reuse_keys(self.fid, source.section, source.name, paths, known)
+            if rows is not None:
+                self.reused = True
+                return known, rows
+        schema, rows, faults = read_keys(
+            self.fid, source.section, source.name, paths, source.groups
+        )
+        self.faults.extend(faults)
+        if known is not None:
+            self.faults.extend(compare_keys(known.by_name, schema.by_name, place))
+            if known.keys == schema.keys:
+                return known, rows
+        return schema, rows
+
+    def _known_schema(self, source: SourceRecord) -> KeySchema | None:
+        """The schema that ``like`` has for a source."""
+        if self.like is None:
+            return None
+        at = self.like.layout.position.get((source.section, source.name))
+        return None if at is None else self.like.layout.schemas[at]
+
+    def _read_run(self, source: str, keep: Literal["new", "all"]) -> None:
+        known = self.like.run_values.get(source) if self.like else None
+        if known is not None and keep == "new" and not self.verify:
+            return
+        values, faults = read_run_values(self.fid, source)
+        self.faults.extend(faults)
+        if known is None or keep == "all":
+            self.run_values[source] = values
+        if known is not None:
+            differ = [k for k in known.keys() | values.keys() if not _same(known, values, k)]
+            if differ:
+                message = f"{len(differ)} values changed since the first sequence: {min(differ)!r}"
+                self.faults.append(Fault("R08", message, f"RUN/{source}"))
+
+
+def _same(a: Mapping[str, RunValue], b: Mapping[str, RunValue], key: str) -> bool:
+    if key not in a or key not in b:
+        return False
+    x, y = np.asarray(a[key]), np.asarray(b[key])
+    if x.dtype != y.dtype or x.shape != y.shape:
+        return False
+    return x.tolist() == y.tolist() if x.dtype.kind == "O" else x.tobytes() == y.tobytes()

@@ -1,0 +1,1 @@
+"""How facts are kept: database files that readers never see half written."""

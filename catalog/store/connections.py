@@ -1,0 +1,229 @@
+"""How is a database file opened, for reading by many and for writing by one?
+
+DuckDB lets one process write to a file or many read it, and hands out within a process the instance
+already open on a path. So no file is opened by itself: every connection is an in-memory database
+that has the file attached.
+
+1. ``connect_read``: attach a published version, read-only; nothing else can be reached from there.
+2. ``connect_write``: attach a draft that no other process knows.
+3. ``connect_memory``: the same for a database that exists in this process only.
+4. ``ConnectionPool``: keeps reading connections, keyed by path (a published path never changes its
+   content) and process, with a cursor for each thread. ``POOL`` is the process's one.
+"""
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CatalogReadError, CatalogWriteError
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = [
+    "POOL",
+    "ConnectionPool",
+    "OpenFile",
+    "connect_memory",
+    "connect_read",
+    "connect_write",
+    "quoted",
+]
+
+# A shard of 20 tables is 4.5 MB with DuckDB's default block size, 0.6 MB with this.
+_SHARD_BLOCK_SIZE = 16384
+# What DuckDB 1.5 can still read.
+_STORAGE_VERSION = "v1.5.0"
+
+
+def quoted(text: str | Path) -> str:
+    """A path as an SQL literal, where no value can be bound (ATTACH)."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def connect_read(path: Path, *, threads: int = 0) -> "duckdb.DuckDBPyConnection":
+    """An in-memory database with the file attached read-only as ``xfelcat``, and locked up.
+
+    ``threads`` limits DuckDB's own; 0 leaves its default. Raises duckdb.IOException where the file
+    is not there or is no database.
+    """
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config={"threads": threads} if threads else {})
+    try:
+        connection.execute(f"ATTACH {quoted(path)} AS xfelcat (READ_ONLY)")
+        connection.execute("USE xfelcat")
+        _lock_up(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def connect_write(
+    path: Path, *, small_blocks: bool = True, attach: Path | None = None
+) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """An in-memory database with a draft attached as ``xfelcat``, made where it is missing.
+
+    Leaving the context checkpoints and detaches, so that all is in the one file; leaving it by an
+    error leaves the draft in whatever state it is in.
+    """
+    import duckdb
+
+    options = f"STORAGE_VERSION '{_STORAGE_VERSION}'"
+    if small_blocks and not path.exists():
+        options += f", BLOCK_SIZE {_SHARD_BLOCK_SIZE}"
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.execute(f"ATTACH {quoted(path)} AS xfelcat ({options})")
+        if attach is not None:
+            connection.execute(f"ATTACH {quoted(attach)} AS other (READ_ONLY)")
+        connection.execute("USE xfelcat")
+        yield connection
+        connection.execute("CHECKPOINT xfelcat")
+        connection.execute("USE memory")
+        connection.execute("DETACH xfelcat")
+    except duckdb.IOException as error:  # a full disk, a quota
+        raise CatalogWriteError(str(path.parent), str(error).splitlines()[0]) from error
+    finally:
+        connection.close()
+
+
+def connect_memory(
+    fill: Callable[["duckdb.DuckDBPyConnection"], None],
+) -> "duckdb.DuckDBPyConnection":
+    """A database in memory, attached as ``xfelcat``, filled once and then locked up."""
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    connection.execute("ATTACH ':memory:' AS xfelcat")
+    connection.execute("USE xfelcat")
+    fill(connection)
+    _lock_up(connection)
+    return connection
+
+
+def _lock_up(connection: "duckdb.DuckDBPyConnection") -> None:
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+class OpenFile:
+    """A database that is open for reading in this process.
+
+    ``memo`` is for what callers decode from it and want to share: it lives as long as the database
+    stays open, and that never changes.
+    """
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", path: Path | None = None) -> None:
+        self.path = path
+        self.memo: dict[Any, Any] = {}
+        self._connection = connection
+        self._cursors = weakref.WeakSet[Any]()
+        self._local = threading.local()
+
+    @classmethod
+    def at(cls, path: Path, *, threads: int = 0) -> "OpenFile":
+        """Open a published version; raises OSError where it is not there or is no database."""
+        import duckdb
+
+        try:
+            return cls(connect_read(path, threads=threads), path)
+        except duckdb.Error as error:
+            raise CatalogReadError(str(path), str(error).splitlines()[0]) from error
+
+    def cursor(self) -> "duckdb.DuckDBPyConnection":
+        """This thread's cursor, with the file's tables and views on its search path."""
+        cursor = getattr(self._local, "cursor", None)
+        if cursor is None:
+            cursor = self.new_cursor()
+            self._local.cursor = cursor
+        return cursor
+
+    def new_cursor(self) -> "duckdb.DuckDBPyConnection":
+        """A cursor of one's own, for results that are fetched bit by bit."""
+        cursor = self._connection.cursor()
+        self._cursors.add(cursor)
+        cursor.execute("USE xfelcat")
+        return cursor
+
+    def abandon(self) -> None:
+        """Never close this, not even when the interpreter ends.
+
+        For a child made by fork: DuckDB's threads did not come along, and closing would wait for
+        them or crash. (A child that leaves by ``os._exit``, as multiprocessing's do, never would.)
+        """
+        import ctypes
+
+        for held in (self._connection, *self._cursors):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+
+    def close(self) -> None:
+        """Close the file once no cursor is in use."""
+        self._connection.close()
+
+
+class ConnectionPool:
+    """The files open for reading in this process, least recently used first.
+
+    A child made by fork opens its own: what the parent had open is left alone there, not even
+    closed.
+    """
+
+    def __init__(self, limit: int = 24) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._files: OrderedDict[Hashable, OpenFile] = OrderedDict()
+        self._all = weakref.WeakSet[OpenFile]()  # with those that are open but no longer kept
+        self._is_watching = False
+
+    def open(self, key: Hashable, make: Callable[[], OpenFile]) -> OpenFile:
+        """The open file with this key; made now if there is none."""
+        with self._lock:
+            found = self._files.get(key)
+            if found is not None:
+                self._files.move_to_end(key)
+                return found
+            self._watch_for_forks()
+        made = make()
+        self._all.add(made)
+        with self._lock:
+            kept = self._files.setdefault(key, made)
+            while len(self._files) > self.limit:
+                self._files.popitem(last=False)  # cursors in use keep it open
+        return kept
+
+    def close(self) -> None:
+        """Close every file; the next ``open`` starts anew."""
+        with self._lock:
+            files = list(self._files.values())
+            self._files.clear()
+        for file in files:
+            file.close()
+
+    def _watch_for_forks(self) -> None:
+        if not self._is_watching:
+            self._is_watching = True
+            pool = weakref.ref(self)
+
+            def in_child() -> None:
+                if (inherited := pool()) is not None:
+                    inherited._start_anew()
+
+            os.register_at_fork(after_in_child=in_child)
+
+    def _start_anew(self) -> None:
+        for file in self._all:
+            file.abandon()
+        self._all = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._files = OrderedDict()
+
+
+POOL = ConnectionPool()

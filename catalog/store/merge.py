@@ -1,0 +1,273 @@
+"""How do the shards become one database for questions over all runs?
+
+``merge_shards`` brings a merged database up to date, one shard after the other:
+
+1. Rows of a shard that changed, or is gone, are taken out.
+2. Names, key schemas and layouts that the merged file lacks get its next numbers; temporary tables
+   map the shard's numbers to them. What has the same digest is compared as well.
+3. The shard's rows are copied with the numbers mapped; what only opening needs (timestamps, index
+   patterns, METADATA) stays behind.
+4. RUN values become one row per stretch of neighbouring runs with the same value.
+
+Rows lie in run order, shard by shard; RUN values within a shard by source and key, so that asking
+for one key reads little.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import CatalogWriteError
+from .connections import quoted
+from .stored import rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from .store import Progress
+
+__all__ = ["merge_shards", "merged_versions", "needs_rebuild"]
+
+# Run ids of a proposal begin with its number; those of loose runs with a one.
+_PROPOSAL_SHIFT = 43
+_LOOSE = 1 << 63
+# A shard read again leaves its rows at the end of the merged file; beyond this share of the shards
+# making it anew, in order, is no dearer.
+_REBUILD_SHARE = 0.5
+
+_MAP_NAMES = """
+INSERT INTO source
+SELECT
+    (SELECT coalesce(max(source_id), -1) FROM source) + row_number() OVER (ORDER BY s.source_id),
+    s.name
+FROM shard.source AS s ANTI JOIN source AS m ON m.name = s.name;
+
+INSERT INTO key
+SELECT
+    (SELECT coalesce(max(key_id), -1) FROM key) + row_number() OVER (ORDER BY s.key_id),
+    s.name
+FROM shard.key AS s ANTI JOIN key AS m ON m.name = s.name;
+
+CREATE OR REPLACE TEMP TABLE source_map AS
+SELECT s.source_id AS old_id, m.source_id AS new_id
+FROM shard.source AS s JOIN source AS m USING (name);
+
+CREATE OR REPLACE TEMP TABLE key_map AS
+SELECT s.key_id AS old_id, m.key_id AS new_id
+FROM shard.key AS s JOIN key AS m USING (name);
+"""
+
+_MAP_SCHEMAS = """
+CREATE OR REPLACE TEMP TABLE schema_map AS
+SELECT
+    s.schema_id AS old_id, s.digest, s.n_keys, m.schema_id IS NULL AS is_new,
+    coalesce(
+        m.schema_id,
+        (SELECT coalesce(max(schema_id), -1) FROM key_schema)
+        + row_number() OVER (PARTITION BY m.schema_id IS NULL ORDER BY s.schema_id)
+    )::INTEGER AS new_id
+FROM shard.key_schema AS s LEFT JOIN key_schema AS m USING (digest);
+
+CREATE OR REPLACE TEMP TABLE incoming_key AS
+SELECT sm.new_id AS schema_id, k.* EXCLUDE (schema_id) REPLACE (km.new_id AS key_id), sm.is_new
+FROM shard.schema_key AS k
+JOIN schema_map AS sm ON sm.old_id = k.schema_id
+JOIN key_map AS km ON km.old_id = k.key_id;
+
+INSERT INTO key_schema
+SELECT new_id, digest, n_keys FROM schema_map WHERE is_new ORDER BY new_id;
+
+INSERT INTO schema_key
+SELECT * EXCLUDE (is_new) FROM incoming_key WHERE is_new ORDER BY schema_id, position;
+"""
+
+_MAP_LAYOUTS = """
+CREATE OR REPLACE TEMP TABLE layout_map AS
+SELECT
+    s.layout_id AS old_id, s.digest, s.n_sources, m.layout_id IS NULL AS is_new,
+    coalesce(
+        m.layout_id,
+        (SELECT coalesce(max(layout_id), -1) FROM layout)
+        + row_number() OVER (PARTITION BY m.layout_id IS NULL ORDER BY s.layout_id)
+    )::INTEGER AS new_id
+FROM shard.layout AS s LEFT JOIN layout AS m USING (digest);
+
+CREATE OR REPLACE TEMP TABLE incoming_source AS
+SELECT
+    lm.new_id AS layout_id, l.position, l.section, sm.new_id AS source_id, l.index_groups,
+    om.new_id AS legacy_of, l.run_only, km.new_id AS schema_id, lm.is_new
+FROM shard.layout_source AS l
+JOIN layout_map AS lm ON lm.old_id = l.layout_id
+JOIN source_map AS sm ON sm.old_id = l.source_id
+LEFT JOIN source_map AS om ON om.old_id = l.legacy_of
+LEFT JOIN schema_map AS km ON km.old_id = l.schema_id;
+
+INSERT INTO layout
+SELECT new_id, digest, n_sources FROM layout_map WHERE is_new ORDER BY new_id;
+
+INSERT INTO layout_source
+SELECT * EXCLUDE (is_new) FROM incoming_source WHERE is_new ORDER BY layout_id, position;
+"""
+
+# Rows of what was known before, and says something else now.
+_CLASHES = """
+SELECT count(*) FROM (
+    (SELECT * EXCLUDE (is_new) FROM incoming_key WHERE NOT is_new EXCEPT SELECT * FROM schema_key)
+)
+UNION ALL
+SELECT count(*) FROM (
+    (
+        SELECT * EXCLUDE (is_new) FROM incoming_source WHERE NOT is_new
+        EXCEPT SELECT * FROM layout_source
+    )
+)
+UNION ALL
+SELECT count(*) FROM schema_map AS m JOIN key_schema AS k ON k.schema_id = m.new_id
+WHERE k.n_keys <> m.n_keys
+UNION ALL
+SELECT count(*) FROM layout_map AS m JOIN layout AS l ON l.layout_id = m.new_id
+WHERE l.n_sources <> m.n_sources
+"""
+
+_COPY = """
+INSERT INTO run SELECT * FROM shard.run ORDER BY run_id;
+
+INSERT INTO run_location SELECT * FROM shard.run_location ORDER BY run_id, position;
+
+INSERT INTO file
+SELECT f.* REPLACE (
+    NULL AS timestamps, lm.new_id AS layout_id, NULL AS patterns, NULL AS run_sources
+)
+FROM shard.file AS f JOIN layout_map AS lm ON lm.old_id = f.layout_id
+ORDER BY f.run_id, f.ordinal;
+
+INSERT INTO file_history SELECT * FROM shard.file_history ORDER BY run_id, name, replaced_at;
+
+INSERT INTO train_list SELECT * FROM shard.train_list ORDER BY run_id, ordinal;
+
+INSERT INTO run_source
+SELECT rs.* REPLACE (
+    sm.new_id AS source_id, km.new_id AS schema_id, om.new_id AS legacy_of
+)
+FROM shard.run_source AS rs
+JOIN source_map AS sm ON sm.old_id = rs.source_id
+LEFT JOIN schema_map AS km ON km.old_id = rs.schema_id
+LEFT JOIN source_map AS om ON om.old_id = rs.legacy_of
+ORDER BY rs.run_id, sm.new_id, rs.index_group;
+
+INSERT INTO finding SELECT * FROM shard.finding ORDER BY run_id, name, check_id;
+"""
+
+# Neighbours are runs next to each other among the catalogued ones of a proposal and data class
+# (all of run_id but its last 20 bits). A stretch ends where the value changes, or a run lacks it.
+_STRETCHES = """
+INSERT INTO run_value
+WITH placed AS (
+    SELECT run_id, run_id >> 20 AS series,
+        row_number() OVER (PARTITION BY run_id >> 20 ORDER BY run_id) AS place
+    FROM shard.run
+),
+told AS (
+    SELECT
+        v.*, p.series, p.place,
+        lag(p.place) OVER w IS NOT DISTINCT FROM p.place - 1
+        AND lag(v.dtype) OVER w IS NOT DISTINCT FROM v.dtype
+        AND lag(v.number) OVER w IS NOT DISTINCT FROM v.number
+        AND lag(v.text) OVER w IS NOT DISTINCT FROM v.text
+        AND lag(v.raw) OVER w IS NOT DISTINCT FROM v.raw
+        AND lag(v.shape) OVER w IS NOT DISTINCT FROM v.shape AS goes_on
+    FROM shard.run_value AS v JOIN placed AS p ON p.run_id = v.first_run
+    WINDOW w AS (PARTITION BY p.series, v.source_id, v.key_id ORDER BY p.place)
+),
+stretched AS (
+    SELECT
+        *, count(*) FILTER (NOT goes_on) OVER (
+            PARTITION BY series, source_id, key_id ORDER BY place ROWS UNBOUNDED PRECEDING
+        ) AS stretch
+    FROM told
+)
+SELECT
+    min(t.first_run) AS first_run, max(t.last_run) AS last_run,
+    any_value(sm.new_id) AS source_id, any_value(km.new_id) AS key_id, any_value(t.dtype),
+    any_value(t.number), any_value(t.text), any_value(t.raw), any_value(t.shape)
+FROM stretched AS t
+JOIN source_map AS sm ON sm.old_id = t.source_id
+JOIN key_map AS km ON km.old_id = t.key_id
+GROUP BY t.series, t.source_id, t.key_id, t.stretch
+ORDER BY source_id, key_id, first_run;
+"""
+
+_REMOVE = """
+DELETE FROM run WHERE run_id BETWEEN $1 AND $2;
+DELETE FROM run_location WHERE run_id BETWEEN $1 AND $2;
+DELETE FROM file WHERE run_id BETWEEN $1 AND $2;
+DELETE FROM file_history WHERE run_id BETWEEN $1 AND $2;
+DELETE FROM train_list WHERE run_id BETWEEN $1 AND $2;
+DELETE FROM run_source WHERE run_id BETWEEN $1 AND $2;
+DELETE FROM run_value WHERE first_run BETWEEN $1 AND $2;
+DELETE FROM finding WHERE run_id BETWEEN $1 AND $2;
+"""
+
+
+def merged_versions(cursor: "duckdb.DuckDBPyConnection") -> dict[str, str]:
+    """Which version of each shard a merged database holds."""
+    return dict(rows(cursor, "SELECT name, version FROM merged_shard"))
+
+
+def needs_rebuild(cursor: "duckdb.DuckDBPyConnection", shards: Mapping[str, Path]) -> bool:
+    """Whether so many shards changed that the merged database is better made anew."""
+    held = merged_versions(cursor)
+    changed = sum(held[name] != path.name for name, path in shards.items() if name in held)
+    return changed + len(held.keys() - shards.keys()) > _REBUILD_SHARE * max(len(held), 1)
+
+
+def merge_shards(
+    connection: "duckdb.DuckDBPyConnection",
+    shards: Mapping[str, Path],
+    progress: "Progress | None",
+) -> None:
+    """Bring the attached merged database up to date with these versions of the shards.
+
+    Nothing is one transaction here: the database is a draft that nobody else sees.
+    """
+    held = merged_versions(connection)
+    gone = held.keys() - shards.keys()
+    changed = [name for name, path in shards.items() if held.get(name) != path.name]
+    for name in [*gone, *changed]:
+        if name in held:
+            _remove(connection, name)
+    for done, name in enumerate(changed):
+        _add(connection, name, shards[name])
+        if progress:
+            progress(done + 1, len(changed))
+
+
+def _remove(connection: "duckdb.DuckDBPyConnection", name: str) -> None:
+    first, last = _run_ids(name)
+    connection.execute(_REMOVE.replace("$1", f"{first:d}").replace("$2", f"{last:d}"))
+    connection.execute("DELETE FROM merged_shard WHERE name = $1", [name])
+
+
+def _run_ids(shard: str) -> tuple[int, int]:
+    """The first and last run_id that can lie in a shard."""
+    if shard.startswith("loose-"):
+        run_id = _LOOSE | int(shard.removeprefix("loose-"), 16)
+        return run_id, run_id
+    proposal = int(shard.removeprefix("p"))
+    return proposal << _PROPOSAL_SHIFT, ((proposal + 1) << _PROPOSAL_SHIFT) - 1
+
+
+def _add(connection: "duckdb.DuckDBPyConnection", name: str, path: Path) -> None:
+    connection.execute(f"ATTACH {quoted(path)} AS shard (READ_ONLY)")
+    try:
+        for script in (_MAP_NAMES, _MAP_SCHEMAS, _MAP_LAYOUTS):
+            connection.execute(script)
+        if any(count for (count,) in rows(connection, _CLASHES)):
+            raise CatalogWriteError(
+                str(path), "a key schema or layout has the digest of another with other content"
+            )
+        connection.execute(_COPY)
+        connection.execute(_STRETCHES)
+        connection.execute("INSERT INTO merged_shard VALUES ($1, $2)", [name, path.name])
+    finally:
+        connection.execute("DETACH shard")

@@ -1,0 +1,260 @@
+"""Where does a catalog keep its databases, and how are they read and written?
+
+A location is a directory:
+
+    shards/p002012/    one database per proposal (or per loose run): the truth
+    merged/            one database over all runs, derived from the shards
+
+each with its published versions (``publish``). A ``Store`` holds nothing open: connections are in
+the process's pool (``connections``).
+
+1. ``read``: a cursor on a shard's current version; it never waits for a writer.
+2. ``write``: a ``ShardWriter``; its changes are published together on leaving the context.
+3. ``publish_merged`` / ``read_merged``: the database for questions over runs.
+4. ``compact`` and ``check``: rewrite everything in order; say what is wrong.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import CatalogNotFoundError, CatalogWriteError
+from .connections import POOL, OpenFile, connect_memory, connect_write
+from .creation import create_schema, migrate_draft
+from .interrupts import uninterrupted
+from .publish import Versions
+from .shard_writer import ShardWriter
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["Progress", "Store"]
+
+Progress = Callable[[int, int], None]
+_TRIES = 10
+
+
+class Store:
+    """The databases of the catalog at ``location``, which need not exist yet."""
+
+    def __init__(self, location: str | os.PathLike[str]) -> None:
+        self.location = Path(os.path.abspath(location))
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.location)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and other.location == self.location
+
+    def __hash__(self) -> int:
+        return hash(self.location)
+
+    # Shards -------------------------------------------------------------------------------------
+
+    def versions(self, shard: str) -> Versions:
+        """The published versions of a shard."""
+        return Versions(self.location / "shards" / shard)
+
+    def exists(self) -> bool:
+        """Whether any shard is published here, for this schema version."""
+        return next(self._published_shards(), None) is not None
+
+    def shards(self) -> dict[str, str]:
+        """The current version (a file name) of every shard, in the order of their runs."""
+        return dict(sorted(self._published_shards(), key=lambda item: _shard_order(item[0])))
+
+    def _published_shards(self) -> Iterator[tuple[str, str]]:
+        try:
+            entries = os.scandir(self.location / "shards")
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return
+        with entries:
+            for entry in entries:
+                current = self.versions(entry.name).current()
+                if current is not None:
+                    yield entry.name, current.name
+
+    def open_shard(self, shard: str) -> OpenFile | None:
+        """The current version of a shard, open; None where it is not published."""
+        # Opening needs no more than one thread, and starts sooner so.
+        return _open_current(self.versions(shard), threads=1)
+
+    def open_version(self, shard: str, path: Path | None) -> OpenFile | None:
+        """A version of a shard that was current once; the current one where it is gone."""
+        if path is not None:
+            with suppress(OSError):
+                return POOL.open(path, partial(OpenFile.at, path, threads=1))
+        return self.open_shard(shard)
+
+    @contextmanager
+    def read(self, shard: str) -> Iterator["duckdb.DuckDBPyConnection | None"]:
+        """A cursor on the current version of a shard; None where it is not published.
+
+        What it sees stays as it is, whatever is published meanwhile.
+        """
+        with uninterrupted():
+            file = self.open_shard(shard)
+            yield None if file is None else file.cursor()
+
+    @contextmanager
+    def write(self, shard: str, *, wait: bool = True) -> Iterator[ShardWriter]:
+        """A writer on a shard, which is made if it is missing.
+
+        On leaving the context the changes are published, all or none: an exception, or the death of
+        the process, leaves the shard as it was. If nothing changed, nothing is published. Ctrl-C is
+        taken up when the changes are published.
+
+        Raises
+        ------
+        CatalogBusyError
+            If another writer holds the shard and ``wait`` is false.
+        CatalogWriteError
+            If the location cannot be written.
+        """
+        versions = self.versions(shard)
+        with versions.lock(wait=wait), uninterrupted(), versions.draft() as draft:
+            is_new = not draft.exists() and not migrate_draft(versions, draft, shard)
+            with connect_write(draft) as connection:
+                connection.execute("BEGIN")
+                if is_new:
+                    create_schema(connection, "shard", shard)
+                writer = ShardWriter(connection, shard, str(self.location))
+                yield writer
+                writer.flush()
+                connection.execute("COMMIT")
+            if writer.changed:
+                versions.publish(draft)
+
+    # The merged database ------------------------------------------------------------------------
+
+    @property
+    def _merged(self) -> Versions:
+        return Versions(self.location / "merged")
+
+    def merged_is_stale(self) -> bool:
+        """Whether the merged database is missing, or holds other versions of the shards."""
+        from .merge import merged_versions
+
+        file = _open_current(self._merged)
+        return file is None or merged_versions(file.cursor()) != self.shards()
+
+    def publish_merged(self, progress: Progress | None = None) -> bool:
+        """Bring the merged database up to date with the shards; whether there was anything to do.
+
+        Only shards that changed are read. ``progress`` is told how many of them are done, of how
+        many.
+        """
+        from .merge import merge_shards, needs_rebuild
+
+        if not self.merged_is_stale():
+            return False
+        with self._merged.lock(), uninterrupted():
+            if not self.merged_is_stale():
+                return False
+            shards = self._shard_files()
+            file = _open_current(self._merged)
+            rebuild = file is None or needs_rebuild(file.cursor(), shards)
+            with self._merged.draft(empty=rebuild) as draft:
+                with connect_write(draft, small_blocks=False) as connection:
+                    if rebuild:
+                        create_schema(connection, "merged", "merged")
+                    merge_shards(connection, shards, progress)
+                self._merged.publish(draft)
+        return True
+
+    @contextmanager
+    def read_merged(self) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """A cursor on the merged database as it was last published.
+
+        Where there is none, one is published; where that is not possible it is made in memory, once
+        per process and state of the shards.
+
+        Raises CatalogNotFoundError where there are no shards either.
+        """
+        yield self.open_merged().cursor()
+
+    def open_merged(self) -> OpenFile:
+        """The merged database, open: see ``read_merged``."""
+        file = _open_current(self._merged)
+        if file is not None:
+            return file
+        if not self.exists():
+            raise CatalogNotFoundError(str(self.location))
+        try:
+            self.publish_merged()
+            file = _open_current(self._merged)
+        except CatalogWriteError:
+            file = None
+        return self._merged_in_memory() if file is None else file
+
+    def _merged_in_memory(self) -> OpenFile:
+        from .merge import merge_shards
+
+        def fill(connection: "duckdb.DuckDBPyConnection") -> None:
+            create_schema(connection, "merged", "merged")
+            merge_shards(connection, self._shard_files(), None)
+
+        key = (self.location, tuple(self.shards().values()))
+        return POOL.open(key, lambda: OpenFile(connect_memory(fill)))
+
+    def _shard_files(self) -> dict[str, Path]:
+        return {s: self.versions(s).directory / v for s, v in self.shards().items()}
+
+    # Care ---------------------------------------------------------------------------------------
+
+    def compact(self, progress: Progress | None = None) -> None:
+        """Rewrite every database in run order, without names that no run refers to any more."""
+        from .compact import rewrite_shard
+
+        shards = self.shards()
+        for done, shard in enumerate(shards):
+            versions = self.versions(shard)
+            with versions.lock(), uninterrupted(), versions.draft(empty=True) as draft:
+                current = versions.current()
+                if current is not None:
+                    with connect_write(draft, attach=current) as connection:
+                        create_schema(connection, "shard", shard)
+                        rewrite_shard(connection)
+                    versions.publish(draft)
+            if progress:
+                progress(done + 1, len(shards))
+        self.publish_merged()
+
+    def check(self) -> list[str]:
+        """What is wrong inside the databases, one sentence each; empty where all is well."""
+        from .integrity import check_file
+
+        found = []
+        for shard in self.shards():
+            with self.read(shard) as cursor:
+                if cursor is not None:
+                    found += [f"shard {shard}: {fault}" for fault in check_file(cursor)]
+        file = _open_current(self._merged)
+        if file is not None:
+            found += [f"merged: {fault}" for fault in check_file(file.cursor())]
+        return found
+
+
+def _shard_order(shard: str) -> tuple[bool, str]:
+    """Sorts shards as the run_ids in them: proposals by number, then loose runs by hash."""
+    return shard.startswith("loose-"), shard
+
+
+def _open_current(versions: Versions, *, threads: int = 0) -> OpenFile | None:
+    """The current version, open; None where nothing is published.
+
+    A version that is removed between reading the link and opening it was replaced by a newer one.
+    """
+    for attempt in range(_TRIES):
+        path = versions.current()
+        if path is None:
+            return None
+        try:
+            return POOL.open(path, partial(OpenFile.at, path, threads=threads))
+        except OSError:
+            if path.exists() or attempt == _TRIES - 1:
+                raise
+    return None
