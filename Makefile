@@ -28,7 +28,7 @@ types: $(STAMP)
 	MYPYPATH=$(VENV)/mypy_path $(BIN)/mypy --cache-dir $(VENV)/mypy_cache -p xfelcat.catalog -p xfelcat.loader -p xfelcat.cli -p xfelcat.migrations
 
 test: lint types
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

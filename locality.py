@@ -4,6 +4,6 @@ A script that says ``from extra_data.locality import lc_ondisk`` changes the nam
 goes on working. The filters are given to ``RunDirectory`` and ``open_run`` as ``file_filter``.
 """
 
-from .catalog.locality import lc_any, lc_avail, lc_ondisk
+from .catalog.scan.locality import lc_any, lc_avail, lc_ondisk
 
 __all__ = ["lc_any", "lc_avail", "lc_ondisk"]

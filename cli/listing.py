@@ -108,7 +108,7 @@ def _show_directory(target: str, path: str, store: "Store", details: Any) -> Non
         stats = list_run(found.directory).values()
         identity = found.identity
         row = {name: getattr(identity, name) for name in ("instrument", "cycle", "data_class")}
-        numbers = {"proposal": None, "run": None}
+        numbers: Row = {"proposal": None, "run": None}
         if not identity.is_loose:
             numbers = {"proposal": identity.proposal, "run": identity.run}
         sizes = [s.size for s in stats if s.size >= 0]

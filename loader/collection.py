@@ -168,7 +168,13 @@ class DataCollection(Value):
         return {name: entry.keys for name, entry in self._inventory.sources.items()}
 
     def keys_for_source(self, source: str) -> set[str]:
-        """Names of the selected keys of a source, as its first file has them."""
+        """Names of the selected keys of a source, as its first file has them.
+
+        Raises
+        ------
+        SourceNameError
+            There is no such source.
+        """
         return self._source(source).keys()
 
     @overload
@@ -269,11 +275,33 @@ class DataCollection(Value):
         return runinfo.list_datetimes(times, euxfel_local_time) if pydatetime else times
 
     def get_run_value(self, source: str, key: str) -> Any:
-        """One value of RUN: the state of a control source at the start of the run."""
+        """One value of RUN: the state of a control source at the start of the run.
+
+        ``key`` may be given without ``.value``.
+
+        Raises
+        ------
+        SourceNameError, PropertyNameError
+            There is no such source, or RUN has no such key for it.
+        MultiRunError
+            The source is there from several runs.
+        ValueError
+            It is no control source.
+        """
         return self._source(source).run_value(key)
 
     def get_run_values(self, source: str) -> dict[str, Any]:
-        """All values of RUN of a control source, by key."""
+        """All values of RUN of a control source, by key as in the files.
+
+        Raises
+        ------
+        SourceNameError
+            There is no such source.
+        MultiRunError
+            The source is there from several runs.
+        ValueError
+            It is no control source.
+        """
         return self._source(source).run_values()
 
     def info(self, details_for_sources: str | Iterable[str] = ()) -> None:
@@ -310,6 +338,11 @@ class DataCollection(Value):
             Show only sources that have data in less than this percentage of the trains.
         expand_instrument
             Show the index groups of instrument sources one by one.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            With one bar per source, the one with the least data at the top.
         """
         from . import plot
 
@@ -357,13 +390,43 @@ class DataCollection(Value):
             What to select, as for ``select``; by default all that is selected.
         timestamps
             Whether to include the timestamps that go with each control value.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each train with data in any column, labelled with train IDs; NaN where a
+            column has none.
+
+        Raises
+        ------
+        TypeError
+            A selected key has more than one dimension.
         """
         from . import convert
 
         return convert.to_dataframe(self, fields, timestamps)
 
     def get_virtual_dataset(self, source: str, key: str, filename: Any = None) -> Any:
-        """An h5py virtual dataset of a key, in a file at ``filename`` or a temporary one."""
+        """An h5py virtual dataset that shows the data of a key in all files as one.
+
+        Parameters
+        ----------
+        source, key
+            Which key.
+        filename
+            The file to write it to, replacing one that is there; by default a temporary one,
+            which is the caller's to delete.
+
+        Returns
+        -------
+        h5py.Dataset
+            Open for reading; ``.file.close()`` closes its file.
+
+        Raises
+        ------
+        TargetFileError
+            The file is one that the data come from.
+        """
         from . import write
 
         return write.virtual_dataset(self._source(source)._key(key), filename)
@@ -612,13 +675,28 @@ class DataCollection(Value):
     # -- writing ---------------------------------------------------------------------------------
 
     def write(self, filename: Any) -> None:
-        """Write the selected data to a new HDF5 file, replacing one that is there."""
+        """Write the selected data to a new EXDF file, with RUN and METADATA of the run.
+
+        Parameters
+        ----------
+        filename
+            The file; one that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        TargetFileError
+            The file is one that the data come from.
+        """
         from . import write
 
         write.write_file(self, filename)
 
     def write_virtual(self, filename: Any) -> None:
-        """Write an HDF5 file of virtual datasets that refer to the selected data."""
+        """Write an EXDF file of virtual datasets that refer to the selected data.
+
+        It is small, and of use where the files of this data can be reached. The parameter and the
+        errors are those of ``write``.
+        """
         from . import write
 
         write.write_virtual_file(self, filename)

@@ -182,7 +182,15 @@ class KeyData(Value):
         return read_attributes(refs[0], self._stored_path, self.key, with_group, self._files)
 
     def run_value(self, *, allow_multi_run: bool = False) -> Any:
-        """The RUN value of the key, its state at the start of the run."""
+        """The RUN value of the key, its state at the start of the run.
+
+        Raises
+        ------
+        MultiRunError
+            The data come from several runs, and ``allow_multi_run`` is not set.
+        PropertyNameError
+            RUN does not have the key.
+        """
         return runinfo.read_run_value(self._entry, self.key, allow_multi_run=allow_multi_run)
 
     def __repr__(self) -> str:
@@ -300,7 +308,15 @@ class KeyData(Value):
         return plan_read(self.source, self._stored_path, record, self._stretches, region)
 
     def series(self) -> "pd.Series[Any]":
-        """Read 1D data into a pandas Series labelled with train IDs."""
+        """Read 1D data into a pandas Series labelled with train IDs, (entries,).
+
+        Raises
+        ------
+        TypeError
+            An entry is no single value.
+        ValueError
+            An entry has several fields.
+        """
         from . import convert
 
         return convert.to_series(self)
@@ -388,9 +404,28 @@ class KeyData(Value):
         return iterate.key_trains(self, keep_dims, include_empty)
 
     def train_from_id(self, tid: int, keep_dims: bool = False) -> tuple[int, Any]:
-        """(Train ID, array) of one train; of a train without data an array of length 0."""
+        """(Train ID, array) of one train; of a train without data an array of length 0.
+
+        Parameters
+        ----------
+        tid
+            The train ID.
+        keep_dims
+            Keep the first dimension where the train has a single entry.
+
+        Raises
+        ------
+        TrainIDError
+            The train is not among the selected ones.
+        """
         return iterate.key_train(self, tid, keep_dims)
 
     def train_from_index(self, i: int, keep_dims: bool = False) -> tuple[int, Any]:
-        """(Train ID, array) of the train at a position."""
+        """(Train ID, array) of the train at a position; see ``train_from_id``.
+
+        Raises
+        ------
+        IndexError
+            There are not so many trains.
+        """
         return self.train_from_id(iterate.train_at(self._trains, i), keep_dims)

@@ -114,7 +114,18 @@ def H5File(
     catalog: PathLike | None = None,
     trust: str | None = None,
 ) -> DataCollection:
-    """Open a single data file; the parameters are those of ``RunDirectory``.
+    """Open a single data file.
+
+    Parameters
+    ----------
+    path
+        The file. It may lie anywhere.
+    inc_suspect_trains, catalog, trust
+        As for ``RunDirectory``. A catalog that knows the file's run knows the file.
+
+    Returns
+    -------
+    DataCollection
 
     Raises
     ------

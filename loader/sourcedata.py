@@ -31,7 +31,12 @@ __all__ = ["SourceData"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SourceData(Value):
-    """Data for one source. Get it from ``run[source]``."""
+    """Data for one source. Get it from ``run[source]``.
+
+    ``source[key]`` is a key of it; ``source[trains]``, as in ``source[:10]`` or
+    ``source[by_id[...]]``, the source for some of its trains; ``key in source`` tells whether it
+    has a key; ``source_1 | source_2`` joins the same source of two runs.
+    """
 
     _entry: SourceEntry
     _trains: TrainSet
@@ -247,7 +252,17 @@ class SourceData(Value):
         )
 
     def run_values(self, inc_timestamps: bool = True) -> dict[str, Any]:
-        """RUN values by key: the state of the device at the start of the run."""
+        """RUN values by key: the state of the device at the start of the run.
+
+        Without timestamps, keys are spelt as in Karabo, without ``.value``.
+
+        Raises
+        ------
+        MultiRunError
+            The source is there from several runs.
+        ValueError
+            It is no control source.
+        """
         return runinfo.run_values(self._entry, inc_timestamps=inc_timestamps)
 
     def run_value(self, key: str, *, allow_multi_run: bool = False) -> Any:

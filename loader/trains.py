@@ -259,14 +259,27 @@ def _spell(part: Any) -> str:
 class by_id(_Spelling):
     """Select trains by train ID: ``by_id[a:b]``, ``by_id[a]``, ``by_id[[a, b, c]]``.
 
-    As everywhere in Python, the end of a slice is not included.
+    As everywhere in Python, the end of a slice is not included. Train IDs that are not there are
+    passed over, as long as any is.
+
+    Examples
+    --------
+    >>> run.select_trains(by_id[142844490:142844495])  # doctest: +SKIP
     """
 
     __slots__ = ()
 
 
 class by_index(_Spelling):
-    """Select trains, or a region of the data, by position: ``by_index[:5]``."""
+    """Select trains by position, or a region of each entry: ``by_index[:5]``.
+
+    Without it, slices and numbers given as trains mean positions, too.
+
+    Examples
+    --------
+    >>> run.select_trains(by_index[-1])  # doctest: +SKIP
+    >>> run[source, key].ndarray(roi=by_index[:8, 5:10])  # doctest: +SKIP
+    """
 
     __slots__ = ()
 
