@@ -22,7 +22,7 @@ from .ingest.assemble import assemble_run, known_files, other_home, unread_recor
 from .layout import proposal_directory
 from .records import Depth, FileRecord, RunRecord
 from .runfacts import RunFacts
-from .scan.discover import FileStat, FoundRun, list_run, locate_run
+from .scan.discover import FileStat, FoundRun, list_run, locate_run, stat_file
 from .scan.freshness import Comparison, KnownFile, compare_files
 from .scan.workers import Batch, run_batches
 from .store.facts import CatalogFacts, file_stats, only_run
@@ -74,9 +74,9 @@ def look_up_run(
             names = sorted(n for n, k in candidate.known.items() if not k.missing)
             return _from_catalog(candidate, found, choose(names) if choose else None)
     stats = _listed(found)
-    wanted = stats if choose is None else {n: stats[n] for n in choose(list(stats))}
-    if not wanted:
-        raise RunNotFoundError(f"a data file that was asked for in {found.directory}")
+    if not stats and choose is None:
+        raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
+    wanted = stats if choose is None else _chosen(found, stats, choose)
     best: tuple[_Candidate, Comparison] | None = None
     for candidate in candidates:
         compared = compare_files(
@@ -98,9 +98,21 @@ def _listed(found: FoundRun) -> dict[str, FileStat]:
         stats = list_run(found.directory)
     except FileNotFoundError:
         raise RunNotFoundError(f"run directory {found.directory}") from None
-    if not stats:
-        raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
     return stats
+
+
+def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dict[str, FileStat]:
+    """The chosen files; one that is named outright may have any name."""
+    wanted = {}
+    for name in choose(list(stats)):
+        stat = stats.get(name) or stat_file(os.path.join(found.directory, name))
+        if stat is not None:
+            wanted[name] = stat
+    if not wanted:
+        raise RunNotFoundError(
+            f"data file that fits include= and file_filter= in {found.directory}"
+        )
+    return wanted
 
 
 def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_Candidate]:

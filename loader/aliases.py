@@ -1,7 +1,7 @@
 """Which source or key does a person's own name for it stand for?
 
 1. ``load_definitions``: dicts and files (JSON, YAML, TOML) to one mapping from alias to target.
-2. ``merge_aliases``: two mappings to one, unless they clash.
+2. ``merge_aliases``: several mappings to one, unless they clash.
 3. ``AliasIndexer``: what ``run.alias`` is: items, selections and an overview by alias.
 4. ``select_aliased``: only what has an alias.
 
@@ -70,17 +70,20 @@ def load_definitions(*alias_defs: Definitions) -> dict[str, Target]:
     return merged
 
 
-def merge_aliases(first: Aliases, second: Aliases) -> dict[str, Target]:
-    """The aliases of both; AliasError where they give one alias different targets."""
-    for alias in first.keys() & second.keys():
-        if first[alias] != second[alias]:
-            raise AliasError(
-                f"alias {alias!r} has two targets: {_spell(first[alias])} and "
-                f"{_spell(second[alias])} (upper and lower case, and - and _, are the same);"
-                " rename one, or leave one out with drop_aliases()",
-                alias,
-            )
-    return {**first, **second}
+def merge_aliases(*definitions: Aliases) -> dict[str, Target]:
+    """All the aliases; AliasError where two definitions give one alias different targets."""
+    merged: dict[str, Target] = {}
+    for mapping in definitions:
+        for alias in merged.keys() & mapping.keys():
+            if merged[alias] != mapping[alias]:
+                raise AliasError(
+                    f"alias {alias!r} has two targets: {_spell(merged[alias])} and "
+                    f"{_spell(mapping[alias])} (upper and lower case, and - and _, are the same);"
+                    " rename one, or leave one out with drop_aliases()",
+                    alias,
+                )
+        merged.update(mapping)
+    return merged
 
 
 def _spell(target: Target) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from ..catalog.errors import SourceNameError
 from ..catalog.runfacts import DataFile, RunFacts
 from . import iterate, runinfo
+from .aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
 from .files import OpenFiles
 from .inventory import Inventory, SourceEntry, join_inventories, take_inventory
 from .keydata import KeyData
@@ -37,7 +38,6 @@ from .value import Value
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .aliases import AliasIndexer
     from .auxiliary import AuxiliarySources
 
 __all__ = ["DataCollection"]
@@ -304,11 +304,41 @@ class DataCollection(Value):
         """
         return self._source(source).run_values()
 
-    def info(self, details_for_sources: str | Iterable[str] = ()) -> None:
-        """Show what is selected, and more of the sources that some globs match."""
+    def info(
+        self,
+        details_for_sources: str | Iterable[str] = (),
+        *,
+        counts: bool = False,
+        group_sources: bool = True,
+        with_aggregators: bool = False,
+        with_auxiliary: bool = False,
+    ) -> None:
+        """Show what is selected.
+
+        Parameters
+        ----------
+        details_for_sources
+            Glob, or several, for the sources to list with all their keys.
+        counts
+            Say of each instrument source in how many trains it has data.
+        group_sources
+            Put sources whose names differ in one part on one line.
+        with_aggregators
+            Name the aggregator of each source.
+        with_auxiliary
+            List the auxiliary sources too.
+        """
         from . import display
 
-        sys.stdout.write(display.collection_info(self, details_for_sources) + "\n")
+        text = display.collection_info(
+            self,
+            details_for_sources,
+            counts=counts,
+            group_sources=group_sources,
+            with_aggregators=with_aggregators,
+            with_auxiliary=with_auxiliary,
+        )
+        sys.stdout.write(text + "\n")
 
     def train_info(self, train_id: int) -> None:
         """Show which sources have data for one train."""
@@ -608,7 +638,7 @@ class DataCollection(Value):
             _inventory=join_inventories([(p._inventory, p._trains) for p in parts]),
             _trains=TrainSet.union_of(p._trains for p in parts),
             inc_suspect_trains=any(p.inc_suspect_trains for p in parts),
-            _aliases=_join_aliases(p._aliases for p in parts),
+            _aliases=merge_aliases(*(p._aliases for p in parts)),
             _single_run=None,
         )
 
@@ -624,10 +654,8 @@ class DataCollection(Value):
     # -- aliases ---------------------------------------------------------------------------------
 
     @property
-    def alias(self) -> "AliasIndexer":
+    def alias(self) -> AliasIndexer:
         """Access by alias: ``run.alias["xgm"]``."""
-        from .aliases import AliasIndexer
-
         return AliasIndexer(self)
 
     def with_aliases(self, *alias_defs: Any) -> "DataCollection":
@@ -643,10 +671,8 @@ class DataCollection(Value):
         AliasError
             An alias is given two meanings.
         """
-        from . import aliases
-
-        loaded = aliases.load_definitions(*alias_defs)
-        return replace(self, _aliases=_join_aliases((self._aliases, loaded)))
+        loaded = load_definitions(*alias_defs)
+        return replace(self, _aliases=merge_aliases(self._aliases, loaded))
 
     def only_aliases(
         self, *alias_defs: Any, strict: bool = False, require_all: bool = False
@@ -662,11 +688,8 @@ class DataCollection(Value):
         require_all
             Keep only trains that have data for all of them.
         """
-        from . import aliases
-
-        return aliases.select_aliased(
-            self.with_aliases(*alias_defs), strict=strict, require_all=require_all
-        )
+        named = self.with_aliases(*alias_defs)
+        return select_aliased(named, strict=strict, require_all=require_all)
 
     def drop_aliases(self) -> "DataCollection":
         """The same data without aliases."""
@@ -700,18 +723,3 @@ class DataCollection(Value):
         from . import write
 
         write.write_virtual_file(self, filename)
-
-
-def _join_aliases(
-    definitions: Iterable[Mapping[str, AliasTarget]],
-) -> Mapping[str, AliasTarget]:
-    """All definitions together; AliasError if an alias has two meanings."""
-    joined: Mapping[str, AliasTarget] = {}
-    for mapping in definitions:
-        if mapping and joined:
-            from .aliases import merge_aliases
-
-            joined = merge_aliases(joined, mapping)
-        else:
-            joined = mapping or joined
-    return joined

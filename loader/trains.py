@@ -362,7 +362,12 @@ def _by_id(trains: TrainSet, wanted: Any) -> TrainSet:
         raise TypeError(
             f"by_id takes a train ID, a slice or several train IDs, not {type(wanted).__name__}"
         )
-    values = np.asarray(list(wanted) if isinstance(wanted, (set, frozenset)) else wanted)
+    if isinstance(wanted, (list, set, frozenset)):
+        # numpy would make floats of signed and unsigned integers together.
+        integers = [int(v) if isinstance(v, np.integer) else v for v in wanted]
+        values = np.asarray(integers)
+    else:
+        values = np.asarray(wanted)
     if not values.size:
         return NO_TRAINS
     if values.ndim != 1 or (values.dtype.kind not in "iu" and values.dtype != object):

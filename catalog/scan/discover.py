@@ -19,7 +19,7 @@ from ..errors import RunNotFoundError, nearest
 from ..layout import RunIdentity, identify_run, is_data_file, parse_file_name
 from ..records import Problem
 
-__all__ = ["FileStat", "FoundRun", "find_runs", "list_run", "locate_run"]
+__all__ = ["FileStat", "FoundRun", "find_runs", "list_run", "locate_run", "stat_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,19 @@ def list_run(directory: str) -> dict[str, FileStat]:
     with os.scandir(directory) as entries:
         names = sorted(e.name for e in entries if is_data_file(e.name))
     for name in names:
-        path = os.path.join(directory, name)
-        try:
-            stat = os.stat(path)
-        except OSError:
-            if os.path.lexists(path):
-                found[name] = UNKNOWN_STAT
-            continue
-        found[name] = FileStat(stat.st_size, stat.st_mtime_ns)
+        stat = stat_file(os.path.join(directory, name))
+        if stat is not None:
+            found[name] = stat
     return found
+
+
+def stat_file(path: str) -> FileStat | None:
+    """Size and mtime of a file; -1 if it cannot be stat'ed, None if it is not there at all."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return UNKNOWN_STAT if os.path.lexists(path) else None
+    return FileStat(stat.st_size, stat.st_mtime_ns)
 
 
 def is_excluded(path: str, exclude: Iterable[str]) -> bool:

@@ -60,7 +60,7 @@ BEYOND = {
 }
 
 
-@pytest.mark.parametrize("selection", SELECTIONS, ids=repr)
+@pytest.mark.parametrize("selection", SELECTIONS, ids=range(len(SELECTIONS)))
 def test_selections(both, selection):
     ours, theirs = both
     if repr(selection) in BEYOND:
