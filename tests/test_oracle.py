@@ -89,6 +89,8 @@ def same_metadata(ours, theirs):
     """Ours is that of the first file by name; EXtra-data's of whichever file it listed first."""
     mine, others = ours.run_metadata(), theirs.run_metadata()
     assert mine.keys() == others.keys()
+    if not ours.files:  # no trains
+        return
     with h5py.File(ours.files[0].path) as f:
         for name, value in mine.items():
             if name in f["METADATA"] and name != "dataFormatVersion":
