@@ -55,10 +55,7 @@ def parse_file_name(name: str) -> FileName | None:
 
 def is_data_file(name: str) -> bool:
     """Whether a directory entry of this name is taken for a data file: ``*.h5``, no overview."""
-    if not name.endswith(".h5") or name.startswith("."):
-        return False
-    parsed = parse_file_name(name)
-    return not (name.startswith("OVERVIEW") or (parsed and parsed.aggregator == "OVERVIEW"))
+    return name.endswith(".h5") and not name.startswith(".") and "OVERVIEW" not in name
 
 
 @dataclass(frozen=True, slots=True)
