@@ -13,16 +13,37 @@ import contextlib
 import dataclasses
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .config import Settings, load_settings, user_catalog
-from .errors import CatalogWriteError, ConfigError, RunNotFoundError, XfelcatError
-from .ingest.assemble import assemble_run, known_files, other_home, unread_record
+from .errors import (
+    CatalogReadError,
+    CatalogWriteError,
+    ConfigError,
+    FileStructureError,
+    RunNotFoundError,
+    XfelcatError,
+)
+from .ingest.assemble import (
+    assemble_run,
+    held_elsewhere,
+    known_files,
+    other_home,
+    unread_record,
+)
 from .layout import proposal_directory
 from .records import Depth, FileRecord, RunRecord
 from .runfacts import RunFacts
-from .scan.discover import FileStat, FoundRun, list_run, locate_run, stat_file
+from .scan.discover import (
+    FileStat,
+    FoundRun,
+    list_run,
+    locate_run,
+    neighbours,
+    stat_file,
+)
 from .scan.freshness import Comparison, KnownFile, compare_files
 from .scan.workers import Batch, run_batches
 from .store.facts import CatalogFacts, file_stats, only_run
@@ -61,7 +82,8 @@ def look_up_run(
     ``"stat"`` or ``"never-stat"`` (believe a catalog that knows the run), by default the setting;
     ``save=False`` writes nothing; ``parallelize=False`` starts no processes.
 
-    Raises RunNotFoundError for a directory that is absent or has no data file.
+    Raises RunNotFoundError for a directory that is absent or has no data file, and
+    FileStructureError for what is no directory or may not be read.
     """
     settings = load_settings()
     trust = settings.trust if trust is None else trust
@@ -72,7 +94,9 @@ def look_up_run(
     if trust == "never-stat":
         for candidate in candidates:
             names = sorted(n for n, k in candidate.known.items() if not k.missing)
-            return _from_catalog(candidate, found, choose(names) if choose else None)
+            chosen = choose(names) if choose else names
+            if chosen and set(chosen) <= set(names):
+                return _from_catalog(candidate, found, chosen if choose else None)
     stats = _listed(found)
     if not stats and choose is None:
         raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
@@ -97,7 +121,14 @@ def _listed(found: FoundRun) -> dict[str, FileStat]:
     try:
         stats = list_run(found.directory)
     except FileNotFoundError:
-        raise RunNotFoundError(f"run directory {found.directory}") from None
+        near = neighbours(found.directory)
+        raise RunNotFoundError(f"run directory {found.directory}", nearest=near) from None
+    except NotADirectoryError:
+        advice = "H5File opens a file"
+        raise FileStructureError(found.directory, "not a directory", advice) from None
+    except OSError as e:
+        reason = f"the directory cannot be listed: {e.strerror}"
+        raise FileStructureError(found.directory, reason) from None
     return stats
 
 
@@ -125,11 +156,15 @@ def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_
         # A catalog beside the run came along if the run was copied: it knows one run, this one.
         shards = list(store.shards())[:1] if beside else [found.identity.shard]
         for shard in shards:
-            with store.read(shard) as cursor:
-                if cursor is None:
-                    continue
-                run_id = only_run(cursor) if beside else found.identity.run_id
-                known = file_stats(cursor, run_id)
+            try:
+                with store.read(shard) as cursor:
+                    if cursor is None:
+                        continue
+                    run_id = only_run(cursor) if beside else found.identity.run_id
+                    known = file_stats(cursor, run_id)
+            except CatalogReadError as e:  # the data can be opened without it
+                warnings.warn(f"opened without a catalog: {e}", UserWarning, stacklevel=2)
+                continue
             if known:
                 yield _Candidate(store, shard, run_id, known)
 
@@ -183,7 +218,7 @@ def _scan(
         kept[name] = dataclasses.replace(kept[name], missing_since=None)
     facts = ScannedFacts(found.directory, list((kept | scanned).values()), found.identity.run_id)
     if save and facts.files:
-        threading.Thread(target=_save, args=(found, compared, scanned), name="xfelcat-save").start()
+        threading.Thread(target=_save, args=(found, scanned), name="xfelcat-save").start()
     return facts
 
 
@@ -230,7 +265,7 @@ def _outline_batch(
     return records
 
 
-def _save(found: FoundRun, compared: Comparison, scanned: dict[str, FileRecord]) -> None:
+def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
     """Save outlines where this is allowed; in a thread of its own, and never an error."""
     with contextlib.suppress(XfelcatError, OSError):
         for location in _places_to_save(found):
@@ -238,9 +273,10 @@ def _save(found: FoundRun, compared: Comparison, scanned: dict[str, FileRecord])
             try:
                 with store.write(found.identity.shard, wait=False) as writer:
                     old = writer.load_run(found.identity.run_id)
-                    if compared.changed and old and other_home(found, old.locations):
-                        return
                     ours = compare_files(list_run(found.directory), known_files(old))
+                    home = other_home(found, old.locations) if old else ""
+                    if home and (ours.changed or held_elsewhere(ours, home)):
+                        return
                     news = {n: scanned[n] for n in ours.to_scan if n in scanned}
                     # What may be readable next time is tried next time, not remembered as bad.
                     news = {n: r for n, r in news.items() if not r.retry}

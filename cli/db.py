@@ -59,7 +59,8 @@ def _tell_merged(store: "Store") -> None:
         known = provenance(cursor, store)
     state = "behind the shards; xfelcat db merge renews it" if stale else "up to date"
     _tell("merged", f"{size_text(_size(store.location / 'merged'))}, {state}")
-    oldest = f", oldest ingest {known.oldest_ingest:%Y-%m-%d %H:%M} UTC" * bool(known.runs_searched)
+    at = known.oldest_ingest
+    oldest = f", oldest ingest {at:%Y-%m-%d %H:%M} UTC" if at else ""
     _tell("runs", f"{known.runs_searched}, {known.runs_outline_only} by outline only{oldest}")
 
 

@@ -91,6 +91,9 @@ def _show_directory(target: str, path: str, store: "Store", details: Any) -> Non
     from ..catalog.scan.discover import find_runs, list_run
 
     if not os.path.isdir(path):
+        if not target and store.exists():
+            say("the catalog holds no run")
+            return
         if not target:
             raise CatalogNotFoundError(str(store.location))
         raise RunNotFoundError(
@@ -124,10 +127,13 @@ def _show_runs(rows: list[Row]) -> None:
     """A row per run of one proposal, or per proposal and data class; loose runs always one each."""
     import pyarrow as pa
 
+    from ..catalog.store.encoding import to_text
+
     proposals = {row["proposal"] for row in rows}
     lines = [_run_line(r) for r in rows] if len(proposals) == 1 else _proposal_lines(rows)
     names = list(lines[0])
-    table = pa.table({name: [line[name] for line in lines] for name in names})
+    texts = [{n: to_text(v) if isinstance(v, str) else v for n, v in r.items()} for r in lines]
+    table = pa.table({name: [line[name] for line in texts] for name in names})
     write_answer(table, Format.TABLE)
     size = size_text(sum(row["bytes"] or 0 for row in rows))
     n_files = sum(row["files"] for row in rows)

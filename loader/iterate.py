@@ -65,7 +65,7 @@ def key_train(key: "KeyData", train_id: int, keep_dims: bool) -> tuple[int, Any]
     """(Train ID, array) of one train of a key; raises TrainIDError for a train that it lacks."""
     tid = int(train_id)
     if tid not in key._trains:
-        raise TrainIDError(tid, repr(key))
+        raise TrainIDError(tid, f"{key!r} ({key._trains.bounds})")
     data = key._with_trains(TrainSet.from_ids([tid])).ndarray()
     return tid, _entry(data, 0, len(data), keep_dims)
 
@@ -109,7 +109,7 @@ def collection_train(
     """(Train ID, data) of one train; raises TrainIDError for a train that is not selected."""
     tid = int(train_id)
     if tid not in collection._trains:
-        raise TrainIDError(tid)
+        raise TrainIDError(tid, f"this data ({collection._trains.bounds})")
     block = TrainSet.from_ids([tid])
     columns = _read_columns(_selected(collection), block)
     return tid, _gather(collection, columns, 0, tid, flat_keys, keep_dims)

@@ -17,6 +17,7 @@ from ..catalog.errors import FileStructureError, RunNotFoundError, nearest
 from ..catalog.layout import parse_proposal, parse_run
 from ..catalog.lookup import look_up_run
 from ..catalog.records import Problem
+from ..catalog.scan.discover import neighbours
 from ..catalog.scan.locality import lc_any
 from .collection import DataCollection
 
@@ -82,7 +83,8 @@ def RunDirectory(
     RunNotFoundError
         If the directory is absent, or has no data file that was asked for.
     FileStructureError
-        If there are data files, but none is usable; the message gives the reasons.
+        If there are data files, but none is usable; the message gives the reasons. Also for a
+        directory that may not be read, and for a file in its place.
     DuplicateTrainError
         If a source has the same train in several files.
 
@@ -136,6 +138,8 @@ def H5File(
     """
     path = os.path.abspath(os.path.expanduser(path))
     directory, name = os.path.split(path)
+    if os.path.isdir(path):
+        raise FileStructureError(path, "a directory, not a file", "RunDirectory opens a run")
     if not os.path.lexists(path):
         near = nearest(name, os.listdir(directory)) if os.path.isdir(directory) else []
         raise RunNotFoundError(f"data file {path}", nearest=near)
@@ -260,8 +264,8 @@ def find_run_directory(proposal_dir: str, run: int | str, folder: str) -> str:
         return path
     try:
         there = [n for n in os.listdir(parent) if n.startswith("r") and parse_run(n) is not None]
-    except OSError:
-        there = []
+    except OSError:  # there is no such folder
+        raise RunNotFoundError(f"run {name} ({folder})", [path], neighbours(parent)) from None
     there.sort(key=lambda n: abs((parse_run(n) or 0) - number))
     raise RunNotFoundError(f"run {name} ({folder})", [path], there[:3])
 

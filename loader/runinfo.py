@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.errors import MultiRunError, PropertyNameError
+from ..catalog.layout import identify_run
 from ..catalog.records import RunValue
 from .inventory import FileRef, SourceEntry
 from .trains import TrainSet
@@ -39,6 +40,10 @@ def is_single_run(refs: Sequence[FileRef]) -> bool:
     runs = {r.facts.run_key: r for r in refs}
     if len(runs) < 2:
         return True
+    placed = [identify_run(r.facts.directory, r.facts.directory) for r in runs.values()]
+    if not any(p.is_loose for p in placed):
+        return len({(p.proposal, p.run) for p in placed}) == 1
+    # Outside a facility tree only METADATA can tell; files before version 1.0 do not.
     said = [r.facts.metadata(r.number) for r in runs.values()]
     names = {(m.get("proposalNumber"), m.get("runNumber")) for m in said}
     return len(names) == 1 and None not in next(iter(names))

@@ -18,7 +18,14 @@ from ..records import Depth, FileRecord, Problem, RunRecord
 from ..scan.discover import FileStat, FoundRun, list_run
 from ..scan.freshness import Comparison, KnownFile
 
-__all__ = ["assemble_run", "known_files", "other_home", "unread_record", "utc_now"]
+__all__ = [
+    "assemble_run",
+    "held_elsewhere",
+    "known_files",
+    "other_home",
+    "unread_record",
+    "utc_now",
+]
 
 
 def utc_now() -> datetime:
@@ -60,6 +67,11 @@ def other_home(found: FoundRun, locations: Sequence[str]) -> str:
         if os.path.isdir(location) and not os.path.samefile(location, found.directory):
             return location
     return ""
+
+
+def held_elsewhere(files: Comparison, home: str) -> list[str]:
+    """Files that are absent here, but not vanished: another home of the run still has them."""
+    return [n for n in files.vanished if home and os.path.lexists(os.path.join(home, n))]
 
 
 def assemble_run(

@@ -29,7 +29,7 @@ from ..scan.scan import scan_file
 from ..scan.workers import Batch, run_batches
 from ..store.facts import file_stats, run_locations
 from ..store.store import Store
-from .assemble import assemble_run, known_files, other_home, unread_record
+from .assemble import assemble_run, held_elsewhere, known_files, other_home, unread_record
 from .moved import MovedRun, find_moved_run
 
 __all__ = ["IngestOptions", "IngestProgress", "IngestReport", "ingest"]
@@ -251,11 +251,7 @@ class _Ingest:
             self._skip(found, f"directory cannot be listed: {e.strerror}")
             return None
         options = self._options
-        stats = {
-            name: stat
-            for name, stat in stats.items()
-            if not is_excluded(os.path.join(found.directory, name), options.exclude)
-        }
+        stats = {name: stat for name, stat in stats.items() if self._is_wanted(found, name)}
         newest = max((s.mtime_ns for s in stats.values()), default=0)
         if options.since and newest < options.since.replace(tzinfo=UTC).timestamp() * 1e9:
             self._report.runs_skipped += 1
@@ -267,10 +263,19 @@ class _Ingest:
         if found.identity.is_loose and not known:
             moved = find_moved_run(self._store, stats)
             known = known_files(moved.record) if moved else {}
-        files = compare_files(stats, known, verify=options.verify, force=options.force)
-        if files.changed and (other := other_home(found, locations)):
-            self._skip(found, f"{found.identity} is catalogued from {other}, with other files")
-            return None
+        considered = [name for name in known if self._is_wanted(found, name)]
+        files = compare_files(
+            stats, known, verify=options.verify, force=options.force, considered=considered
+        )
+        if (files.changed or files.vanished) and (other := other_home(found, locations)):
+            elsewhere = held_elsewhere(files, other)
+            if files.changed or (elsewhere and files.new):
+                self._skip(found, f"{found.identity} is catalogued from {other}, with other files")
+                return None
+            if elsewhere:  # a part of the run in another place tells nothing new
+                self._report.runs_unchanged += 1
+                self._report.files_unchanged += len(files.unchanged)
+                return None
         plan = RunPlan(found, stats, files, locations, moved=moved)
         if plan.is_known_as_it_is:
             self._report.runs_unchanged += 1
@@ -280,6 +285,9 @@ class _Ingest:
             tape = {n: where for n, where in _localities(plan).items() if not is_on_disk(where)}
             plan = dataclasses.replace(plan, on_tape=tape)
         return plan
+
+    def _is_wanted(self, found: FoundRun, name: str) -> bool:
+        return not is_excluded(os.path.join(found.directory, name), self._options.exclude)
 
     def _skip(self, found: FoundRun, reason: str) -> None:
         self._report.runs_skipped += 1

@@ -19,7 +19,16 @@ from ..errors import RunNotFoundError, nearest
 from ..layout import RunIdentity, identify_run, is_data_file, parse_file_name
 from ..records import Problem
 
-__all__ = ["FileStat", "FoundRun", "find_runs", "list_run", "locate_run", "stat_file"]
+__all__ = [
+    "FileStat",
+    "FoundRun",
+    "find_runs",
+    "is_excluded",
+    "list_run",
+    "locate_run",
+    "neighbours",
+    "stat_file",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +67,9 @@ def find_runs(paths: Iterable[str], exclude: Iterable[str] = ()) -> Iterator[Fou
     roots = [os.path.abspath(os.path.expanduser(p)) for p in paths]
     for root in roots:
         if not os.path.isdir(root):
-            near = _neighbours(root)
-            what = f"{root} is no directory" if os.path.exists(root) else f"directory {root}"
-            raise RunNotFoundError(what, nearest=near)
+            if os.path.exists(root):
+                raise RunNotFoundError(f"a directory at {root} (it is a file)")
+            raise RunNotFoundError(f"directory {root}", nearest=neighbours(root))
     return _walk(roots, tuple(exclude))
 
 
@@ -127,7 +136,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _neighbours(path: str) -> list[str]:
+def neighbours(path: str) -> list[str]:
     """Existing entries next to an absent path that look like it."""
     parent = os.path.dirname(path)
     try:

@@ -80,8 +80,7 @@ def compare_files(
         elif (
             force
             or (retry and old.retry)
-            or (verify and not old.verified)
-            or _too_shallow(old, depth)
+            or _too_shallow(old, depth, verify)
         ):
             result.shallow.append(name)
         elif old.missing:
@@ -95,6 +94,6 @@ def compare_files(
     return result
 
 
-def _too_shallow(old: KnownFile, depth: Depth) -> bool:
+def _too_shallow(old: KnownFile, depth: Depth, verify: bool) -> bool:
     # A file that could not be read at all stays so until it changes (or retry is set).
-    return Depth.UNREAD < old.depth < depth
+    return old.depth > Depth.UNREAD and (old.depth < depth or (verify and not old.verified))

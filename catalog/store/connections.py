@@ -12,6 +12,8 @@ that has the file attached.
 """
 
 import os
+import secrets
+import tempfile
 import threading
 import weakref
 from collections import OrderedDict
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CatalogReadError, CatalogWriteError
+from .publish import NOT_TEXT, is_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,9 +55,7 @@ def connect_read(path: Path, *, threads: int = 0) -> "duckdb.DuckDBPyConnection"
     ``threads`` limits DuckDB's own; 0 leaves its default. Raises duckdb.IOException where the file
     is not there or is no database.
     """
-    import duckdb
-
-    connection = duckdb.connect(":memory:", config={"threads": threads} if threads else {})
+    connection = _connect({"threads": threads} if threads else {})
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat (READ_ONLY)")
         connection.execute("USE xfelcat")
@@ -79,7 +80,7 @@ def connect_write(
     options = f"STORAGE_VERSION '{_STORAGE_VERSION}'"
     if small_blocks and not path.exists():
         options += f", BLOCK_SIZE {_SHARD_BLOCK_SIZE}"
-    connection = duckdb.connect(":memory:")
+    connection = _connect({})
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat ({options})")
         if attach is not None:
@@ -99,14 +100,23 @@ def connect_memory(
     fill: Callable[["duckdb.DuckDBPyConnection"], None],
 ) -> "duckdb.DuckDBPyConnection":
     """A database in memory, attached as ``xfelcat``, filled once and then locked up."""
-    import duckdb
-
-    connection = duckdb.connect(":memory:")
+    connection = _connect({})
     connection.execute("ATTACH ':memory:' AS xfelcat")
     connection.execute("USE xfelcat")
     fill(connection)
     _lock_up(connection)
     return connection
+
+
+def _connect(config: dict[str, Any]) -> "duckdb.DuckDBPyConnection":
+    """An empty database in memory; what does not fit there goes to the system's temporary folder.
+
+    DuckDB would take ``.tmp`` in the working directory, which is the user's.
+    """
+    import duckdb
+
+    spill = os.path.join(tempfile.gettempdir(), f"xfelcat-spill-{secrets.token_hex(8)}")
+    return duckdb.connect(":memory:", config=config | {"temp_directory": spill})
 
 
 def _lock_up(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -133,6 +143,8 @@ class OpenFile:
         """Open a published version; raises OSError where it is not there or is no database."""
         import duckdb
 
+        if not is_text(path):
+            raise CatalogReadError(str(path), NOT_TEXT)
         try:
             return cls(connect_read(path, threads=threads), path)
         except duckdb.Error as error:

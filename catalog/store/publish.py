@@ -29,11 +29,21 @@ from pathlib import Path
 
 from ..errors import CatalogBusyError, CatalogWriteError
 
-__all__ = ["SCHEMA_VERSION", "Versions", "make_directory"]
+__all__ = ["NOT_TEXT", "SCHEMA_VERSION", "Versions", "is_text", "make_directory"]
 
 SCHEMA_VERSION = 1
+NOT_TEXT = "its path is not UTF-8, and DuckDB takes no other"
 _NAME = re.compile(r"v(\d+)\.(\d{8,})-[0-9a-f]{6}\.duckdb")
 _LINK = re.compile(r"current-v(\d+)")
+
+
+def is_text(path: Path) -> bool:
+    """Whether a path is UTF-8; DuckDB can reach no other, and says so in no useful way."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def make_directory(path: Path) -> None:
@@ -93,6 +103,8 @@ class Versions:
         CatalogWriteError
             If the directory, or the lock in it, cannot be made.
         """
+        if not is_text(self.directory):
+            raise CatalogWriteError(str(self.directory), NOT_TEXT)
         with self._writing():
             make_directory(self.directory)
             fd = self._locked(wait)

@@ -41,7 +41,7 @@ class Store:
     """The databases of the catalog at ``location``, which need not exist yet."""
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
-        self.location = Path(os.path.abspath(location))
+        self.location = Path(os.path.abspath(os.path.expanduser(location)))
 
     def __repr__(self) -> str:
         return f"Store({str(self.location)!r})"

@@ -83,6 +83,12 @@ def test_an_absent_path_names_its_neighbours(facility):
         find_runs([str(facility / "SPB/202201/p002013")])
 
 
+def test_a_file_in_place_of_a_directory_is_told(facility):
+    file = next(facility.rglob("*.h5"))
+    with pytest.raises(RunNotFoundError, match=r"it is a file\) not found$"):
+        find_runs([str(file)])
+
+
 def test_an_unreadable_directory_is_a_problem(facility, monkeypatch):
     real = os.scandir
     bad = str(facility / "FXE")

@@ -177,6 +177,41 @@ def test_two_directories_never_share_an_identity_by_accident(store, tree, tmp_pa
     assert str(other) in report.problems[0].path + report.problems[0].message
 
 
+def test_a_part_of_a_run_in_another_place_changes_nothing(store, tree, tmp_path, scanned):
+    run_ingest(store, tree / "r0001")
+    versions = store.shards()
+    part = tmp_path / "elsewhere" / TREE / "r0001"
+    part.mkdir(parents=True)
+    shutil.copy2(tree / "r0001" / "RAW-R0001-DA01-S00000.h5", part)
+    scanned.clear()
+    report = run_ingest(store, part)
+    assert (scanned, report.problems, report.files_missing) == ([], [], 0)
+    assert (report.runs_unchanged, report.files_unchanged) == (1, 1)
+    assert store.shards() == versions
+
+    shutil.copy2(tree / "r0002" / "RAW-R0002-DA01-S00000.h5", part)  # now both have their own
+    report = run_ingest(store, part)
+    assert [p.path for p in report.problems] == [str(part)]
+    assert str(tree / "r0001") in report.problems[0].message
+    assert (scanned, store.shards()) == ([], versions)
+
+    (tree / "r0001" / "RAW-R0001-DA02-S00001.h5").unlink()  # and what no place has is missing
+    report = run_ingest(store, tree / "r0001")
+    assert (report.files_missing, report.problems) == (1, [])
+
+
+def test_what_is_excluded_has_not_vanished(store, tree, scanned):
+    run_ingest(store, tree)
+    scanned.clear()
+    report = run_ingest(store, tree, exclude=("*DA02*",))
+    assert (scanned, report.runs_unchanged, report.files_missing) == ([], 2, 0)
+    (tree / "r0001" / "RAW-R0001-DA01-S00001.h5").unlink()
+    (tree / "r0001" / "RAW-R0001-DA02-S00001.h5").unlink()
+    run_ingest(store, tree, exclude=("*DA02*",))
+    missing = {name for name, known in stats(store, tree / "r0001").items() if known.missing}
+    assert missing == {"RAW-R0001-DA01-S00001.h5"}
+
+
 def test_exclude_since_dry_run_force_and_verify(store, tree, scanned):
     old = datetime.now(UTC) - timedelta(days=100)
     for f in tree.rglob("*.h5"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from xfelcat.catalog import lookup as lookup_module
 from xfelcat.catalog.config import user_catalog
-from xfelcat.catalog.errors import RunNotFoundError
+from xfelcat.catalog.errors import FileStructureError, RunNotFoundError
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.lookup import look_up_run
 from xfelcat.catalog.scan.scanned import ScannedFacts
@@ -201,6 +201,65 @@ def test_absent_and_empty_directories(tmp_path):
         look_up_run(str(tmp_path / "nowhere"))
     with pytest.raises(RunNotFoundError, match=r"\*\.h5"):
         look_up_run(str(tmp_path))
+
+
+def test_a_directory_that_cannot_be_listed_is_a_clear_error(run, tmp_path, monkeypatch):
+    with pytest.raises(FileStructureError, match="not a directory; H5File"):
+        look_up_run(str(run / "RAW-R0001-DA01-S00000.h5"))
+    with pytest.raises(RunNotFoundError, match="r0001") as caught:
+        look_up_run(str(run.parent / "r0011"))
+    assert caught.value.nearest == (str(run),)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(lookup_module, "list_run", refuse)
+    with pytest.raises(FileStructureError, match="cannot be listed: Permission denied"):
+        look_up_run(str(run))
+
+
+def test_a_damaged_catalog_does_not_keep_a_run_from_opening(run, catalog):
+    path = Store(catalog).versions("p002012").current()
+    path.chmod(0o644)
+    path.write_bytes(b"no database" * 1000)
+    with pytest.warns(UserWarning, match=path.name):
+        facts = look_up_run(str(run), catalog=catalog, save=False)
+    assert isinstance(facts, ScannedFacts)
+    assert trains(facts) == list(range(1000, 1020))
+
+
+def test_a_path_that_is_no_text(tmp_path):
+    """DuckDB cannot write there, so the outline goes to the user's catalog."""
+    directory = tmp_path / os.fsdecode(b"run\xff\xfe")
+    write_run(directory, spec())
+    look_up_run(str(directory))
+    saved()
+    assert not (directory / ".xfelcat").exists()
+    again = look_up_run(str(directory))
+    assert isinstance(again, CatalogFacts)
+    assert trains(again) == list(range(1000, 1020))
+    assert again.files[0].path == str(directory / "RAW-R0001-DA01-S00000.h5")
+
+
+def test_never_stat_does_not_hide_files_that_are_asked_for(run, catalog):
+    name = "RAW-R0001-DA01-S00003.h5"
+    shutil.copy(run / name, run / "copy.h5")
+    facts = look_up_run(
+        str(run), catalog=catalog, trust="never-stat", choose=lambda names: ["copy.h5"]
+    )
+    assert trains(facts) == list(range(1015, 1020))
+
+
+def test_a_part_of_a_run_in_another_place_is_not_saved_over_it(run, tmp_path):
+    look_up_run(str(run))
+    saved()
+    version = Store(user_catalog()).shards()
+    other = tmp_path / "elsewhere" / RUN
+    write_run(other, spec(range(50, 60), run=3))
+    assert trains(look_up_run(str(other))) == list(range(50, 60))
+    saved()
+    assert Store(user_catalog()).shards() == version
+    assert isinstance(look_up_run(str(run)), CatalogFacts)
 
 
 def test_many_files_are_scanned_by_processes(tmp_path, monkeypatch):

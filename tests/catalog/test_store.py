@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -248,6 +249,24 @@ def test_a_location_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CatalogWriteError, match="cannot be written"):
         write(Store(tmp_path / "file" / "catalog"), make_run(1, **SMALL))
+
+
+def test_nothing_spills_into_the_working_directory(store):
+    write(store, make_run(1, **SMALL))
+    with store.read(SHARD) as cursor:
+        (spill,) = cursor.execute("SELECT current_setting('temp_directory')").fetchone()
+    assert os.path.dirname(spill) == tempfile.gettempdir()
+
+
+def test_a_location_whose_path_is_no_text_is_a_clear_error(tmp_path):
+    location = tmp_path / os.fsdecode(b"cat\xff")
+    with pytest.raises(CatalogWriteError, match="not UTF-8"):
+        write(Store(location), make_run(1, **SMALL))
+    assert not location.exists()
+    write(Store(tmp_path / "moved"), make_run(1, **SMALL))
+    (tmp_path / "moved").rename(location)
+    with pytest.raises(CatalogReadError, match="not UTF-8"), Store(location).read(SHARD):
+        pass
 
 
 def test_shards_of_others_that_may_not_be_read_are_not_there(store, monkeypatch):

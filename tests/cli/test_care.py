@@ -1,5 +1,6 @@
 """``ls``, ``forget``, ``locality``, ``db`` and ``demo``."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,17 @@ def test_ls_of_a_file_that_is_no_hdf5(xfelcat, tmp_path):
     assert str(path) in result.stderr.splitlines()[-1]
 
 
+def test_ls_of_names_that_are_no_text(xfelcat, demo, tmp_path):
+    run = tmp_path / os.fsdecode(b"run\xff")
+    shutil.copytree(demo.summary.run(900032, 5).path, run)
+    (tmp_path / "catalog").mkdir()
+    for _ in range(2):
+        result = xfelcat("ls", tmp_path, "-c", tmp_path / "catalog")
+        assert result.exit_code == 0
+        assert "1 run, " in result.stderr
+        xfelcat("ingest", tmp_path, "-j", "0", "-c", tmp_path / "catalog")
+
+
 # forget -----------------------------------------------------------------------------------------
 
 
@@ -187,6 +199,12 @@ def test_status_of_nothing(xfelcat, tmp_path):
     assert result.exit_code == 0
     assert "nothing was ingested here yet" in result.stdout
     assert not (tmp_path / "none").exists()
+
+
+def test_a_catalog_without_runs(xfelcat, own):
+    assert "29 runs forgotten" in xfelcat("forget", "/", "--yes", "-c", own).stderr
+    assert "the catalog holds no run" in xfelcat("ls", "-c", own).stderr
+    assert "runs       0," in xfelcat("db", "status", "-c", own).stdout
 
 
 @pytest.mark.parametrize("command", ["compact", "check", "merge"])

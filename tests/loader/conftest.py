@@ -1,7 +1,11 @@
 """What the loader's tests share: the synthetic facility, written once per session."""
 
 import pytest
+from demofacility import Demo, demo, no_settings
+from documented import VIEWS, View, open_view
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
+
+__all__ = ["demo", "facility", "no_settings", "view"]
 
 
 @pytest.fixture(scope="session")
@@ -9,3 +13,9 @@ def facility(tmp_path_factory: pytest.TempPathFactory) -> FacilitySummary:
     """The demo facility. Not to be changed; EXtra-data should open its files by their paths, so
     that it leaves no data map behind."""
     return write_facility(tmp_path_factory.mktemp("facility"))
+
+
+@pytest.fixture(scope="session", params=VIEWS)
+def view(request: pytest.FixtureRequest, demo: Demo) -> View:
+    """Whatever can be opened, from the catalog and from bare files, in an old and a new format."""
+    return open_view(request.param, demo)

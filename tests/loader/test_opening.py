@@ -111,3 +111,12 @@ def test_the_default_alias_file_is_used_where_there_is_one(root):
     assert xfelcat.open_run(2012, 1, save=False).alias["xgm"].source == XGM.name
     with pytest.raises(KeyError):
         xfelcat.open_run(2012, 1, aliases=None, save=False).alias["xgm"]
+
+
+def test_what_is_no_file_and_a_folder_that_is_not_there(root):
+    run = root / BELOW / "raw/r0001"
+    with pytest.raises(FileStructureError, match="a directory, not a file; RunDirectory"):
+        xfelcat.H5File(run)
+    with pytest.raises(RunNotFoundError) as caught:
+        xfelcat.open_run(2012, 1, data="prok")
+    assert caught.value.nearest == (str(root / BELOW / "proc"),)
