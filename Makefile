@@ -31,7 +31,7 @@ test: lint types
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -52,7 +52,7 @@ def ls_command(
     store = open_store(catalog)
     path = os.path.abspath(os.path.expanduser(target)) if target else ""
     if path and os.path.isfile(path):
-        _show_file(path, details or ())
+        _show_file(path, store, details or ())
         return
     where = RunFilter.named(target) if target else ALL_RUNS
     known = _catalogued(store, where)
@@ -196,12 +196,12 @@ def _show_run(path: str, store: "Store", details: Any) -> None:
     _show_collection(path, run, details, caught)
 
 
-def _show_file(path: str, details: Any) -> None:
+def _show_file(path: str, store: "Store", details: Any) -> None:
     from ..loader.opening import H5File
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        file = H5File(path)
+        file = H5File(path, catalog=store.location)
     _show_collection(path, file, details, caught)
 
 

@@ -9,6 +9,7 @@ import fnmatch
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -205,18 +206,8 @@ def open_run(
         If the run has no usable file.
     """
     proposal_dir = find_proposal(proposal)
-    folders, may_lack = _folders(data)
-    collection: DataCollection | None = None
-    absent: list[RunNotFoundError] = []
-    for folder in folders:
-        try:
-            directory = find_run_directory(proposal_dir, run, folder)
-        except RunNotFoundError as e:
-            absent.append(e)
-            if len(folders) > 1 and folder not in may_lack:
-                warnings.warn(f"opened without {folder} data: {e}", stacklevel=2)
-            continue
-        part = RunDirectory(
+    parts = [
+        RunDirectory(
             directory,
             include,
             file_filter,
@@ -227,9 +218,9 @@ def open_run(
             save=save,
             allow_duplicates=allow_duplicates,
         )
-        collection = part if collection is None else _overlay(collection, part)
-    if collection is None:
-        raise absent[0]
+        for directory in _run_directories(proposal_dir, run, data)
+    ]
+    collection = reduce(_overlay, parts)
     path = _alias_file(aliases, proposal_dir)
     return collection if path is None else collection.with_aliases(path)
 
@@ -270,13 +261,32 @@ def find_run_directory(proposal_dir: str, run: int | str, folder: str) -> str:
     raise RunNotFoundError(f"run {name} ({folder})", [path], there[:3])
 
 
-def _folders(data: str | Sequence[str]) -> tuple[Sequence[str], set[str]]:
-    """The folders to open in order, later ones above earlier ones, and those that may be absent."""
-    if data == "all":
-        return ("raw", "proc"), set()
-    if data == "default":
-        return ("proc", "raw"), {"proc"}
-    return ((data,) if isinstance(data, str) else tuple(data)), set()
+def _run_directories(proposal_dir: str, run: int | str, data: str | Sequence[str]) -> list[str]:
+    """The directories to open in order, later ones above earlier ones; at least one.
+
+    Warns of a folder without the run, unless it may be absent.
+    """
+    may_lack = {"proc"} if data == "default" else set()
+    named = {"all": ("raw", "proc"), "default": ("proc", "raw")}
+    folders = named.get(data, (data,)) if isinstance(data, str) else tuple(data)
+    if not folders:
+        raise ValueError("data= names no folder: give 'raw', 'proc', 'all' or several")
+    found: list[str] = []
+    absent: dict[str, RunNotFoundError] = {}
+    for folder in folders:
+        try:
+            found.append(find_run_directory(proposal_dir, run, folder))
+        except RunNotFoundError as e:
+            absent[folder] = e
+    if len(absent) == 1 and not found:
+        raise next(iter(absent.values()))
+    if not found:
+        places = [place for e in absent.values() for place in e.looked_at]
+        near = [n for e in absent.values() for n in e.nearest]
+        raise RunNotFoundError(f"run {run} ({', '.join(folders)})", places, dict.fromkeys(near))
+    for folder in absent.keys() - may_lack:
+        warnings.warn(f"opened without {folder} data: {absent[folder]}", stacklevel=3)
+    return found
 
 
 def _overlay(below: DataCollection, above: DataCollection) -> DataCollection:

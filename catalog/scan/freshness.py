@@ -77,11 +77,7 @@ def compare_files(
             result.new.append(name)
         elif (old.size, old.mtime_ns) != (stat.size, stat.mtime_ns):
             result.changed.append(name)
-        elif (
-            force
-            or (retry and old.retry)
-            or _too_shallow(old, depth, verify)
-        ):
+        elif force or (retry and old.retry) or _too_shallow(old, depth, verify):
             result.shallow.append(name)
         elif old.missing:
             result.returned.append(name)

@@ -50,6 +50,7 @@ def test_a_subset_says_nothing_about_other_files():
         (KnownFile(5, 50, Depth.UNREAD, retry=True), {"retry": False}, False),
         (KnownFile(5, 50, Depth.FULL), {"verify": True}, True),
         (KnownFile(5, 50, Depth.FULL, verified=True), {"verify": True}, False),
+        (KnownFile(5, 50, Depth.UNREAD), {"verify": True}, False),
         (KnownFile(5, 50, Depth.FULL, verified=True), {"force": True}, True),
     ],
 )

@@ -45,6 +45,11 @@ def files_of(store, shard=SHARD):
     return sorted(p.name for p in store.versions(shard).directory.iterdir())
 
 
+def test_a_tilde_is_the_home_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store("~/catalog").location == tmp_path / "catalog"
+
+
 def test_a_store_that_does_not_exist_reads_as_empty(store):
     assert not store.exists()
     assert store.shards() == {}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 from xfelcat.catalog.questions.queries import runs
 from xfelcat.catalog.store.store import Store
@@ -84,6 +85,17 @@ def test_ls_of_a_file(xfelcat, demo):
     path = sorted(demo.summary.run(900010, 3).path.glob("*.h5"))[0]
     expected = f"{path}\n{collection_info(H5File(path), ())}"
     assert xfelcat("ls", path).stdout.strip() == expected.strip()
+
+
+def test_ls_of_a_catalogued_file_does_not_open_it(xfelcat, demo, monkeypatch):
+    path = sorted(demo.summary.run(900032, 1).path.glob("*DA01*"))[0]
+    expected = xfelcat("ls", path).stdout
+
+    def never(*args, **kwargs):
+        raise AssertionError("the file was opened")
+
+    monkeypatch.setattr(h5py.h5f, "open", never)
+    assert xfelcat("ls", path, "-c", demo.location).stdout == expected
 
 
 def test_ls_warns_of_files_left_out(xfelcat, demo):

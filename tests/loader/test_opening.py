@@ -58,8 +58,13 @@ def test_an_absent_folder_warns_or_is_allowed(root):
     with pytest.warns(UserWarning, match="without proc"):
         assert is_the_run(xfelcat.open_run(2012, 1, data="all", save=False))
     assert is_the_run(xfelcat.open_run(2012, 1, data="default", save=False))
-    with pytest.raises(RunNotFoundError), pytest.warns(UserWarning, match="without"):
+    with pytest.raises(RunNotFoundError) as caught:  # and no warning: nothing is opened
         xfelcat.open_run(2012, 5, data=["proc", "raw"], save=False)
+    assert caught.value.looked_at == tuple(
+        str(root / BELOW / f"{d}/r0005") for d in ("proc", "raw")
+    )
+    with pytest.raises(ValueError, match="names no folder"):
+        xfelcat.open_run(2012, 1, data=[])
 
 
 def test_later_folders_replace_sources_of_earlier_ones(root):
