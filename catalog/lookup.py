@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from .config import Settings, load_settings, user_catalog
 from .errors import (
+    CatalogNotFoundError,
     CatalogReadError,
     CatalogWriteError,
     ConfigError,
@@ -82,14 +83,17 @@ def look_up_run(
     ``"stat"`` or ``"never-stat"`` (believe a catalog that knows the run), by default the setting;
     ``save=False`` writes nothing; ``parallelize=False`` starts no processes.
 
-    Raises RunNotFoundError for a directory that is absent or has no data file, and
-    FileStructureError for what is no directory or may not be read.
+    Raises RunNotFoundError for a directory that is absent or has no data file,
+    FileStructureError for what is no directory or may not be read, and CatalogNotFoundError where
+    ``catalog`` names a place without one.
     """
     settings = load_settings()
     trust = settings.trust if trust is None else trust
     if trust not in ("stat", "never-stat"):
         raise ConfigError(f"trust is {trust!r}: it must be 'stat' or 'never-stat'")
     found = locate_run(directory)
+    if catalog and not Store(catalog).exists():
+        raise CatalogNotFoundError(os.fspath(catalog))
     candidates = _candidates(found, os.fspath(catalog) if catalog else "", settings)
     if trust == "never-stat":
         for candidate in candidates:

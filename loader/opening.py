@@ -88,6 +88,8 @@ def RunDirectory(
         directory that may not be read, and for a file in its place.
     DuplicateTrainError
         If a source has the same train in several files.
+    CatalogNotFoundError
+        If ``catalog`` names a place without a catalog.
 
     Warns
     -----

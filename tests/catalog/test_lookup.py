@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from xfelcat.catalog import lookup as lookup_module
 from xfelcat.catalog.config import user_catalog
-from xfelcat.catalog.errors import FileStructureError, RunNotFoundError
+from xfelcat.catalog.errors import CatalogNotFoundError, FileStructureError, RunNotFoundError
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.lookup import look_up_run
 from xfelcat.catalog.scan.scanned import ScannedFacts
@@ -194,6 +194,11 @@ def test_an_outline_never_replaces_full_facts(run, catalog, monkeypatch):
         depths = cursor.execute("SELECT depth FROM file ORDER BY name").fetchall()
     assert depths == [(3,), (3,), (2,), (3,)]
     assert look_up_run(str(run)).files[2].mtime_ns == 10**18
+
+
+def test_a_catalog_that_is_named_must_exist(run, tmp_path):
+    with pytest.raises(CatalogNotFoundError, match="typo"):
+        look_up_run(str(run), catalog=tmp_path / "typo")
 
 
 def test_absent_and_empty_directories(tmp_path):
