@@ -18,12 +18,12 @@ from ..catalog.runfacts import DataFile
 from . import iterate, rows, runinfo
 from .files import OpenFiles
 from .inventory import FileRef, SourceEntry
+from .ofsource import OfSource
 from .plan import ReadPlan, array_dtype, plan_read
 from .read import check_consistent, execute_plan, read_attributes
 from .region import Region, parse_region
 from .selection import Chosen, source_schema
 from .trains import TrainSet, select_trains, split_trains
-from .value import Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ __all__ = ["KeyData"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class KeyData(Value):
+class KeyData(OfSource):
     """Data for one key of one source. Get it from ``run[source, key]``.
 
     It behaves like a list of trains: ``key[:10]`` is the same key for the first 10 trains.
@@ -52,41 +52,6 @@ class KeyData(Value):
     _files: OpenFiles
 
     # -- what it is ------------------------------------------------------------------------------
-
-    @property
-    def source(self) -> str:
-        """Source name."""
-        return self._entry.name
-
-    @property
-    def section(self) -> str:
-        """CONTROL, INSTRUMENT or an auxiliary section."""
-        return self._entry.section
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it belongs to a control source: one entry per train."""
-        return self.section == "CONTROL"
-
-    @property
-    def is_instrument(self) -> bool:
-        """Whether it belongs to an instrument source: any number of entries per train."""
-        return self.section == "INSTRUMENT"
-
-    @property
-    def is_reduction(self) -> bool:
-        """Whether it belongs to the auxiliary section REDUCTION."""
-        return self.section == "REDUCTION"
-
-    @property
-    def is_errata(self) -> bool:
-        """Whether it belongs to the auxiliary section ERRATA."""
-        return self.section == "ERRATA"
-
-    @property
-    def is_auxiliary(self) -> bool:
-        """Whether it belongs to an auxiliary source."""
-        return not (self.is_control or self.is_instrument)
 
     @cached_property
     def record(self) -> KeyRecord:

@@ -19,9 +19,9 @@ from . import rows, runinfo
 from .files import OpenFiles
 from .inventory import FileRef, SourceEntry, join_sources
 from .keydata import KeyData
+from .ofsource import OfSource
 from .selection import Chosen, match_keys, source_schema
 from .trains import TrainSet, select_trains, split_trains
-from .value import Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ __all__ = ["SourceData"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SourceData(Value):
+class SourceData(OfSource):
     """Data for one source. Get it from ``run[source]``.
 
     ``source[key]`` is a key of it; ``source[trains]``, as in ``source[:10]`` or
@@ -45,44 +45,9 @@ class SourceData(Value):
     # -- what it is ------------------------------------------------------------------------------
 
     @property
-    def source(self) -> str:
-        """Source name, as it was asked for."""
-        return self._entry.name
-
-    @property
     def canonical_name(self) -> str:
         """The name it is stored under: another one where ``source`` is a legacy name."""
         return self._entry.real_name
-
-    @property
-    def section(self) -> str:
-        """CONTROL, INSTRUMENT or an auxiliary section."""
-        return self._entry.section
-
-    @property
-    def is_control(self) -> bool:
-        """Whether this is a control source: one entry per train."""
-        return self.section == "CONTROL"
-
-    @property
-    def is_instrument(self) -> bool:
-        """Whether this is an instrument source: any number of entries per train."""
-        return self.section == "INSTRUMENT"
-
-    @property
-    def is_reduction(self) -> bool:
-        """Whether this is a source of the auxiliary section REDUCTION."""
-        return self.section == "REDUCTION"
-
-    @property
-    def is_errata(self) -> bool:
-        """Whether this is a source of the auxiliary section ERRATA."""
-        return self.section == "ERRATA"
-
-    @property
-    def is_auxiliary(self) -> bool:
-        """Whether this is an auxiliary source."""
-        return not (self.is_control or self.is_instrument)
 
     @property
     def is_legacy(self) -> bool:
