@@ -7,6 +7,7 @@
 
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -192,7 +193,7 @@ def _show_run(path: str, store: "Store", details: Any) -> None:
     trust = None if os.path.isdir(path) else "never-stat"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = RunDirectory(path, catalog=store.location, trust=trust, save=False)
+        run = RunDirectory(path, catalog=_location(store), trust=trust, save=False)
     _show_collection(path, run, details, caught)
 
 
@@ -201,8 +202,13 @@ def _show_file(path: str, store: "Store", details: Any) -> None:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        file = H5File(path, catalog=store.location)
+        file = H5File(path, catalog=_location(store))
     _show_collection(path, file, details, caught)
+
+
+def _location(store: "Store") -> Path | None:
+    """Where to look first: nowhere special, if the user has no catalog yet."""
+    return store.location if store.exists() else None
 
 
 def _show_collection(path: str, collection: Any, details: Any, caught: Any) -> None:
