@@ -25,6 +25,7 @@ __all__ = [
     "Depth",
     "FileLayout",
     "FileRecord",
+    "KeyProfile",
     "KeyRecord",
     "KeySchema",
     "Problem",
@@ -231,3 +232,29 @@ class RunRecord:
     ingested_at: datetime
     locations: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyProfile:
+    """What one key did during a run: the summary of its data.
+
+    ``key`` is as the API spells it with ``.value``. Numbers are those of the ``n_entries`` entries
+    that are not NaN (``n_nan`` are), None where there are none; the standard deviation is that of
+    the population. Of texts only ``first_text`` and ``last_text`` are known, and ``n_changes``: how
+    many entries differ from the one before.
+    """
+
+    source: str
+    key: str
+    profiled_at: datetime
+    n_entries: int = 0
+    n_nan: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    first: float | None = None
+    last: float | None = None
+    first_text: str | None = None
+    last_text: str | None = None
+    n_changes: int = 0

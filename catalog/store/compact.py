@@ -22,7 +22,8 @@ INSERT INTO train_list SELECT * FROM other.train_list ORDER BY run_id, ordinal;
 INSERT INTO timestamps SELECT * FROM other.timestamps ORDER BY run_id, ordinal;
 INSERT INTO index_pattern SELECT * FROM other.index_pattern ORDER BY run_id, ordinal;
 INSERT INTO run_source SELECT * FROM other.run_source ORDER BY run_id, source_id, index_group;
-INSERT INTO run_value SELECT * FROM other.run_value ORDER BY first_run, source_id, key_id;
+INSERT INTO run_value SELECT * FROM other.run_value ORDER BY source_id, key_id, first_run;
+INSERT INTO key_profile SELECT * FROM other.key_profile ORDER BY run_id, source_id, key_id;
 INSERT INTO finding SELECT * FROM other.finding ORDER BY run_id, rowid;
 
 INSERT INTO layout
@@ -49,12 +50,16 @@ WHERE source_id IN (
     SELECT source_id FROM layout_source UNION SELECT legacy_of FROM layout_source
     UNION SELECT source_id FROM run_source UNION SELECT legacy_of FROM run_source
     UNION SELECT source_id FROM run_value UNION SELECT unnest(run_sources) FROM file
+    UNION SELECT source_id FROM key_profile
 )
 ORDER BY source_id;
 
 INSERT INTO key
 SELECT * FROM other.key
-WHERE key_id IN (SELECT key_id FROM schema_key UNION SELECT key_id FROM run_value)
+WHERE key_id IN (
+    SELECT key_id FROM schema_key UNION SELECT key_id FROM run_value
+    UNION SELECT key_id FROM key_profile
+)
 ORDER BY key_id;
 """
 

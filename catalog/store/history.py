@@ -7,6 +7,7 @@ Pure: what the catalog had and what is found now in, rows out.
 2. ``finding_rows``: a problem that was there keeps when it was first seen; one that is gone
    stays, as resolved. C02 of a file tells of something that happened: it is never resolved.
 3. ``location_rows``: the places a run was seen at, with the time it last was.
+4. ``profile_rows``: what keys did during the run, stale once a file is not what it was.
 """
 
 import os
@@ -18,9 +19,17 @@ from typing import Any
 from ..records import Problem, RunRecord
 from .encoding import to_text, to_utc
 
-__all__ = ["FindingKey", "OldFile", "changed_files", "finding_rows", "location_rows"]
+__all__ = [
+    "FindingKey",
+    "OldFile",
+    "changed_files",
+    "finding_rows",
+    "location_rows",
+    "profile_rows",
+]
 
 Row = tuple[Any, ...]
+_SCAN = "scan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ class OldFile:
     mtime_ns: int
     scanned_at: datetime
     retry: bool
+    missing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +83,17 @@ def finding_rows(
 ) -> list[Row]:
     """All rows of ``finding`` for a run, from those it had and what is wrong now."""
     run_id, now = record.identity.run_id, to_utc(record.ingested_at)
-    old = {FindingKey(*row[1:7]): row[7:] for row in old_rows}
+    old = {FindingKey(*row[1:7]): row[7:10] for row in old_rows}
     wanted = dict.fromkeys([*_finding_keys(record), *changes])
-    new = [(run_id, *astuple(key), old[key][0] if key in old else now, now, None) for key in wanted]
+    new = [
+        (run_id, *astuple(key), old[key][0] if key in old else now, now, None, _SCAN)
+        for key in wanted
+    ]
     for key, (first_seen, last_seen, resolved_at) in old.items():
         if key not in wanted:
             if key.check != "C02" or key.name is None:
                 resolved_at = resolved_at or now
-            new.append((run_id, *astuple(key), first_seen, last_seen, resolved_at))
+            new.append((run_id, *astuple(key), first_seen, last_seen, resolved_at, _SCAN))
     return new
 
 
@@ -115,3 +128,12 @@ def location_rows(record: RunRecord, known: Mapping[str, datetime]) -> list[Row]
     paths = [to_text(p) for p in record.locations]
     last = len(paths) - 1
     return [(run_id, i, p, now if i == last else known.get(p, now)) for i, p in enumerate(paths)]
+
+
+def profile_rows(
+    record: RunRecord, old: Mapping[str, OldFile], old_rows: Iterable[Row]
+) -> list[Row]:
+    """Rows of ``key_profile``: as they were, but stale if files came, went or changed."""
+    was = {(name, f.size, f.mtime_ns, f.missing) for name, f in old.items()}
+    now = {(f.name, f.size, f.mtime_ns, f.missing_since is not None) for f in record.files}
+    return [(*row[:-1], row[-1] or was != now) for row in old_rows]

@@ -34,7 +34,8 @@ _BOTH = {
             UNION ALL SELECT run_id FROM train_list UNION ALL SELECT run_id FROM timestamps
             UNION ALL SELECT run_id FROM index_pattern UNION ALL SELECT run_id FROM run_source
             UNION ALL SELECT first_run FROM run_value UNION ALL SELECT last_run FROM run_value
-            UNION ALL SELECT run_id FROM finding
+            UNION ALL SELECT run_id FROM key_profile
+            UNION ALL SELECT run_id FROM finding WHERE run_id IS NOT NULL
         ) AS x ANTI JOIN run USING (run_id)""",
     "files without their train list": """
         SELECT count(*) FROM file AS f ANTI JOIN train_list AS t
@@ -56,11 +57,12 @@ _BOTH = {
         SELECT count(*) FROM (
             SELECT source_id FROM layout_source UNION ALL SELECT legacy_of FROM layout_source
             UNION ALL SELECT source_id FROM run_source UNION ALL SELECT legacy_of FROM run_source
-            UNION ALL SELECT source_id FROM run_value
+            UNION ALL SELECT source_id FROM run_value UNION ALL SELECT source_id FROM key_profile
         ) AS x ANTI JOIN source USING (source_id) WHERE source_id IS NOT NULL""",
     "numbers of keys that have no name": """
         SELECT count(*) FROM (
             SELECT key_id FROM schema_key UNION ALL SELECT key_id FROM run_value
+            UNION ALL SELECT key_id FROM key_profile
         ) AS x ANTI JOIN key USING (key_id)""",
     "numbers of key schemas that do not exist": """
         SELECT count(*) FROM (
@@ -79,8 +81,17 @@ _BOTH = {
         ) AS x(what, value) GROUP BY what, value HAVING count(*) > 1""",
     "RUN values that are there more than once for a run": """
         SELECT count(*) FROM (
-            SELECT first_run, source_id, key_id FROM run_value
-            GROUP BY first_run, source_id, key_id HAVING count(*) > 1)""",
+            SELECT first_run <= lag(last_run) OVER (
+                PARTITION BY source_id, key_id ORDER BY first_run
+            ) AS twice FROM run_value
+        ) WHERE twice""",
+    "RUN values of runs of several proposals or data classes": """
+        SELECT count(*) FROM run_value
+        WHERE first_run > last_run OR first_run >> 20 <> last_run >> 20""",
+    "profiles that are there more than once for a run": """
+        SELECT count(*) FROM (
+            SELECT run_id, source_id, key_id FROM key_profile
+            GROUP BY run_id, source_id, key_id HAVING count(*) > 1)""",
 }
 _SHARD = {
     "files without their timestamps": """
@@ -90,7 +101,6 @@ _SHARD = {
         SELECT count(*) FROM (
             SELECT run_id, unnest(patterns) AS ordinal FROM file
         ) AS f ANTI JOIN index_pattern USING (run_id, ordinal)""",
-    "RUN values of more than one run": "SELECT count(*) FROM run_value WHERE first_run <> last_run",
 }
 
 

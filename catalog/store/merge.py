@@ -7,7 +7,6 @@
    map the shard's numbers to them. What has the same digest is compared as well.
 3. The shard's rows are copied with the numbers mapped; what only opening needs (timestamps, index
    patterns, METADATA) stays behind.
-4. RUN values become one row per stretch of neighbouring runs with the same value.
 
 Rows lie in run order, shard by shard; RUN values within a shard by source and key, so that asking
 for one key reads little.
@@ -155,46 +154,21 @@ LEFT JOIN schema_map AS km ON km.old_id = rs.schema_id
 LEFT JOIN source_map AS om ON om.old_id = rs.legacy_of
 ORDER BY rs.run_id, sm.new_id, rs.index_group;
 
-INSERT INTO finding SELECT * FROM shard.finding ORDER BY run_id, name, check_id;
-"""
-
-# Neighbours are runs next to each other among the catalogued ones of a proposal and data class
-# (all of run_id but its last 20 bits). A stretch ends where the value changes, or a run lacks it.
-_STRETCHES = """
 INSERT INTO run_value
-WITH placed AS (
-    SELECT run_id, run_id >> 20 AS series,
-        row_number() OVER (PARTITION BY run_id >> 20 ORDER BY run_id) AS place
-    FROM shard.run
-),
-told AS (
-    SELECT
-        v.*, p.series, p.place,
-        lag(p.place) OVER w IS NOT DISTINCT FROM p.place - 1
-        AND lag(v.dtype) OVER w IS NOT DISTINCT FROM v.dtype
-        AND lag(v.number) OVER w IS NOT DISTINCT FROM v.number
-        AND lag(v.text) OVER w IS NOT DISTINCT FROM v.text
-        AND lag(v.raw) OVER w IS NOT DISTINCT FROM v.raw
-        AND lag(v.shape) OVER w IS NOT DISTINCT FROM v.shape AS goes_on
-    FROM shard.run_value AS v JOIN placed AS p ON p.run_id = v.first_run
-    WINDOW w AS (PARTITION BY p.series, v.source_id, v.key_id ORDER BY p.place)
-),
-stretched AS (
-    SELECT
-        *, count(*) FILTER (NOT goes_on) OVER (
-            PARTITION BY series, source_id, key_id ORDER BY place ROWS UNBOUNDED PRECEDING
-        ) AS stretch
-    FROM told
-)
-SELECT
-    min(t.first_run) AS first_run, max(t.last_run) AS last_run,
-    any_value(sm.new_id) AS source_id, any_value(km.new_id) AS key_id, any_value(t.dtype),
-    any_value(t.number), any_value(t.text), any_value(t.raw), any_value(t.shape)
-FROM stretched AS t
-JOIN source_map AS sm ON sm.old_id = t.source_id
-JOIN key_map AS km ON km.old_id = t.key_id
-GROUP BY t.series, t.source_id, t.key_id, t.stretch
-ORDER BY source_id, key_id, first_run;
+SELECT v.* REPLACE (sm.new_id AS source_id, km.new_id AS key_id)
+FROM shard.run_value AS v
+JOIN source_map AS sm ON sm.old_id = v.source_id
+JOIN key_map AS km ON km.old_id = v.key_id
+ORDER BY sm.new_id, km.new_id, v.first_run;
+
+INSERT INTO key_profile
+SELECT p.* REPLACE (sm.new_id AS source_id, km.new_id AS key_id)
+FROM shard.key_profile AS p
+JOIN source_map AS sm ON sm.old_id = p.source_id
+JOIN key_map AS km ON km.old_id = p.key_id
+ORDER BY p.run_id, sm.new_id, km.new_id;
+
+INSERT INTO finding SELECT * FROM shard.finding ORDER BY run_id, name, check_id;
 """
 
 _REMOVE = """
@@ -205,6 +179,7 @@ DELETE FROM file_history WHERE run_id BETWEEN $1 AND $2;
 DELETE FROM train_list WHERE run_id BETWEEN $1 AND $2;
 DELETE FROM run_source WHERE run_id BETWEEN $1 AND $2;
 DELETE FROM run_value WHERE first_run BETWEEN $1 AND $2;
+DELETE FROM key_profile WHERE run_id BETWEEN $1 AND $2;
 DELETE FROM finding WHERE run_id BETWEEN $1 AND $2;
 """
 
@@ -267,7 +242,6 @@ def _add(connection: "duckdb.DuckDBPyConnection", name: str, path: Path) -> None
                 str(path), "a key schema or layout has the digest of another with other content"
             )
         connection.execute(_COPY)
-        connection.execute(_STRETCHES)
         connection.execute("INSERT INTO merged_shard VALUES ($1, $2)", [name, path.name])
     finally:
         connection.execute("DETACH shard")

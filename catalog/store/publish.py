@@ -31,7 +31,7 @@ from ..errors import CatalogBusyError, CatalogWriteError
 
 __all__ = ["NOT_TEXT", "SCHEMA_VERSION", "Versions", "is_text", "make_directory"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NOT_TEXT = "its path is not UTF-8, and DuckDB takes no other"
 _NAME = re.compile(r"v(\d+)\.(\d{8,})-[0-9a-f]{6}\.duckdb")
 _LINK = re.compile(r"current-v(\d+)")

@@ -16,13 +16,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import Depth, FileRecord, RunRecord
+from ..records import Depth, FileRecord, KeyProfile, RunRecord
 from ..runlength import IndexPattern, TrainList
 from .encoding import encode_timestamps, encode_value, pack_integers, time_of_ns, to_text, to_utc
 from .interning import Interner
 from .source_rows import source_rows
 
-__all__ = ["Numbered", "run_rows"]
+__all__ = ["Numbered", "profile_row", "run_rows"]
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -107,6 +107,17 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     tables["file_metadata"] = list(_metadata_rows(run_id, record.files))
     tables["run"] = [_summary(record, trains.values)]
     return tables
+
+
+def profile_row(run_id: int, profile: KeyProfile, interner: Interner) -> Row:
+    """The row of ``key_profile`` for what a key did during a run."""
+    texts = (None if t is None else to_text(t) for t in (profile.first_text, profile.last_text))
+    return (
+        *(run_id, interner.source(profile.source), interner.key(profile.key)),
+        *(profile.n_entries, profile.n_nan, profile.minimum, profile.maximum),
+        *(profile.mean, profile.std, profile.first, profile.last, *texts),
+        *(profile.n_changes, to_utc(profile.profiled_at), False),
+    )
 
 
 def _value_rows(run_id: int, values: dict[str, Any], interner: Interner) -> Iterator[Row]:

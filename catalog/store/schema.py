@@ -186,12 +186,30 @@ run_value = Table(
     *_columns(dtype=String, number=Double, text=String, raw=LargeBinary, shape=ARRAY(BigInteger)),
 )
 
+key_profile = Table(
+    "key_profile",
+    TABLES,
+    *_columns(run_id=UBIGINT, source_id=Integer, key_id=Integer, n_entries=BigInteger),
+    *_columns(n_nan=BigInteger, minimum=Double, maximum=Double, mean=Double, std=Double),
+    *_columns(first=Double, last=Double, first_text=String, last_text=String),
+    *_columns(n_changes=BigInteger, profiled_at=DateTime, stale=Boolean),
+)
+
 finding = Table(
     "finding",
     TABLES,
     *_columns(run_id=UBIGINT, name=String, check_id=String, severity=String, message=String),
     *_columns(place=String, path=String, first_seen=DateTime, last_seen=DateTime),
-    *_columns(resolved_at=DateTime),
+    *_columns(resolved_at=DateTime, origin=String),
+)
+
+audit = Table(
+    "audit",
+    TABLES,
+    *_columns(audit_id=Integer, started_at=DateTime, seconds=Double, scope=String),
+    *_columns(checks=ARRAY(String), n_runs=BigInteger, n_files=BigInteger, n_errors=BigInteger),
+    *_columns(n_warnings=BigInteger, n_infos=BigInteger, n_new=BigInteger, n_resolved=BigInteger),
+    *_columns(xfelcat_version=String),
 )
 
 runs_view = Table(
@@ -282,10 +300,29 @@ run_values_view = Table(
     *_columns(key=String, dtype=String, number=Double, text=String, shape=ARRAY(BigInteger)),
 )
 
+key_profiles_view = Table(
+    "key_profiles",
+    VIEWS,
+    *_columns(run_id=UBIGINT, proposal=Integer, run=Integer, data_class=String, source=String),
+    *_columns(key=String, entries=BigInteger, nans=BigInteger, minimum=Double, maximum=Double),
+    *_columns(mean=Double, std=Double, first=Double, last=Double, first_text=String),
+    *_columns(last_text=String, changes=BigInteger, profiled_at=DateTime, stale=Boolean),
+)
+
 findings_view = Table(
     "findings",
     VIEWS,
-    *_columns(run_id=UBIGINT, proposal=Integer, run=Integer, data_class=String, check_id=String),
-    *_columns(severity=String, file=String, place=String, message=String, path=String),
+    *_columns(run_id=UBIGINT, proposal=Integer, run=Integer, data_class=String),
+    *_columns(instrument=String, cycle=String, origin=String, check_id=String, severity=String),
+    *_columns(file=String, place=String, message=String, path=String),
     *_columns(first_seen=DateTime, last_seen=DateTime, resolved_at=DateTime),
+)
+
+audits_view = Table(
+    "audits",
+    VIEWS,
+    *_columns(audit_id=Integer, started_at=DateTime, seconds=Double, scope=String),
+    *_columns(checks=ARRAY(String), runs=BigInteger, files=BigInteger, errors=BigInteger),
+    *_columns(warnings=BigInteger, infos=BigInteger, new=BigInteger, resolved=BigInteger),
+    *_columns(xfelcat_version=String),
 )

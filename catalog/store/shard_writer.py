@@ -3,23 +3,26 @@
 A ``ShardWriter`` works on the draft of one shard, inside one transaction, and is handed out by
 ``Store.write``.
 
-1. ``replace_run``: the rows of the run go, the new ones come (``run_rows``); findings, history and
-   locations carry on from what was there (``history``).
-2. ``forget_run``: all its rows go.
-3. ``load_run``: the record back, to write again with parts of it replaced.
+1. ``replace_run``: the rows of the run go, the new ones come (``run_rows``); findings, history,
+   locations and profiles carry on from what was there (``history``).
+2. ``replace_profiles``: what some keys of a run did during it.
+3. ``forget_run``: all its rows go.
+4. ``load_run``: the record back, to write again with parts of it replaced.
+5. ``finish``: rows that wait are written, and RUN values folded (``stretches``).
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CatalogWriteError
-from ..records import RunRecord
+from ..records import KeyProfile, RunRecord
 from .encoding import from_text, to_text
-from .history import OldFile, changed_files, finding_rows, location_rows
+from .history import OldFile, changed_files, finding_rows, location_rows, profile_rows
 from .interning import Interner
 from .reload import load_run
-from .run_rows import run_rows
+from .run_rows import profile_row, run_rows
 from .stored import rows
+from .stretches import cut_out, fold
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,7 +33,7 @@ Row = tuple[Any, ...]
 
 _MOST_WAITING = 50_000
 
-# Every table with rows of runs, and the statement that takes out those of run $1.
+# Every table with rows of single runs, and the statement that takes out those of run $1.
 RUN_TABLES = {
     "run": "DELETE FROM run WHERE run_id = $1",
     "run_location": "DELETE FROM run_location WHERE run_id = $1",
@@ -41,7 +44,7 @@ RUN_TABLES = {
     "timestamps": "DELETE FROM timestamps WHERE run_id = $1",
     "index_pattern": "DELETE FROM index_pattern WHERE run_id = $1",
     "run_source": "DELETE FROM run_source WHERE run_id = $1",
-    "run_value": "DELETE FROM run_value WHERE first_run = $1",
+    "key_profile": "DELETE FROM key_profile WHERE run_id = $1",
     "finding": "DELETE FROM finding WHERE run_id = $1",
 }
 _ARROW_TYPES = {
@@ -106,6 +109,7 @@ class ShardWriter:
         self._run_ids: set[int] = {i for (i,) in rows(connection, "SELECT run_id FROM run")}
         self._waiting: dict[str, list[Row]] = {}
         self._n_waiting = 0
+        self._unfolded = False
         self.changed = False
 
     def load_run(self, run_id: int) -> RunRecord | None:
@@ -142,11 +146,29 @@ class ShardWriter:
         self._delete(identity.run_id)
         self._run_ids.add(identity.run_id)
         for table, new in tables.items():
-            self._waiting.setdefault(table, []).extend(new)
-            self._n_waiting += len(new)
+            self._wait(table, new)
+        self._unfolded |= bool(tables["run_value"])
         self.changed = True
         if self._n_waiting > _MOST_WAITING:
             self.flush()
+
+    def replace_profiles(self, run_id: int, profiles: Sequence[KeyProfile]) -> bool:
+        """Put in what keys of a run did during it, in place of what is there of the same keys.
+
+        Whether the shard has the run; if not, nothing changes.
+        """
+        if run_id not in self._run_ids:
+            return False
+        new = [profile_row(run_id, profile, self._interner) for profile in profiles]
+        self.flush()
+        for _, source_id, key_id, *_ in new:
+            self._connection.execute(
+                f"DELETE FROM key_profile WHERE run_id = {run_id:d}"
+                f" AND source_id = {source_id:d} AND key_id = {key_id:d}"
+            )
+        self._wait("key_profile", new)
+        self.changed = True
+        return True
 
     def forget_run(self, run_id: int) -> bool:
         """Take out a run with all that is known of it; whether it was there."""
@@ -154,8 +176,18 @@ class ShardWriter:
             return False
         self.flush()
         self._delete(run_id)
-        self.changed = True
+        self._unfolded = self.changed = True
         return True
+
+    def finish(self) -> None:
+        """Bring everything into the form it is published in."""
+        self.flush()
+        if self._unfolded:
+            fold(self._connection)
+
+    def _wait(self, table: str, new: Sequence[Row]) -> None:
+        self._waiting.setdefault(table, []).extend(new)
+        self._n_waiting += len(new)
 
     def flush(self) -> None:
         """Write the rows that wait."""
@@ -164,6 +196,9 @@ class ShardWriter:
             insert_rows(self._connection, table, self._columns[table], new)
 
     def _delete(self, run_id: int) -> None:
+        # A new run, too, may lie inside a stretch of the runs around it.
+        if self._run_ids and min(self._run_ids) <= run_id <= max(self._run_ids):
+            cut_out(self._connection, run_id)
         if run_id not in self._run_ids:
             return
         self._run_ids.discard(run_id)
@@ -198,14 +233,18 @@ class ShardWriter:
 
         old_files = {
             from_text(name): OldFile(*values)
-            for name, *values in old("name, size, mtime_ns, scanned_at, retry FROM file")
+            for name, *values in old(
+                "name, size, mtime_ns, scanned_at, retry, missing_since IS NOT NULL FROM file"
+            )
         }
         changes = changed_files(record, old_files)
         history = old("* FROM file_history")
         findings = old("* FROM finding")
+        profiles = old("* FROM key_profile")
         places = [(path, seen_at) for path, seen_at in old("path, seen_at FROM run_location")]
         return {
             "file_history": history + [line for _, line in changes],
             "finding": finding_rows(record, [key for key, _ in changes], findings),
             "run_location": location_rows(record, dict(places)),
+            "key_profile": profile_rows(record, old_files, profiles),
         }

@@ -123,7 +123,7 @@ class Store:
                     create_schema(connection, "shard", shard)
                 writer = ShardWriter(connection, shard, str(self.location))
                 yield writer
-                writer.flush()
+                writer.finish()
                 connection.execute("COMMIT")
             if writer.changed:
                 versions.publish(draft)

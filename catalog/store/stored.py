@@ -176,7 +176,7 @@ def fetch_run_values(
         cursor,
         "SELECT v.source_id, k.name, v.dtype, v.number, v.text, v.raw, v.shape"
         " FROM run_value AS v JOIN key AS k USING (key_id)"
-        f" WHERE v.first_run = {run_id:d}{some}",
+        f" WHERE {run_id:d} BETWEEN v.first_run AND v.last_run{some}",
     ):
         if raw is None and text is None and shape is None:  # nearly all: go the short way
             make = makers.get(dtype)

@@ -6,16 +6,12 @@ from itertools import groupby
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from runrecords import identity, make_run
 from xfelcat.catalog.errors import CatalogWriteError
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import KeyRecord, KeySchema
 from xfelcat.catalog.store import merge
-from xfelcat.catalog.store.connections import POOL, OpenFile, connect_memory, connect_write
-from xfelcat.catalog.store.creation import create_schema
-from xfelcat.catalog.store.shard_writer import ShardWriter
+from xfelcat.catalog.store.connections import POOL, connect_write
 from xfelcat.catalog.store.store import Store
 
 # Ordinary values of a view, in any order; train_list and such are numbers within a run.
@@ -209,63 +205,6 @@ def test_stretches_end_where_the_value_changes_or_a_run_lacks_it(store):
     # Runs 3 and 4 do not exist: 2 and 5 are neighbours. 7 exists, and lacks the value.
     assert found == [(1, 5, 0.5), (6, 6, 0.25), (8, 9, 0.25), (3, 3, 0.5)]
     assert_merged(store)
-
-
-VALUES = st.sampled_from(
-    [
-        *(None, 1.0, 2.0, np.nan, np.float32(1.0), np.int64(1), "1", "2", np.uint64(2**63)),
-        *(np.array([1, 2]), np.array([[1, 2]]), np.array([1, 3])),
-    ]
-)
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
-    return tmp_path_factory.mktemp("stretches")
-
-
-@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.tuples(VALUES, VALUES, st.booleans()), min_size=1, max_size=12))
-def test_stretches_are_exact_for_any_values(scratch, said):
-    """Unfolding the stretches over the runs gives every value of every run, and no other."""
-    path = scratch / "shard.duckdb"
-    path.unlink(missing_ok=True)
-    template = make_run(1, 5, n_aggregators=1, n_modules=0, n_sequences=1, n_trains=2)
-    with connect_write(path) as connection:
-        create_schema(connection, "shard", "p000005")
-        writer = ShardWriter(connection, "p000005", "nowhere")
-        for number, (a, b, exists) in enumerate(said):
-            if exists:
-                values = {k: v for k, v in (("a", a), ("b", b)) if v is not None}
-                file = dataclasses.replace(template.files[0], run_values={"S": values})
-                who = RunIdentity(5, number, "raw" if number % 4 else "proc", "X", "202401")
-                writer.replace_run(dataclasses.replace(template, identity=who, files=(file,)))
-        writer.flush()
-        wanted = connection.execute("SELECT * FROM run_values").fetchall()
-    n_values = sum((a is not None) + (b is not None) for a, b, exists in said if exists)
-    assert len(wanted) == n_values
-
-    def fill(connection):
-        create_schema(connection, "merged", "merged")
-        merge.merge_shards(connection, {"p000005": path}, None)
-
-    merged = OpenFile(connect_memory(fill))
-    cursor = merged.cursor()
-    assert in_order(cursor.execute("SELECT * FROM run_values").fetchall()) == in_order(wanted)
-    # No two stretches of a key that could be one.
-    split = cursor.execute(
-        """
-        SELECT count(*) FROM run_value AS x JOIN run_value AS y ON
-            x.key_id = y.key_id AND x.first_run >> 20 = y.first_run >> 20
-            AND x.last_run < y.first_run
-            AND row(x.dtype, x.number, x.text, x.raw, x.shape)
-                IS NOT DISTINCT FROM row(y.dtype, y.number, y.text, y.raw, y.shape)
-        WHERE NOT EXISTS (
-            FROM run AS r WHERE r.run_id > x.last_run AND r.run_id < y.first_run
-        )"""
-    ).fetchall()
-    assert split == [(0,)]
-    merged.close()
 
 
 def test_a_key_schema_shared_by_shards_is_one(store):

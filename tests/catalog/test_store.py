@@ -17,6 +17,7 @@ from xfelcat.catalog.errors import (
     CatalogReadError,
     CatalogWriteError,
 )
+from xfelcat.catalog.store.publish import SCHEMA_VERSION as V
 from xfelcat.catalog.store.publish import Versions, make_directory
 from xfelcat.catalog.store.reload import load_run
 from xfelcat.catalog.store.store import Store
@@ -64,12 +65,12 @@ def test_versions_are_published_read_only_and_two_are_kept(store):
     for number in range(1, 5):
         write(store, make_run(number, **SMALL))
     names = files_of(store)
-    versions = [n for n in names if n.startswith("v1.")]
-    assert [n.split("-")[0] for n in versions] == ["v1.00000003", "v1.00000004"]
-    assert names == sorted([*versions, "current-v1", "lock"])
+    versions = [n for n in names if n.startswith(f"v{V}.")]
+    assert [n.split("-")[0] for n in versions] == [f"v{V}.00000003", f"v{V}.00000004"]
+    assert names == sorted([*versions, f"current-v{V}", "lock"])
     directory = store.versions(SHARD).directory
     assert {stat.S_IMODE((directory / v).stat().st_mode) for v in versions} == {0o444}
-    assert os.readlink(directory / "current-v1") == versions[-1] == store.shards()[SHARD]
+    assert os.readlink(directory / f"current-v{V}") == versions[-1] == store.shards()[SHARD]
     assert run_numbers(store) == [1, 2, 3, 4]
 
 
@@ -214,11 +215,11 @@ def test_a_crash_between_naming_and_linking_is_harmless(store, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             write(store, make_run(2, **SMALL))
     assert run_numbers(store) == [1]
-    orphan = next(n for n in files_of(store) if n.startswith("v1.00000002"))
+    orphan = next(n for n in files_of(store) if n.startswith(f"v{V}.00000002"))
     write(store, make_run(3, **SMALL))
     assert run_numbers(store) == [1, 3]
     assert orphan not in files_of(store)
-    assert store.shards()[SHARD].startswith("v1.00000003-")
+    assert store.shards()[SHARD].startswith(f"v{V}.00000003-")
 
 
 def test_readers_keep_what_they_opened(store):

@@ -11,7 +11,7 @@ import pytest
 from runrecords import assert_same_run, later, make_run
 from xfelcat.catalog.store import connections
 from xfelcat.catalog.store.connections import POOL, ConnectionPool, OpenFile
-from xfelcat.catalog.store.publish import Versions
+from xfelcat.catalog.store.publish import SCHEMA_VERSION, Versions
 from xfelcat.catalog.store.reload import load_run
 from xfelcat.catalog.store.store import Store
 from xfelcat.catalog.store.upgrade import shard_states, upgrade_shards
@@ -193,7 +193,8 @@ def test_compacting_keeps_everything_and_drops_what_is_unused(store):
         ("DELETE FROM run", "rows of runs that do not exist"),
         ("DELETE FROM file WHERE ordinal = 0", "runs whose number of files"),
         ("UPDATE key SET name = 'same'", "names, schemas and layouts that are there more than"),
-        ("UPDATE run_value SET last_run = last_run + 1", "RUN values of more than one run"),
+        ("INSERT INTO run_value SELECT * FROM run_value", "RUN values that are there more than"),
+        ("UPDATE run_value SET last_run = last_run + (1::UBIGINT << 20)", "RUN values of runs of"),
     ],
 )
 def test_damage_is_found(store, damage, told):
@@ -222,7 +223,7 @@ def test_an_older_schema_version_is_upgraded_on_request(store):
     assert [(s.shard, s.can_be_upgraded) for s in shard_states(store)] == [(SHARD, True)]
     assert upgrade_shards(store) == [SHARD]
     assert old.exists()  # older clients go on reading it
-    assert [s.schema_versions for s in shard_states(store)] == [(0, 1)]
+    assert [s.schema_versions for s in shard_states(store)] == [(0, SCHEMA_VERSION)]
     assert upgrade_shards(store) == []
     write(store, make_run(1, **SMALL))
     assert run_numbers(store) == [1]
@@ -234,16 +235,16 @@ def test_writing_upgrades_what_is_older(store):
     assert run_numbers(store) == [1]
     with store.read(SHARD) as cursor:
         found = cursor.execute("SELECT kind, name, schema_version FROM catalog_info").fetchall()
-    assert found == [("shard", SHARD, 1)]
+    assert found == [("shard", SHARD, SCHEMA_VERSION)]
 
 
 def test_a_newer_schema_version_locks_nobody_out(store):
     write(store, make_run(1, **SMALL))
-    newer = publish_as(store, 2)
+    newer = publish_as(store, SCHEMA_VERSION + 1)
     write(store, make_run(2, moment=later(1), **SMALL))
     assert run_numbers(store) == [1, 2]
     assert newer.exists()
-    assert shard_states(store)[0].schema_versions == (1, 2)
+    assert shard_states(store)[0].schema_versions == (SCHEMA_VERSION, SCHEMA_VERSION + 1)
 
 
 def test_the_process_has_one_pool(store):

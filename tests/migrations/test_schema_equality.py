@@ -41,7 +41,7 @@ def migrated(tmp_path):
 def test_migrations_make_what_is_shipped(shipped, migrated):
     columns, views = described(migrated)
     assert (columns, views) == described(shipped)
-    assert len(views) == 12
+    assert len(views) == 14
     assert {row[0] for row in columns} >= {"run", "file", "runs", "files", "run_keys"}
 
 
@@ -94,22 +94,54 @@ def test_upgrading_twice_changes_nothing(migrated):
     assert described(migrated) == before
 
 
+def test_a_catalog_of_revision_1_keeps_what_it_says(tmp_path):
+    path = tmp_path / "old.duckdb"
+    runner.upgrade(path, "0001")
+    raw = [(9 << 43) + number for number in (1, 2, 4, 5)]
+    with connect_write(path) as connection:
+        for run_id in raw:
+            connection.execute("INSERT INTO run (run_id) VALUES ($1)", [run_id])
+        connection.execute("INSERT INTO source VALUES (0, 'A')")
+        connection.execute("INSERT INTO key VALUES (0, 'x.value'), (1, 'y.value')")
+        for run_id, x in zip(raw, (0.5, 0.5, 0.5, 2.0), strict=True):
+            values = [run_id, run_id, x, float(run_id)]
+            connection.execute(
+                "INSERT INTO run_value VALUES"
+                " ($1, $2, 0, 1, '<f8', $4, NULL, NULL, NULL),"
+                " ($1, $2, 0, 0, '<f8', $3, NULL, NULL, NULL)",
+                values,
+            )
+        connection.execute(
+            "INSERT INTO finding (run_id, check_id, message) VALUES ($1, 'F01', 'empty')", raw[:1]
+        )
+    runner.upgrade(path)
+    with connect_write(path) as connection:
+        found = connection.execute("SELECT first_run, last_run, key_id, number FROM run_value")
+        assert found.fetchall() == [
+            (raw[0], raw[2], 0, 0.5),
+            (raw[3], raw[3], 0, 2.0),
+            *((run_id, run_id, 1, float(run_id)) for run_id in raw),
+        ]
+        told = connection.execute("SELECT run_id, check_id, origin FROM findings").fetchall()
+        assert told == [(raw[0], "F01", "scan")]
+
+
 def test_a_failing_revision_leaves_the_file_as_it_was(migrated, tmp_path, monkeypatch):
     scripts = tmp_path / "100% scripts"
     shutil.copytree(Path(runner.__file__).parent, scripts)
-    (scripts / "versions" / "0002_break_something.py").write_text(
+    (scripts / "versions" / "0003_break_something.py").write_text(
         "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
+        "revision, down_revision = '0003', '0002'\n"
         "def upgrade():\n"
         "    op.get_bind().exec_driver_sql('ALTER TABLE run ADD COLUMN extra INTEGER')\n"
         "    op.get_bind().exec_driver_sql('SELECT * FROM no_such_table')\n"
     )
     monkeypatch.setattr(runner, "_HERE", scripts)
     before = described(migrated)
-    assert runner.head() == "0002"
+    assert runner.head() == "0003"
     with pytest.raises(Exception, match="no_such_table"):
         runner.upgrade(migrated)
-    assert runner.status(migrated) == "0001"
+    assert runner.status(migrated) == "0002"
     assert described(migrated) == before
 
 
