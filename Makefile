@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
+SYNTHETIC ?= synthetic
 
-.PHONY: setup demo test test-slow lint types clean
+.PHONY: setup demo test test-slow lint types synthetic clean
 
 setup: $(STAMP)
 
@@ -32,6 +33,10 @@ test: lint types
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -n 2
+
+# The catalog of a synthetic facility of 10^5 runs and 10^7 files: ten minutes, ten GB.
+synthetic: $(STAMP)
+	cd tests && ../$(BIN)/python -m benchmarks.synthetic $(abspath $(SYNTHETIC))
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

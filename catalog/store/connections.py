@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
+    "DEFAULT_BLOCKS",
+    "ONE_RUN_BLOCKS",
     "POOL",
+    "PROPOSAL_BLOCKS",
     "ConnectionPool",
     "OpenFile",
     "connect_memory",
@@ -38,8 +41,11 @@ __all__ = [
     "quoted",
 ]
 
-# A shard of 20 tables is 4.5 MB with DuckDB's default block size, 0.6 MB with this.
-_SHARD_BLOCK_SIZE = 16384
+# Blocks of a new file. A shard of one run is 4.5 MB with DuckDB's default of 262144, 0.6 MB with
+# 16384; but integers are bit-packed from 65536 on, which makes a shard of 100 runs a third smaller.
+ONE_RUN_BLOCKS = 16384
+PROPOSAL_BLOCKS = 65536
+DEFAULT_BLOCKS = 262144
 # What DuckDB 1.5 can still read.
 _STORAGE_VERSION = "v1.5.0"
 
@@ -68,7 +74,7 @@ def connect_read(path: Path, *, threads: int = 0) -> "duckdb.DuckDBPyConnection"
 
 @contextmanager
 def connect_write(
-    path: Path, *, small_blocks: bool = True, attach: Path | None = None
+    path: Path, *, block_size: int = PROPOSAL_BLOCKS, attach: Path | None = None
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
     """An in-memory database with a draft attached as ``xfelcat``, made where it is missing.
 
@@ -78,8 +84,8 @@ def connect_write(
     import duckdb
 
     options = f"STORAGE_VERSION '{_STORAGE_VERSION}'"
-    if small_blocks and not path.exists():
-        options += f", BLOCK_SIZE {_SHARD_BLOCK_SIZE}"
+    if not path.exists():
+        options += f", BLOCK_SIZE {block_size:d}"
     connection = _connect({})
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat ({options})")

@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CatalogNotFoundError, CatalogWriteError
-from .connections import POOL, OpenFile, connect_memory, connect_write
+from .connections import (
+    DEFAULT_BLOCKS,
+    ONE_RUN_BLOCKS,
+    POOL,
+    PROPOSAL_BLOCKS,
+    OpenFile,
+    connect_memory,
+    connect_write,
+)
 from .creation import create_schema, migrate_draft
 from .interrupts import uninterrupted
 from .publish import Versions
@@ -117,7 +125,7 @@ class Store:
         versions = self.versions(shard)
         with versions.lock(wait=wait), uninterrupted(), versions.draft() as draft:
             is_new = not draft.exists() and not migrate_draft(versions, draft, shard)
-            with connect_write(draft) as connection:
+            with connect_write(draft, block_size=_block_size(shard)) as connection:
                 connection.execute("BEGIN")
                 if is_new:
                     create_schema(connection, "shard", shard)
@@ -158,7 +166,7 @@ class Store:
             file = _open_current(self._merged)
             rebuild = file is None or needs_rebuild(file.cursor(), shards)
             with self._merged.draft(empty=rebuild) as draft:
-                with connect_write(draft, small_blocks=False) as connection:
+                with connect_write(draft, block_size=DEFAULT_BLOCKS) as connection:
                     if rebuild:
                         create_schema(connection, "merged", "merged")
                     merge_shards(connection, shards, progress)
@@ -215,7 +223,8 @@ class Store:
             with versions.lock(), uninterrupted(), versions.draft(empty=True) as draft:
                 current = versions.current()
                 if current is not None:
-                    with connect_write(draft, attach=current) as connection:
+                    size = _block_size(shard)
+                    with connect_write(draft, block_size=size, attach=current) as connection:
                         create_schema(connection, "shard", shard)
                         rewrite_shard(connection)
                     versions.publish(draft)
@@ -236,6 +245,10 @@ class Store:
         if file is not None:
             found += [f"merged: {fault}" for fault in check_file(file.cursor())]
         return found
+
+
+def _block_size(shard: str) -> int:
+    return ONE_RUN_BLOCKS if shard.startswith("loose-") else PROPOSAL_BLOCKS
 
 
 def _shard_order(shard: str) -> tuple[bool, str]:
