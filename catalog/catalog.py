@@ -79,7 +79,7 @@ class Catalog:
             Told how it goes on.
         **options
             The fields of ``IngestOptions``: jobs, force, verify, exclude, since, stage, dry_run,
-            reads_per_second, time_limit.
+            reads_per_second, time_limit, merge.
 
         Returns
         -------

@@ -21,6 +21,7 @@ from .ingesting import ingest_command
 from .listing import ls_command
 from .locality import locality_command
 from .output import say
+from .watching import watch_command
 
 __all__ = ["app", "main"]
 
@@ -70,6 +71,7 @@ def _all_commands(
 
 
 app.command("ingest")(ingest_command)
+app.command("watch")(watch_command)
 app.command("find")(find_command)
 app.command("sql")(sql_command)
 app.command("ls")(ls_command)

@@ -47,7 +47,8 @@ class IngestOptions:
     ``verify`` opens every dataset and reads RUN in every file; ``exclude`` globs leave out paths;
     ``since`` (UTC, naive) takes only runs whose newest file is at least that new; ``stage`` reads
     files that lie on tape; ``dry_run`` only reports; ``reads_per_second`` limits all workers
-    together; ``time_limit`` is in seconds, per file.
+    together; ``time_limit`` is in seconds, per file; without ``merge`` the merged file is left
+    as it is, for a caller who publishes it later.
     """
 
     jobs: int | None = None
@@ -59,6 +60,7 @@ class IngestOptions:
     dry_run: bool = False
     reads_per_second: float | None = None
     time_limit: float = 120.0
+    merge: bool = True
 
 
 class IngestProgress(Protocol):
@@ -90,7 +92,7 @@ class _Silence:
 
 @dataclass(slots=True)
 class IngestReport:
-    """What an ingest did. Sizes in bytes; ``problems`` are those of the files scanned now."""
+    """What an ingest did. Sizes in bytes; ``written`` names runs, ``problems`` are of files scanned."""
 
     location: str
     runs_found: int = 0
@@ -105,6 +107,7 @@ class IngestReport:
     interrupted: bool = False
     dry_run: bool = False
     to_scan: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -160,7 +163,7 @@ def ingest(
         run.all_below(paths)
     except KeyboardInterrupt:
         report.interrupted = True
-    if not options.dry_run and store.exists() and store.merged_is_stale():
+    if options.merge and not options.dry_run and store.exists() and store.merged_is_stale():
         run.publish()
     report.seconds = time.monotonic() - started
     return report
@@ -190,7 +193,8 @@ class _Ingest:
         found.sort(key=lambda f: (f.identity.shard, f.identity.run_id, f.directory))
         for shard, runs in groupby(found, key=lambda f: f.identity.shard):
             self._one_shard(shard, list(runs))
-            if time.monotonic() - self._published_at > _PUBLISH_SECONDS and not self._dry:
+            is_due = time.monotonic() - self._published_at > _PUBLISH_SECONDS
+            if is_due and self._options.merge and not self._dry:
                 self.publish()
 
     @property
@@ -348,6 +352,7 @@ class _Ingest:
                 with self._store.write(plan.moved.shard) as writer:
                     writer.forget_run(plan.moved.record.identity.run_id)
             self._report.runs_written += 1
+            self._report.written.append(str(plan.found.identity))
             self._progress.finished_run(str(plan.found.identity))
 
 

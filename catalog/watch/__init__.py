@@ -1,0 +1,1 @@
+"""How does the catalog keep up with runs that are being written? See ``watch``."""

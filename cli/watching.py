@@ -1,0 +1,168 @@
+"""How does the catalog keep up by itself? ``xfelcat watch``: until it is told to stop."""
+
+import json
+import signal
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import CatalogOption, open_store
+
+__all__ = ["LogFormat", "format_event", "watch_command"]
+
+
+class LogFormat(StrEnum):
+    """How events are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def watch_command(
+    roots: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="ROOT...",
+            help="Facility, instrument, cycle, proposal or data class directories.",
+            show_default=False,
+        ),
+    ],
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Look once and stop, as a scheduled job.")
+    ] = False,
+    interval: Annotated[
+        float,
+        typer.Option("--interval", metavar="SECONDS", min=0.1, help="From one look to the next."),
+    ] = 30.0,
+    quiet: Annotated[
+        float,
+        typer.Option(
+            "--quiet", metavar="SECONDS", min=0, help="Read a file when it has rested so long."
+        ),
+    ] = 10.0,
+    patience: Annotated[
+        float,
+        typer.Option(
+            "--patience",
+            metavar="SECONDS",
+            min=0,
+            help="A file that cannot be read is in progress, not broken, until it is this old.",
+        ),
+    ] = 3600.0,
+    publish_every: Annotated[
+        float,
+        typer.Option(
+            "--publish-every",
+            metavar="MINUTES",
+            min=0,
+            help="Renew the file for questions over all runs at most this often.",
+        ),
+    ] = 10.0,
+    recheck: Annotated[
+        float,
+        typer.Option(
+            "--recheck", metavar="HOURS", min=0, help="Look at every file again after this time."
+        ),
+    ] = 24.0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=0,
+            help="Worker processes; 0 for none, by default one per core.",
+            show_default=False,
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Leave out files and folders of this name or path; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    reads_per_second: Annotated[
+        float | None,
+        typer.Option(
+            "--reads-per-second",
+            metavar="N",
+            min=0.1,
+            help="Read no faster than this, all workers together.",
+            show_default=False,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
+        ),
+    ] = 120.0,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option("--log-format", help="Events as key=value, or as JSON; one per line."),
+    ] = LogFormat.TEXT,
+    catalog: CatalogOption = None,
+) -> None:
+    """Ingest new and changed runs as they appear, until SIGTERM or Ctrl-C.
+
+    Looks at directories again and again, as a network file system tells of no changes. Files that
+    are still being written are left for later. Events go to stderr. A second SIGTERM or Ctrl-C
+    stops at once; the catalog is whole in any case.
+    """
+    from ..catalog.watch.watch import WatchOptions, watch
+
+    options = WatchOptions(
+        interval=interval,
+        quiet=quiet,
+        patience=patience,
+        publish_every=60 * publish_every,
+        recheck=3600 * recheck,
+        jobs=jobs,
+        exclude=tuple(exclude or ()),
+        reads_per_second=reads_per_second,
+        time_limit=time_limit,
+        once=once,
+    )
+
+    def log(event: str, level: str = "info", **fields: Any) -> None:
+        sys.stderr.write(format_event(log_format, event, level, fields) + "\n")
+        sys.stderr.flush()
+
+    # SIGTERM is taken up where Ctrl-C is: when the commit at hand is published.
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        went_well = watch(open_store(catalog, quiet=True), [str(r) for r in roots], options, log)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if once and not went_well:
+        raise typer.Exit(1)
+
+
+def format_event(
+    chosen: LogFormat, event: str, level: str, fields: dict[str, Any], now: datetime | None = None
+) -> str:
+    """One line: time (UTC), level, event, and the fields that say something."""
+    time = (now or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    parts = {"time": time, "level": level, "event": event, **fields}
+    told = {k: v for k, v in parts.items() if v not in ("", None)}
+    if chosen is LogFormat.JSON:
+        return json.dumps(told)
+    return " ".join(f"{key}={_plain(value)}" for key, value in told.items())
+
+
+def _plain(value: Any) -> str:
+    """A value without spaces or quotes as it is, any other as a JSON text."""
+    if isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
+    text = str(value)
+    is_plain = text.isprintable() and not set(text) & set(" \"'=\\")
+    is_plain = is_plain and not any("\ud800" <= c <= "\udfff" for c in text)
+    return text if is_plain else json.dumps(text)
