@@ -225,6 +225,60 @@ class Catalog:
 
         return run_sql(self._store, text, parameters, time_limit=time_limit).to_frame()
 
+    def inventory(
+        self,
+        question: str = "volume",
+        *,
+        by: Sequence[str] | str | None = None,
+        per: str | None = None,
+        limit: int | None = None,
+        **where: Unpack[RunChoice],
+    ) -> "pd.DataFrame":
+        """How much is there, since when, and what is there twice or alone?
+
+        Parameters
+        ----------
+        question
+            ``volume`` (runs, files and bytes by group), ``growth`` (the same per period, and summed
+            up), ``largest`` (runs), ``duplicates`` (runs with the files of another, or seen at two
+            places), ``orphans`` (runs without their raw run), ``unverified`` (runs whose datasets
+            were never all opened, oldest scan first).
+        by
+            One or several groups: instrument, cycle, proposal, data_class; for volume also
+            aggregator, format_version, source. Volume is by instrument if nothing else is said.
+        per
+            The period of growth: day, week, month (unless said otherwise) or year.
+        limit
+            Give this many runs at most; 20 for largest and unverified unless said otherwise.
+        **where
+            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
+            ``RunFilter.of``.
+
+        Raises
+        ------
+        QueryError
+            For a question, group or period that there is not.
+        CatalogNotFoundError
+            Where nothing was ingested yet.
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> catalog.inventory(by=["instrument", "data_class"])[["instrument", "data_class", "runs"]]
+          instrument data_class  runs
+        0        FXE       proc     2
+        1        FXE        raw    13
+        2        SPB       proc     5
+        3        SPB        raw     8
+        4        SPB        red     1
+        """
+        from .questions.inventory import inventory
+
+        groups = [by] if isinstance(by, str) else by
+        where_ = RunFilter.of(**where)
+        answer = inventory(self._store, question, where_, by=groups, per=per, limit=limit)
+        return answer.to_frame()
+
     def forget(self, *targets: str | os.PathLike[str]) -> int:
         """Delete all that is known of some runs; the data files stay as they are.
 

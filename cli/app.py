@@ -21,6 +21,7 @@ from .ingesting import ingest_command
 from .listing import ls_command
 from .locality import locality_command
 from .output import say
+from .stocktaking import inventory_command
 from .watching import watch_command
 
 __all__ = ["app", "main"]
@@ -75,6 +76,7 @@ app.command("watch")(watch_command)
 app.command("find")(find_command)
 app.command("sql")(sql_command)
 app.command("ls")(ls_command)
+app.command("inventory")(inventory_command)
 app.command("forget")(forget_command)
 app.command("locality")(locality_command)
 app.command("demo")(demo_command)

@@ -92,7 +92,10 @@ class _Silence:
 
 @dataclass(slots=True)
 class IngestReport:
-    """What an ingest did. Sizes in bytes; ``written`` names runs, ``problems`` are of files scanned."""
+    """What an ingest did. Sizes in bytes; ``written`` has the names of runs.
+
+    ``problems`` are those of the files scanned now.
+    """
 
     location: str
     runs_found: int = 0
