@@ -109,7 +109,8 @@ class ShardWriter:
         self._run_ids: set[int] = {i for (i,) in rows(connection, "SELECT run_id FROM run")}
         self._waiting: dict[str, list[Row]] = {}
         self._n_waiting = 0
-        self._unfolded = False
+        self._unfolded: set[int] = set()  # runs with new values
+        self._is_cut = False
         self.changed = False
 
     def load_run(self, run_id: int) -> RunRecord | None:
@@ -147,7 +148,8 @@ class ShardWriter:
         self._run_ids.add(identity.run_id)
         for table, new in tables.items():
             self._wait(table, new)
-        self._unfolded |= bool(tables["run_value"])
+        if tables["run_value"]:
+            self._unfolded.add(identity.run_id)
         self.changed = True
         if self._n_waiting > _MOST_WAITING:
             self.flush()
@@ -176,14 +178,15 @@ class ShardWriter:
             return False
         self.flush()
         self._delete(run_id)
-        self._unfolded = self.changed = True
+        self._unfolded.discard(run_id)
+        self._is_cut = self.changed = True
         return True
 
     def finish(self) -> None:
         """Bring everything into the form it is published in."""
         self.flush()
-        if self._unfolded:
-            fold(self._connection)
+        if self._unfolded or self._is_cut:
+            fold(self._connection, self._unfolded)
 
     def _wait(self, table: str, new: Sequence[Row]) -> None:
         self._waiting.setdefault(table, []).extend(new)
