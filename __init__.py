@@ -18,6 +18,7 @@ _HOMES = {
     "by_id": ".loader.trains",
     "by_index": ".loader.trains",
     "open_run": ".loader.opening",
+    "profile": ".loader.profile",
     "stack_data": ".loader.stacking",
     "stack_detector_data": ".loader.stacking",
 }
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .loader.collection import DataCollection
     from .loader.keydata import KeyData
     from .loader.opening import H5File, RunDirectory, open_run
+    from .loader.profile import profile
     from .loader.sourcedata import SourceData
     from .loader.stacking import stack_data, stack_detector_data
     from .loader.trains import by_id, by_index

@@ -21,6 +21,7 @@ from .ingesting import ingest_command
 from .listing import ls_command
 from .locality import locality_command
 from .output import say
+from .profiling import profile_command
 from .stocktaking import inventory_command
 from .watching import watch_command
 
@@ -75,6 +76,7 @@ app.command("ingest")(ingest_command)
 app.command("watch")(watch_command)
 app.command("find")(find_command)
 app.command("sql")(sql_command)
+app.command("profile")(profile_command)
 app.command("ls")(ls_command)
 app.command("inventory")(inventory_command)
 app.command("forget")(forget_command)
