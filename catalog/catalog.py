@@ -192,7 +192,12 @@ class Catalog:
         return find(self._store, source, key, where_, limit=limit).to_frame()
 
     def sql(
-        self, text: str, parameters: Sequence[Any] = (), *, time_limit: float | None = None
+        self,
+        text: str,
+        parameters: Sequence[Any] = (),
+        *,
+        time_limit: float | None = 300.0,
+        memory_limit: str | int | None = "4 GB",
     ) -> "pd.DataFrame":
         """The rows that a reading SQL statement (DuckDB's dialect) gives on the catalog's views.
 
@@ -203,12 +208,16 @@ class Catalog:
         parameters
             The values of ``?`` or ``$1``, ``$2``, ... in it.
         time_limit
-            Stop after this many seconds.
+            Stop after this many seconds; None for never.
+        memory_limit
+            Stop where the statement or its rows need more memory, in bytes or as ``"500 MB"``; what
+            the database does not hold in memory it puts on the disk, up to four times as much. None
+            for DuckDB's own limits.
 
         Raises
         ------
         QueryError
-            For a statement that does not read, or that cannot be run.
+            For a statement that does not read, that cannot be run, or that exceeds a limit.
         CatalogNotFoundError
             Where nothing was ingested yet.
 
@@ -223,7 +232,8 @@ class Catalog:
         """
         from .questions.user_sql import run_sql
 
-        return run_sql(self._store, text, parameters, time_limit=time_limit).to_frame()
+        limits: Any = {"time_limit": time_limit, "memory_limit": memory_limit}
+        return run_sql(self._store, text, parameters, **limits).to_frame()
 
     def inventory(
         self,
@@ -267,9 +277,9 @@ class Catalog:
         >>> catalog.inventory(by=["instrument", "data_class"])[["instrument", "data_class", "runs"]]
           instrument data_class  runs
         0        FXE       proc     2
-        1        FXE        raw    13
+        1        FXE        raw    11
         2        SPB       proc     5
-        3        SPB        raw     8
+        3        SPB        raw    10
         4        SPB        red     1
         """
         from .questions.inventory import inventory

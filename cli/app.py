@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..catalog.errors import XfelcatError
-from .asking import find_command, sql_command
+from .asking import find_command
 from .db import app as db_app
 from .demo import demo_command
 from .forgetting import forget_command
@@ -22,6 +22,7 @@ from .listing import ls_command
 from .locality import locality_command
 from .output import say
 from .profiling import profile_command
+from .sql import sql_command
 from .stocktaking import inventory_command
 from .watching import watch_command
 

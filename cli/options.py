@@ -13,8 +13,10 @@ import typer
 
 from ..catalog.errors import CatalogNotFoundError, QueryError
 from .output import Format, say
+from .progress import count
 
 if TYPE_CHECKING:
+    from ..catalog.questions.answers import Answer
     from ..catalog.questions.run_filter import RunFilter
     from ..catalog.store.store import Store
 
@@ -34,6 +36,7 @@ __all__ = [
     "make_filter",
     "open_store",
     "say_if_behind",
+    "say_provenance",
     "time_option",
 ]
 
@@ -161,6 +164,12 @@ def say_if_behind(store: "Store") -> None:
     """Tell if the answers come from a merged file that is behind the shards."""
     if store.exists() and store.merged_is_stale():
         say("the catalog has changed since it was merged: `xfelcat db merge` renews the answers")
+
+
+def say_provenance(answer: "Answer", store: "Store") -> None:
+    """Tell how many rows an answer has and what it rests on."""
+    say(f"{count(answer.table.num_rows, 'row')}; {answer.provenance}")
+    say_if_behind(store)
 
 
 def make_filter(**parts: Any) -> "RunFilter":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from xfelcat.catalog.questions.view_docs import EXAMPLES, describe_views
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "views.md").read_text()
@@ -59,3 +60,29 @@ def test_meaning_and_example(schema, view):
     example = re.search(r"^```python\n(.*?)^```", section, re.M | re.S)
     assert example
     assert re.search(rf"\bFROM {view}\b", example[1])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_page_and_the_command_say_the_same(schema, view):
+    columns, meanings = schema
+    (described,) = describe_views(view)
+    assert [(c.name, c.type, c.meaning) for c in described.columns] == columns[view]
+    assert described.meaning == meanings[view]
+    section = section_of(view)
+    assert described.question in " ".join(section.split())
+    shown = re.search(r'^catalog.sql\("""\n(.*?)\n"""\)', section, re.M | re.S)
+    assert shown[1].split() == described.example.split()
+    assert list(EXAMPLES) == VIEWS
+
+
+def test_units_are_told_of_what_has_them():
+    units = {(v.name, c.name): c.unit for v in describe_views() for c in v.columns if c.unit}
+    times = {(v.name, c.name) for v in describe_views() for c in v.columns if c.type == "TIMESTAMP"}
+    assert {key for key, unit in units.items() if unit == "UTC"} == times
+    assert {key for key, unit in units.items() if unit == "bytes"} == {
+        ("runs", "bytes"),
+        ("files", "size"),
+        ("file_changes", "size"),
+    }
+    assert units["audits", "seconds"] == "s"
+    assert units["run_values", "number"] == "of the key"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Provenance", "ask", "fetch"]
 
+_ROWS_AT_ONCE = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -128,13 +130,14 @@ def fetch(
     values: Sequence[Any] = (),
     *,
     time_limit: float | None = None,
+    size_limit: int | None = None,
 ) -> "pa.Table":
-    """The rows of an SQL statement, within ``time_limit`` seconds.
+    """The rows of an SQL statement, within ``time_limit`` seconds and ``size_limit`` bytes.
 
     The statement runs in a thread of its own while this one waits: a signal that arrives inside
     DuckDB may be lost there (2.0 then never returns), whereas being told from outside always works.
 
-    Raises TimeoutError, KeyboardInterrupt for Ctrl-C, and DuckDB's own errors.
+    Raises TimeoutError, MemoryError, KeyboardInterrupt for Ctrl-C, and DuckDB's own errors.
     """
     tables: list[pa.Table] = []
     errors: list[BaseException] = []
@@ -142,7 +145,11 @@ def fetch(
 
     def run() -> None:
         try:
-            tables.append(_exact_types(cursor.sql(sql, params=list(values)).to_arrow_table()))
+            relation = cursor.sql(sql, params=list(values))
+            table = (
+                relation.to_arrow_table() if size_limit is None else _up_to(relation, size_limit)
+            )
+            tables.append(_exact_types(table))
         except BaseException as error:  # noqa: BLE001 (raised again below)
             errors.append(error)
         finally:
@@ -161,6 +168,30 @@ def fetch(
     if errors:
         raise errors[0]
     return tables[0]
+
+
+def _up_to(relation: "duckdb.DuckDBPyRelation", size_limit: int) -> "pa.Table":
+    """The rows, taken bit by bit; MemoryError where they are more than ``size_limit`` bytes.
+
+    DuckDB's own limit counts what it works with, not the rows it hands out.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    reader = relation.to_arrow_reader(_ROWS_AT_ONCE)
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    try:
+        for batch in reader:
+            batches.append(batch)
+            size += batch.nbytes
+            if size > size_limit:
+                raise MemoryError
+    except OSError as error:  # as Arrow hands on an error in the middle of a statement
+        raise duckdb.Error(str(error)) from None
+    finally:
+        reader.close()
+    return pa.Table.from_batches(batches, reader.schema)
 
 
 def _exact_types(table: "pa.Table") -> "pa.Table":

@@ -48,6 +48,8 @@ PROPOSAL_BLOCKS = 65536
 DEFAULT_BLOCKS = 262144
 # What DuckDB 1.5 can still read.
 _STORAGE_VERSION = "v1.5.0"
+# How many times its memory a limited connection may put on the disk.
+_SPILLED = 4
 
 
 def quoted(text: str | Path) -> str:
@@ -55,13 +57,16 @@ def quoted(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def connect_read(path: Path, *, threads: int = 0) -> "duckdb.DuckDBPyConnection":
+def connect_read(
+    path: Path, *, threads: int = 0, memory_limit: int = 0
+) -> "duckdb.DuckDBPyConnection":
     """An in-memory database with the file attached read-only as ``xfelcat``, and locked up.
 
-    ``threads`` limits DuckDB's own; 0 leaves its default. Raises duckdb.IOException where the file
-    is not there or is no database.
+    ``threads`` limits DuckDB's own, ``memory_limit`` its bytes (see ``_memory_limited``); 0 leaves
+    its default. Raises duckdb.IOException where the file is not there or is no database.
     """
-    connection = _connect({"threads": threads} if threads else {})
+    limits = _memory_limited(memory_limit)
+    connection = _connect(limits | {"threads": threads} if threads else limits)
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat (READ_ONLY)")
         connection.execute("USE xfelcat")
@@ -103,15 +108,29 @@ def connect_write(
 
 
 def connect_memory(
-    fill: Callable[["duckdb.DuckDBPyConnection"], None],
+    fill: Callable[["duckdb.DuckDBPyConnection"], None], *, memory_limit: int = 0
 ) -> "duckdb.DuckDBPyConnection":
     """A database in memory, attached as ``xfelcat``, filled once and then locked up."""
-    connection = _connect({})
+    connection = _connect(_memory_limited(memory_limit))
     connection.execute("ATTACH ':memory:' AS xfelcat")
     connection.execute("USE xfelcat")
     fill(connection)
     _lock_up(connection)
     return connection
+
+
+def _memory_limited(limit: int) -> dict[str, Any]:
+    """What keeps a connection to so many bytes of memory, and to four times that on the disk.
+
+    DuckDB's own limits are most of the machine's memory, and most of what is free on the disk where
+    it keeps what does not fit.
+    """
+    if not limit:
+        return {}
+    return {
+        "memory_limit": f"{limit:d}B",
+        "max_temp_directory_size": f"{_SPILLED * limit:d}B",
+    }
 
 
 def _connect(config: dict[str, Any]) -> "duckdb.DuckDBPyConnection":
@@ -145,14 +164,15 @@ class OpenFile:
         self._local = threading.local()
 
     @classmethod
-    def at(cls, path: Path, *, threads: int = 0) -> "OpenFile":
+    def at(cls, path: Path, *, threads: int = 0, memory_limit: int = 0) -> "OpenFile":
         """Open a published version; raises OSError where it is not there or is no database."""
         import duckdb
 
         if not is_text(path):
             raise CatalogReadError(str(path), NOT_TEXT)
         try:
-            return cls(connect_read(path, threads=threads), path)
+            connection = connect_read(path, threads=threads, memory_limit=memory_limit)
+            return cls(connection, path)
         except duckdb.Error as error:
             raise CatalogReadError(str(path), str(error).splitlines()[0]) from error
 

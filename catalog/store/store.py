@@ -184,29 +184,33 @@ class Store:
         """
         yield self.open_merged().cursor()
 
-    def open_merged(self) -> OpenFile:
-        """The merged database, open: see ``read_merged``."""
-        file = _open_current(self._merged)
+    def open_merged(self, *, memory_limit: int = 0) -> OpenFile:
+        """The merged database, open: see ``read_merged``.
+
+        With a ``memory_limit`` (bytes) on a connection of its own: what a user's SQL needs is kept
+        apart from what our own questions need.
+        """
+        file = _open_current(self._merged, memory_limit=memory_limit)
         if file is not None:
             return file
         if not self.exists():
             raise CatalogNotFoundError(str(self.location))
         try:
             self.publish_merged()
-            file = _open_current(self._merged)
+            file = _open_current(self._merged, memory_limit=memory_limit)
         except CatalogWriteError:
             file = None
-        return self._merged_in_memory() if file is None else file
+        return self._merged_in_memory(memory_limit) if file is None else file
 
-    def _merged_in_memory(self) -> OpenFile:
+    def _merged_in_memory(self, memory_limit: int) -> OpenFile:
         from .merge import merge_shards
 
         def fill(connection: "duckdb.DuckDBPyConnection") -> None:
             create_schema(connection, "merged", "merged")
             merge_shards(connection, self._shard_files(), None)
 
-        key = (self.location, tuple(self.shards().values()))
-        return POOL.open(key, lambda: OpenFile(connect_memory(fill)))
+        key = (self.location, tuple(self.shards().values()), memory_limit)
+        return POOL.open(key, lambda: OpenFile(connect_memory(fill, memory_limit=memory_limit)))
 
     def _shard_files(self) -> dict[str, Path]:
         return {s: self.versions(s).directory / v for s, v in self.shards().items()}
@@ -256,7 +260,9 @@ def _shard_order(shard: str) -> tuple[bool, str]:
     return shard.startswith("loose-"), shard
 
 
-def _open_current(versions: Versions, *, threads: int = 0) -> OpenFile | None:
+def _open_current(
+    versions: Versions, *, threads: int = 0, memory_limit: int = 0
+) -> OpenFile | None:
     """The current version, open; None where nothing is published.
 
     A version that is removed between reading the link and opening it was replaced by a newer one.
@@ -266,7 +272,9 @@ def _open_current(versions: Versions, *, threads: int = 0) -> OpenFile | None:
         if path is None:
             return None
         try:
-            return POOL.open(path, partial(OpenFile.at, path, threads=threads))
+            key = (path, memory_limit) if memory_limit else path
+            make = partial(OpenFile.at, path, threads=threads, memory_limit=memory_limit)
+            return POOL.open(key, make)
         except OSError:
             if path.exists() or attempt == _TRIES - 1:
                 raise

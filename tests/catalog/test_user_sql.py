@@ -1,10 +1,14 @@
 """Users' SQL reads the catalog and nothing else, and every refusal is one clear sentence."""
 
+import inspect
+import os
 import time
 
 import pytest
+from xfelcat import Catalog
 from xfelcat.catalog.errors import CatalogNotFoundError, QueryError
-from xfelcat.catalog.questions.user_sql import run_sql
+from xfelcat.catalog.questions.user_sql import MEMORY_LIMIT, TIME_LIMIT, run_sql
+from xfelcat.catalog.questions.view_docs import describe_views
 from xfelcat.catalog.store.store import Store
 
 
@@ -48,6 +52,26 @@ def test_whatever_reads_is_allowed(demo, statement):
     [
         ("SELECT sorce FROM run_keys", "no column 'sorce'; did you mean 'source'"),
         ("SELECT r.instrumnt FROM runs AS r", "no column 'instrumnt'; did you mean 'instrument'"),
+        ("SELECT run FROM runs WHERE trans = 1", "no column 'trans'; did you mean 'trains'"),
+        ("SELECT run FROM runs ORDER BY instrumnt", "did you mean 'instrument'"),
+        ("SELECT r.run FROM runs r ORDER BY r.proposl", "did you mean 'proposal'"),
+        ("SELECT count(*) FROM runs GROUP BY cycel", "did you mean 'cycle'"),
+        ("SELECT run FROM runs GROUP BY run HAVING trans > 1", "did you mean 'trains'"),
+        ("SELECT run FROM runs QUALIFY row_number() OVER (ORDER BY runn) = 1", "mean 'run'"),
+        ("SELECT runs.instrumnt FROM runs", "did you mean 'instrument'"),
+        ("SELECT * FROM runs JOIN files USING (run_idd)", "did you mean 'run_id'"),
+        ("SELECT 1 FROM runs r JOIN files f ON r.run_id = f.rnu_id", "did you mean 'run_id'"),
+        ("SELECT * EXCLUDE (byts) FROM runs", "did you mean 'bytes'"),
+        ("SELECT (SELECT max(siz) FROM files f WHERE f.run = r.run) FROM runs r", "mean 'size'"),
+        ("PIVOT runs ON data_klass IN ('raw') USING count(*)", "did you mean 'data_class'"),
+        ("WITH a AS (SELECT run AS number FROM runs) SELECT numbr FROM a", "mean 'number'"),
+        ("SELECT source FROM runs", "no column 'source'; 'source' is one of keys, key_profiles"),
+        ('SELECT run FROM runs WHERE data_class = "xyz"', "in single quotes, 'xyz'"),
+        ("SELECT x.run FROM runs", "nothing after FROM is named 'x'"),
+        ("SELECT lenght(path) FROM runs", "no function 'lenght'; did you mean 'length'"),
+        ("SELECT run, trains FROM runs GROUP BY run", '"trains" must appear in the GROUP BY'),
+        ("SELECT number + 'a' FROM run_values", "Could not convert string 'a'"),
+        ("SELECT (range // 50000 || 'x')::INTEGER FROM range(10000000)", "convert string '0x'"),
         ("SELECT * FROM run_key", "no view 'run_key'; did you mean 'run_keys'"),
         ("SELECT * FROM zzzzzz", "no view 'zzzzzz' "),
         ("SELEC 1", 'syntax error at or near "SELEC".*line 1: SELEC 1'),
@@ -136,3 +160,48 @@ def test_an_endless_query_is_stopped(demo):
 def test_no_catalog_is_a_clear_error(tmp_path):
     with pytest.raises(CatalogNotFoundError):
         run_sql(Store(tmp_path), "SELECT 1")
+
+
+@pytest.mark.parametrize("view", describe_views(), ids=lambda view: view.name)
+def test_the_example_of_every_view_runs(demo, view):
+    run_sql(demo.store, view.example)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT range, range + 1 FROM range(100000000000)",  # rows without end
+        "SELECT list(range) FROM range(100000000)",  # one row, too large to be spilled
+        "SELECT range AS r, random() AS x FROM range(200000000) ORDER BY x",  # too much to spill
+    ],
+)
+def test_a_query_that_needs_too_much_memory_is_stopped(demo, statement):
+    with pytest.raises(QueryError, match=r"needed more than 0\.06 GB of memory") as caught:
+        run_sql(demo.store, statement, memory_limit="60 MB")
+    assert "\n" not in str(caught.value)
+    n = run_sql(demo.store, "SELECT count(*) AS n FROM runs", memory_limit="60 MB")
+    assert n.table.to_pylist() == [{"n": len(demo.summary.runs)}]
+
+
+@pytest.mark.parametrize(("limit", "said"), [("4 apples", "no size"), ("1 kB", "50 MB"), (7, "50")])
+def test_memory_limits_that_mean_nothing(demo, limit, said):
+    with pytest.raises(QueryError, match=said):
+        run_sql(demo.store, "SELECT 1", memory_limit=limit)
+
+
+def test_limits_hold_unless_said_otherwise(demo):
+    sql = "SELECT current_setting('memory_limit') AS m, current_setting('lock_configuration') AS l"
+    assert run_sql(demo.store, sql).table.to_pylist() == [{"m": "3.7 GiB", "l": True}]
+    (unlimited,) = run_sql(demo.store, sql, memory_limit=None, time_limit=None).table.to_pylist()
+    assert unlimited["m"] != "3.7 GiB"
+    defaults = inspect.signature(Catalog.sql).parameters
+    assert defaults["time_limit"].default == TIME_LIMIT
+    assert defaults["memory_limit"].default == MEMORY_LIMIT
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_catalog_that_nobody_may_write_is_limited_too(demo, tmp_path):
+    store = demo.copy_catalog(tmp_path / "catalog")
+    os.rename(store.location / "merged", tmp_path / "gone")
+    store.location.chmod(0o555)
+    assert run_sql(store, "SELECT count(*) AS n FROM runs").table.num_rows == 1

@@ -177,6 +177,36 @@ def test_a_query_can_be_limited_in_time(xfelcat, demo):
     assert "took longer than 0.2 s" in result.stderr
 
 
+def test_sql_schema(xfelcat, tmp_path):
+    rows = json.loads(xfelcat("sql", "--schema", "-f", "json").stdout)
+    assert set(rows[0]) == {"view", "column", "type", "unit", "meaning"}
+    assert len({row["view"] for row in rows}) == 14
+    everything = xfelcat("sql", "--schema").stdout
+    assert all(len(line) <= 80 for line in everything.splitlines())
+    for row in rows:
+        assert row["meaning"].split()[0] in everything
+    some = xfelcat("sql", "--schema", "files runs").stdout
+    assert some.index("files: One row per data file") < some.index("runs: One row per run.")
+    target = tmp_path / "schema.txt"
+    assert xfelcat("sql", "--schema", "-o", target).stdout == ""
+    assert target.read_text() == everything
+    wrong = xfelcat("sql", "--schema", "rns")
+    assert wrong.exit_code == 2
+    assert "'runs'" in wrong.stderr
+
+
+def test_sql_memory_can_be_limited(xfelcat, demo):
+    rows = "SELECT * FROM range(1000000000)"
+    result = xfelcat("sql", rows, "--memory-limit", "80MB", "-c", demo.location)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "needed more than 0.08 GB of memory" in result.stderr
+    for limit in ("much", "3 kB"):
+        result = xfelcat("sql", "SELECT 1", "--memory-limit", limit, "-c", demo.location)
+        assert result.exit_code == 2
+    free = ("--memory-limit", "0", "--time-limit", "0", "-f", "json", "-c", demo.location)
+    assert json.loads(xfelcat("sql", "SELECT 1 AS x", *free).stdout) == [{"x": 1}]
+
+
 def test_output_replaces_a_file_only_when_all_is_written(xfelcat, demo, tmp_path):
     target = tmp_path / "out.csv"
     target.write_text("precious")

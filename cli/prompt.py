@@ -1,0 +1,247 @@
+"""How does one ask question after question? The prompt of ``xfelcat sql``.
+
+1. ``Conversation``: what an entry does, be it a statement or a command that begins with a dot. It
+   knows no terminal.
+2. ``run_prompt``: reads entries from the terminal, with history, completion and colours, until the
+   end. Enter sends what ends with a semicolon or begins with a dot, else it begins a new line.
+"""
+
+import re
+import shlex
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+import typer
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import is_searching
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.lexers import PygmentsLexer
+from pygments.lexers.sql import PostgresLexer
+
+from ..catalog.errors import XfelcatError, nearest
+from ..catalog.questions.user_sql import run_sql
+from ..catalog.questions.view_docs import describe_views
+from ..catalog.store.store import Store
+from .completion import Words
+from .options import say_if_behind
+from .output import Format, choose_format, say, write_answer
+from .progress import count
+from .view_text import schema_text
+
+if TYPE_CHECKING:
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+__all__ = ["Conversation", "history", "is_complete", "new_session", "run_prompt"]
+
+_HELP = """\
+A statement ends with ; and may have several lines. It reads the catalog and changes nothing.
+.schema [VIEW]...     the views, their columns, and an example of each
+.format NAME [FILE]   how rows are shown: table, json, csv, paths; with FILE (also parquet) the rows
+                      of the next statement go there
+.help                 this text
+.quit                 leave, as does Ctrl-D
+Ctrl-C stops a query, or drops what is typed. Tab completes, Up and Ctrl-R look in the history."""
+_FORMATS = tuple(Format)
+_COMMANDS = (".schema", ".format", ".help", ".quit")
+_NOT_CODE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+@dataclass
+class Conversation:
+    """What is asked of a catalog, one entry after the other, and how rows are shown."""
+
+    store: Store
+    time_limit: float | None = None
+    memory_limit: int | None = None
+    chosen: Format = Format.TABLE
+    next_output: tuple[Format, Path] | None = field(default=None, init=False)
+
+    def take(self, entry: str) -> bool:
+        """Do what an entry asks for; False if it ends the conversation.
+
+        Nothing that is wrong with an entry ends it, and neither does Ctrl-C.
+        """
+        entry = entry.strip()
+        if entry.rstrip(";").casefold() in (".quit", ".exit", "quit", "exit"):
+            return False
+        try:
+            if entry.startswith("."):
+                self._obey(entry)
+            elif entry.strip(";"):
+                self._ask(entry)
+        except KeyboardInterrupt:
+            say("interrupted")
+        except (XfelcatError, typer.BadParameter) as error:
+            say(str(error))
+        return True
+
+    def _ask(self, statement: str) -> None:
+        started = time.monotonic()
+        answer = run_sql(
+            self.store, statement, time_limit=self.time_limit, memory_limit=self.memory_limit
+        )
+        seconds = time.monotonic() - started
+        chosen, output = self.next_output or (self.chosen, None)
+        write_answer(answer.table, chosen, output)
+        self.next_output = None
+        say(f"{count(answer.table.num_rows, 'row')} in {seconds:.2f} s")
+
+    def _obey(self, entry: str) -> None:
+        try:
+            command, *words = shlex.split(entry.rstrip(";"))
+        except ValueError as error:
+            raise typer.BadParameter(f"{entry}: {str(error).lower()}") from None
+        if command == ".help":
+            typer.echo(_HELP)
+        elif command == ".schema":
+            typer.echo(schema_text(describe_views(*words)))
+        elif command == ".format":
+            self._choose(words)
+        else:
+            near = nearest(command, _COMMANDS, limit=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise typer.BadParameter(f"there is no command {command}{hint} (.help lists them)")
+
+    def _choose(self, words: list[str]) -> None:
+        """Set the format of the rows; with a file, that of the next statement's alone."""
+        if not words:
+            typer.echo(self.chosen)
+            return
+        if words[0] not in _FORMATS or len(words) > 2:
+            raise typer.BadParameter(
+                f"write .format NAME [FILE], NAME one of {', '.join(_FORMATS)}"
+            )
+        output = Path(words[1]).expanduser() if len(words) == 2 else None
+        chosen = choose_format(Format(words[0]), output)
+        if output is None:
+            self.chosen = chosen
+        else:
+            self.next_output = (chosen, output)
+            say(f"the rows of the next statement go to {output}")
+
+
+def is_complete(text: str) -> bool:
+    """Whether Enter sends this: nothing, a command, or a statement up to its semicolon."""
+    text = text.strip()
+    if not text or text.startswith(".") or text.casefold() in ("quit", "exit"):
+        return True
+    code = _NOT_CODE.sub(" ", text).rstrip()
+    return code.endswith(";") and not re.search(r"['\"]|/\*", code)
+
+
+def history() -> History:
+    """What was asked before, kept between sessions; in memory where it cannot be kept."""
+    directory = Path(platformdirs.user_state_dir("xfelcat", appauthor=False))
+    path = directory / "sql_history"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        say(f"no history is kept: {path}: {error.strerror}")
+        return InMemoryHistory()
+    return FileHistory(str(path))
+
+
+class _Completer(Completer):
+    """Offers ``Words`` to the library."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        before = document.text_before_cursor
+        for word, length, meaning in self._words.offer(before, document.text):
+            yield Completion(word, start_position=-length, display_meta=meaning)
+
+
+def _words(store: Store) -> Words:
+    """What can be completed: the documented views, and what DuckDB knows."""
+    views = describe_views()
+    with store.read_merged() as cursor:
+        functions = cursor.execute(
+            "SELECT DISTINCT function_name FROM duckdb_functions()"
+            " WHERE function_type IN ('scalar', 'aggregate', 'macro')"
+            " AND regexp_full_match(function_name, '[a-z][a-z0-9_]*') ORDER BY ALL"
+        ).fetchall()
+        keywords = cursor.execute(
+            "SELECT DISTINCT upper(keyword_name) FROM duckdb_keywords()"
+            " WHERE keyword_category <> 'unreserved'"
+            " OR keyword_name IN ('by', 'first', 'last', 'nulls', 'over') ORDER BY ALL"
+        ).fetchall()
+    return Words(
+        {v.name: {c.name: c.meaning for c in v.columns} for v in views},
+        tuple(name for (name,) in functions),
+        tuple(name for (name,) in keywords),
+        {
+            ".schema": tuple(v.name for v in views),
+            ".format": _FORMATS,
+            ".help": (),
+            ".quit": (),
+        },
+    )
+
+
+def _bindings() -> KeyBindings:
+    bindings = KeyBindings()
+
+    @bindings.add("enter", filter=~is_searching)
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if is_complete(buffer.text):
+            buffer.validate_and_handle()
+        else:
+            buffer.insert_text("\n")
+
+    return bindings
+
+
+def new_session(store: Store, **options: Any) -> PromptSession[str]:
+    """What reads entries; ``options`` are those of PromptSession (input and output, for tests)."""
+
+    def continued(width: int, line: int, wrapped: int) -> "StyleAndTextTuples":
+        return [("", " " * (width - 2) + "> ")]
+
+    return PromptSession(
+        "xfelcat> ",
+        multiline=True,
+        prompt_continuation=continued,
+        lexer=PygmentsLexer(PostgresLexer),
+        completer=_Completer(_words(store)),
+        complete_while_typing=False,
+        key_bindings=_bindings(),
+        history=history(),
+        enable_history_search=True,
+        **options,
+    )
+
+
+def run_prompt(
+    store: Store, time_limit: float | None, memory_limit: int | None, chosen: Format
+) -> None:
+    """Ask for entries and do what they say until the end.
+
+    Raises CatalogNotFoundError where nothing was ingested yet.
+    """
+    answer = run_sql(store, "SELECT 1 WHERE false")
+    say(f"{answer.provenance}")
+    say_if_behind(store)
+    say(".help says how this works, .schema what can be asked, .quit ends it")
+    conversation = Conversation(store, time_limit, memory_limit, chosen)
+    session = new_session(store)
+    while True:
+        try:
+            if not conversation.take(session.prompt()):
+                return
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return

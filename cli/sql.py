@@ -1,0 +1,138 @@
+"""What does the catalog answer to SQL? ``xfelcat sql``: one statement, or a prompt for many.
+
+A statement comes from the command line, a file or stdin; on a terminal, without any, ``prompt``
+asks for one after the other.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import CatalogOption, FormatOption, OutputOption, open_store, say_provenance
+from .output import Format, choose_format, say, write_answer
+from .view_text import schema_text
+
+__all__ = ["sql_command"]
+
+# The same as TIME_LIMIT and MEMORY_LIMIT of user_sql, which help must not import.
+_SECONDS = 300.0
+_MEMORY = "4 GB"
+
+
+def sql_command(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STATEMENT",
+            help="One SQL statement, in quotes; left out, it is read from stdin, or asked for on a "
+            "terminal. With --schema, the name of a view.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema",
+            help="Show the views, their columns, types, units and meaning, and examples.",
+        ),
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="Read the statement from this file.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit", metavar="SECONDS", min=0, help="Stop a query after this; 0 for never."
+        ),
+    ] = _SECONDS,
+    memory_limit: Annotated[
+        str,
+        typer.Option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="Stop a query that needs more memory than this; 0 for DuckDB's own limit.",
+        ),
+    ] = _MEMORY,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Ask the catalog in SQL (DuckDB's dialect), reading only.
+
+    Without a statement, on a terminal, it asks for one after the other.
+    """
+    from ..catalog.questions.user_sql import run_sql
+
+    chosen = choose_format(format_, output)
+    if schema:
+        _show_schema([] if text is None else text.split(), chosen, output)
+        return
+    seconds, memory = time_limit or None, _memory(memory_limit)
+    if text is None and file is None and sys.stdin.isatty():
+        if not sys.stdout.isatty():
+            raise typer.BadParameter('there is no statement; try xfelcat sql "SELECT * FROM runs"')
+        from .prompt import run_prompt
+
+        run_prompt(open_store(catalog), seconds, memory, chosen)
+        return
+    statement = _statement(text, file)
+    store = open_store(catalog)
+    answer = run_sql(store, statement, time_limit=seconds, memory_limit=memory)
+    write_answer(answer.table, chosen, output)
+    say_provenance(answer, store)
+
+
+def _memory(text: str) -> int | None:
+    """The bytes that an option means; None for no limit of ours."""
+    from ..catalog.errors import QueryError
+    from ..catalog.questions.user_sql import check_memory_limit
+
+    if text.strip() == "0":
+        return None
+    try:
+        return check_memory_limit(text)
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _statement(text: str | None, file: Path | None) -> str:
+    """The statement, from the one place it was given in."""
+    if text is not None and file is not None:
+        raise typer.BadParameter("give the statement or --file, not both")
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{file} cannot be read: {error}") from None
+    return sys.stdin.read() if text is None or text == "-" else text
+
+
+def _show_schema(names: list[str], chosen: Format, output: Path | None) -> None:
+    from ..catalog.errors import QueryError
+    from ..catalog.questions.view_docs import columns_table, describe_views
+
+    try:
+        views = describe_views(*names)
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+    if chosen is not Format.TABLE:
+        write_answer(columns_table(views), chosen, output)
+    elif output is None:
+        typer.echo(schema_text(views))
+    else:
+        try:
+            output.write_text(schema_text(views) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise typer.BadParameter(f"{output} cannot be written: {error.strerror}") from None
+        say(f"{len(views)} views written to {output}")
