@@ -18,6 +18,7 @@ _HOMES = {
     "by_id": ".loader.trains",
     "by_index": ".loader.trains",
     "open_run": ".loader.opening",
+    "open_runs": ".loader.runs",
     "profile": ".loader.profile",
     "stack_data": ".loader.stacking",
     "stack_detector_data": ".loader.stacking",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .loader.keydata import KeyData
     from .loader.opening import H5File, RunDirectory, open_run
     from .loader.profile import profile
+    from .loader.runs import open_runs
     from .loader.sourcedata import SourceData
     from .loader.stacking import stack_data, stack_detector_data
     from .loader.trains import by_id, by_index

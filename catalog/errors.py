@@ -10,6 +10,7 @@
     |-- NoDataError            (ValueError)          a value wanted from a key without data
     |-- DuplicateTrainError    (ValueError)          one source and train in two files
     |-- InconsistentFilesError (ValueError)          a key's dtype or shape differs between files
+    |-- InconsistentRunsError  (ValueError)          a key's dtype or shape differs between runs
     |-- FileStructureError     (OSError)             a file that is not what it should be
     |   `-- ChangedFileError                         ... or no longer what was planned with
     |-- RunNotFoundError       (FileNotFoundError)   no such proposal, run or file
@@ -40,6 +41,7 @@ __all__ = [
     "DuplicateTrainError",
     "FileStructureError",
     "InconsistentFilesError",
+    "InconsistentRunsError",
     "MultiRunError",
     "NoDataError",
     "PropertyNameError",
@@ -152,6 +154,19 @@ class InconsistentFilesError(XfelcatError, ValueError):
         super().__init__(
             f"{source!r} key {key!r} is not the same in all files: {detail} "
             f"({' and '.join(self.paths)}); select trains that lie in one of them"
+        )
+
+
+class InconsistentRunsError(XfelcatError, ValueError):
+    """A key that cannot be one array over two runs; ``source``, ``key``, ``runs`` names both."""
+
+    def __init__(self, source: str, key: str, detail: str, runs: Iterable[str]) -> None:
+        self.source = source
+        self.key = key
+        self.runs = tuple(runs)
+        super().__init__(
+            f"{source!r} key {key!r} is not the same in all runs: {detail} "
+            f"({' and '.join(self.runs)}); open runs that agree, or load them one by one"
         )
 
 

@@ -22,12 +22,14 @@ from .grouping import DetectorGroup, compact_names, detector_groups, natural_key
 if TYPE_CHECKING:
     from .collection import DataCollection
     from .keydata import KeyData
+    from .runs import Runs
     from .sourcedata import SourceData
 
 __all__ = [
     "collection_html",
     "collection_info",
     "key_html",
+    "runs_html",
     "source_html",
 ]
 
@@ -375,3 +377,15 @@ def key_html(key: "KeyData") -> str:
         )
     rows = [(escape(name), escape(text)) for name, text in facts]
     return _page(f"{_code(key.source)} {_code(key.key)}", _table((), rows))
+
+
+_RUNS_SHOWN = 20
+
+
+def runs_html(runs: "Runs") -> str:
+    """What a notebook shows for many runs: their names and directories; none is opened."""
+    frame = runs.runs.head(_RUNS_SHOWN)
+    rows = [(_code(n), escape(p)) for n, p in zip(frame["name"], frame["path"], strict=True)]
+    rest = len(runs) - len(rows)
+    more = f"<div>and {rest} more</div>" if rest else ""
+    return _page(f"Runs: {len(runs)}", _table(("run", "directory"), rows), more)
