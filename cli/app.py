@@ -14,12 +14,15 @@ from typer.core import TyperGroup
 
 from ..catalog.errors import XfelcatError
 from .asking import find_command
+from .comparing import diff_command
 from .db import app as db_app
 from .demo import demo_command
+from .describing import info_command
 from .forgetting import forget_command
 from .ingesting import ingest_command
 from .listing import ls_command
 from .locality import locality_command
+from .opening import open_command
 from .output import say
 from .profiling import profile_command
 from .sql import sql_command
@@ -79,6 +82,9 @@ app.command("find")(find_command)
 app.command("sql")(sql_command)
 app.command("profile")(profile_command)
 app.command("ls")(ls_command)
+app.command("info")(info_command)
+app.command("diff")(diff_command)
+app.command("open")(open_command)
 app.command("inventory")(inventory_command)
 app.command("forget")(forget_command)
 app.command("locality")(locality_command)

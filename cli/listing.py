@@ -1,4 +1,4 @@
-"""What is there? ``xfelcat ls`` on a facility, a proposal, a run or a file.
+"""What is there? ``xfelcat ls`` on a facility, an instrument, a proposal, a run or a file.
 
 1. A file, or a run: what the loader's ``info`` says, from the catalog where it knows the run.
 2. Anything above: a row per run of one proposal, or a row per proposal and data class; from the
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import CatalogOption, open_store
-from .output import Format, say, write_answer
+from .naming import named_runs
+from .options import CatalogOption, FormatOption, OutputOption, open_store
+from .output import Format, choose_format, say, write_answer
 from .progress import count, size_text
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ls_command"]
 
 Row = dict[str, Any]
+Sink = tuple[Format, Path | None]  # how and where rows go that are not for people
 
 
 def ls_command(
@@ -30,8 +32,8 @@ def ls_command(
         str | None,
         typer.Argument(
             metavar="PATH",
-            help="A facility, proposal, run or file; or p002012, p002012/raw, p002012/raw/r0001. "
-            "Left out: all of the catalog.",
+            help="A facility, instrument, proposal, run or file; or SPB, SPB/202405, p002012, "
+            "p002012/raw, p002012/raw/r0001. Left out: all of the catalog.",
             show_default=False,
         ),
     ] = None,
@@ -45,47 +47,65 @@ def ls_command(
             show_default=False,
         ),
     ] = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """Summarise a facility, a proposal, a run or a file."""
-    from ..catalog.questions.run_filter import ALL_RUNS, RunFilter
+    """List a facility, an instrument, a proposal, a run or a file.
 
+    With --format json, csv or parquet: a row per run of one proposal, else per proposal and data
+    class; of a run or file a row per source and index group.
+    """
+    chosen = choose_format(format_, output)
+    sink = None if chosen is Format.TABLE and output is None else (chosen, output)
     store = open_store(catalog)
     path = os.path.abspath(os.path.expanduser(target)) if target else ""
     if path and os.path.isfile(path):
-        _show_file(path, store, details or ())
+        _show_collection(path, *_opened(path, store), details or (), sink)
         return
-    where = RunFilter.named(target) if target else ALL_RUNS
-    known = _catalogued(store, where)
+    where = named_runs(target)
+    groups = _groups(store, where)
+    n_runs = sum(group["runs"] for group in groups)
+    known = _runs(store, where) if len({g["proposal"] for g in groups}) == 1 else []
     is_run = bool(where.runs) or known[0]["realpath"] == os.path.realpath(path) if known else False
-    if is_run and len(known) == 1:
+    if is_run and n_runs == 1:
         here = path if not where.runs and os.path.isdir(path) else known[0]["path"]
-        _show_run(here, store, details or ())
+        _show_collection(here, *_opened(here, store), details or (), sink)
     elif known:
-        _show_runs(known)
+        _show_runs(known, sink)
+    elif groups:
+        _show_groups(groups, sink)
     else:
-        _show_directory(target or "", path, store, details or ())
+        _show_directory(target or "", path, store, details or (), sink)
 
 
-def _catalogued(store: "Store", where: "RunFilter") -> list[Row]:
-    """The catalogued runs, told with where they are known from."""
+def _groups(store: "Store", where: "RunFilter") -> list[Row]:
+    """The catalogued runs, summed up, told with where they are known from."""
     from ..catalog.errors import CatalogNotFoundError
-    from ..catalog.questions.queries import runs
+    from ..catalog.questions.summaries import summarize
     from ..catalog.store.encoding import from_text
 
     try:
-        answer = runs(store, where)
+        answer = summarize(store, where)
     except CatalogNotFoundError:
         return []
-    rows: list[Row] = answer.table.to_pylist()
-    if rows:
+    if answer.table.num_rows:
         say(f"from the catalog: {answer.provenance}")
-    for row in rows:
-        row |= {name: from_text(row[name]) for name in ("path", "realpath")}
-    return rows
+    rows: list[Row] = answer.table.to_pylist()
+    return [row | {"path": row["path"] and from_text(row["path"])} for row in rows]
 
 
-def _show_directory(target: str, path: str, store: "Store", details: Any) -> None:
+def _runs(store: "Store", where: "RunFilter") -> list[Row]:
+    from ..catalog.questions.queries import runs
+    from ..catalog.store.encoding import from_text
+
+    rows: list[Row] = runs(store, where).table.to_pylist()
+    return [row | {n: from_text(row[n]) for n in ("path", "realpath")} for row in rows]
+
+
+def _show_directory(
+    target: str, path: str, store: "Store", details: Any, sink: Sink | None
+) -> None:
     """What directory listings tell; the catalog does not know anything there."""
     from ..catalog.errors import CatalogNotFoundError, RunNotFoundError
     from ..catalog.records import Problem
@@ -107,7 +127,7 @@ def _show_directory(target: str, path: str, store: "Store", details: Any) -> Non
             say(f"{found.path}: {found.message}")
             continue
         if found.directory == path:
-            _show_run(path, store, details)
+            _show_collection(path, *_opened(path, store), details, sink)
             return
         stats = list_run(found.directory).values()
         identity = found.identity
@@ -121,24 +141,55 @@ def _show_directory(target: str, path: str, store: "Store", details: Any) -> Non
     if not rows:
         raise RunNotFoundError(f"any run at or below {path}")
     say("from directory listings; `xfelcat ingest` would tell trains and times")
-    _show_runs(rows)
+    if len({row["proposal"] for row in rows}) == 1:
+        _show_runs(rows, sink)
+    else:
+        _show_groups(_grouped(rows), sink)
 
 
-def _show_runs(rows: list[Row]) -> None:
-    """A row per run of one proposal, or per proposal and data class; loose runs always one each."""
+def _grouped(rows: list[Row]) -> list[Row]:
+    """Rows of runs, summed up as the catalog sums up its own; loose runs always one each."""
+    groups: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        parts = {name: row[name] for name in ("instrument", "cycle", "proposal", "data_class")}
+        parts["path"] = row["path"] if row["proposal"] is None else None
+        group = groups.setdefault(
+            tuple(parts.values()), parts | {"runs": 0, "files": 0, "bytes": 0}
+        )
+        group["runs"] += 1
+        group["files"] += row["files"]
+        group["bytes"] += row["bytes"]
+    return list(groups.values())
+
+
+def _show_runs(rows: list[Row], sink: Sink | None) -> None:
+    """A row per run."""
+    _write(rows, [_run_line(row) for row in rows], sink)
+    _say_total(rows, len(rows))
+
+
+def _show_groups(groups: list[Row], sink: Sink | None) -> None:
+    """A row per proposal and data class, or loose run."""
+    _write(groups, [_group_line(group) for group in groups], sink)
+    _say_total(groups, sum(group["runs"] for group in groups))
+
+
+def _write(rows: list[Row], lines: list[Row], sink: Sink | None) -> None:
+    """Lines for people, or rows for programs."""
     import pyarrow as pa
 
     from ..catalog.store.encoding import to_text
 
-    proposals = {row["proposal"] for row in rows}
-    lines = [_run_line(r) for r in rows] if len(proposals) == 1 else _proposal_lines(rows)
-    names = list(lines[0])
-    texts = [{n: to_text(v) if isinstance(v, str) else v for n, v in r.items()} for r in lines]
-    table = pa.table({name: [line[name] for line in texts] for name in names})
-    write_answer(table, Format.TABLE)
+    shown = lines if sink is None else rows
+    texts = [{n: to_text(v) if isinstance(v, str) else v for n, v in r.items()} for r in shown]
+    table = pa.table({name: [line[name] for line in texts] for name in shown[0]})
+    write_answer(table, *(sink or (Format.TABLE, None)))
+
+
+def _say_total(rows: list[Row], n_runs: int) -> None:
     size = size_text(sum(row["bytes"] or 0 for row in rows))
     n_files = sum(row["files"] for row in rows)
-    say(f"{count(len(rows), 'run')}, {count(n_files, 'file')}, {size}")
+    say(f"{count(n_runs, 'run')}, {count(n_files, 'file')}, {size}")
 
 
 def _run_line(row: Row) -> Row:
@@ -161,60 +212,50 @@ def _run_line(row: Row) -> Row:
     return line
 
 
-def _proposal_lines(rows: list[Row]) -> list[Row]:
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        name = row["path"]
-        if row["proposal"] is not None:
-            name = f"{row['instrument']}/{row['cycle']}/p{row['proposal']:06d}"
-        groups.setdefault((name, row["data_class"] or ""), []).append(row)
-    lines = []
-    for (name, data_class), members in groups.items():
-        line: Row = {
-            "proposal": name,
-            "class": data_class,
-            "runs": len(members),
-            "files": sum(m["files"] for m in members),
-            "size": size_text(sum(m["bytes"] or 0 for m in members)),
-        }
-        if "trains" in members[0]:
-            starts = [m["started_at"] for m in members if m["started_at"]]
-            line["trains"] = sum(m["trains"] or 0 for m in members)
-            line["first"] = f"{min(starts):%Y-%m-%d}" if starts else ""
-            line["last"] = f"{max(starts):%Y-%m-%d}" if starts else ""
-        lines.append(line)
-    return lines
+def _group_line(group: Row) -> Row:
+    name = group["path"]
+    if group["proposal"] is not None:
+        name = f"{group['instrument']}/{group['cycle']}/p{group['proposal']:06d}"
+    line: Row = {
+        "proposal": name,
+        "class": group["data_class"] or "",
+        "runs": group["runs"],
+        "files": group["files"],
+        "size": size_text(group["bytes"] or 0),
+    }
+    if "trains" in group:
+        first, last = group["first_data"], group["last_data"]
+        line["trains"] = group["trains"]
+        line["first"] = f"{first:%Y-%m-%d}" if first else ""
+        line["last"] = f"{last:%Y-%m-%d}" if last else ""
+    return line
 
 
-def _show_run(path: str, store: "Store", details: Any) -> None:
-    from ..loader.opening import RunDirectory
+def _opened(path: str, store: "Store") -> tuple[Any, list[Any]]:
+    """The run or file, and what was warned of."""
+    from ..loader.opening import H5File, RunDirectory
 
-    # A run whose directory is gone is still told from the catalog.
-    trust = None if os.path.isdir(path) else "never-stat"
+    catalog = store.location if store.exists() else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = RunDirectory(path, catalog=_location(store), trust=trust, save=False)
-    _show_collection(path, run, details, caught)
+        if os.path.isfile(path):
+            return H5File(path, catalog=catalog), caught
+        # A run whose directory is gone is still told from the catalog.
+        trust = None if os.path.isdir(path) else "never-stat"
+        return RunDirectory(path, catalog=catalog, trust=trust, save=False), caught
 
 
-def _show_file(path: str, store: "Store", details: Any) -> None:
-    from ..loader.opening import H5File
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        file = H5File(path, catalog=_location(store))
-    _show_collection(path, file, details, caught)
-
-
-def _location(store: "Store") -> Path | None:
-    """Where to look first: nowhere special, if the user has no catalog yet."""
-    return store.location if store.exists() else None
-
-
-def _show_collection(path: str, collection: Any, details: Any, caught: Any) -> None:
+def _show_collection(
+    path: str, collection: Any, caught: list[Any], details: Any, sink: Sink | None
+) -> None:
     from ..loader.display import collection_info
+    from ..loader.inspection import source_rows
 
-    typer.echo(path)
-    typer.echo(collection_info(collection, details))
+    if sink is None:
+        typer.echo(path)
+        typer.echo(collection_info(collection, details))
+    else:
+        rows = source_rows(collection)
+        _write(rows, rows, sink)
     for warning in caught:
         say(f"warning: {warning.message}")

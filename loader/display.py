@@ -29,6 +29,7 @@ __all__ = [
     "collection_html",
     "collection_info",
     "key_html",
+    "run_facts",
     "runs_html",
     "source_html",
 ]
@@ -37,7 +38,7 @@ __all__ = [
 # Facts: (name, text) pairs and phrases that text and HTML share.
 
 
-def _run_facts(collection: "DataCollection") -> Iterator[tuple[str, str]]:
+def run_facts(collection: "DataCollection") -> Iterator[tuple[str, str]]:
     """What to say about the whole: which run, when, and its trains."""
     try:
         metadata = collection.run_metadata()
@@ -186,7 +187,7 @@ def collection_info(
     """
     given = (details_for_sources,) if isinstance(details_for_sources, str) else details_for_sources
     style = _Style(tuple(given), counts, group_sources, with_aggregators)
-    lines = [f"{name + ':':<16}{text}" for name, text in _run_facts(collection)]
+    lines = [f"{name + ':':<16}{text}" for name, text in run_facts(collection)]
     current = collection.instrument_sources - collection.legacy_sources.keys()
     detectors, instruments = detector_groups(current)
     for group in detectors:
@@ -315,7 +316,7 @@ def _page(title: str, *parts: str) -> str:
 
 def collection_html(collection: "DataCollection") -> str:
     """What a notebook shows for a run: its facts, and its sources to unfold."""
-    facts = [(escape(name), escape(text)) for name, text in _run_facts(collection)]
+    facts = [(escape(name), escape(text)) for name, text in run_facts(collection)]
     parts = [_table((), facts)]
     current = collection.instrument_sources - collection.legacy_sources.keys()
     detectors, instruments = detector_groups(current)

@@ -1,0 +1,120 @@
+"""Which run does someone mean, by a path or by its numbers?
+
+``open_named`` takes a path, ``p002012/raw/r0034``, or the short forms ``p002012/r0034``,
+``2012/34``, ``2012/proc/34`` and ``"2012 34"``, in which raw is meant where no data class is named.
+
+``named_runs`` takes what names several: nothing, an instrument, a cycle of it, a proposal, a data
+class, a run, or a path.
+
+1. A directory there is, is that. Else the catalog is asked, which may know a run whose directory is
+   gone; then the data root.
+2. The run is opened from the catalog as far as that knows it.
+"""
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .output import say
+
+if TYPE_CHECKING:
+    from ..catalog.questions.run_filter import RunFilter
+    from ..catalog.store.store import Store
+    from ..loader.collection import DataCollection
+
+__all__ = ["catalogued_run", "named_runs", "open_named"]
+
+_SHORT = re.compile(
+    r"p?(?P<proposal>\d{1,6})[/ ]\s*(?:(?P<data_class>[A-Za-z]\w*)[/ ]\s*)?r?(?P<run>\d{1,6})/?"
+)
+_INSTRUMENT = re.compile(r"(?P<instrument>[A-Z]{2,8}\d?)(?:/(?P<cycle>\d{6}))?/?")
+
+Row = dict[str, Any]
+
+
+def named_runs(text: str | None) -> "RunFilter":
+    """The runs that a text names; all of them for None."""
+    from ..catalog.questions.run_filter import ALL_RUNS, RunFilter
+
+    if not text:
+        return ALL_RUNS
+    if os.path.exists(os.path.expanduser(text)):
+        return RunFilter.named(text)
+    if m := _INSTRUMENT.fullmatch(text):
+        return RunFilter.of(instrument=m["instrument"], cycle=m["cycle"])
+    if text.isdecimal() and len(text) <= 6:
+        return RunFilter.of(proposal=text)
+    return _by_numbers(text) or RunFilter.named(text)
+
+
+def _by_numbers(text: str) -> "RunFilter | None":
+    """The run that a short form means; None for anything else."""
+    from ..catalog.questions.run_filter import RunFilter
+
+    m = _SHORT.fullmatch(text)
+    if m is None:
+        return None
+    data_class = m["data_class"] or "raw"
+    return RunFilter.of(proposal=m["proposal"], run=m["run"], data_class=data_class)
+
+
+def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "DataCollection"]:
+    """Where the run is, and the run. Files that are left out are told on stderr.
+
+    Raises RunNotFoundError for a name that means no run.
+    """
+    from ..loader.opening import RunDirectory
+
+    path = _directory(text, store)
+    # A run whose directory is gone is still told from the catalog.
+    trust = None if os.path.isdir(path) else "never-stat"
+    location: Path | None = store.location if store.exists() else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = RunDirectory(path, catalog=location, trust=trust, save=save)
+    for warning in caught:
+        say(f"warning: {warning.message}")
+    return path, run
+
+
+def catalogued_run(text: str, store: "Store") -> Row | None:
+    """The row of the view runs for the one run that is meant; None if the catalog has no such."""
+    from ..catalog.errors import CatalogNotFoundError
+    from ..catalog.questions.queries import runs
+    from ..catalog.questions.run_filter import RunFilter
+    from ..catalog.store.encoding import from_text
+
+    path = os.path.abspath(os.path.expanduser(text))
+    numbered = None if os.path.isdir(path) else _by_numbers(text)
+    where = numbered or RunFilter.of(below=path)
+    try:
+        rows: list[Row] = runs(store, where).table.slice(0, 2).to_pylist()
+    except CatalogNotFoundError:
+        return None
+    if len(rows) != 1:
+        return None
+    row = rows[0] | {name: from_text(rows[0][name]) for name in ("path", "realpath")}
+    is_meant = (
+        numbered is not None or os.path.realpath(path) == row["realpath"] or path == row["path"]
+    )
+    return row if is_meant else None
+
+
+def _directory(text: str, store: "Store") -> str:
+    from ..catalog.errors import RunNotFoundError
+    from ..loader.opening import find_proposal, find_run_directory
+
+    path = os.path.abspath(os.path.expanduser(text))
+    if os.path.isdir(path):
+        return path
+    known = catalogued_run(text, store)
+    if known is not None:
+        found: str = known["path"]
+        return found
+    m = _SHORT.fullmatch(text)
+    if m is None:
+        what = f"{text} (a run directory, or a name like p002012/raw/r0034)"
+        raise RunNotFoundError(what, looked_at=[path, str(store.location)])
+    return find_run_directory(find_proposal(m["proposal"]), m["run"], m["data_class"] or "raw")
