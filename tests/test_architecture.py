@@ -54,6 +54,7 @@ MAY_BE_HEAVY = {
     "loader/examples/faults.py": {"h5py"},
     "loader/examples/writing.py": {"h5py"},
     "loader/write.py": {"h5py"},
+    "loader/xarray_backend.py": {"xarray"},
 }
 
 
