@@ -1,7 +1,7 @@
 """What can be seen to be wrong with one file from its structure alone?
 
 Pure functions: each takes what was read and yields ``Fault``s, so that a check can be added or
-tested without a file. The IDs are those of the table of audit checks.
+tested without a file. The IDs are those of ``checks.registry``.
 
 1. The file as a whole: its name against METADATA, its version, its top-level groups.
 2. Trains: ``check_trains``.
@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks.registry import CHECKS
 from ..layout import FileName
 from ..records import KeyRecord, Problem, Severity
 from ..runlength import IndexPattern
 
 __all__ = [
-    "SEVERITY",
     "Fault",
     "as_problems",
     "check_identity",
@@ -32,12 +32,6 @@ __all__ = [
     "compare_keys",
 ]
 
-SEVERITY: Mapping[str, Severity] = {
-    "F01": "E", "F02": "E", "F03": "E", "F04": "I", "F05": "E", "F06": "W", "F07": "W", "F08": "I",
-    "T01": "E", "T02": "E", "T03": "E", "T05": "W",
-    "I01": "E", "I02": "E", "I03": "W", "I04": "E", "I05": "E", "I06": "E", "I07": "W", "I08": "W",
-    "R07": "E", "R08": "W", "P03": "W", "C03": "W",
-}  # fmt: skip
 KNOWN_VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
 KNOWN_GROUPS = ("CONTROL", "INDEX", "INSTRUMENT", "METADATA", "RUN", "REDUCTION", "ERRATA")
 _MAX_JUMP = 10**8  # trains: 116 days at 10 Hz
@@ -55,7 +49,8 @@ class Fault(NamedTuple):
 def as_problems(path: str, faults: Iterable[Fault]) -> tuple[Problem, ...]:
     """Faults as problems of the file at ``path``, each once, in the order found."""
     made = (
-        Problem(f.check, f.severity or SEVERITY[f.check], f.message, path, f.where) for f in faults
+        Problem(f.check, f.severity or CHECKS[f.check].severity, f.message, path, f.where)
+        for f in faults
     )
     return tuple(dict.fromkeys(made))
 

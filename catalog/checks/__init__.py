@@ -1,0 +1,1 @@
+"""What can be wrong with files, runs and the catalog, and how is it found?"""
