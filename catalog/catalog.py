@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .ingest.ingest import IngestProgress, IngestReport
+    from .questions.export_views import ExportedView, ViewProgress
 
 __all__ = ["Catalog"]
 
@@ -288,6 +289,50 @@ class Catalog:
         where_ = RunFilter.of(**where)
         answer = inventory(self._store, question, where_, by=groups, per=per, limit=limit)
         return answer.to_frame()
+
+    def export(
+        self,
+        directory: str | os.PathLike[str],
+        *views: str,
+        force: bool = False,
+        progress: "ViewProgress | None" = None,
+        **where: Unpack[RunChoice],
+    ) -> "list[ExportedView]":
+        """Write documented views to Parquet files, ``<view>.parquet`` in a directory.
+
+        Parameters
+        ----------
+        directory
+            Where to write; it is made if it is missing.
+        *views
+            Names of views; all of them where none is named.
+        force
+            Replace files that exist.
+        progress
+            Told the view, and how many runs of it are done, of how many.
+        **where
+            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
+            ``RunFilter.of``. The views sources, keys and audits cannot be filtered, and are left
+            out of all views then.
+
+        Returns
+        -------
+        list of ExportedView
+            Of each file: view, path, rows, size (bytes).
+
+        Raises
+        ------
+        QueryError
+            For a view or filter that means nothing.
+        TargetWriteError
+            For a file that exists or cannot be written; nothing is replaced then.
+        CatalogNotFoundError
+            Where nothing was ingested yet.
+        """
+        from .questions.export_views import export_views
+
+        where_ = RunFilter.of(**where)
+        return export_views(self._store, directory, views, where_, force=force, progress=progress)
 
     def forget(self, *targets: str | os.PathLike[str]) -> int:
         """Delete all that is known of some runs; the data files stay as they are.

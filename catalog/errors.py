@@ -20,6 +20,7 @@
     |-- CatalogWriteError      (OSError)             the catalog cannot be written here
     |   `-- CatalogBusyError                         ... because another writer is at work
     |-- TargetFileError        (ValueError)          a file to write that is among its own sources
+    |-- TargetWriteError       (OSError)             a file that exists, or cannot be written
     |-- QueryError             (ValueError)          SQL or a filter that cannot be run
     `-- ConfigError            (ValueError)          a setting with an unusable value
 
@@ -49,6 +50,7 @@ __all__ = [
     "RunNotFoundError",
     "SourceNameError",
     "TargetFileError",
+    "TargetWriteError",
     "TrainIDError",
     "XfelcatError",
     "nearest",
@@ -251,6 +253,15 @@ class TargetFileError(XfelcatError, ValueError):
     def __init__(self, path: str) -> None:
         self.path = path
         super().__init__(f"{path} is one of the files that these data come from; choose another")
+
+
+class TargetWriteError(XfelcatError, OSError):
+    """A file to write that is there already, or cannot be written; ``path``."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} is not written: {reason}")
 
 
 class QueryError(XfelcatError, ValueError):

@@ -18,6 +18,7 @@ from .comparing import diff_command
 from .db import app as db_app
 from .demo import demo_command
 from .describing import info_command
+from .exporting import app as export_app
 from .forgetting import forget_command
 from .ingesting import ingest_command
 from .listing import ls_command
@@ -89,6 +90,7 @@ app.command("inventory")(inventory_command)
 app.command("forget")(forget_command)
 app.command("locality")(locality_command)
 app.command("demo")(demo_command)
+app.add_typer(export_app, name="export")
 app.add_typer(db_app, name="db")
 
 

@@ -1,8 +1,5 @@
 """How is the catalog itself? ``xfelcat db``: status, upgrade, merge, compact and check."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +7,10 @@ import typer
 
 from .options import CatalogOption, existing_store, open_store
 from .output import say
-from .progress import count, size_text
+from .progress import count, showing_bar, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.store.store import Progress, Store
+    from ..catalog.store.store import Store
 
 __all__ = ["app"]
 
@@ -82,7 +79,7 @@ def upgrade_command(catalog: CatalogOption = None) -> None:
     from ..catalog.store.upgrade import upgrade_shards
 
     store = open_store(catalog)
-    with _bar("upgrading") as progress, uninterrupted():
+    with showing_bar("upgrading") as progress, uninterrupted():
         upgraded = upgrade_shards(store, progress)
     if upgraded:
         store.publish_merged()
@@ -93,7 +90,7 @@ def upgrade_command(catalog: CatalogOption = None) -> None:
 def merge_command(catalog: CatalogOption = None) -> None:
     """Bring the file for questions over all runs up to date with the shards."""
     store = existing_store(catalog)
-    with _bar("merging") as progress:
+    with showing_bar("merging") as progress:
         merged = store.publish_merged(progress)
     say("merged" if merged else "nothing to merge")
 
@@ -103,7 +100,7 @@ def compact_command(catalog: CatalogOption = None) -> None:
     """Rewrite the databases in order, without what forgotten runs left behind."""
     store = existing_store(catalog)
     before = _size(store.location)
-    with _bar("compacting") as progress:
+    with showing_bar("compacting") as progress:
         store.compact(progress)
     say(
         f"{count(len(store.shards()), 'shard')} rewritten; {size_text(before)} before, "
@@ -121,17 +118,3 @@ def check_command(catalog: CatalogOption = None) -> None:
     say(f"{count(len(faults), 'fault')} found" if faults else "sound")
     if faults:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _bar(doing: str) -> Iterator["Progress"]:
-    """A bar of the shards done, on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(doing, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -2,12 +2,13 @@
 
 1. ``showing_progress``: on stderr, bars on a terminal, else a plain line every few seconds.
 2. ``say_problems``: every problem with its path and reason, grouped by check.
-3. ``size_text``: bytes for people.
+3. ``showing_bar``: a bar for what is done of something else, on a terminal.
+4. ``size_text``: bytes for people.
 """
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..catalog.ingest.ingest import IngestProgress
     from ..catalog.records import Problem
 
-__all__ = ["count", "say_problems", "showing_progress", "size_text"]
+__all__ = ["count", "say_problems", "showing_bar", "showing_progress", "size_text"]
 
 _SECONDS_PER_LINE = 10.0
 _SEVERITIES = {"E": "error", "W": "warning", "I": "information"}
@@ -150,6 +151,25 @@ def showing_progress() -> Iterator["IngestProgress"]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield _Bars(progress)
+
+
+@contextmanager
+def showing_bar(doing: str) -> Iterator[Callable[..., None]]:
+    """Tell what is done, of how many, and if you like of what; nothing but on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, of="": None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(doing, total=None)
+
+        def show(done: int, total: int, of: str = "") -> None:
+            told = f"{doing} {of}".rstrip()
+            progress.update(task, completed=done, total=total, description=told)
+
+        yield show
 
 
 def say_problems(problems: Sequence["Problem"]) -> None:
