@@ -46,7 +46,9 @@ def write_tiny(
     )
     if version > "0.5":
         f["INDEX/flag"] = padded([1] * n if flag is None else flag, "i4")
-        f["INDEX/timestamp"] = padded(10**18 + np.arange(n) * 10**8, "u8")
+        elapsed = np.asarray(train_ids, np.uint64) - np.uint64(train_ids[0])
+        times = np.uint64(10**18) + elapsed * np.uint64(10**8)
+        f["INDEX/timestamp"] = np.concatenate([times, np.zeros(padding, np.uint64)])
         for key, value in {
             "dataFormatVersion": version,
             "creationDate": "20240102T030405Z",

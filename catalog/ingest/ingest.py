@@ -22,6 +22,7 @@ from typing import Protocol
 
 from ..layout import parse_file_name
 from ..records import Depth, FileRecord, Problem
+from ..scan.datamap import check_data_maps
 from ..scan.discover import FileStat, FoundRun, find_runs, is_excluded, list_run
 from ..scan.freshness import Comparison, compare_files
 from ..scan.locality import file_localities, is_on_disk
@@ -348,6 +349,8 @@ class _Ingest:
                 record = assemble_run(plan.found, old, plan.files, records)
                 if record is None:
                     continue
+                found = check_data_maps(record.directory, record.files)
+                record = dataclasses.replace(record, problems=record.problems + found)
                 writer.replace_run(record)
                 self._report.problems += [p for p in record.problems if p.severity != "I"]
         for plan, _ in done:

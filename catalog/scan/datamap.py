@@ -7,11 +7,12 @@ run; such a file is known at depth NAMES. Maps are read, never written.
 1. ``map_places``: where a map of a run may lie.
 2. ``read_data_maps``: records of the files whose entry is valid. What cannot be used is left to
    the files; only a map that is damaged is a problem (C03).
+3. ``check_data_maps``: whether the maps say what the files say (C03).
 """
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from ..layout import identify_run, parse_file_name, proposal_directory
 from ..records import Depth, FileLayout, FileRecord, Problem, SourceRecord
 from ..runlength import TrainList
 
-__all__ = ["map_places", "read_data_maps"]
+__all__ = ["check_data_maps", "map_places", "read_data_maps"]
 
 _MAP_NAME = "karabo_data_map.json"
 _TIME_RESOLUTION = 1e-6  # of a date as a float of seconds, with some room
@@ -73,6 +74,78 @@ def read_data_maps(
     """
     records: dict[str, FileRecord] = {}
     problems: list[Problem] = []
+    for place, entries in _maps(directory, problems):
+        read = _MapReader(stats)
+        for entry in entries:
+            record = _valid(read, entry, place, problems)
+            if record is not None:
+                records.setdefault(record.name, record)
+    return records, tuple(dict.fromkeys(problems))
+
+
+def check_data_maps(directory: str, files: Iterable[FileRecord]) -> tuple[Problem, ...]:
+    """C03 where the data maps of a run do not say what a scan found in its files.
+
+    A finding for each map and kind of disagreement, with an example: entries that cannot be used,
+    of absent files, of another state of a file, and with other trains or sources than a file has.
+    """
+    problems: list[Problem] = []
+    scanned = {f.name: f for f in files if f.missing_since is None}
+    for place, entries in _maps(directory, problems):
+        disagreeing: dict[str, list[str]] = {}
+        read = _MapReader(scanned)
+        for entry in entries:
+            known = _valid(read, entry, place, problems)
+            if known is not None:
+                name, reason = known.name, _disagreement(known, scanned[known.name])
+            else:
+                name, reason = _staleness(directory, entry, scanned)
+            if reason:
+                disagreeing.setdefault(reason, []).append(name)
+        for reason, names in disagreeing.items():
+            message = f"{len(names)} of {len(entries)} entries {reason}, such as {min(names)}"
+            problems.append(_problem(place, message))
+    return tuple(dict.fromkeys(problems))
+
+
+def _disagreement(known: FileRecord, scanned: FileRecord) -> str:
+    """In what a valid entry differs from its file; empty where it does not."""
+    if scanned.depth < Depth.OUTLINE:
+        return ""
+    a, b = known.trains, scanned.trains
+    if not (np.array_equal(a.ids, b.ids) and np.array_equal(a.suspect, b.suspect)):
+        return "have other trains than the file"
+    if _main_sources(known.layout) != _main_sources(scanned.layout):
+        return "have other sources than the file"
+    return ""
+
+
+def _staleness(directory: str, entry: Any, stats: Mapping[str, _Stat]) -> tuple[str, str]:
+    """The file of an entry that is not used, and whether the entry is of a past state of it."""
+    name = entry.get("filename") if isinstance(entry, dict) else None
+    if not isinstance(name, str):
+        return "", ""
+    size, mtime = entry.get("size"), entry.get("mtime")
+    if name in stats:
+        is_read = _is_number(size) and _is_number(mtime)
+        stale = is_read and not _is_same(size, mtime, stats[name])
+        return name, "have another size or time than the file" if stale else ""
+    is_there = "\0" in name or os.path.lexists(os.path.join(directory, name))
+    return name, "" if is_there else "are of files that are not there"
+
+
+def _is_same(size: float, mtime: float, stat: _Stat) -> bool:
+    return size == stat.size and abs(mtime - stat.mtime_ns / 1e9) <= _TIME_RESOLUTION
+
+
+def _main_sources(layout: FileLayout) -> set[tuple[str, str, str]]:
+    """What a map has of a layout: no auxiliary sections."""
+    main = ("CONTROL", "INSTRUMENT")
+    return {(s.section, s.name, s.legacy_of) for s in layout.sources if s.section in main}
+
+
+def _maps(directory: str, problems: list[Problem]) -> Iterator[tuple[str, list[Any]]]:
+    """The maps of a run that can be read as such: the place of each, and its entries."""
     for place in map_places(directory):
         try:
             with open(place, encoding="utf-8") as f:
@@ -82,19 +155,21 @@ def read_data_maps(
         except (OSError, ValueError, RecursionError) as e:
             problems.append(_problem(place, f"data map cannot be read: {e}"))
             continue
-        if not isinstance(entries, list):
+        if isinstance(entries, list):
+            yield place, entries
+        else:
             problems.append(_problem(place, "data map is no list of files"))
-            continue
-        read = _MapReader(stats)
-        for entry in entries:
-            try:
-                record = read(entry)
-            except (_UnusableEntryError, ValueError, TypeError, OverflowError) as e:
-                problems.append(_problem(place, f"entry ignored: {e}"))
-                continue
-            if record is not None:
-                records.setdefault(record.name, record)
-    return records, tuple(dict.fromkeys(problems))
+
+
+def _valid(
+    read: "_MapReader", entry: Any, place: str, problems: list[Problem]
+) -> FileRecord | None:
+    """The record of the file of an entry; None where that is of no file, or of a past state."""
+    try:
+        return read(entry)
+    except (_UnusableEntryError, ValueError, TypeError, OverflowError) as e:
+        problems.append(_problem(place, f"entry ignored: {e}"))
+        return None
 
 
 def _problem(place: str, message: str) -> Problem:
@@ -118,7 +193,7 @@ class _MapReader:
         if stat is None:
             return None
         size, mtime = _field(entry, "size", _is_number), _field(entry, "mtime", _is_number)
-        if size != stat.size or abs(mtime - stat.mtime_ns / 1e9) > _TIME_RESOLUTION:
+        if not _is_same(size, mtime, stat):
             return None
         if "legacy_sources" not in entry or "suspect_train_indices" not in entry:
             return None  # written by an early version, which did not look for them

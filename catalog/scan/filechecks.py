@@ -4,9 +4,10 @@ Pure functions: each takes what was read and yields ``Fault``s, so that a check 
 tested without a file. The IDs are those of ``checks.registry``.
 
 1. The file as a whole: its name against METADATA, its version, its top-level groups.
-2. Trains: ``check_trains``.
+2. Trains: ``check_trains``, and their times: ``check_times``.
 3. The index of one group against the rows of its datasets: ``check_index``, ``check_rows``.
-4. The keys of a source against those of an earlier file: ``compare_keys``.
+4. The keys of a source against the source list and an earlier file: ``check_keys``,
+   ``compare_keys``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..checks.registry import CHECKS
 from ..layout import FileName
-from ..records import KeyRecord, Problem, Severity
+from ..records import KeyRecord, KeySchema, Problem, Severity, SourceRecord
 from ..runlength import IndexPattern
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "as_problems",
     "check_identity",
     "check_index",
+    "check_keys",
     "check_rows",
+    "check_times",
     "check_top_level",
     "check_trains",
     "check_version",
@@ -35,6 +38,9 @@ __all__ = [
 KNOWN_VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
 KNOWN_GROUPS = ("CONTROL", "INDEX", "INSTRUMENT", "METADATA", "RUN", "REDUCTION", "ERRATA")
 _MAX_JUMP = 10**8  # trains: 116 days at 10 Hz
+_TRAIN_NS = 10**8
+# The clock that stamps trains may run a little fast or slow, and stamps come a little late.
+_STEP_TOLERANCE_NS, _DRIFT_TOLERANCE = _TRAIN_NS // 2, 0.01
 
 
 class Fault(NamedTuple):
@@ -118,6 +124,26 @@ def check_trains(
         yield Fault("T02", f"train {values[n > 1][0]} is {n.max()} times in the file", where)
 
 
+def check_times(ids: NDArray[np.uint64], times: NDArray[np.uint64]) -> Iterator[Fault]:
+    """T05: the times (n,) in ns of trains (n,) that increase, against 100 ms per train."""
+    where = "INDEX/timestamp"
+    if ids.size < 2:
+        return
+    span = np.diff(ids.astype(np.int64)).astype(np.float64) * _TRAIN_NS
+    lasted = np.diff(times.astype(np.int64)).astype(np.float64)
+    off = np.abs(lasted - span) > _STEP_TOLERANCE_NS + _DRIFT_TOLERANCE * span
+    if off.any():
+        at = int(np.flatnonzero(off)[0])
+        message = (
+            f"times do not fit the train IDs in {off.sum()} places: {lasted[at] / 1e9:g} s "
+            f"from train {ids[at]} to {ids[at + 1]}"
+        )
+        yield Fault("T05", message, where)
+    elif abs(lasted.sum() - span.sum()) > _STEP_TOLERANCE_NS + _DRIFT_TOLERANCE * span.sum():
+        message = f"trains are {lasted.sum() / span.sum() * 100:.4g} ms apart, not 100"
+        yield Fault("T05", message, where)
+
+
 def check_index(pattern: IndexPattern, section: str, where: str) -> Iterator[Fault]:
     """I03, I04: what an index says about itself."""
     has_rows = pattern.counts > 0
@@ -153,6 +179,19 @@ def check_rows(pattern: IndexPattern, rows: Mapping[str, int], where: str) -> It
         yield Fault("I01", message, where)
     elif not needed and len(pattern) and longest:
         yield Fault("I05", f"the index names no rows, but there are {longest}", where)
+
+
+def check_keys(
+    source: SourceRecord, schema: KeySchema, has_group: bool, where: str
+) -> Iterator[Fault]:
+    """I07, I08: what the source list promises against the keys that are there."""
+    if schema.keys:
+        for group in sorted({*source.groups} - {*schema.groups}):
+            yield Fault("I07", "listed index group without data", f"{where}/{group}".rstrip("/"))
+    elif has_group:
+        yield Fault("I08", "source without keys", where)
+    else:
+        yield Fault("I07", "listed source without data", where)
 
 
 def compare_keys(

@@ -112,7 +112,7 @@ def diagnose(path: str) -> str:
         while True:  # a user block puts the superblock at 512, 1024, 2048, ...
             f.seek(at)
             head = f.read(64)
-            if head.startswith(_SIGNATURE):
+            if head.startswith(_SIGNATURE) or (not at and _SIGNATURE.startswith(head)):
                 break
             at = at * 2 or 512
             if at + len(_SIGNATURE) > size:

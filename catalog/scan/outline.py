@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..errors import FileStructureError
 from ..records import EMPTY_LAYOUT, NO_TRAINS, FileLayout, SourceRecord
 from ..runlength import TrainList
-from .filechecks import Fault, check_top_level, check_trains, check_version
+from .filechecks import Fault, check_times, check_top_level, check_trains, check_version
 from .hdf5 import (
     READ_ERRORS,
     as_text,
@@ -103,8 +103,7 @@ def read_metadata(fid: Any, faults: list[Fault]) -> tuple[dict[str, str | int], 
             entries[name] = int(value) if isinstance(value, np.integer) else str(value)
     recorded = "dataFormatVersion" in entries
     version = str(entries.setdefault("dataFormatVersion", "0.5"))
-    if group is not None:
-        faults.extend(check_version(version, recorded))
+    faults.extend(check_version(version, recorded))
     return entries, version
 
 
@@ -246,6 +245,8 @@ def read_trains(
             timestamps = None
         else:
             timestamps = timestamps[set_rows].astype(np.uint64)
+            if not any(f.check in ("T02", "T03") for f in found):  # else no time can fit
+                faults.extend(check_times(ids[good], timestamps[good]))
     return TrainList.from_ids(ids, suspect, dropped), timestamps
 
 

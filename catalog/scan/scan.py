@@ -34,6 +34,7 @@ from .filechecks import (
     as_problems,
     check_identity,
     check_index,
+    check_keys,
     check_rows,
     compare_keys,
 )
@@ -209,12 +210,13 @@ class _FullScan:
     def read(self, run_values: Literal["new", "all"]) -> None:
         """Read keys and index of every source, then RUN."""
         listed = self.outline.layout.sources
-        by_section: dict[str, list[SourceRecord]] = {}
+        # In a section without sources there may be data nevertheless.
+        by_section: dict[str, list[SourceRecord]] = {"CONTROL": [], "INSTRUMENT": []}
         for source in listed:
             by_section.setdefault(source.section, []).append(source)
         schemas: list[KeySchema | None] = []
         sources: list[SourceRecord] = []
-        for section, members in by_section.items():
+        for section, members in sorted(by_section.items()):
             found, unlisted = key_leaves(self.fid, section, {s.name for s in members})
             self.faults.extend(
                 Fault("I07", "data of no listed source", f"{section}/{name}") for name in unlisted
@@ -247,13 +249,14 @@ class _FullScan:
         if source.legacy_of:
             return source, None
         place = f"{source.section}/{source.name}"
+        has_group = paths is not None
         if paths is None:  # no group, or one behind a link
             paths = source_leaves(self.fid, source.section, source.name)
-            if not paths and not source.run_only:
-                self.faults.append(Fault("I07", "listed source without data", place))
-        elif not paths and not source.run_only:
-            self.faults.append(Fault("I08", "source without keys", place))
+        n_faults = len(self.faults)
         schema, rows = self._read_schema(source, paths, place)
+        unread = any(f.check in ("F02", "I06") for f in self.faults[n_faults:])
+        if not source.run_only and not unread:
+            self.faults.extend(check_keys(source, schema, has_group, place))
         groups = sorted({*source.groups, *schema.groups}) if schema.keys else source.groups
         for group in groups:
             known = group in source.groups
@@ -265,7 +268,7 @@ class _FullScan:
             where = index_place(source.name, group)
             if not known:
                 self.faults.append(Fault("I07", "index group not in the source list", where))
-            if not source.run_only:
+            if not source.run_only and not faults:
                 self.faults.extend(check_index(pattern, source.section, where))
                 self.faults.extend(check_rows(pattern, rows.get(group, {}), where))
             self.patterns.append(pattern)

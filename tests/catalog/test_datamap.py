@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinyfile import write_tiny
 from xfelcat.catalog.records import Depth
-from xfelcat.catalog.scan.datamap import map_places, read_data_maps
+from xfelcat.catalog.scan.datamap import check_data_maps, map_places, read_data_maps
 from xfelcat.catalog.scan.scan import scan_file
 
 MAP = "karabo_data_map.json"
@@ -165,3 +165,74 @@ def test_any_value_in_any_field(tmp_path, field, value):
 def test_no_map(tmp_path):
     assert read_data_maps(str(tmp_path), {"a.h5": Stat(1, 1)}) == ({}, ())
     assert read_data_maps(str(tmp_path / "nowhere"), {}) == ({}, ())
+
+
+def disagreements(run):
+    files = [scan_file(p) for p in sorted(run.glob("*.h5"))]
+    problems = check_data_maps(str(run), files)
+    assert {(p.check, p.severity, p.path) for p in problems} <= {("C03", "W", str(run / MAP))}
+    return [p.message for p in problems]
+
+
+@pytest.mark.parametrize("name", ["modern_spb_proc-1.2", "fxe_raw-0.5"])
+def test_maps_that_are_right_agree_with_the_files(build_mock, tmp_path, name):
+    for path in build_mock(name).glob("*.h5"):
+        os.link(path, tmp_path / path.name)
+    RunDirectory(tmp_path)
+    assert disagreements(tmp_path) == []
+
+
+def change_trains(entry):
+    entry["train_ids"][-1] += 1
+
+
+def change_suspects(entry):
+    entry["suspect_train_indices"] = [0]
+
+
+def change_sources(entry):
+    entry["control_sources"].append("A/NEW/1")
+
+
+def change_size(entry):
+    entry["size"] += 1
+
+
+def change_time(entry):
+    entry["mtime"] += 1.0
+
+
+def change_name(entry):
+    entry["filename"] = "RAW-R0007-DA09-S00000.h5"
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    at=st.sampled_from([0, 1]),
+    change=st.sampled_from(
+        [change_trains, change_suspects, change_sources, change_size, change_time, change_name]
+    ),
+)
+def test_maps_that_disagree_with_the_files(run, at, change):
+    original = (run / MAP).read_text()
+    entries = json.loads(original)
+    change(entries[at])
+    (run / MAP).write_text(json.dumps(entries))
+    (message,) = disagreements(run)
+    (run / MAP).write_text(original)
+    expected = {
+        change_trains: "have other trains than the file",
+        change_suspects: "have other trains than the file",
+        change_sources: "have other sources than the file",
+        change_size: "have another size or time than the file",
+        change_time: "have another size or time than the file",
+        change_name: "are of files that are not there",
+    }[change]
+    assert message == f"1 of 2 entries {expected}, such as {entries[at]['filename']}"
+
+
+def test_what_early_maps_lack_is_no_disagreement(run):
+    entries = json.loads((run / MAP).read_text())
+    del entries[0]["legacy_sources"]
+    (run / MAP).write_text(json.dumps(entries))
+    assert disagreements(run) == []

@@ -184,8 +184,10 @@ def test_changed_while_it_was_read(path, monkeypatch):
 def test_without_an_essential_group(path, missing):
     with write_tiny(path) as f:
         del f[missing]
-    check, severity, _ = the_problem(scan_file(path))
-    assert (check, severity) == ("F03", "E")
+    record = scan_file(path)
+    assert record.depth == Depth.UNREAD
+    expected = [("F04", "I"), ("F03", "E")] if missing == "METADATA" else [("F03", "E")]
+    assert [(p.check, p.severity) for p in record.problems] == expected
 
 
 def test_train_ids_of_another_kind(path):
