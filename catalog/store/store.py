@@ -146,8 +146,9 @@ class Store:
         """Whether the merged database is missing, or holds other versions of the shards."""
         from .merge import merged_versions
 
-        file = _open_current(self._merged)
-        return file is None or merged_versions(file.cursor()) != self.shards()
+        with uninterrupted():
+            file = _open_current(self._merged)
+            return file is None or merged_versions(file.cursor()) != self.shards()
 
     def publish_merged(self, progress: Progress | None = None) -> bool:
         """Bring the merged database up to date with the shards; whether there was anything to do.
@@ -190,17 +191,18 @@ class Store:
         With a ``memory_limit`` (bytes) on a connection of its own: what a user's SQL needs is kept
         apart from what our own questions need.
         """
-        file = _open_current(self._merged, memory_limit=memory_limit)
-        if file is not None:
-            return file
-        if not self.exists():
-            raise CatalogNotFoundError(str(self.location))
-        try:
-            self.publish_merged()
+        with uninterrupted():
             file = _open_current(self._merged, memory_limit=memory_limit)
-        except CatalogWriteError:
-            file = None
-        return self._merged_in_memory(memory_limit) if file is None else file
+            if file is not None:
+                return file
+            if not self.exists():
+                raise CatalogNotFoundError(str(self.location))
+            try:
+                self.publish_merged()
+                file = _open_current(self._merged, memory_limit=memory_limit)
+            except CatalogWriteError:
+                file = None
+            return self._merged_in_memory(memory_limit) if file is None else file
 
     def _merged_in_memory(self, memory_limit: int) -> OpenFile:
         from .merge import merge_shards
@@ -245,9 +247,10 @@ class Store:
             with self.read(shard) as cursor:
                 if cursor is not None:
                     found += [f"shard {shard}: {fault}" for fault in check_file(cursor)]
-        file = _open_current(self._merged)
-        if file is not None:
-            found += [f"merged: {fault}" for fault in check_file(file.cursor())]
+        with uninterrupted():
+            file = _open_current(self._merged)
+            if file is not None:
+                found += [f"merged: {fault}" for fault in check_file(file.cursor())]
         return found
 
 

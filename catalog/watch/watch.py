@@ -25,6 +25,7 @@ from ..errors import CatalogNotFoundError, XfelcatError
 from ..ingest.ingest import IngestOptions, IngestReport, ingest
 from ..scan.discover import FileStat, find_runs, list_run, locate_run
 from ..store.encoding import from_text
+from ..store.interrupts import uninterrupted
 from ..store.store import Store
 from .arriving import Arrivals, InProgress, try_files
 from .tree import Settled, Tree
@@ -303,7 +304,7 @@ class _Watcher:
 def settled_runs(store: Store) -> dict[str, Settled]:
     """What the catalog says of the runs all of whose files were read, by directory."""
     try:
-        with store.read_merged() as cursor:
+        with uninterrupted(), store.read_merged() as cursor:
             rows = cursor.execute(
                 "SELECT directory, realpath, n_files - n_files_missing, newest_mtime, ingested_at"
                 " FROM run WHERE n_files_unread = 0 AND newest_mtime IS NOT NULL"

@@ -44,6 +44,7 @@ class Watcher:
         """Stop it, and give its exit code."""
         self.process.send_signal(number)
         rest = self.process.stderr.read()
+        assert "Traceback" not in rest, rest
         self.events += map(json.loads, rest.splitlines())
         return self.process.wait(30)
 
