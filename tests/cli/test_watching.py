@@ -138,8 +138,9 @@ def test_it_goes_on_where_it_was_after_a_restart(start, root, catalog):
 
 
 def test_a_file_that_stays_broken_is_ingested_as_it_is(start, root, catalog):
-    file_of(root).write_bytes(b"no HDF5")
     watcher = start("--patience", "1")
+    watcher.until("round")
+    file_of(root).write_bytes(b"no HDF5")
     watcher.until("in_progress")
     told = watcher.until("problem", path=str(file_of(root)))
     assert (told["check"], told["severity"], told["level"]) == ("F02", "E", "warning")
