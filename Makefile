@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
 SYNTHETIC ?= synthetic
+BENCH ?= bench
 
-.PHONY: setup demo test test-slow lint types synthetic clean
+.PHONY: setup demo test test-slow lint types bench bench-quick synthetic clean
 
 setup: $(STAMP)
 
@@ -33,6 +34,14 @@ test: lint types
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -n 2
+
+# Both need 5 GB in $(BENCH), and keep their runs there; the first writes its table into the page.
+bench: $(STAMP)
+	cd tests && XFELCAT_SYNTHETIC=$(abspath $(SYNTHETIC)) ../$(BIN)/python -m benchmarks.bench \
+	  --place $(abspath $(BENCH)) --json $(abspath $(BENCH))/result.json --page ../docs/performance.md
+
+bench-quick: $(STAMP)
+	cd tests && ../$(BIN)/python -m benchmarks.bench --place $(abspath $(BENCH)) --quick
 
 # The catalog of a synthetic facility of 10^5 runs and 10^7 files: ten minutes, ten GB.
 synthetic: $(STAMP)
