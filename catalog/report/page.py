@@ -1,0 +1,95 @@
+"""How does the content become one file that needs no other, and that nothing in it can break?
+
+Names and messages come from files of unknown origin, so they never become HTML: they are embedded
+as JSON whose ``<``, ``>`` and ``&`` are escaped, and the script writes them as text. A content
+security policy allows that script and style only, by their hashes, and no connection at all.
+
+1. ``write_report`` asks the catalog and writes the page.
+2. ``render`` makes the page from its content.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import secrets
+from datetime import date, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ..questions.run_filter import ALL_RUNS, RunFilter
+from ..store.store import Store
+from .gather import Content, Limits, gather
+
+__all__ = ["render", "write_report"]
+
+TITLE = "xfelcat: state of the data"
+
+
+def write_report(
+    store: Store,
+    where: RunFilter = ALL_RUNS,
+    path: str | os.PathLike[str] = "report.html",
+    *,
+    limits: Limits | None = None,
+) -> int:
+    """Write the report on the chosen runs to a file, as a whole or not at all; its size in bytes.
+
+    Raises CatalogNotFoundError where nothing was ingested yet, OSError where the file cannot be
+    written.
+    """
+    page = render(gather(store, where, limits)).encode()
+    target = Path(path)
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_bytes(page)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return len(page)
+
+
+def render(content: Content) -> str:
+    """The page as text."""
+    style, script = _packaged("page.css"), _packaged("page.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)};"
+        " base-uri 'none'; form-action 'none'"
+    )
+    return Template(_packaged("page.html")).substitute(
+        policy=policy,
+        title=html.escape(TITLE),
+        style=style,
+        script=script,
+        content=_embedded(content),
+    )
+
+
+@cache
+def _packaged(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _embedded(content: Content) -> str:
+    """JSON that can stand in a script element: no character of it can end or open anything."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, default=_plain)
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{value!r} has no place on the page")

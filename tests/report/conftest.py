@@ -1,0 +1,5 @@
+"""Fixtures of the tests of the report."""
+
+from demofacility import demo
+
+__all__ = ["demo"]

@@ -1,0 +1,166 @@
+"""What the report says is what the catalog has, counted here row by row."""
+
+import re
+from collections import Counter, defaultdict
+
+import pytest
+from reportruns import faulty_runs, store_of
+from runrecords import later, make_run, with_file
+from xfelcat.catalog.catalog import Catalog
+from xfelcat.catalog.checks.registry import CHECKS
+from xfelcat.catalog.layout import RunIdentity
+from xfelcat.catalog.questions.run_filter import RunFilter
+from xfelcat.catalog.records import Problem
+from xfelcat.catalog.report.gather import Limits, gather
+
+SCOPES = {"all": RunFilter(), "one proposal": RunFilter.of(proposal=900021)}
+
+
+def rows_of(table):
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+
+
+def name_of(row):
+    return str(RunIdentity(row.proposal, row.run, row.data_class))
+
+
+@pytest.fixture(scope="module", params=list(SCOPES))
+def scope(request):
+    return SCOPES[request.param]
+
+
+@pytest.fixture(scope="module")
+def content(demo, scope):
+    return gather(demo.store, scope)
+
+
+@pytest.fixture(scope="module")
+def findings(demo, scope):
+    frame = Catalog(demo.location).sql("SELECT * FROM findings WHERE resolved_at IS NULL")
+    keep = [not scope.proposals or p in scope.proposals for p in frame.proposal]
+    return frame[keep]
+
+
+@pytest.fixture(scope="module")
+def runs(demo, scope):
+    frame = Catalog(demo.location).runs()
+    return frame[[not scope.proposals or p in scope.proposals for p in frame.proposal]]
+
+
+def test_counts_by_check(content, findings):
+    got = {(r["check_id"], r["severity"]): r["findings"] for r in rows_of(content["counts"])}
+    assert got == Counter(zip(findings.check_id, findings.severity, strict=True))
+    assert {c["id"] for c in content["checks"]} == set(findings.check_id)
+    assert all(c["meaning"] == CHECKS[c["id"]].meaning for c in content["checks"])
+
+
+def test_condensed_findings(content, findings):
+    expected = Counter()
+    for row in findings.itertuples():
+        template = re.sub(r"'[^']*'", "'…'", row.message)
+        template = re.sub(r"\b[pr]?\d+(\.\d+)?([eE][-+]?\d+)?\b", "N", template)
+        expected[row.check_id, template, re.sub(r"\d+", "*", row.place or "")] += 1
+    got = rows_of(content["findings"])
+    assert {(r["check_id"], r["template"], r["pattern"]): r["findings"] for r in got} == expected
+    assert content["findings"]["of_all"] == len(expected)
+    known = set(zip(findings.path, findings.message, strict=True))
+    assert all((r["path"], r["message"]) in known for r in got)
+    ranks = ["EWI".index(r["severity"]) for r in got]
+    assert ranks == sorted(ranks)
+
+
+def test_runs_and_their_checks(content, findings):
+    expected = defaultdict(Counter)
+    for row in findings.itertuples():
+        expected[name_of(row)][row.check_id] += 1
+    got = {r["run"]: r["checks"] for r in rows_of(content["runs"])}
+    assert {run: {c: n for c, (_, n) in checks.items()} for run, checks in got.items()} == expected
+    assert content["runs"]["of_all"] == len(expected)
+
+
+def test_totals(content, runs):
+    by_proposal = {r["proposal"]: r for r in rows_of(content["proposals"])}
+    assert {p: r["bytes"] for p, r in by_proposal.items()} == dict(
+        runs.groupby("proposal").bytes.sum()
+    )
+    by_instrument = {r["instrument"]: r for r in rows_of(content["instruments"])}
+    assert {i: r["runs"] for i, r in by_instrument.items()} == Counter(runs.instrument)
+    by_class = {r["data_class"]: r for r in rows_of(content["classes"])}
+    assert {c: r["runs"] for c, r in by_class.items()} == Counter(runs.data_class)
+
+
+def test_timeline(content, runs):
+    line = content["timeline"]
+    when = runs.started_at.fillna(runs.newest_mtime)
+    length = {"day": 10, "month": 7}[line["per"]]
+    expected = Counter(str(moment)[:length] for moment in when)
+    found = dict(zip(line["periods"], line["runs"], strict=True))
+    assert {period: n for period, n in found.items() if n} == expected
+    assert list(found) == sorted(found)
+    assert sum(map(sum, line["bytes"].values())) == runs.bytes.sum()
+
+
+def test_coverage(demo, scope, content):
+    has = defaultdict(lambda: defaultdict(dict))
+    frame = Catalog(demo.location).sql("SELECT * FROM run_sources WHERE legacy_of IS NULL")
+    all_runs = Catalog(demo.location).runs()
+    trains = dict(zip(all_runs.run_id, all_runs.trains, strict=True))
+    sizes = Counter(zip(all_runs.proposal, all_runs.data_class, strict=True))
+    for row in frame.itertuples():
+        if not scope.proposals or row.proposal in scope.proposals:
+            of_run = has[row.section, row.source][row.proposal, row.data_class]
+            of_run[row.run_id] = max(of_run.get(row.run_id, 0), row.trains)
+    got = {(r["section"], r["source"]): r for r in rows_of(content["coverage"])}
+    assert got.keys() == has.keys()
+    for source, groups in has.items():
+        in_runs = {run: n for group in groups.values() for run, n in group.items()}
+        assert got[source]["runs"] == len(in_runs)
+        assert got[source]["of_runs"] == sum(sizes[group] for group in groups)
+        assert got[source]["trains"] == sum(in_runs.values())
+        assert got[source]["of_trains"] == sum(trains[run] for run in in_runs)
+
+
+def test_details(content, findings):
+    assert set(content["details"]) >= {name_of(row) for row in findings.itertuples()}
+    for name, detail in content["details"].items():
+        of_run = [row.message for row in findings.itertuples() if name_of(row) == name]
+        assert detail["findings"]["of_all"] == len(of_run)
+        shown = [row["message"] for row in rows_of(detail["findings"])]
+        assert not Counter(shown) - Counter(of_run)
+        assert len(shown) == min(len(of_run), Limits().findings_of_run)
+        assert detail["aggregators"]
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    store = store_of(tmp_path / "catalog", faulty_runs(3, 10))
+    few = Limits(findings=2, proposals=2, coverage=3, runs=4, detailed=2, findings_of_run=1)
+    content = gather(store, limits=few)
+    whole = gather(store)
+    for part, shown in (("findings", 2), ("proposals", 2), ("coverage", 3), ("runs", 4)):
+        assert len(content[part]["rows"]) == shown
+        assert content[part]["of_all"] == whole[part]["of_all"] > shown
+    assert whole["runs"]["of_all"] == 24
+    assert list(content["details"]) == [r["run"] for r in rows_of(content["runs"])[:2]]
+    assert all(len(d["findings"]["rows"]) == 1 for d in content["details"].values())
+    assert content["instruments"] == whole["instruments"]
+
+
+def test_a_finding_that_is_resolved_does_not_count(tmp_path):
+    run = make_run(1)
+    problem = Problem("I01", "E", "bad", f"{run.directory}/{run.files[0].name}", "INDEX/x")
+    store = store_of(tmp_path / "catalog", [with_file(run, 0, problems=(problem,))])
+    assert gather(store)["findings"]["of_all"] == 1
+    with store.write(run.identity.shard) as writer:
+        writer.replace_run(make_run(1, moment=later(1)))
+    store.publish_merged()
+    content = gather(store)
+    assert content["findings"]["of_all"] == content["runs"]["of_all"] == 0
+    assert content["counts"]["rows"] == []
+
+
+def test_no_run(demo):
+    content = gather(demo.store, RunFilter.of(proposal=1))
+    assert content["about"]["runs_searched"] == 0
+    assert content["about"]["scope"] == ["proposals: 1"]
+    assert all(not content[part]["rows"] for part in ("findings", "runs", "proposals", "coverage"))
+    assert content["timeline"]["periods"] == []
