@@ -13,6 +13,12 @@ data_root  ``XFELCAT_DATA_ROOT``,                       facility tree; ``/gpfs/e
 trust      ``XFELCAT_TRUST``                            ``stat`` (the default): compare every
                                                         file with the catalog on opening;
                                                         ``never-stat``: believe the catalog
+threads    ``XFELCAT_THREADS``                          how many threads read arrays; 0 (the
+                                                        default): as many as there are cores,
+                                                        up to 8
+direct     ``XFELCAT_DIRECT``                           ``1`` (the default): read and
+                                                        decompress past HDF5 where that gives
+                                                        the same; ``0``: by HDF5 alone
 ========== ============================================ ======================================
 """
 
@@ -30,18 +36,30 @@ _ENVIRONMENT = {
     "catalog": ("XFELCAT_CATALOG",),
     "data_root": ("XFELCAT_DATA_ROOT", "EXTRA_DATA_DATA_ROOT"),
     "trust": ("XFELCAT_TRUST",),
+    "threads": ("XFELCAT_THREADS",),
+    "direct": ("XFELCAT_DIRECT",),
 }
-_DEFAULTS = {"catalog": "", "data_root": "/gpfs/exfel/exp", "trust": "stat"}
+_DEFAULTS = {
+    "catalog": "",
+    "data_root": "/gpfs/exfel/exp",
+    "trust": "stat",
+    "threads": "0",
+    "direct": "1",
+}
+_NO_TEXT = {"threads": int, "direct": bool}  # what they may also be in the config file
 TRUST = ("stat", "never-stat")
+_YES_OR_NO = {"1": True, "true": True, "0": False, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings in force; ``catalog`` is empty where none is named."""
+    """The settings in force; ``catalog`` is empty where none is named, ``threads`` 0 as well."""
 
     catalog: str
     data_root: str
     trust: str
+    threads: int
+    direct: bool
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -57,7 +75,20 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             values[name] = environ.get(variable) or values[name]
     if values["trust"] not in TRUST:
         raise ConfigError(f"setting trust is {values['trust']!r}: it must be {' or '.join(TRUST)}")
-    return Settings(**{k: os.path.expanduser(v) for k, v in values.items()})
+    paths = (os.path.expanduser(values[name]) for name in ("catalog", "data_root"))
+    return Settings(*paths, values["trust"], _threads(values["threads"]), _direct(values["direct"]))
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"setting threads is {text!r}: it must be a number of threads, 0 or more")
+    return int(text)
+
+
+def _direct(text: str) -> bool:
+    if text.lower() not in _YES_OR_NO:
+        raise ConfigError(f"setting direct is {text!r}: it must be 1 or 0")
+    return _YES_OR_NO[text.lower()]
 
 
 def user_catalog() -> str:
@@ -92,6 +123,6 @@ def _read_config(path: Path, required: bool) -> dict[str, str]:
             near = nearest(name, _DEFAULTS)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"config file {path}: unknown setting {name!r}{hint}")
-        if not isinstance(value, str):
+        if type(value) not in (str, _NO_TEXT.get(name)):
             raise ConfigError(f"config file {path}: setting {name!r} must be a string")
-    return values
+    return {name: str(value) for name, value in values.items()}

@@ -7,7 +7,9 @@ handed on to all that is selected from it; nothing is open before array data are
 2. On opening, size and modification time are compared with the facts that reading was planned
    with: another file under the same name is a ``ChangedFileError``.
 3. The file unused for longest is closed when there are too many.
-4. A copy in another process (pickled or forked) starts without open files.
+4. ``OpenFile.check_unchanged`` compares them again after data were read: what was read of a file
+   that is being changed is an error too.
+5. A copy in another process (pickled or forked) starts without open files.
 """
 
 import os
@@ -20,18 +22,28 @@ from typing import Any
 from ..catalog.dtypes import encode_dtype
 from ..catalog.errors import ChangedFileError, FileStructureError
 from ..catalog.runfacts import DataFile
+from .crew import Means, find_means
+from .direct.storage import Chunks, Layout, find_layout, locate_chunks, plain_handle
 
 __all__ = ["OpenDataset", "OpenFile", "OpenFiles"]
 
 DEFAULT_LIMIT = 128
 DATASET_LIMIT = 512
+# To ask HDF5 how a dataset is stored takes as long as to read about so many bytes by HDF5.
+WORTH_LAYOUT = 64 * 2**10
+WORTH_CHUNK = 4 * 2**10  # for each of its chunks
 
 
 class OpenFile:
-    """An open data file, with the datasets of it that were used so far."""
+    """An open data file, with the datasets of it that were used so far.
 
-    def __init__(self, file: Any) -> None:
+    ``handle`` is its descriptor if its bytes may be read past HDF5, else None.
+    """
+
+    def __init__(self, file: Any, data_file: DataFile) -> None:
         self.file = file
+        self.handle = plain_handle(file)
+        self._data_file = data_file
         self._datasets: dict[str, OpenDataset | None] = {}
 
     def dataset(self, path: str, key: str) -> "OpenDataset | None":
@@ -56,6 +68,22 @@ class OpenFile:
         found = find_dataset(self.file.id, section, source, key)
         return None if found is None else self.file[found]
 
+    def storage(self, dataset: "OpenDataset", n_bytes: int) -> tuple[Layout, Chunks] | None:
+        """Where the bytes of one of its datasets lie, if about so many are to be read of it.
+
+        None if HDF5 is to read them: it must, or asking it where they lie is not worth it yet.
+        """
+        return None if self.handle is None else dataset.storage(self.file, n_bytes)
+
+    def check_unchanged(self) -> None:
+        """Raise ChangedFileError if the file is not, or no longer, what its facts say."""
+        path = self._data_file.path
+        try:
+            found = os.stat(path) if self.handle is None else os.fstat(self.handle)
+        except FileNotFoundError as error:
+            raise ChangedFileError(path, "it is no longer there") from error
+        _check_unchanged(self._data_file, found)
+
     def close(self) -> None:
         """Close the file."""
         self._datasets.clear()
@@ -65,12 +93,32 @@ class OpenFile:
 class OpenDataset:
     """An open ``h5py.Dataset``, its type (as in ``dtypes``) and its shape, asked for once."""
 
-    __slots__ = ("dataset", "dtype", "shape")
+    __slots__ = ("_chunks", "_layout", "_wanted", "dataset", "dtype", "shape")
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.dtype = encode_dtype(dataset.dtype)
         self.shape: tuple[int, ...] = dataset.shape
+        self._layout: Layout | None = None
+        self._chunks: Chunks | None = None
+        self._wanted = 0  # bytes; -1 once it is known that only HDF5 can read it
+
+    def storage(self, file: Any, n_bytes: int) -> tuple[Layout, Chunks] | None:
+        """See ``OpenFile.storage``. What is asked for in small portions adds up."""
+        if self._wanted < 0:
+            return None
+        if self._layout is None or self._chunks is None:
+            self._wanted += n_bytes
+            if self._wanted < WORTH_LAYOUT:
+                return None
+            self._layout = self._layout or find_layout(self.dataset, file)
+            if self._layout and self._wanted < self._layout.n_chunks * WORTH_CHUNK:
+                return None
+            self._chunks = self._layout and locate_chunks(self.dataset, self._layout)
+            if self._layout is None or self._chunks is None:
+                self._wanted = -1
+                return None
+        return self._layout, self._chunks
 
 
 class OpenFiles:
@@ -87,6 +135,7 @@ class OpenFiles:
         self._lock = threading.RLock()
         self._open: OrderedDict[str, OpenFile] = OrderedDict()
         self._in_use: dict[str, int] = {}
+        self._means: Means | None = None
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, int]:
@@ -102,6 +151,13 @@ class OpenFiles:
 
     def __repr__(self) -> str:
         return f"<OpenFiles: {len(self)} of at most {self.limit}>"
+
+    @property
+    def means(self) -> Means:
+        """How files are read; the settings are looked at once."""
+        if self._means is None:
+            self._means = find_means()
+        return self._means
 
     @contextmanager
     def borrow(self, data_file: DataFile) -> Iterator[OpenFile]:
@@ -123,7 +179,7 @@ class OpenFiles:
             file = self._open.get(path)
             if file is None:
                 self._make_room()
-                file = self._open[path] = OpenFile(_open_unchanged(data_file))
+                file = self._open[path] = _open_unchanged(data_file)
                 self.n_opened += 1
             self._open.move_to_end(path)
             self._in_use[path] = self._in_use.get(path, 0) + 1
@@ -149,7 +205,7 @@ class OpenFiles:
                 self._open.pop(path).close()
 
 
-def _open_unchanged(data_file: DataFile) -> Any:
+def _open_unchanged(data_file: DataFile) -> OpenFile:
     import h5py
 
     path = data_file.path
@@ -159,13 +215,20 @@ def _open_unchanged(data_file: DataFile) -> Any:
         if not os.path.exists(path):
             raise ChangedFileError(path, "it is no longer there") from error
         raise FileStructureError(path, f"cannot be opened: {error}") from error
-    found = os.stat(path)
+    opened = OpenFile(file, data_file)
+    try:
+        opened.check_unchanged()
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _check_unchanged(data_file: DataFile, found: os.stat_result) -> None:
     if (found.st_size, found.st_mtime_ns) != (data_file.size, data_file.mtime_ns):
-        file.close()
         raise ChangedFileError(
-            path,
+            data_file.path,
             f"it has {found.st_size} bytes, not {data_file.size}"
             if found.st_size != data_file.size
             else "it was modified after its facts were taken",
         )
-    return file

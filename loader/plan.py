@@ -20,7 +20,7 @@ from ..catalog.runfacts import DataFile
 from .region import Region
 from .rows import RowStretch
 
-__all__ = ["FileSlabs", "ReadPlan", "merge_rows", "plan_read"]
+__all__ = ["FileSlabs", "Int64s", "ReadPlan", "merge_rows", "plan_read"]
 
 Int64s = NDArray[np.int64]
 

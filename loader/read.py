@@ -1,21 +1,23 @@
 """How does a plan become an array?
 
 1. ``allocate``: the destination, new or given, checked against the plan.
-2. Each file is opened in turn and its dataset compared with the facts: type, entry shape, length.
-3. Each slab is read by one HDF5 hyperslab, straight into the destination where its memory allows.
+2. ``execute_plan``: one file after the other is opened and read (``piece``); while threads still
+   read some, the next are opened.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.errors import ChangedFileError, FileStructureError, InconsistentFilesError
+from ..catalog.errors import FileStructureError, InconsistentFilesError
 from ..catalog.records import KeyRecord
-from .files import OpenDataset, OpenFiles
+from .crew import Crew
+from .files import OpenFiles
 from .inventory import FileRef
+from .piece import PieceRead, open_piece
 from .plan import FileSlabs, ReadPlan
 
 __all__ = [
@@ -27,6 +29,9 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+
+MOST_PIECES = 8  # files that are read at the same time
+WORTH_THREADS = 2 * 2**20
 
 
 def allocate(plan: ReadPlan, out: Array | None = None) -> Array:
@@ -44,7 +49,9 @@ def allocate(plan: ReadPlan, out: Array | None = None) -> Array:
     return out
 
 
-def execute_plan(plan: ReadPlan, files: OpenFiles, out: Array | None = None) -> Array:
+def execute_plan(
+    plan: ReadPlan, files: OpenFiles, out: Array | None = None, n_threads: int | None = None
+) -> Array:
     """Read everything that a plan names.
 
     Parameters
@@ -56,113 +63,48 @@ def execute_plan(plan: ReadPlan, files: OpenFiles, out: Array | None = None) -> 
     out
         An array of ``plan.shape`` to read into; converted as HDF5 or numpy does where its type
         differs. None allocates one.
+    n_threads
+        How many threads read; None asks the settings.
 
     Raises
     ------
     InconsistentFilesError
         The dataset of a file differs in type or entry shape from that of the first file.
     ChangedFileError
-        The first file is not what its facts say, or a file was replaced.
+        The first file is not what its facts say, or a file was changed or replaced.
     FileStructureError
-        A file lacks the dataset, or INDEX names rows beyond its end.
+        A file lacks the dataset, INDEX names rows beyond its end, or HDF5 cannot read it.
     """
     array = allocate(plan, out)
-    for piece in plan.pieces:
-        with _open_dataset(plan, piece, files) as dataset:
-            _read_piece(plan, piece, dataset, array)
+    n_threads = n_threads or files.means.n_threads
+    running: deque[PieceRead] = deque()
+    with Crew(n_threads if array.nbytes >= WORTH_THREADS else 1) as crew:
+        try:
+            for piece in plan.pieces:
+                if len(running) >= min(files.limit, MOST_PIECES):
+                    running.popleft().finish()
+                started = PieceRead(plan, piece, files, array, crew)
+                started.start()
+                running.append(started)
+        finally:
+            # Where one failed, what those before it have to say comes first.
+            _finish(running)
     return array
+
+
+def _finish(running: "deque[PieceRead]") -> None:
+    try:
+        while running:
+            running.popleft().finish()
+    finally:
+        for piece in running:
+            piece.abandon()
 
 
 def checked_path(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> str:
     """Path of the dataset in the file of a piece, after the checks that come before reading it."""
-    with _open_dataset(plan, piece, files) as dataset:
-        return str(dataset.name)
-
-
-@contextmanager
-def _open_dataset(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> Iterator[Any]:
-    with files.borrow(piece.data_file) as opened:
-        found = opened.dataset(plan.path, plan.record.name)
-        if found is None:
-            raise FileStructureError(
-                piece.data_file.path,
-                f"has no dataset {plan.path}",
-                "select trains that lie in other files, or deselect the key",
-            )
-        _check(plan, piece, found)
-        yield found.dataset
-
-
-def _check(plan: ReadPlan, piece: FileSlabs, found: OpenDataset) -> None:
-    """Raise unless the dataset is what was planned with."""
-    record, path = plan.record, piece.data_file.path
-    entry_shape = found.shape[1:]
-    if (found.dtype, entry_shape) != (record.dtype, record.entry_shape):
-        detail = (
-            f"type {record.dtype} with entry shape {record.entry_shape}"
-            f" against {found.dtype} with {entry_shape}"
-        )
-        if piece is plan.pieces[0]:
-            raise ChangedFileError(path, f"{plan.path}: {detail}")
-        raise InconsistentFilesError(
-            plan.source, record.name, detail, (plan.pieces[0].data_file.path, path)
-        )
-    needed = int(piece.stops.max())
-    if found.shape[0] < needed:
-        raise FileStructureError(
-            path,
-            f"INDEX points to row {needed - 1} of {plan.path}, which has {found.shape[0]}",
-            "select other trains, or ask for corrected data to be made again",
-        )
-
-
-def _read_piece(plan: ReadPlan, piece: FileSlabs, dataset: Any, out: Array) -> None:
-    region = plan.region
-    if not all(region.hull_shape):
-        return
-    text = plan.record.dtype == "str"
-    if (
-        region.is_plain
-        and not text
-        and out.flags.c_contiguous
-        and out.dtype.kind != "O"
-        and _converts_alike(plan.dtype, out.dtype)
-    ):
-        _read_direct(plan, piece, dataset, out)
-        return
-    source = dataset.asstr(errors="replace") if text else dataset
-    for start, stop, at in _slabs(piece):
-        read = np.asarray(source[(slice(start, stop), *region.hull)])
-        out[at : at + stop - start] = region.finish(read)
-
-
-def _read_direct(plan: ReadPlan, piece: FileSlabs, dataset: Any, out: Array) -> None:
-    """Let HDF5 write to the destination; by its low-level calls, for slabs can be many."""
-    from h5py import h5s
-
-    hull = plan.region.hull
-    shape = plan.region.hull_shape
-    offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
-    # An integer in the region leaves a dimension of length 1 in what is read.
-    target = out.reshape(len(out), *shape)
-    space = dataset.id.get_space()
-    for start, stop, at in _slabs(piece):
-        count = (stop - start, *shape)
-        space.select_hyperslab((start, *offset), count, step)
-        dataset.id.read(h5s.create_simple(count), space, target[at : at + stop - start])
-
-
-def _slabs(piece: FileSlabs) -> Iterable[tuple[int, int, int]]:
-    """Start and stop row of each slab, and the row of the array that it goes to."""
-    return zip(piece.starts.tolist(), piece.stops.tolist(), piece.targets.tolist(), strict=True)
-
-
-def _converts_alike(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether HDF5 converts, and as numpy does, so that it may write to the destination itself."""
-    if stored == wanted:
-        return True
-    real = stored.kind in "iuf" and wanted.kind in "iuf"
-    return real and bool(np.can_cast(stored, wanted, "safe"))
+    with open_piece(plan, piece, files) as (_, found):
+        return str(found.dataset.name)
 
 
 def check_consistent(

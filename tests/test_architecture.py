@@ -24,7 +24,8 @@ H5PY = {
     "catalog/scan/keys.py",
     "catalog/scan/scan.py",
     "loader/files.py",
-    "loader/read.py",
+    "loader/direct/storage.py",
+    "loader/piece.py",
     "loader/write.py",
 }
 # Imported where they are needed, not when a module is imported.

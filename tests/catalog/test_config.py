@@ -19,6 +19,7 @@ def config(tmp_path):
 def test_defaults(tmp_path):
     settings = load_settings({"XDG_CONFIG_HOME": str(tmp_path)})
     assert (settings.catalog, settings.data_root, settings.trust) == ("", "/gpfs/exfel/exp", "stat")
+    assert (settings.threads, settings.direct) == (0, True)
 
 
 def test_the_environment_stands_above_the_file(config):
@@ -30,6 +31,15 @@ def test_the_environment_stands_above_the_file(config):
     assert load_settings(both).data_root == "/e"
 
 
+def test_how_arrays_are_read(config):
+    for text in ("threads = 3\ndirect = false", 'threads = "3"\ndirect = "0"'):
+        settings = load_settings(config(text))
+        assert (settings.threads, settings.direct) == (3, False)
+    settings = load_settings(config("threads = 3") | {"XFELCAT_THREADS": "5"})
+    assert settings.threads == 5
+    assert not load_settings(config("") | {"XFELCAT_DIRECT": "0"}).direct
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -37,6 +47,11 @@ def test_the_environment_stands_above_the_file(config):
         ("catalog = 3", "must be a string"),
         ("catalog = ", "not valid TOML"),
         ('trust = "yes"', "must be stat or never-stat"),
+        ("trust = true", "must be a string"),
+        ('threads = "many"', "must be a number of threads"),
+        ("threads = -1", "must be a number of threads"),
+        ("threads = true", "must be a string"),
+        ('direct = "perhaps"', "must be 1 or 0"),
     ],
 )
 def test_bad_config(config, text, message):

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import richrun
+from anysize import direct_at_any_size
 from bothways import open_both
 from mockruns import MOCKS
 from sameness import assert_same, assert_same_outcome
@@ -30,13 +31,25 @@ REST = sorted(MOCKS.keys() - {*QUICK, "no_trains-0.5"})
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in REST]
 
 
-@pytest.fixture(scope="module", params=[*QUICK, *OWN, *SLOW])
+# These are read by HDF5 alone too; all of them past it where that is possible, at any size.
+BY_HDF5 = ("spb_raw-1.2 by HDF5", "rich-1.3 by HDF5")
+
+
+@pytest.fixture(scope="module", params=[*QUICK, *OWN, *SLOW, *BY_HDF5])
 def both(request, build_mock, tmp_path_factory):
-    if request.param in OWN:
-        version = request.param.partition("-")[2]
+    name, _, by_hdf5 = request.param.partition(" ")
+    with pytest.MonkeyPatch.context() as patch:
+        direct_at_any_size(patch)
+        patch.setenv("XFELCAT_DIRECT", "0" if by_hdf5 else "1")
+        yield _open_both(name, build_mock, tmp_path_factory)
+
+
+def _open_both(name, build_mock, tmp_path_factory):
+    if name in OWN:
+        version = name.partition("-")[2]
         return open_both(richrun.write_rich_run(tmp_path_factory.mktemp("rich"), version))
-    pair = open_both(build_mock(request.param))
-    return without_dots(*pair) if "jungfrau" in request.param else pair
+    pair = open_both(build_mock(name))
+    return without_dots(*pair) if "jungfrau" in name else pair
 
 
 def without_dots(ours, theirs):

@@ -1,0 +1,297 @@
+"""How do the rows of one file get to their places in the array?
+
+1. The file is opened and its dataset compared with the facts: type, entry shape, length.
+2. Slabs with little between them are read as one; what was between is dropped (``_join_close``).
+3. Rows go straight to the destination where type, region and memory allow, else through a block.
+4. Past HDF5 (``direct``), in threads, where that gives the same; else by a hyperslab per slab, the
+   base that is always right. If a stored chunk is not as expected, HDF5 reads all of it again.
+5. At the end the file must still be what it was at the beginning.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalog.errors import (
+    ChangedFileError,
+    FileStructureError,
+    InconsistentFilesError,
+    XfelcatError,
+)
+from .crew import Crew
+from .direct.tasks import find_tasks
+from .direct.transfer import StoredDataError
+from .files import OpenDataset, OpenFile, OpenFiles
+from .plan import FileSlabs, Int64s, ReadPlan
+
+__all__ = ["PieceRead", "open_piece"]
+
+Array = NDArray[Any]
+Futures = list["Future[None]"]
+
+BLOCK_BYTES = 64 * 2**20  # the most that is read at once not straight to the destination
+CLOSE_BYTES = 16 * 2**10  # between slabs: less is sooner read than another slab begun
+LEAST_TASK, MOST_TASK = 2**20, 8 * 2**20
+
+
+@contextmanager
+def open_piece(
+    plan: ReadPlan, piece: FileSlabs, files: OpenFiles
+) -> Iterator[tuple[OpenFile, OpenDataset]]:
+    """The open file of a piece and its dataset, after the checks that come before reading it."""
+    with files.borrow(piece.data_file) as opened:
+        found = opened.dataset(plan.path, plan.record.name)
+        if found is None:
+            raise FileStructureError(
+                piece.data_file.path,
+                f"has no dataset {plan.path}",
+                "select trains that lie in other files, or deselect the key",
+            )
+        _check(plan, piece, found)
+        yield opened, found
+
+
+def _check(plan: ReadPlan, piece: FileSlabs, found: OpenDataset) -> None:
+    """Raise unless the dataset is what was planned with."""
+    record, path = plan.record, piece.data_file.path
+    entry_shape = found.shape[1:]
+    if (found.dtype, entry_shape) != (record.dtype, record.entry_shape):
+        detail = (
+            f"type {record.dtype} with entry shape {record.entry_shape}"
+            f" against {found.dtype} with {entry_shape}"
+        )
+        if piece is plan.pieces[0]:
+            raise ChangedFileError(path, f"{plan.path}: {detail}")
+        raise InconsistentFilesError(
+            plan.source, record.name, detail, (plan.pieces[0].data_file.path, path)
+        )
+    needed = int(piece.stops.max())
+    if found.shape[0] < needed:
+        raise FileStructureError(
+            path,
+            f"INDEX points to row {needed - 1} of {plan.path}, which has {found.shape[0]}",
+            "select other trains, or ask for corrected data to be made again",
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Slabs:
+    """Rows ``starts[i]`` up to ``stops[i]`` go to ``targets[i]`` onwards."""
+
+    starts: Int64s
+    stops: Int64s
+    targets: Int64s
+
+    @property
+    def n_rows(self) -> int:
+        return int((self.stops - self.starts).sum())
+
+    @property
+    def rows(self) -> Int64s:
+        """The number of every row."""
+        lengths = self.stops - self.starts
+        before = np.cumsum(lengths) - lengths
+        return np.arange(lengths.sum()) + np.repeat(self.starts - before, lengths)
+
+
+class PieceRead:
+    """The reading of one file: ``start`` it, then ``finish`` or ``abandon`` it."""
+
+    def __init__(
+        self, plan: ReadPlan, piece: FileSlabs, files: OpenFiles, out: Array, crew: Crew
+    ) -> None:
+        self._plan = plan
+        self._piece = piece
+        self._files = files
+        self._out = out
+        self._crew = crew
+        self._direct = files.means.direct
+        self._open = ExitStack()
+        self._running: Futures = []
+
+    def start(self) -> None:
+        """Open the file, and read it as far as threads do not do that."""
+        try:
+            self._file, self._found = self._open.enter_context(
+                open_piece(self._plan, self._piece, self._files)
+            )
+            with self._explained():
+                self._fill()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def finish(self) -> None:
+        """Wait for the threads; raise what went wrong. The file is free then."""
+        try:
+            with self._explained():
+                self._await(self._running)
+            self._file.check_unchanged()
+        except StoredDataError:
+            self._direct = False
+            with self._explained():
+                self._fill()
+            self._file.check_unchanged()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Stop; no thread works on it any more then, and the file is free."""
+        for future in self._running:
+            future.cancel()
+        wait(self._running)
+        self._running = []
+        self._open.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Tell of which dataset it is that HDF5 cannot read."""
+        try:
+            yield
+        except XfelcatError:
+            raise
+        except OSError as error:
+            self._file.check_unchanged()
+            raise FileStructureError(
+                self._piece.data_file.path,
+                f"{self._plan.path} cannot be read: {error}",
+                "select trains that lie in other files, or deselect the key",
+            ) from error
+
+    @staticmethod
+    def _await(running: Futures) -> None:
+        wait(running)
+        for future in running:
+            future.result()
+
+    def _fill(self) -> None:
+        plan, piece, out = self._plan, self._piece, self._out
+        region = plan.region
+        if not all(region.hull_shape):
+            return
+        slabs = _Slabs(piece.starts, piece.stops, piece.targets)
+        joined = _join_close(slabs, self._row_bytes(plan.record.entry_shape))
+        if joined is None and region.is_plain and out.dtype.kind != "O":
+            # An integer in the region leaves a dimension of length 1 in what is read.
+            target = np.expand_dims(out, tuple(axis + 1 for axis in region.dropped))
+            if self._read_past_hdf5(slabs, target) or self._read_by_hdf5(slabs, target):
+                return
+        for block, taken, at in _blocks(
+            slabs if joined is None else joined, slabs, self._block_rows()
+        ):
+            read = self._read_block(block)
+            rows = read if taken is None else read[taken]
+            out[at : at + len(rows)] = region.finish(rows)
+
+    def _row_bytes(self, shape: tuple[int, ...]) -> int:
+        return int(np.prod(shape, dtype=np.int64)) * self._found.dataset.dtype.itemsize
+
+    def _block_rows(self) -> int:
+        return max(BLOCK_BYTES // max(self._row_bytes(self._plan.region.hull_shape), 1), 1)
+
+    def _read_block(self, block: _Slabs) -> Array:
+        """Some rows, all of the hull of each."""
+        region, dataset = self._plan.region, self._found.dataset
+        if self._plan.record.dtype == "str":
+            dataset = dataset.asstr(errors="replace")
+        elif self._plan.dtype.kind != "O":
+            read = np.empty((block.n_rows, *region.hull_shape), dataset.dtype)
+            try:
+                if self._read_past_hdf5(block, read):
+                    self._await(self._running)
+                    return read
+            except StoredDataError:
+                self._direct = False
+            if self._read_by_hdf5(block, read):
+                return read
+        (start,), (stop,) = block.starts, block.stops
+        return np.asarray(dataset[(slice(start, stop), *region.hull)])
+
+    def _read_past_hdf5(self, slabs: _Slabs, target: Array) -> bool:
+        """Have threads read the slabs; False, and nothing done, if only HDF5 may."""
+        means, handle = self._files.means, self._file.handle
+        n_bytes = slabs.n_rows * self._row_bytes(target.shape[1:])
+        stored = self._file.storage(self._found, n_bytes) if self._direct else None
+        if stored is None or handle is None or target.dtype != stored[0].dtype:
+            return False
+        most = n_bytes // (4 * means.n_threads)
+        tasks = find_tasks(
+            handle,
+            *stored,
+            (slabs.starts, slabs.stops, slabs.targets),
+            self._plan.region.hull,
+            target,
+            most=min(max(most, LEAST_TASK), MOST_TASK),
+            inflate=means.inflate,
+        )
+        if tasks is None:
+            return False
+        self._running = self._crew.start(tasks)
+        return True
+
+    def _read_by_hdf5(self, slabs: _Slabs, target: Array) -> bool:
+        """Let HDF5 write to the memory; by its low-level calls, for slabs can be many.
+
+        False, and nothing done, if it cannot or would convert otherwise than numpy.
+        """
+        from h5py import h5s
+
+        if not target.flags.c_contiguous or not _converts_alike(self._plan.dtype, target.dtype):
+            return False
+        dataset, hull = self._found.dataset.id, self._plan.region.hull
+        shape = self._plan.region.hull_shape
+        offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
+        space = dataset.get_space()
+        listed = (slabs.starts.tolist(), slabs.stops.tolist(), slabs.targets.tolist())
+        for start, stop, at in zip(*listed, strict=True):
+            count = (stop - start, *shape)
+            space.select_hyperslab((start, *offset), count, step)
+            dataset.read(h5s.create_simple(count), space, target[at : at + stop - start])
+        return True
+
+
+def _converts_alike(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether HDF5 converts, and as numpy does, so that it may write to the destination itself."""
+    if stored == wanted:
+        return True
+    real = stored.kind in "iuf" and wanted.kind in "iuf"
+    return real and bool(np.can_cast(stored, wanted, "safe"))
+
+
+def _join_close(slabs: _Slabs, row_bytes: int) -> _Slabs | None:
+    """Slabs with little between them as one, if that saves at least half of them."""
+    starts, stops, row_bytes = slabs.starts, slabs.stops, max(row_bytes, 1)
+    if starts.size < 4:
+        return None
+    gaps = (starts[1:] - stops[:-1]) * row_bytes
+    block = starts * row_bytes // BLOCK_BYTES
+    apart = (gaps < 0) | (gaps > CLOSE_BYTES) | (block[1:] != block[:-1])
+    if 2 * (np.count_nonzero(apart) + 1) > starts.size:
+        return None
+    new = np.flatnonzero(apart)
+    first = np.concatenate(([0], new + 1))
+    return _Slabs(starts[first], stops[np.append(new, -1)], slabs.targets[first])
+
+
+def _blocks(
+    joined: _Slabs, slabs: _Slabs, most_rows: int
+) -> Iterator[tuple[_Slabs, Int64s | None, int]]:
+    """What is read at once; of that the rows that are wanted, None if all; and where they go."""
+    wanted = None if joined is slabs else slabs.rows
+    listed = (joined.starts.tolist(), joined.stops.tolist(), joined.targets.tolist())
+    ends = [*listed[2][1:], listed[2][0] + slabs.n_rows]
+    for start, stop, at, end in zip(*listed, ends, strict=True):
+        for low in range(start, stop, most_rows):
+            high = min(low + most_rows, stop)
+            block = _Slabs(np.array([low]), np.array([high]), np.zeros(1, np.int64))
+            if wanted is None:
+                yield block, None, at + low - start
+                continue
+            first = listed[2][0]
+            a, b = np.searchsorted(wanted[at - first : end - first], [low, high]) + at - first
+            yield block, wanted[a:b] - low, int(a) + first

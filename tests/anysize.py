@@ -1,0 +1,17 @@
+"""Have small data read the way that large data are."""
+
+import pytest
+from xfelcat.loader import files, read
+from xfelcat.loader.direct import tasks
+
+
+def direct_at_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read past HDF5, in threads, however little there is to read."""
+    for module, name in (
+        (files, "WORTH_LAYOUT"),
+        (files, "WORTH_CHUNK"),
+        (tasks, "SMALL_EXTENT"),
+        (tasks, "SMALL_CHUNK"),
+        (read, "WORTH_THREADS"),
+    ):
+        monkeypatch.setattr(module, name, 0)

@@ -1,0 +1,510 @@
+"""Reading past HDF5 gives what h5py gives, for every way to store data; or leaves it to HDF5."""
+
+import os
+import zlib
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from anysize import direct_at_any_size
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from xfelcat.catalog.dtypes import encode_dtype
+from xfelcat.catalog.errors import ChangedFileError, FileStructureError
+from xfelcat.catalog.records import KeyRecord
+from xfelcat.catalog.runfacts import DataFile
+from xfelcat.loader import piece as piece_module
+from xfelcat.loader.crew import Means
+from xfelcat.loader.direct import extents, parts
+from xfelcat.loader.direct.codec import find_inflate
+from xfelcat.loader.direct.transfer import StoredDataError
+from xfelcat.loader.files import OpenFiles
+from xfelcat.loader.plan import FileSlabs, ReadPlan
+from xfelcat.loader.read import execute_plan
+from xfelcat.loader.region import parse_region
+
+try:
+    import deflate
+except ImportError:
+    deflate = None
+
+
+def inflate_by_zlib(stored, size):
+    try:
+        return zlib.decompress(stored, bufsize=size)
+    except zlib.error as error:
+        raise StoredDataError(str(error)) from error
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Take the direct path for data of any size, in tasks, blocks and gaps of few bytes."""
+    direct_at_any_size(monkeypatch)
+    for module, name, value in (
+        (piece_module, "LEAST_TASK", 40),
+        (piece_module, "MOST_TASK", 100),
+        (piece_module, "BLOCK_BYTES", 300),
+        (piece_module, "CLOSE_BYTES", 20),
+        (extents, "GAP_BYTES", 16),
+        (parts, "GAP_BYTES", 16),
+        (parts, "BLOCK_BYTES", 200),
+    ):
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Counts the reads past HDF5, and says of each whether it was possible."""
+    found = []
+    real = piece_module.find_tasks
+
+    def counted(*args, **options):
+        done = real(*args, **options)
+        found.append(done is not None)
+        return done
+
+    monkeypatch.setattr(piece_module, "find_tasks", counted)
+    return found
+
+
+def open_files(n_threads=2, direct=True, inflate=inflate_by_zlib):
+    files = OpenFiles()
+    files._means = Means(n_threads, direct, inflate)
+    return files
+
+
+def facts_of(path):
+    found = os.stat(path)
+    return DataFile(str(path), found.st_size, found.st_mtime_ns, "DA01", 0)
+
+
+def make_plan(path, dataset, slabs, roi=()):
+    """A plan for some slabs of ``/data`` of one file."""
+    record = KeyRecord("data", "", encode_dtype(dataset.dtype), dataset.shape[1:])
+    starts, stops = np.array(slabs, np.int64).reshape(-1, 2).T
+    targets = np.cumsum(stops - starts) - (stops - starts)
+    pieces = (FileSlabs(facts_of(path), starts, stops, targets),) if slabs else ()
+    region = parse_region(roi, dataset.shape[1:])
+    return ReadPlan("A/B/C", "/data", record, region, int((stops - starts).sum()), pieces)
+
+
+def rows_of(slabs):
+    return [row for start, stop in slabs for row in range(start, stop)]
+
+
+def read(path, slabs=None, roi=(), files=None, out=None):
+    """What we read, and what h5py and numpy give."""
+    with h5py.File(path) as f:
+        dataset = f["data"]
+        slabs = [(0, len(dataset))] if slabs is None else slabs
+        plan = make_plan(path, dataset, slabs, roi)
+        text = h5py.check_string_dtype(dataset.dtype)
+        values = dataset.asstr()[:] if text and text.length is None else dataset[:]
+        region = roi if isinstance(roi, tuple) else (roi,)
+        expected = values[rows_of(slabs)][(slice(None), *region)]
+    files = open_files() if files is None else files
+    try:
+        return execute_plan(plan, files, out), expected
+    finally:
+        files.close()
+
+
+def same(found, expected):
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(found, expected)
+
+
+def numbers(shape, dtype):
+    values = np.arange(1, int(np.prod(shape)) + 1).reshape(shape)
+    return (
+        (values * 2654435761 % 255).astype(dtype)
+        if np.dtype(dtype).kind != "b"
+        else values % 3 == 0
+    )
+
+
+DIRECT_TYPES = ["u1", "<u2", ">u2", "<i4", ">i8", "<f4", ">f8", "f2", "?"]
+OTHER_TYPES = ["c8", "S3"]
+DIRECT_FILTERS = [{}, {"compression": "gzip"}, {"compression": "gzip", "shuffle": True}]
+OTHER_FILTERS = [
+    {"shuffle": True},
+    {"fletcher32": True},
+    {"compression": "gzip", "fletcher32": True},
+    {"compression": "lzf"},
+]
+
+
+@st.composite
+def stored(draw):
+    """Shape, dtype, options of ``create_dataset``, rows that are written, options of the file."""
+    shape = (draw(st.integers(1, 14)), *draw(st.lists(st.integers(1, 6), max_size=2)))
+    dtype = draw(st.sampled_from(DIRECT_TYPES + OTHER_TYPES))
+    options = {}
+    written = shape[0]
+    if draw(st.booleans()):
+        limits = [st.integers(1, n) for n in shape]
+        options["chunks"] = tuple(draw(st.tuples(*limits)))
+        options |= draw(st.sampled_from(DIRECT_FILTERS * 2 + OTHER_FILTERS))
+        if draw(st.booleans()):
+            options["maxshape"] = draw(st.sampled_from([(None, *shape[1:]), (None,) * len(shape)]))
+            options["chunks"] = (draw(st.integers(1, 20)), *options["chunks"][1:])
+        written = draw(st.sampled_from([shape[0], shape[0] // 2]))
+    if draw(st.booleans()) and dtype in DIRECT_TYPES:
+        options["fillvalue"] = 1
+    return shape, dtype, options, written, draw(st.sampled_from(["earliest", "latest"]))
+
+
+def write(path, shape, dtype, options, written, libver):
+    with h5py.File(path, "w", libver=libver) as f:
+        f["before"] = np.arange(7, dtype="u1")
+        dataset = f.create_dataset("data", shape, dtype, **options)
+        dataset[:written] = numbers(shape, dtype)[:written]
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(stored(), st.data())
+def test_every_way_to_store_data(tmp_path_factory, small, n_threads, how, data):
+    path = tmp_path_factory.mktemp("stored") / "file.h5"
+    write(path, *how)
+    n_rows, *entry = how[0]
+    ends = st.tuples(st.integers(0, n_rows - 1), st.integers(1, 4))
+    listed = data.draw(st.lists(ends, min_size=1, max_size=9))
+    slabs = [(start, min(start + n, n_rows)) for start, n in listed]
+    if data.draw(st.booleans()):
+        slabs.sort()
+    items = []
+    for size in entry:
+        end = st.none() | st.integers(-size, size)
+        step = st.none() | st.sampled_from([1, 2, 3, -1])
+        items.append(data.draw(st.builds(slice, end, end, step) | st.integers(-size, size - 1)))
+    roi = tuple(items[: data.draw(st.integers(0, len(items)))])
+    same(*read(path, slabs, roi, open_files(n_threads)))
+    found, expected = read(path, slabs, roi, open_files(direct=False))
+    same(found, expected)
+    wide = np.zeros((*expected.shape, 2), expected.dtype)[..., 0]
+    found, _ = read(path, slabs, roi, open_files(n_threads), out=wide)
+    same(found, expected)
+    if expected.dtype.kind in "uif":
+        found, _ = read(path, slabs, roi, open_files(n_threads), out=np.zeros(expected.shape))
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", DIRECT_TYPES)
+@pytest.mark.parametrize("options", [None, *DIRECT_FILTERS], ids=str)
+@pytest.mark.parametrize("roi", [(), np.s_[1:3], np.s_[:, 1::2], np.s_[2, ::-1]], ids=str)
+def test_what_is_read_past_hdf5(tmp_path, small, used, dtype, options, roi):
+    options = {} if options is None else {"chunks": (3, 2, 4), **options}
+    write(tmp_path / "f.h5", (10, 5, 4), dtype, options, 10, "earliest")
+    same(*read(tmp_path / "f.h5", None, roi))
+    assert used
+    assert all(used)
+
+
+def other(path, values=None, dtype=None, **options):
+    values = numbers((8, 3), "i4") if values is None else values
+    with h5py.File(path, "w") as f:
+        f.create_dataset("data", data=values, dtype=dtype, **options)
+
+
+def with_user_block(path):
+    with h5py.File(path, "w", userblock_size=512) as f:
+        f["data"] = numbers((8, 3), "i4")
+
+
+def virtual(path):
+    with h5py.File(path.with_name("source.h5"), "w") as f:
+        f["data"] = numbers((8, 3), "i4")
+    layout = h5py.VirtualLayout((8, 3), "i4")
+    layout[:] = h5py.VirtualSource(path.with_name("source.h5"), "data", (8, 3))
+    with h5py.File(path, "w") as f:
+        f.create_virtual_dataset("data", layout)
+
+
+def external_link(path):
+    with h5py.File(path.with_name("target.h5"), "w") as f:
+        f["there"] = numbers((8, 3), "i4")
+    with h5py.File(path, "w") as f:
+        f["data"] = h5py.ExternalLink("target.h5", "there")
+
+
+def external_storage(path):
+    with h5py.File(path, "w") as f:
+        outside = [(path.with_name("outside.raw"), 0, h5py.h5f.UNLIMITED)]
+        f.create_dataset("data", (8, 3), "i4", external=outside)[:] = numbers((8, 3), "i4")
+
+
+def compact(path):
+    with h5py.File(path, "w") as f:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_layout(h5py.h5d.COMPACT)
+        space = h5py.h5s.create_simple((8, 3))
+        h5py.h5d.create(f.id, b"data", h5py.h5t.NATIVE_INT32, space, properties)
+        f["data"][:] = numbers((8, 3), "i4")
+
+
+def not_all_bits(path):
+    with h5py.File(path, "w") as f:
+        twelve = h5py.h5t.STD_U16LE.copy()
+        twelve.set_precision(12)
+        twelve.set_offset(2)
+        space = h5py.h5s.create_simple((8, 3))
+        h5py.h5d.create(f.id, b"data", twelve, space)
+        f["data"][:] = numbers((8, 3), "u2")
+
+
+def an_enum(path):
+    with h5py.File(path, "w") as f:
+        dtype = h5py.enum_dtype({"A": 1, "B": 2}, "i4")
+        f.create_dataset("data", (8, 3), dtype)[:] = numbers((8, 3), "i4") % 3
+
+
+def not_written(path):
+    with h5py.File(path, "w") as f:
+        f.create_dataset("data", (8, 3), "i4", chunks=(2, 3), fillvalue=5)[:5] = 1
+
+
+def nothing_written(path):
+    with h5py.File(path, "w") as f:
+        f.create_dataset("data", (8, 3), "i4", fillvalue=5)
+
+
+def filters_left_out(path):
+    with h5py.File(path, "w") as f:
+        dataset = f.create_dataset("data", (8, 3), "i4", chunks=(4, 3), compression="gzip")
+        dataset[:] = numbers((8, 3), "i4")
+        dataset.id.write_direct_chunk((4, 0), numbers((4, 3), "i4").tobytes(), filter_mask=1)
+
+
+OTHERS = [
+    *(lambda path, o=o: other(path, chunks=(3, 2), **o) for o in OTHER_FILTERS),
+    lambda path: other(path, chunks=(3, 2), scaleoffset=0),
+    lambda path: other(path, numbers((8, 3), "c16")),
+    lambda path: other(path, numbers((8, 3), "S3")),
+    lambda path: other(path, numbers((8, 3), "S3"), h5py.string_dtype()),
+    lambda path: other(path, np.zeros(8, [("x", "i4"), ("y", "f8")])),
+    with_user_block,
+    virtual,
+    external_link,
+    external_storage,
+    compact,
+    not_all_bits,
+    not_written,
+    nothing_written,
+    filters_left_out,
+]
+
+
+@pytest.mark.parametrize("make", OTHERS)
+def test_what_is_left_to_hdf5(tmp_path, small, used, make):
+    make(tmp_path / "f.h5")
+    same(*read(tmp_path / "f.h5"))
+    same(*read(tmp_path / "f.h5", [(1, 3), (5, 8)]))
+    assert not any(used)
+
+
+def test_without_a_library_compressed_data_are_left_to_hdf5(tmp_path, small, used):
+    other(tmp_path / "f.h5", chunks=(3, 2), compression="gzip")
+    same(*read(tmp_path / "f.h5", files=open_files(inflate=None)))
+    assert not any(used)
+
+
+@pytest.mark.skipif(deflate is None, reason="the package deflate is not installed")
+def test_libdeflate_says_what_zlib_says(tmp_path, small, used):
+    inflate = find_inflate()
+    content = numbers((999,), "u1").tobytes()
+    stream = zlib.compress(content)
+    assert inflate(memoryview(stream), 999) == content
+    for bad in (stream[:-9], b"\0" * 40, stream[:20] + b"x" + stream[21:]):
+        with pytest.raises(StoredDataError):
+            inflate(bad, 999)
+    with pytest.raises(StoredDataError):
+        inflate(stream, 998)
+    for options in DIRECT_FILTERS[1:]:
+        path = tmp_path / f"{len(options)}.h5"
+        other(path, numbers((50, 7), "f4"), chunks=(8, 7), **options)
+        same(*read(path, files=open_files(inflate=inflate)))
+    assert used
+    assert all(used)
+
+
+def committed(path):
+    with h5py.File(path, "w") as f:
+        f["type"] = np.dtype(">i4")
+        f.create_dataset("data", (8, 3), f["type"])[:] = numbers((8, 3), "i4")
+
+
+@pytest.mark.parametrize("make", [committed, an_enum])
+def test_types_that_are_numbers_in_the_file(tmp_path, small, used, make):
+    make(tmp_path / "f.h5")
+    same(*read(tmp_path / "f.h5"))
+    assert used
+    assert all(used)
+
+
+def test_beyond_four_gigabytes(tmp_path, small, used):
+    path = tmp_path / "f.h5"
+    shape = (5, 1 << 30)
+    with h5py.File(path, "w") as f:  # sparse: hardly any of it is on disk
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        space = h5py.h5s.create_simple(shape)
+        h5py.h5d.create(f.id, b"hole", h5py.h5t.NATIVE_UINT8, space, properties)
+        f["data"] = numbers((8, 3), "i4")
+        assert f["data"].id.get_offset() > 1 << 32
+    same(*read(path, [(1, 4), (0, 2)]))
+    assert all(used)
+
+
+def test_many_slabs_with_little_between_are_read_as_one(tmp_path, small, monkeypatch):
+    path = tmp_path / "f.h5"
+    other(path, numbers((400,), "u2"))
+    reads = []
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *a: reads.append(a[2]) or real(*a))
+    slabs = [(row, row + 1) for row in range(0, 400, 2)]
+    same(*read(path, slabs, files=open_files(1)))
+    assert len(reads) < 40  # of 200 slabs, in tasks of 40 bytes
+    for n_threads in (1, 3):
+        backwards = [(row, row + 2) for row in range(300, 0, -7)]
+        same(*read(path, slabs + backwards + slabs, files=open_files(n_threads)))
+
+
+@pytest.fixture
+def big(tmp_path):
+    """A file large enough for the direct path as it is set up, and how its data were written."""
+    path = tmp_path / "big.h5"
+    values = numbers((40, 256, 64), "i4")
+    with h5py.File(path, "w") as f:
+        for name, options in (("data", {"compression": "gzip"}), ("plain", {})):
+            f.create_dataset(name, data=values, chunks=(4, 256, 64), **options)
+    return path
+
+
+def test_only_the_chunks_that_a_region_needs_are_read(big, used, monkeypatch):
+    spans = []
+    real = os.preadv
+
+    def recorded(handle, buffers, offset):
+        spans.append((offset, sum(map(len, buffers))))
+        return real(handle, buffers, offset)
+
+    with h5py.File(big) as f:
+        chunk = f["data"].id.get_chunk_info_by_coord((8, 0, 0))
+    monkeypatch.setattr(os, "preadv", recorded)
+    files = open_files()
+    try:
+        with h5py.File(big) as f:
+            whole = f["data"][:]
+            plan = make_plan(big, f["data"], [(0, 40)])
+            some = make_plan(big, f["data"], [(9, 11)], np.s_[:100])
+        same(execute_plan(plan, files), whole)
+        spans.clear()
+        same(execute_plan(some, files), whole[9:11, :100])
+    finally:
+        files.close()
+    assert spans == [(chunk.byte_offset, chunk.size)]
+    assert all(used)
+
+
+def test_a_chunk_that_does_not_decompress_is_told_as_hdf5_tells_it(big):
+    with h5py.File(big) as f:
+        place = f["data"].id.get_chunk_info_by_coord((16, 0, 0))
+        plan_of = make_plan
+    with big.open("r+b") as raw:
+        raw.seek(place.byte_offset + place.size // 2)
+        raw.write(b"\xff" * 50)
+    with h5py.File(big) as f:
+        plan, before = plan_of(big, f["data"], [(0, 40)]), plan_of(big, f["data"], [(0, 16)])
+    for n_threads in (1, 2):
+        for direct in (True, False):
+            files = open_files(n_threads, direct)
+            try:
+                assert execute_plan(before, files).shape[0] == 16
+                with pytest.raises(FileStructureError, match=r"big\.h5: /data cannot be read"):
+                    execute_plan(plan, files)
+            finally:
+                files.close()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("how", ["cut short", "written to", "cut short while it is read"])
+def test_a_file_that_changes_under_the_reader_is_told(big, monkeypatch, n_threads, direct, how):
+    with h5py.File(big) as f:
+        plan = make_plan(big, f["data"], [(0, 40)])
+    files = open_files(n_threads, direct)
+
+    def change():
+        with big.open("r+b") as raw:
+            if how == "written to":
+                raw.seek(os.path.getsize(big) // 2)
+                raw.write(b"\xff" * 50)
+            else:
+                raw.truncate(3000)
+
+    try:
+        assert execute_plan(plan, files).shape == plan.shape  # the file is open now
+        if how.endswith("read"):
+            find = piece_module.find_tasks
+            monkeypatch.setattr(
+                piece_module, "find_tasks", lambda *a, **o: change() or find(*a, **o)
+            )
+        if not how.endswith("read") or not direct:
+            change()
+        with pytest.raises(ChangedFileError, match=r"big\.h5: .*open the run again"):
+            execute_plan(plan, files)
+    finally:
+        files.close()
+
+
+def test_a_file_open_for_writing_too_is_left_to_hdf5(big, used):
+    with h5py.File(big, "r+") as f:
+        expected = f["data"][:]
+        files = open_files()
+        try:
+            same(execute_plan(make_plan(big, f["data"], [(0, 40)]), files), expected)
+        finally:
+            files.close()
+    assert not any(used)
+
+
+def test_short_reads_are_continued(big, used, monkeypatch):
+    real = os.preadv
+
+    def short(handle, buffers, offset):
+        first = buffers[0]
+        return real(handle, [first[: max(len(first) // 3, 1)]], offset)
+
+    monkeypatch.setattr(os, "preadv", short)
+    same(*read(big))
+    assert all(used)
+
+
+def test_the_error_of_the_first_file_comes_first(tmp_path, big):
+    """Whichever thread or file fails sooner."""
+    other(
+        tmp_path / "bad.h5", numbers((40, 256, 64), "i4"), chunks=(4, 256, 64), compression="gzip"
+    )
+    with h5py.File(tmp_path / "bad.h5") as f:
+        place = f["data"].id.get_chunk_info_by_coord((36, 0, 0))
+    with (tmp_path / "bad.h5").open("r+b") as raw:
+        raw.seek(place.byte_offset + place.size // 2)
+        raw.write(b"\xff" * 50)
+    with h5py.File(big) as f:
+        plan = make_plan(big, f["data"], [(0, 40)])
+    pieces = [
+        replace(plan.pieces[0], data_file=facts_of(tmp_path / "bad.h5")),
+        replace(plan.pieces[0], data_file=replace(facts_of(big), path="/absent.h5")),
+    ]
+    pieces = [replace(p, targets=p.targets + 40 * i) for i, p in enumerate(pieces)]
+    for order, message in ((pieces, r"bad\.h5"), (pieces[::-1], "absent")):
+        files = open_files()
+        try:
+            with pytest.raises(FileStructureError, match=message):
+                execute_plan(replace(plan, n_rows=80, pieces=tuple(order)), files)
+            assert not files._in_use
+        finally:
+            files.close()
