@@ -75,8 +75,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             values[name] = environ.get(variable) or values[name]
     if values["trust"] not in TRUST:
         raise ConfigError(f"setting trust is {values['trust']!r}: it must be {' or '.join(TRUST)}")
-    paths = (os.path.expanduser(values[name]) for name in ("catalog", "data_root"))
-    return Settings(*paths, values["trust"], _threads(values["threads"]), _direct(values["direct"]))
+    return Settings(
+        os.path.expanduser(values["catalog"]),
+        os.path.expanduser(values["data_root"]),
+        values["trust"],
+        _threads(values["threads"]),
+        _direct(values["direct"]),
+    )
 
 
 def _threads(text: str) -> int:

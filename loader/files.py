@@ -111,13 +111,15 @@ class OpenDataset:
             self._wanted += n_bytes
             if self._wanted < WORTH_LAYOUT:
                 return None
-            self._layout = self._layout or find_layout(self.dataset, file)
-            if self._layout and self._wanted < self._layout.n_chunks * WORTH_CHUNK:
+            layout = self._layout or find_layout(self.dataset, file)
+            if layout and self._wanted < layout.n_chunks * WORTH_CHUNK:
+                self._layout = layout
                 return None
-            self._chunks = self._layout and locate_chunks(self.dataset, self._layout)
-            if self._layout is None or self._chunks is None:
+            chunks = None if layout is None else locate_chunks(self.dataset, layout)
+            if layout is None or chunks is None:
                 self._wanted = -1
                 return None
+            self._layout, self._chunks = layout, chunks
         return self._layout, self._chunks
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,8 @@ class _Slabs:
         """The number of every row."""
         lengths = self.stops - self.starts
         before = np.cumsum(lengths) - lengths
-        return np.arange(lengths.sum()) + np.repeat(self.starts - before, lengths)
+        rows: Int64s = np.arange(lengths.sum()) + np.repeat(self.starts - before, lengths)
+        return rows
 
 
 class PieceRead:
@@ -189,7 +191,8 @@ class PieceRead:
             out[at : at + len(rows)] = region.finish(rows)
 
     def _row_bytes(self, shape: tuple[int, ...]) -> int:
-        return int(np.prod(shape, dtype=np.int64)) * self._found.dataset.dtype.itemsize
+        itemsize: int = self._found.dataset.dtype.itemsize
+        return prod(shape) * itemsize
 
     def _block_rows(self) -> int:
         return max(BLOCK_BYTES // max(self._row_bytes(self._plan.region.hull_shape), 1), 1)

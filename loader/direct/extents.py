@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .storage import Chunks, Layout
-from .transfer import read_into
+from .transfer import bytes_of, read_into
 
 __all__ = ["Extents", "extent_tasks", "find_extents"]
 
@@ -60,7 +60,7 @@ def find_extents(
 
 def extent_tasks(handle: int, extents: Extents, target: NDArray[Any], most: int) -> list[Task]:
     """Reads of at most about ``most`` bytes each that fill ``target``, which is C-contiguous."""
-    memory = memoryview(target.reshape(-1).view(np.uint8))
+    memory = bytes_of(target)
     tasks: list[Task] = []
     group: list[tuple[int, int, int]] = []
     size = 0

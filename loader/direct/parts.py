@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .codec import Inflate, decode_chunk
 from .extents import GAP_BYTES
 from .storage import Chunks, Layout
-from .transfer import read_array, read_into
+from .transfer import bytes_of, read_array, read_into
 
 __all__ = ["Part", "find_parts", "part_tasks"]
 
@@ -171,10 +171,10 @@ def _task(
             for part in parts:
                 _read_part(handle, layout, part, target)
             return
-        for stored, part in _fetch(handle, parts):
+        for stored, wanted in _fetch(handle, parts):
             items = decode_chunk(stored, layout.chunk_shape, layout.dtype, layout.shuffled, inflate)
-            for one in part:
-                target[one.to] = items[one.chosen]
+            for part in wanted:
+                target[part.to] = items[part.chosen]
 
     return read
 
@@ -193,8 +193,7 @@ def _read_part(handle: int, layout: Layout, part: Part, target: NDArray[Any]) ->
     else:
         found = np.empty((n_rows, *span.shape), dtype)
         for row, entry in enumerate(found):
-            memory = memoryview(entry.reshape(-1).view(np.uint8))
-            read_into(handle, [memory], begin + row * pitch)
+            read_into(handle, [bytes_of(entry)], begin + row * pitch)
     target[part.to] = found[(slice(None), *span.inner)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ShortReadError", "StoredDataError", "read_array", "read_into"]
+__all__ = ["ShortReadError", "StoredDataError", "bytes_of", "read_array", "read_into"]
 
 MOST_BUFFERS = 512  # Linux takes 1024
 
@@ -49,5 +49,10 @@ def read_array(
 ) -> NDArray[Any]:
     """A new array of consecutive bytes of the file."""
     array = np.empty(shape, dtype)
-    read_into(handle, [memoryview(array.reshape(-1).view(np.uint8))], offset)
+    read_into(handle, [bytes_of(array)], offset)
     return array
+
+
+def bytes_of(array: NDArray[Any]) -> memoryview:
+    """The memory of a C-contiguous array."""
+    return memoryview(array.reshape(-1).view(np.uint8).data)
