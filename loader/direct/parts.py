@@ -220,7 +220,7 @@ def _fetch(handle: int, parts: list[Part]) -> Iterator[tuple[memoryview, list[Pa
 def _fetch_together(
     handle: int, begin: int, end: int, waiting: list[list[Part]]
 ) -> Iterator[tuple[memoryview, list[Part]]]:
-    stored = memoryview(read_array(handle, begin, (end - begin,), np.dtype(np.uint8)))
+    stored = bytes_of(read_array(handle, begin, (end - begin,), np.dtype(np.uint8)))
     for parts in waiting:
         first = parts[0].offset - begin
         yield stored[first : first + parts[0].size], parts
