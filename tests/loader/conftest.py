@@ -1,11 +1,14 @@
 """What the loader's tests share: the synthetic facility, written once per session."""
 
+from typing import Any
+
 import pytest
 from demofacility import Demo, demo, no_settings
 from documented import VIEWS, View, open_view
+from xfelcat.loader import piece
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 
-__all__ = ["demo", "facility", "no_settings", "view"]
+__all__ = ["demo", "facility", "no_settings", "used", "view"]
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +22,18 @@ def facility(tmp_path_factory: pytest.TempPathFactory) -> FacilitySummary:
 def view(request: pytest.FixtureRequest, demo: Demo) -> View:
     """Whatever can be opened, from the catalog and from bare files, in an old and a new format."""
     return open_view(request.param, demo)
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Counts the reads past HDF5, and says of each whether it was possible."""
+    found: list[bool] = []
+    real = piece.find_tasks
+
+    def counted(*args: Any, **options: Any) -> Any:
+        done = real(*args, **options)
+        found.append(done is not None)
+        return done
+
+    monkeypatch.setattr(piece, "find_tasks", counted)
+    return found

@@ -2,7 +2,6 @@
 
 import os
 import zlib
-from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -10,31 +9,16 @@ import pytest
 from anysize import direct_at_any_size
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from xfelcat.catalog.dtypes import encode_dtype
-from xfelcat.catalog.errors import ChangedFileError, FileStructureError
-from xfelcat.catalog.records import KeyRecord
-from xfelcat.catalog.runfacts import DataFile
+from onefile import numbers, open_files, other, read, same
 from xfelcat.loader import piece as piece_module
-from xfelcat.loader.crew import Means
 from xfelcat.loader.direct import extents, parts
 from xfelcat.loader.direct.codec import find_inflate
 from xfelcat.loader.direct.transfer import StoredDataError
-from xfelcat.loader.files import OpenFiles
-from xfelcat.loader.plan import FileSlabs, ReadPlan
-from xfelcat.loader.read import execute_plan
-from xfelcat.loader.region import parse_region
 
 try:
     import deflate
 except ImportError:
     deflate = None
-
-
-def inflate_by_zlib(stored, size):
-    try:
-        return zlib.decompress(stored, bufsize=size)
-    except zlib.error as error:
-        raise StoredDataError(str(error)) from error
 
 
 @pytest.fixture
@@ -51,77 +35,6 @@ def small(monkeypatch):
         (parts, "BLOCK_BYTES", 200),
     ):
         monkeypatch.setattr(module, name, value)
-
-
-@pytest.fixture
-def used(monkeypatch):
-    """Counts the reads past HDF5, and says of each whether it was possible."""
-    found = []
-    real = piece_module.find_tasks
-
-    def counted(*args, **options):
-        done = real(*args, **options)
-        found.append(done is not None)
-        return done
-
-    monkeypatch.setattr(piece_module, "find_tasks", counted)
-    return found
-
-
-def open_files(n_threads=2, direct=True, inflate=inflate_by_zlib):
-    files = OpenFiles()
-    files._means = Means(n_threads, direct, inflate)
-    return files
-
-
-def facts_of(path):
-    found = os.stat(path)
-    return DataFile(str(path), found.st_size, found.st_mtime_ns, "DA01", 0)
-
-
-def make_plan(path, dataset, slabs, roi=()):
-    """A plan for some slabs of ``/data`` of one file."""
-    record = KeyRecord("data", "", encode_dtype(dataset.dtype), dataset.shape[1:])
-    starts, stops = np.array(slabs, np.int64).reshape(-1, 2).T
-    targets = np.cumsum(stops - starts) - (stops - starts)
-    pieces = (FileSlabs(facts_of(path), starts, stops, targets),) if slabs else ()
-    region = parse_region(roi, dataset.shape[1:])
-    return ReadPlan("A/B/C", "/data", record, region, int((stops - starts).sum()), pieces)
-
-
-def rows_of(slabs):
-    return [row for start, stop in slabs for row in range(start, stop)]
-
-
-def read(path, slabs=None, roi=(), files=None, out=None):
-    """What we read, and what h5py and numpy give."""
-    with h5py.File(path) as f:
-        dataset = f["data"]
-        slabs = [(0, len(dataset))] if slabs is None else slabs
-        plan = make_plan(path, dataset, slabs, roi)
-        text = h5py.check_string_dtype(dataset.dtype)
-        values = dataset.asstr()[:] if text and text.length is None else dataset[:]
-        region = roi if isinstance(roi, tuple) else (roi,)
-        expected = values[rows_of(slabs)][(slice(None), *region)]
-    files = open_files() if files is None else files
-    try:
-        return execute_plan(plan, files, out), expected
-    finally:
-        files.close()
-
-
-def same(found, expected):
-    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-    np.testing.assert_array_equal(found, expected)
-
-
-def numbers(shape, dtype):
-    values = np.arange(1, int(np.prod(shape)) + 1).reshape(shape)
-    return (
-        (values * 2654435761 % 255).astype(dtype)
-        if np.dtype(dtype).kind != "b"
-        else values % 3 == 0
-    )
 
 
 DIRECT_TYPES = ["u1", "<u2", ">u2", "<i4", ">i8", "<f4", ">f8", "f2", "?"]
@@ -200,12 +113,6 @@ def test_what_is_read_past_hdf5(tmp_path, small, used, dtype, options, roi):
     same(*read(tmp_path / "f.h5", None, roi))
     assert used
     assert all(used)
-
-
-def other(path, values=None, dtype=None, **options):
-    values = numbers((8, 3), "i4") if values is None else values
-    with h5py.File(path, "w") as f:
-        f.create_dataset("data", data=values, dtype=dtype, **options)
 
 
 def with_user_block(path):
@@ -370,141 +277,3 @@ def test_many_slabs_with_little_between_are_read_as_one(tmp_path, small, monkeyp
     for n_threads in (1, 3):
         backwards = [(row, row + 2) for row in range(300, 0, -7)]
         same(*read(path, slabs + backwards + slabs, files=open_files(n_threads)))
-
-
-@pytest.fixture
-def big(tmp_path):
-    """A file large enough for the direct path as it is set up, and how its data were written."""
-    path = tmp_path / "big.h5"
-    values = numbers((40, 256, 64), "i4")
-    with h5py.File(path, "w") as f:
-        for name, options in (("data", {"compression": "gzip"}), ("plain", {})):
-            f.create_dataset(name, data=values, chunks=(4, 256, 64), **options)
-    return path
-
-
-def test_only_the_chunks_that_a_region_needs_are_read(big, used, monkeypatch):
-    spans = []
-    real = os.preadv
-
-    def recorded(handle, buffers, offset):
-        spans.append((offset, sum(map(len, buffers))))
-        return real(handle, buffers, offset)
-
-    with h5py.File(big) as f:
-        chunk = f["data"].id.get_chunk_info_by_coord((8, 0, 0))
-    monkeypatch.setattr(os, "preadv", recorded)
-    files = open_files()
-    try:
-        with h5py.File(big) as f:
-            whole = f["data"][:]
-            plan = make_plan(big, f["data"], [(0, 40)])
-            some = make_plan(big, f["data"], [(9, 11)], np.s_[:100])
-        same(execute_plan(plan, files), whole)
-        spans.clear()
-        same(execute_plan(some, files), whole[9:11, :100])
-    finally:
-        files.close()
-    assert spans == [(chunk.byte_offset, chunk.size)]
-    assert all(used)
-
-
-def test_a_chunk_that_does_not_decompress_is_told_as_hdf5_tells_it(big):
-    with h5py.File(big) as f:
-        place = f["data"].id.get_chunk_info_by_coord((16, 0, 0))
-        plan_of = make_plan
-    with big.open("r+b") as raw:
-        raw.seek(place.byte_offset + place.size // 2)
-        raw.write(b"\xff" * 50)
-    with h5py.File(big) as f:
-        plan, before = plan_of(big, f["data"], [(0, 40)]), plan_of(big, f["data"], [(0, 16)])
-    for n_threads in (1, 2):
-        for direct in (True, False):
-            files = open_files(n_threads, direct)
-            try:
-                assert execute_plan(before, files).shape[0] == 16
-                with pytest.raises(FileStructureError, match=r"big\.h5: /data cannot be read"):
-                    execute_plan(plan, files)
-            finally:
-                files.close()
-
-
-@pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize("direct", [True, False])
-@pytest.mark.parametrize("how", ["cut short", "written to", "cut short while it is read"])
-def test_a_file_that_changes_under_the_reader_is_told(big, monkeypatch, n_threads, direct, how):
-    with h5py.File(big) as f:
-        plan = make_plan(big, f["data"], [(0, 40)])
-    files = open_files(n_threads, direct)
-
-    def change():
-        with big.open("r+b") as raw:
-            if how == "written to":
-                raw.seek(os.path.getsize(big) // 2)
-                raw.write(b"\xff" * 50)
-            else:
-                raw.truncate(3000)
-
-    try:
-        assert execute_plan(plan, files).shape == plan.shape  # the file is open now
-        if how.endswith("read"):
-            find = piece_module.find_tasks
-            monkeypatch.setattr(
-                piece_module, "find_tasks", lambda *a, **o: change() or find(*a, **o)
-            )
-        if not how.endswith("read") or not direct:
-            change()
-        with pytest.raises(ChangedFileError, match=r"big\.h5: .*open the run again"):
-            execute_plan(plan, files)
-    finally:
-        files.close()
-
-
-def test_a_file_open_for_writing_too_is_left_to_hdf5(big, used):
-    with h5py.File(big, "r+") as f:
-        expected = f["data"][:]
-        files = open_files()
-        try:
-            same(execute_plan(make_plan(big, f["data"], [(0, 40)]), files), expected)
-        finally:
-            files.close()
-    assert not any(used)
-
-
-def test_short_reads_are_continued(big, used, monkeypatch):
-    real = os.preadv
-
-    def short(handle, buffers, offset):
-        first = buffers[0]
-        return real(handle, [first[: max(len(first) // 3, 1)]], offset)
-
-    monkeypatch.setattr(os, "preadv", short)
-    same(*read(big))
-    assert all(used)
-
-
-def test_the_error_of_the_first_file_comes_first(tmp_path, big):
-    """Whichever thread or file fails sooner."""
-    other(
-        tmp_path / "bad.h5", numbers((40, 256, 64), "i4"), chunks=(4, 256, 64), compression="gzip"
-    )
-    with h5py.File(tmp_path / "bad.h5") as f:
-        place = f["data"].id.get_chunk_info_by_coord((36, 0, 0))
-    with (tmp_path / "bad.h5").open("r+b") as raw:
-        raw.seek(place.byte_offset + place.size // 2)
-        raw.write(b"\xff" * 50)
-    with h5py.File(big) as f:
-        plan = make_plan(big, f["data"], [(0, 40)])
-    pieces = [
-        replace(plan.pieces[0], data_file=facts_of(tmp_path / "bad.h5")),
-        replace(plan.pieces[0], data_file=replace(facts_of(big), path="/absent.h5")),
-    ]
-    pieces = [replace(p, targets=p.targets + 40 * i) for i, p in enumerate(pieces)]
-    for order, message in ((pieces, r"bad\.h5"), (pieces[::-1], "absent")):
-        files = open_files()
-        try:
-            with pytest.raises(FileStructureError, match=message):
-                execute_plan(replace(plan, n_rows=80, pieces=tuple(order)), files)
-            assert not files._in_use
-        finally:
-            files.close()
