@@ -7,7 +7,7 @@ DEMO ?= demo
 SYNTHETIC ?= synthetic
 BENCH ?= bench
 
-.PHONY: setup demo test test-slow lint types bench bench-quick synthetic clean
+.PHONY: setup demo test test-slow test-browser lint types bench bench-quick synthetic clean
 
 setup: $(STAMP)
 
@@ -30,7 +30,7 @@ types: $(STAMP)
 	MYPYPATH=$(VENV)/mypy_path $(BIN)/mypy --cache-dir $(VENV)/mypy_cache -p xfelcat.catalog -p xfelcat.loader -p xfelcat.cli -p xfelcat.migrations
 
 test: lint types
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -rs -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -n 2
@@ -42,6 +42,13 @@ bench: $(STAMP)
 
 bench-quick: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.bench --place $(abspath $(BENCH)) --quick
+
+# The tests of the HTML report in a real browser: Debian's Chromium and the extra `browser`.
+test-browser: $(STAMP)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt-get install -y -q chromium chromium-driver \
+	  || { echo "make test-browser needs chromium and chromedriver, and apt-get cannot install them here: install them, or run it as root on Debian" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet -e '.[browser]'
+	$(BIN)/python -m pytest -rs tests/report/test_browser.py
 
 # The catalog of a synthetic facility of 10^5 runs and 10^7 files: ten minutes, ten GB.
 synthetic: $(STAMP)

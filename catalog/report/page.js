@@ -78,9 +78,12 @@ function rowsOf(table) {
   return table.rows.map((row) => Object.fromEntries(table.columns.map((name, at) => [name, row[at]])));
 }
 
-function runLink(name) {
-  if (!name) return "";
-  return name in content.details ? element("a", { href: `#run=${encodeURIComponent(name)}` }, name) : name;
+function addressOf(run) {
+  return `#run=${encodeURIComponent(run)}`;
+}
+
+function runLink(run) {
+  return run && Object.hasOwn(content.details, run) ? element("a", { href: addressOf(run) }, run) : run ?? "";
 }
 
 function proposalName(number) {
@@ -309,9 +312,10 @@ function condensed() {
     title: "What was found", kind: "long", value: (row) => row.template, search: (row) => `${row.template} ${row.pattern} ${checks.get(row.check_id)?.title ?? ""}`,
     show: (row) => element("span", {}, row.template, quiet(row.pattern)),
   };
+  const unlike = (row) => [row.place !== row.pattern && row.place, row.message !== row.template && row.message].filter(Boolean).join(": ");
   const example = {
     title: "Example", kind: "long", value: (row) => row.path, search: (row) => `${row.run ?? ""} ${row.path} ${row.place ?? ""} ${row.message}`, tip: (row) => row.path,
-    show: (row) => element("span", {}, row.run ? element("div", {}, runLink(row.run)) : null, breakable(fileOf(row) ?? ""), quiet([row.place, row.message].filter(Boolean).join(": "))),
+    show: (row) => element("span", {}, row.run ? element("div", {}, runLink(row.run)) : null, breakable(fileOf(row) ?? ""), quiet(unlike(row))),
   };
   const columns = [
     message, number("Findings", "findings"), number("Files", "files", { kind: "number wide" }), number("Runs", "runs"), number("Proposals", "proposals", { kind: "number wide" }),
@@ -438,8 +442,8 @@ function trainsOf(run) {
 
 function showRun() {
   const dialog = document.getElementById("detail");
-  const name = location.hash.startsWith("#run=") ? decodeURIComponent(location.hash.slice(5)) : "";
-  if (!Object.hasOwn(content.details, name)) return dialog.close();
+  const name = Object.keys(content.details).find((run) => addressOf(run) === location.hash);
+  if (name === undefined) return dialog.close();
   const close = element("button", { type: "button", onclick: () => dialog.close() }, "Close");
   dialog.replaceChildren(element("header", {}, element("h2", { id: "detail-title" }, `Run ${name}`), close), ...detailOf(name));
   if (!dialog.open) dialog.showModal();
