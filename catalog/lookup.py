@@ -45,9 +45,12 @@ from .scan.discover import (
     neighbours,
     stat_file,
 )
-from .scan.freshness import Comparison, KnownFile, compare_files
+from .scan.freshness import Comparison, compare_files
 from .scan.workers import Batch, run_batches
-from .store.facts import CatalogFacts, file_stats, only_run
+from .store.connections import OpenFile
+from .store.facts import CatalogFacts, only_run
+from .store.file_rows import FileRows, fetch_file_rows
+from .store.interrupts import uninterrupted
 from .store.reload import load_run
 from .store.store import Store
 
@@ -64,7 +67,8 @@ class _Candidate:
     store: Store
     shard: str
     run_id: int
-    known: dict[str, KnownFile]
+    source: OpenFile
+    known: FileRows
 
 
 def look_up_run(
@@ -97,7 +101,7 @@ def look_up_run(
     candidates = _candidates(found, os.fspath(catalog) if catalog else "", settings)
     if trust == "never-stat":
         for candidate in candidates:
-            names = sorted(n for n, k in candidate.known.items() if not k.missing)
+            names = candidate.known.present()
             chosen = choose(names) if choose else names
             if chosen and set(chosen) <= set(names):
                 return _from_catalog(candidate, found, chosen if choose else None)
@@ -107,15 +111,16 @@ def look_up_run(
     wanted = stats if choose is None else _chosen(found, stats, choose)
     best: tuple[_Candidate, Comparison] | None = None
     for candidate in candidates:
+        if candidate.known.hold(wanted):
+            every = candidate.known.are_all(wanted)
+            return _from_catalog(candidate, found, None if every else list(wanted))
         compared = compare_files(
             wanted,
-            candidate.known,
+            candidate.known.known(),
             depth=Depth.NAMES,
             retry=False,
             considered=None if choose is None else wanted,
         )
-        if not compared.to_scan:
-            return _from_catalog(candidate, found, sorted(wanted))
         if best is None or len(compared.to_scan) < len(best[1].to_scan):
             best = candidate, compared
     return _scan(found, wanted, best, choose is None and save, parallelize)
@@ -161,16 +166,18 @@ def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_
         shards = list(store.shards())[:1] if beside else [found.identity.shard]
         for shard in shards:
             try:
-                with store.read(shard) as cursor:
-                    if cursor is None:
+                with uninterrupted():
+                    source = store.open_shard(shard)
+                    if source is None:
                         continue
+                    cursor = source.cursor()
                     run_id = only_run(cursor) if beside else found.identity.run_id
-                    known = file_stats(cursor, run_id)
+                    known = fetch_file_rows(cursor, run_id)
             except CatalogReadError as e:  # the data can be opened without it
                 warnings.warn(f"opened without a catalog: {e}", UserWarning, stacklevel=2)
                 continue
-            if known:
-                yield _Candidate(store, shard, run_id, known)
+            if known.names:
+                yield _Candidate(store, shard, run_id, source, known)
 
 
 def _own_places(found: FoundRun) -> list[str]:
@@ -197,6 +204,7 @@ def _from_catalog(
         candidate.run_id,
         directory=found.directory,
         names=names,
+        known=(candidate.source, candidate.known),
     )
 
 

@@ -9,8 +9,7 @@ what it computed for one of them by identity.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,7 @@ from .runlength import IndexPattern, TrainList
 __all__ = ["DataFile", "RunFacts"]
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(NamedTuple):
     """A file that data can be read from, as it was when its facts were taken."""
 
     path: str
@@ -46,6 +44,10 @@ class RunFacts(Protocol):
     @property
     def run_key(self) -> object:
         """Hashable; equal for two sets of facts about the same run."""
+
+    @property
+    def n_files(self) -> int:
+        """How many data files there are."""
 
     @property
     def files(self) -> tuple[DataFile, ...]:

@@ -8,9 +8,11 @@
    or joined from several (``join_inventories``), where no source has a train in two files.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +38,7 @@ MAIN_SECTIONS = ("CONTROL", "INSTRUMENT")
 NO_ROWS = IndexPattern.from_arrays((), ())
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class FileRef:
+class FileRef(NamedTuple):
     """One data file: number ``number`` of ``facts``.
 
     ``listed`` are its trains in file order, ``trains`` those of them that count as a set: without
@@ -46,10 +47,14 @@ class FileRef:
 
     facts: RunFacts
     number: int
-    data_file: DataFile
     listed: TrainList
     trains: TrainSet
     good_only: bool
+
+    @property
+    def data_file(self) -> DataFile:
+        """The file, as it was when its facts were taken."""
+        return self.facts.files[self.number]
 
     @property
     def path(self) -> str:
@@ -173,6 +178,57 @@ class SourceEntry(Value):
         return names if self.keys is None else names & self.keys
 
 
+class SourceMap(Mapping[str, SourceEntry]):
+    """The sources of a run by name. Each is made when it is asked for, and kept then.
+
+    ``held`` tells of each how the layouts have it that list it, with the files of that layout.
+    """
+
+    def __init__(self, held: Mapping[str, Sequence[tuple[SourceRecord, FileGroup]]]) -> None:
+        self._held = held
+        self._sets: dict[tuple[int, ...], FileSet] = {}
+        self._made: dict[str, SourceEntry] = {}
+
+    def __getstate__(self) -> Mapping[str, Sequence[tuple[SourceRecord, FileGroup]]]:
+        return self._held
+
+    def __setstate__(self, held: Mapping[str, Sequence[tuple[SourceRecord, FileGroup]]]) -> None:
+        SourceMap.__init__(self, held)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._held
+
+    def __getitem__(self, name: str) -> SourceEntry:
+        found = self._made.get(name)
+        if found is None:
+            held = self._held[name]
+            record = held[0][0]
+            found = SourceEntry(
+                record.section,
+                name,
+                record.legacy_of or name,
+                _file_set(tuple(group for _, group in held), self._sets),
+                run_only=all(source.run_only for source, _ in held),
+            )
+            found = self._made.setdefault(name, found)
+        return found
+
+    def one_of_each(self) -> Iterator[SourceEntry]:
+        """Of the sources with data, one for each set of files."""
+        seen = set()
+        for name, held in self._held.items():
+            groups = tuple(id(group) for _, group in held)
+            if groups not in seen and not self[name].run_only:
+                seen.add(groups)
+                yield self[name]
+
+
 def _first_train(ref: FileRef) -> int:
     return int(ref.listed.starts[0]) if ref.listed.starts.size else 0
 
@@ -192,7 +248,7 @@ class Inventory(Value):
     @cached_property
     def trains(self) -> TrainSet:
         """The trains of all files."""
-        return TrainSet.union_of(g.trains for g in self.groups)
+        return TrainSet.union_of(r.trains for g in self.groups for r in g.refs)
 
     @cached_property
     def refs(self) -> tuple[FileRef, ...]:
@@ -215,36 +271,27 @@ def take_inventory(
     facts: RunFacts, *, inc_suspect_trains: bool, allow_duplicates: bool
 ) -> Inventory:
     """All sources of a run. Work is done per distinct layout and train list, not per file."""
-    train_sets: dict[int, TrainSet] = {}
+    numbers = range(facts.n_files)
+    lists = list(map(facts.trains, numbers))
+    sets = {
+        key: TrainSet.from_list(listed, not inc_suspect_trains)
+        for key, listed in {id(listed): listed for listed in lists}.items()
+    }
+    columns = (numbers, lists, [sets[id(listed)] for listed in lists])
+    refs = zip(repeat(facts), *columns, repeat(not inc_suspect_trains))
     by_layout: dict[int, tuple[FileLayout, list[FileRef]]] = {}
-    for number, data_file in enumerate(facts.files):
-        listed, layout = facts.trains(number), facts.layout(number)
-        trains = train_sets.get(id(listed))
-        if trains is None:
-            trains = train_sets[id(listed)] = TrainSet.from_list(listed, not inc_suspect_trains)
-        ref = FileRef(facts, number, data_file, listed, trains, not inc_suspect_trains)
+    for ref, layout in zip(map(FileRef._make, refs), map(facts.layout, numbers), strict=True):
         by_layout.setdefault(id(layout), (layout, []))[1].append(ref)
-    groups = [(layout, FileGroup(tuple(refs))) for layout, refs in by_layout.values()]
-    holders: dict[str, list[tuple[SourceRecord, FileGroup]]] = {}
+    groups = [(layout, FileGroup(tuple(members))) for layout, members in by_layout.values()]
+    held: dict[str, list[tuple[SourceRecord, FileGroup]]] = {}
     for layout, group in groups:
         for source in layout.sources:
             if source.section in MAIN_SECTIONS:
-                holders.setdefault(source.name, []).append((source, group))
-    sets: dict[tuple[int, ...], FileSet] = {}
-    found = {}
-    for name, held in holders.items():
-        files = _file_set(tuple(group for _, group in held), sets)
-        record = held[0][0]
-        found[name] = SourceEntry(
-            record.section,
-            name,
-            record.legacy_of or name,
-            files,
-            run_only=all(source.run_only for source, _ in held),
-        )
-    inventory = Inventory(tuple(group for _, group in groups), found, allow_duplicates)
-    _refuse_duplicates(inventory)
-    return inventory
+                held.setdefault(source.name, []).append((source, group))
+    sources = SourceMap(held)
+    if not allow_duplicates:
+        _refuse_duplicates(sources.one_of_each())
+    return Inventory(tuple(group for _, group in groups), sources, allow_duplicates)
 
 
 def _file_set(groups: tuple[FileGroup, ...], known: dict[tuple[int, ...], FileSet]) -> FileSet:
@@ -300,7 +347,8 @@ def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
         found,
         any(part.allow_duplicates for part, _ in parts),
     )
-    _refuse_duplicates(inventory)
+    if not inventory.allow_duplicates:
+        _refuse_duplicates(found.values())
     return inventory
 
 
@@ -327,18 +375,21 @@ def _distinct(groups: Iterable[FileGroup]) -> tuple[FileGroup, ...]:
     return tuple(kept)
 
 
-def _refuse_duplicates(inventory: Inventory) -> None:
+def _refuse_duplicates(entries: Iterable[SourceEntry]) -> None:
     """Raise DuplicateTrainError if a source has the same train in two files.
 
-    Sources that lie in the same files are looked at together.
+    Sources whose files have the same trains are looked at together.
     """
-    if inventory.allow_duplicates:
-        return
-    checked: set[int] = set()
-    for entry in inventory.sources.values():
-        if id(entry.files) in checked or entry.run_only:
+    seen: set[int] = set()
+    checked: set[tuple[int, ...]] = set()
+    for entry in entries:
+        if id(entry.files) in seen or entry.run_only:
             continue
-        checked.add(id(entry.files))
+        seen.add(id(entry.files))
+        trains = tuple(id(ref.trains) for group in entry.files.groups for ref in group.refs)
+        if trains in checked:
+            continue
+        checked.add(trains)
         duplicate = _first_duplicate(entry.refs)
         if duplicate is not None:
             raise DuplicateTrainError(entry.name, *duplicate)

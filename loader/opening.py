@@ -331,10 +331,10 @@ def _warn_of_problems(facts: "RunFacts", opened: str) -> None:
     told = [_sentence(p) for p in facts.problems]
     more = f" (and {len(told) - _SHOWN_PROBLEMS} more)" if len(told) > _SHOWN_PROBLEMS else ""
     reasons = "; ".join(told[:_SHOWN_PROBLEMS]) + more
-    if not facts.files:
+    if not facts.n_files:
         raise FileStructureError(opened, f"no usable data file: {reasons}")
     if told:
-        n_all = len(facts.files) + len({p.path for p in facts.problems})
+        n_all = facts.n_files + len({p.path for p in facts.problems})
         left_out = len({p.path for p in facts.problems})
         message = f"{opened}: {left_out} of {n_all} files left out: {reasons}"
         warnings.warn(message, UserWarning, stacklevel=3)

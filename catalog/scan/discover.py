@@ -12,8 +12,12 @@ opened, and none is stat'ed that the listing already tells about.
 
 import fnmatch
 import os
+import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from ..errors import RunNotFoundError, nearest
 from ..layout import RunIdentity, identify_run, is_data_file, parse_file_name
@@ -31,8 +35,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(NamedTuple):
     """Size in bytes and modification time (ns since the epoch); -1 for what cannot be stat'ed."""
 
     size: int
@@ -40,6 +43,10 @@ class FileStat:
 
 
 UNKNOWN_STAT = FileStat(-1, -1)
+# From so many seconds per file on, stats are worth threads: local file systems take microseconds.
+_SLOW_STAT = 100e-6
+_FIRST_STATS = 16
+_STAT_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +86,40 @@ def list_run(directory: str) -> dict[str, FileStat]:
     A file that vanishes meanwhile is left out; one that cannot be stat'ed (a dangling link) has
     size and mtime -1. Raises OSError if the directory itself cannot be listed.
     """
-    found = {}
-    with os.scandir(directory) as entries:
-        names = sorted(e.name for e in entries if is_data_file(e.name))
-    for name in names:
-        stat = stat_file(os.path.join(directory, name))
-        if stat is not None:
-            found[name] = stat
-    return found
-
-
-def stat_file(path: str) -> FileStat | None:
-    """Size and mtime of a file; -1 if it cannot be stat'ed, None if it is not there at all."""
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        stat = os.stat(path)
+        names = sorted(filter(is_data_file, os.listdir(folder)))
+        stats = _stat_all(names, folder)
+    finally:
+        os.close(folder)
+    return {name: stat for name, stat in zip(names, stats, strict=True) if stat is not None}
+
+
+def _stat_all(names: list[str], folder: int) -> list[FileStat | None]:
+    """One stat for each name in an open directory; in threads if the first few are slow."""
+    stat = partial(stat_file, folder=folder)
+    started = time.perf_counter()
+    found = list(map(stat, names[:_FIRST_STATS]))
+    rest = names[_FIRST_STATS:]
+    if rest and time.perf_counter() - started > _FIRST_STATS * _SLOW_STAT:
+        with ThreadPoolExecutor(_STAT_THREADS) as pool:
+            return found + list(pool.map(stat, rest))
+    return found + list(map(stat, rest))
+
+
+def stat_file(path: str, folder: int | None = None) -> FileStat | None:
+    """Size and mtime of a file; -1 if it cannot be stat'ed, None if it is not there at all.
+
+    ``path`` may be relative to an open directory.
+    """
+    try:
+        stat = os.stat(path, dir_fd=folder)
     except OSError:
-        return UNKNOWN_STAT if os.path.lexists(path) else None
+        try:
+            os.lstat(path, dir_fd=folder)
+        except OSError:
+            return None
+        return UNKNOWN_STAT
     return FileStat(stat.st_size, stat.st_mtime_ns)
 
 

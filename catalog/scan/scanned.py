@@ -80,6 +80,11 @@ class ScannedFacts:
         return self._run_key
 
     @property
+    def n_files(self) -> int:
+        """How many files can serve data."""
+        return len(self._files)
+
+    @property
     def files(self) -> tuple[DataFile, ...]:
         """The files that can serve data, sorted by name."""
         return self._files

@@ -30,6 +30,7 @@ from ..scan.freshness import KnownFile
 from ..scan.probe import Probe
 from .connections import OpenFile
 from .encoding import from_text
+from .file_rows import FileRows, fetch_file_rows
 from .portions import Portions
 from .reload import fetch_identity, fetch_problems
 from .store import Store
@@ -99,7 +100,10 @@ class CatalogFacts:
     directory
         Where its files lie now; by default where they were catalogued.
     names
-        The files to use; by default all that can serve data.
+        The files to use, which are there; by default all that can serve data.
+    known
+        The shard, open, and what ``fetch_file_rows`` gave of the run there, if that was asked
+        already; ``directory`` is to be given too then.
 
     Raises RunNotFoundError where the shard does not have the run.
 
@@ -115,22 +119,28 @@ class CatalogFacts:
         *,
         directory: str | None = None,
         names: Collection[str] | None = None,
+        known: tuple[OpenFile, FileRows] | None = None,
     ) -> None:
         self._store = store
         self._shard = shard
         self._run_id = run_id
         self._names = None if names is None else frozenset(names)
-        self._open(store.open_shard(shard), directory)
+        source, found = known or (store.open_shard(shard), None)
+        self._open(source, directory, found)
 
-    def _open(self, source: OpenFile | None, directory: str | None) -> None:
-        found = None if source is None else fetch_identity(source.cursor(), self._run_id)
-        if source is None or found is None:
-            raise RunNotFoundError(f"run {self._run_id} of shard {self._shard}", [str(self._store)])
+    def _open(
+        self, source: OpenFile | None, directory: str | None, known: FileRows | None = None
+    ) -> None:
+        if source is None:
+            raise self._not_found()
         self._source = source
         self._pid = os.getpid()
-        self._identity, catalogued_at, _ = found
-        self._directory = catalogued_at if directory is None else os.fspath(directory)
-        self._load_files(source.cursor())
+        self._identity: RunIdentity | None = None
+        if known is None or directory is None:
+            self._identity, catalogued_at = self._fetch_identity()
+            directory = catalogued_at if directory is None else directory
+        self._directory = os.fspath(directory)
+        self._load_files(source.cursor(), known)
         self._schemas = Portions[int, KeySchema](self._fetch_schemas)
         self._patterns = Portions[int, IndexPattern](self._fetch_patterns, first=64)
         self._values = Portions[int, Mapping[str, RunValue]](self._fetch_values)
@@ -140,35 +150,28 @@ class CatalogFacts:
         self._run_sources: dict[str, int] | None = None
         self._problems: tuple[Problem, ...] | None = None
 
-    def _load_files(self, cursor: "duckdb.DuckDBPyConnection") -> None:
-        found = rows(
-            cursor,
-            "SELECT name, size, mtime_ns, aggregator, sequence, ordinal, depth, train_list,"
-            " timestamps, layout_id, missing_since IS NULL AS present"
-            f" FROM file WHERE run_id = {self._run_id:d} ORDER BY ordinal",
-        )
-        wanted = self._names
-        usable = [
-            row
-            for row in found
-            if row[6] > Depth.UNREAD and row[10] and (wanted is None or from_text(row[0]) in wanted)
-        ]
-        self._left_out = len(usable) < len(found)
-        prefix = os.path.join(self._directory, "")
-        self._files = tuple(
-            DataFile(prefix + from_text(name), size, mtime_ns, aggregator, sequence)
-            for name, size, mtime_ns, aggregator, sequence, *_ in usable
-        )
-        _, _, _, _, _, ordinals, depths, train_lists, times, layouts, _ = (
-            zip(*usable, strict=True) if usable else [()] * 11
-        )
-        self._ordinals, self._depths, self._time_numbers = ordinals, depths, times
+    def _not_found(self) -> RunNotFoundError:
+        return RunNotFoundError(f"run {self._run_id} of shard {self._shard}", [str(self._store)])
+
+    def _fetch_identity(self) -> tuple[RunIdentity, str]:
+        found = fetch_identity(self._cursor(), self._run_id)
+        if found is None:
+            raise self._not_found()
+        return found[:2]
+
+    def _load_files(self, cursor: "duckdb.DuckDBPyConnection", known: FileRows | None) -> None:
+        every = fetch_file_rows(cursor, self._run_id) if known is None else known
+        self._rows = every.usable(self._names)
+        self._left_out = self._rows is not every
+        self._ordinals, self._depths = self._rows.ordinals, self._rows.depths
+        self._files: tuple[DataFile, ...] | None = None
+        self._probe_of_files: Probe | None = None
         trains = fetch_train_lists(cursor, self._run_id)
-        self._trains = tuple(trains[number] for number in train_lists)
-        known = self._known_layouts(cursor, set(layouts))
-        self._layouts = tuple(known[number][0] for number in layouts)
-        self._stored_layouts = {id(layout): stored for layout, stored in known.values()}
-        self._probe = Probe(self._files)
+        self._trains = tuple(map(trains.__getitem__, self._rows.train_lists))
+        layouts = self._known_layouts(cursor, set(self._rows.layouts))
+        bare = {number: layout for number, (layout, _) in layouts.items()}
+        self._layouts = tuple(map(bare.__getitem__, self._rows.layouts))
+        self._stored_layouts = {id(layout): stored for layout, stored in layouts.values()}
 
     def _known_layouts(
         self, cursor: "duckdb.DuckDBPyConnection", wanted: set[int]
@@ -186,7 +189,7 @@ class CatalogFacts:
     # Pickling and forking -----------------------------------------------------------------------
 
     def _fingerprint(self) -> bytes:
-        said = repr([(f.path, f.size, f.mtime_ns) for f in self._files])
+        said = repr([(f.path, f.size, f.mtime_ns) for f in self.files])
         return hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -230,6 +233,9 @@ class CatalogFacts:
     @property
     def identity(self) -> RunIdentity:
         """Who the run is."""
+        if self._identity is None:
+            self._after_fork()
+            self._identity = self._fetch_identity()[0]
         return self._identity
 
     @property
@@ -243,9 +249,25 @@ class CatalogFacts:
         return self._run_id
 
     @property
+    def n_files(self) -> int:
+        """How many data files can serve data."""
+        return len(self._rows.names)
+
+    @property
     def files(self) -> tuple[DataFile, ...]:
         """The data files that can serve data, sorted by name."""
+        if self._files is None:
+            known, prefix = self._rows, os.path.join(self._directory, "")
+            paths = [prefix + name for name in known.names]
+            columns = (known.sizes, known.mtimes_ns, known.aggregators, known.sequences)
+            self._files = tuple(map(DataFile._make, zip(paths, *columns, strict=True)))
         return self._files
+
+    @property
+    def _probe(self) -> Probe:
+        if self._probe_of_files is None:
+            self._probe_of_files = Probe(self.files)
+        return self._probe_of_files
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -304,7 +326,7 @@ class CatalogFacts:
         if self._depths[file] < Depth.OUTLINE:
             return self._probe.timestamps(file)
         self._after_fork()
-        number = self._time_numbers[file]
+        number = self._rows.times[file]
         if number is None:
             return None
         if self._times is None:

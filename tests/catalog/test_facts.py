@@ -315,7 +315,7 @@ def counted(monkeypatch):
         sent.append(sql)
         return rows(cursor, sql)
 
-    for module in ("stored", "facts", "reload"):
+    for module in ("stored", "facts", "file_rows", "reload"):
         monkeypatch.setattr(f"xfelcat.catalog.store.{module}.rows", count)
     return sent
 
