@@ -22,6 +22,8 @@ _HOMES = {
     "profile": ".loader.profile",
     "stack_data": ".loader.stacking",
     "stack_detector_data": ".loader.stacking",
+    "write_zarr_references": ".loader.references",
+    "zarr_references": ".loader.references",
 }
 _ERRORS = (
     "AliasError",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from .loader.keydata import KeyData
     from .loader.opening import H5File, RunDirectory, open_run
     from .loader.profile import profile
+    from .loader.references import write_zarr_references, zarr_references
     from .loader.runs import open_runs
     from .loader.sourcedata import SourceData
     from .loader.stacking import stack_data, stack_detector_data

@@ -11,6 +11,7 @@
     |-- DuplicateTrainError    (ValueError)          one source and train in two files
     |-- InconsistentFilesError (ValueError)          a key's dtype or shape differs between files
     |-- InconsistentRunsError  (ValueError)          a key's dtype or shape differs between runs
+    |-- IrregularDataError     (ValueError)          data that other tools cannot read in place
     |-- FileStructureError     (OSError)             a file that is not what it should be
     |   `-- ChangedFileError                         ... or no longer what was planned with
     |-- RunNotFoundError       (FileNotFoundError)   no such proposal, run or file
@@ -43,6 +44,7 @@ __all__ = [
     "FileStructureError",
     "InconsistentFilesError",
     "InconsistentRunsError",
+    "IrregularDataError",
     "MultiRunError",
     "NoDataError",
     "PropertyNameError",
@@ -169,6 +171,19 @@ class InconsistentRunsError(XfelcatError, ValueError):
         super().__init__(
             f"{source!r} key {key!r} is not the same in all runs: {detail} "
             f"({' and '.join(self.runs)}); open runs that agree, or load them one by one"
+        )
+
+
+class IrregularDataError(XfelcatError, ValueError):
+    """A key that cannot be exported as references; ``source``, ``key``, ``path`` names the file."""
+
+    def __init__(self, source: str, key: str, path: str, reason: str, advice: str) -> None:
+        self.source = source
+        self.key = key
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"{source!r} key {key!r} cannot be exported as references: {path}: {reason}; {advice}"
         )
 
 

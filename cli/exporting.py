@@ -1,10 +1,15 @@
-"""How does it get into other tools? ``xfelcat export``: the catalog's views as Parquet."""
+"""How does it get into other tools? ``xfelcat export``.
+
+1. ``parquet_command``: the catalog's views as Parquet files.
+2. ``zarr_command``: keys of a run as references that Zarr readers understand.
+"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .naming import open_named
 from .options import (
     BelowOption,
     CatalogOption,
@@ -17,10 +22,14 @@ from .options import (
     UntilOption,
     existing_store,
     make_filter,
+    open_store,
     say_if_behind,
 )
 from .output import say
 from .progress import count, showing_bar, size_text
+
+if TYPE_CHECKING:
+    from ..loader.sourcedata import SourceData
 
 __all__ = ["app"]
 
@@ -85,3 +94,55 @@ def parquet_command(
         typer.echo(f"{file.path}: {count(file.rows, 'row')}, {size_text(file.size)}")
     say(f"{count(len(exported), 'file')} written")
     say_if_behind(store)
+
+
+@app.command("zarr")
+def zarr_command(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34."
+        ),
+    ],
+    source: Annotated[str, typer.Argument(help="The name of a source.")],
+    key: Annotated[
+        str, typer.Argument(help="A key of it, or a glob of keys of one index group: 'image.*'.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file *.json, or a directory *.parquet.")
+    ],
+    *,
+    force: ForceOption = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Write references to the data of a key, for tools that read Zarr.
+
+    No data are copied: a chunk is the file, offset and size of its bytes. Where other tools cannot
+    read these, or the chunks of several files do not line up, it says which file and why.
+    """
+    from ..loader.references import write_zarr_references
+
+    _, collection = open_named(run, open_store(catalog))
+    of_source = collection[source]
+    keys = [of_source[name] for name in _named_keys(of_source, key)]
+    with showing_bar("looking into files") as show:
+        write_zarr_references(keys, target, force=force, progress=show)
+    names = ", ".join(k.key for k in keys)
+    typer.echo(f"{target}: {names}, {count(keys[0].shape[0], 'row')}")
+
+
+def _named_keys(of_source: "SourceData", glob: str) -> list[str]:
+    """The key of this name, else the keys that the glob means; timestamps only if it says so."""
+    import fnmatch
+
+    if glob in of_source:
+        return [glob]
+    names = sorted(of_source.keys(inc_timestamps=glob.endswith("timestamp")))
+    found = [name for name in names if fnmatch.fnmatchcase(name, glob)]
+    groups = {name.partition(".")[0] for name in found if of_source.is_instrument}
+    if len(groups) > 1:
+        raise typer.BadParameter(
+            f"{glob!r} means keys of several index groups ({', '.join(sorted(groups))}):"
+            f" name one, like '{min(groups)}.*'"
+        )
+    return found or [of_source[glob].key]  # which says what there is

@@ -7,6 +7,7 @@ train, keys that come many times, and trains in which a source was silent. Hence
 2. ``choose_rows``: keys that come at most once per train go together over trains; where one index
    group is all there is, it may come any number of times, and its entries are the dimension.
 3. ``LazyRows.read`` reads some rows of a key.
+4. ``name_dimensions``: what the dimensions of each variable are called.
 """
 
 import fnmatch
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .collection import DataCollection
     from .keydata import KeyData
 
-__all__ = ["Chosen", "LazyRows", "choose_keys", "choose_rows"]
+__all__ = ["Chosen", "LazyRows", "choose_keys", "choose_rows", "name_dimensions"]
 
 Join = Literal["outer", "inner"]
 
@@ -205,3 +206,24 @@ def _warn_of_several(places: Iterable[tuple[str, str]]) -> None:
             UserWarning,
             stacklevel=5,
         )
+
+
+def name_dimensions(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
+    """Names of the dimensions of each variable: dim_0, dim_1, ... where all have the same size.
+
+    Where these differ, each variable has its own.
+    """
+    sizes: dict[int, set[int]] = {}
+    for shape in shapes.values():
+        for axis, size in enumerate(shape[1:]):
+            sizes.setdefault(axis, set()).add(size)
+    return {
+        name: [
+            "trainId",
+            *(
+                f"dim_{axis}" if len(sizes[axis]) == 1 else f"{name}_dim_{axis}"
+                for axis in range(len(shape) - 1)
+            ),
+        ]
+        for name, shape in shapes.items()
+    }

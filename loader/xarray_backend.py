@@ -16,7 +16,7 @@ from xarray.core import indexing
 
 from ..catalog.errors import MultiRunError, RunNotFoundError
 from .collection import DataCollection
-from .dataset import Join, LazyRows, choose_keys, choose_rows
+from .dataset import Join, LazyRows, choose_keys, choose_rows, name_dimensions
 from .opening import H5File, RunDirectory
 from .places import find_places
 
@@ -82,7 +82,7 @@ class XfelcatBackend(BackendEntrypoint):
         keys = choose_keys(run, group, source, key)
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         chosen = choose_rows({n: k for n, k in keys.items() if n not in dropped}, join)
-        dims = _dimensions(chosen.variables)
+        dims = name_dimensions({n: rows.shape for n, rows in chosen.variables.items()})
         variables = {n: _variable(rows, dims[n]) for n, rows in chosen.variables.items()}
         dataset = xr.Dataset(
             variables,
@@ -127,27 +127,6 @@ def _attributes(run: DataCollection) -> dict[str, Any]:
         return dict(run.run_metadata())
     except MultiRunError:
         return {}
-
-
-def _dimensions(variables: dict[str, LazyRows]) -> dict[str, list[str]]:
-    """Names of the dimensions of each variable: dim_0, dim_1, ... where all have the same size.
-
-    Where these differ, each variable has its own.
-    """
-    sizes: dict[int, set[int]] = {}
-    for rows in variables.values():
-        for axis, size in enumerate(rows.shape[1:]):
-            sizes.setdefault(axis, set()).add(size)
-    return {
-        name: [
-            "trainId",
-            *(
-                f"dim_{axis}" if len(sizes[axis]) == 1 else f"{name}_dim_{axis}"
-                for axis in range(len(rows.shape) - 1)
-            ),
-        ]
-        for name, rows in variables.items()
-    }
 
 
 def _variable(rows: LazyRows, dims: list[str]) -> xr.Variable:

@@ -26,6 +26,7 @@ H5PY = {
     "loader/files.py",
     "loader/direct/storage.py",
     "loader/piece.py",
+    "loader/storedchunks.py",
     "loader/write.py",
 }
 # Imported where they are needed, not when a module is imported.
