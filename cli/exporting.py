@@ -123,8 +123,7 @@ def zarr_command(
     from ..loader.references import write_zarr_references
 
     _, collection = open_named(run, open_store(catalog))
-    of_source = collection[source]
-    keys = [of_source[name] for name in _named_keys(of_source, key)]
+    keys = [collection[source, name] for name in _named_keys(collection[source], key)]
     with showing_bar("looking into files") as show:
         write_zarr_references(keys, target, force=force, progress=show)
     names = ", ".join(k.key for k in keys)
@@ -145,4 +144,4 @@ def _named_keys(of_source: "SourceData", glob: str) -> list[str]:
             f"{glob!r} means keys of several index groups ({', '.join(sorted(groups))}):"
             f" name one, like '{min(groups)}.*'"
         )
-    return found or [of_source[glob].key]  # which says what there is
+    return found or [glob]  # for which asking says what there is

@@ -1,4 +1,4 @@
-"""A file that changes, is cut short or damaged is told, whoever reads it; nothing wrong is given."""
+"""A file that changes, is cut short or damaged is told; nothing wrong is given."""
 
 import os
 from dataclasses import replace
