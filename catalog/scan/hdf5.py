@@ -1,14 +1,15 @@
 """How are the parts of an HDF5 file reached with the fewest calls?
 
 h5py's convenient layer costs 20 to 300 us per dataset, and a run has 10^5 of them. This is the thin
-layer on HDF5's own calls that the scanner stands on; nothing in it knows what EXDF is.
+layer that the scanner stands on; nothing in it knows what EXDF is. A file is read either by our own
+reader of its bytes (``structures``), or by HDF5's own calls: every function here takes both.
 
 1. ``open_file``: a file, or the exact reason why it is none (``diagnose`` reads the superblock).
 2. ``walk_names``: every hard link below a group by one traversal, and the ``leaves`` among them.
 3. ``read_array``, ``read_texts``, ``first_value``: whole small datasets.
-4. ``text_attribute``: one attribute, if it is there.
+4. ``text_attributes``: some attributes, as far as they are there.
 
-Object identifiers are h5py's low-level ones, hence ``Any``.
+Object identifiers are h5py's low-level ones or those of ``structures``, hence ``Any``.
 """
 
 import math
@@ -22,14 +23,18 @@ from numpy.typing import NDArray
 
 from ..dtypes import encode_dtype
 from ..errors import FileStructureError
+from .groups import ElsewhereLink
+from .structures import OwnDataset, OwnGroup
 
 __all__ = [
     "READ_ERRORS",
     "as_text",
     "diagnose",
     "first_value",
+    "is_empty",
     "is_simple",
     "leaves",
+    "link_names",
     "link_type",
     "open_dataset",
     "open_file",
@@ -37,7 +42,7 @@ __all__ = [
     "read_array",
     "read_texts",
     "reason_of",
-    "text_attribute",
+    "text_attributes",
     "walk_names",
 ]
 
@@ -137,14 +142,24 @@ def diagnose(path: str) -> str:
 
 def open_group(loc: Any, name: str) -> Any | None:
     """The group of a name below ``loc``, or None where there is none."""
+    if isinstance(loc, OwnGroup):
+        group = loc.find(_as_bytes(name))
+        return group if isinstance(group, OwnGroup) else None
     try:
         return h5g.open(loc, name.encode())
     except READ_ERRORS:
         return None
 
 
+def _as_bytes(name: str | bytes) -> bytes:
+    return name.encode("utf-8", "surrogatepass") if isinstance(name, str) else name
+
+
 def open_dataset(loc: Any, name: str | bytes) -> Any | None:
     """The dataset of a name below ``loc``, or None where there is none or it is something else."""
+    if isinstance(loc, OwnGroup):
+        own = loc.find(_as_bytes(name))
+        return own if isinstance(own, OwnDataset) else None
     try:
         found = h5o.open(loc, name.encode() if isinstance(name, str) else name)
     except READ_ERRORS:
@@ -154,6 +169,11 @@ def open_dataset(loc: Any, name: str | bytes) -> Any | None:
 
 def link_type(loc: Any, name: str) -> tuple[str, str]:
     """What a name is: hard, soft or external, and where a link leads; ``("", "")`` if nothing."""
+    if isinstance(loc, OwnGroup):
+        link = loc.link(_as_bytes(name))
+        if isinstance(link, ElsewhereLink):
+            return link.kind, as_text(link.target)
+        return ("", "") if link is None else ("hard", "")
     try:
         kind = loc.links.get_info(name.encode()).type
         if kind == h5l.TYPE_SOFT:
@@ -165,11 +185,23 @@ def link_type(loc: Any, name: str) -> tuple[str, str]:
     return "hard", ""
 
 
+def link_names(group: Any) -> list[str]:
+    """The names in a group, sorted."""
+    return [as_text(n) for n in (group.names() if isinstance(group, OwnGroup) else group)]
+
+
+def is_empty(group: Any) -> bool:
+    """Whether there is nothing in a group."""
+    return group.is_empty() if isinstance(group, OwnGroup) else not group.get_num_objs()
+
+
 def walk_names(group: Any) -> list[str]:
     """The names of all hard links below a group, each group right before what it holds.
 
     Soft and external links are left out, as what they lead to is listed elsewhere or not ours.
     """
+    if isinstance(group, OwnGroup):
+        return [as_text(n) for n in group.walk()]
     names: list[bytes] = []
 
     def keep(name: bytes, info: Any) -> None:
@@ -202,10 +234,23 @@ def read_array(dataset: Any) -> NDArray[Any]:
         raise ValueError("dataset without a dataspace")
     if dtype.itemsize * math.prod(shape) > _MAX_BYTES:
         raise ValueError(f"dataset of implausible shape {shape}")
+    if isinstance(dataset, OwnDataset):
+        found = dataset.read()
+        if found is not None:
+            return found
+        dataset = _by_library(dataset)
     out = np.zeros(shape, dtype)
     if out.size:
         dataset.read(h5s.ALL, h5s.ALL, out)
     return out
+
+
+def _by_library(dataset: OwnDataset) -> Any:
+    """The same dataset opened by the HDF5 library."""
+    file = dataset.file
+    if file.library is None:
+        file.library = open_file(file.path)
+    return h5o.open(file.library, dataset.path)
 
 
 def is_simple(dataset: Any) -> bool:
@@ -244,8 +289,16 @@ def first_value(dataset: Any) -> Any | None:
     return value if isinstance(value, np.generic | np.ndarray) else None
 
 
-def text_attribute(loc: Any, name: bytes) -> str:
-    """An attribute that holds one string; empty where there is none, or it is no string."""
+def text_attributes(loc: Any, names: tuple[bytes, ...]) -> list[str]:
+    """The attributes of these names, each empty where there is none, or it is no string."""
+    if isinstance(loc, OwnGroup | OwnDataset):
+        return [as_text(value) for value in loc.text_attributes(names)]
+    if not h5a.get_num_attrs(loc):
+        return [""] * len(names)
+    return [_text_attribute(loc, name) for name in names]
+
+
+def _text_attribute(loc: Any, name: bytes) -> str:
     if not h5a.exists(loc, name):
         return ""
     attribute = h5a.open(loc, name)

@@ -11,8 +11,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from h5py import h5a
-
 from ..dtypes import encode_dtype
 from ..records import KeyRecord, KeySchema, RunValue
 from .filechecks import Fault
@@ -23,7 +21,7 @@ from .hdf5 import (
     open_dataset,
     open_group,
     reason_of,
-    text_attribute,
+    text_attributes,
     walk_names,
 )
 
@@ -150,9 +148,7 @@ def _group_of(path: str, groups: Collection[str]) -> str:
 
 
 def _units(loc: Any) -> tuple[str, str, str, str]:
-    if not h5a.get_num_attrs(loc):
-        return _NO_UNITS
-    a, b, c, d = (text_attribute(loc, name) for name in _UNIT_ATTRIBUTES)
+    a, b, c, d = text_attributes(loc, _UNIT_ATTRIBUTES)
     return a, b, c, d
 
 

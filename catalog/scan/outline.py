@@ -25,9 +25,10 @@ from ..runlength import TrainList
 from .filechecks import Fault, check_times, check_top_level, check_trains, check_version
 from .hdf5 import (
     READ_ERRORS,
-    as_text,
     first_value,
+    is_empty,
     is_simple,
+    link_names,
     link_type,
     open_dataset,
     open_group,
@@ -88,7 +89,7 @@ def read_metadata(fid: Any, faults: list[Fault]) -> tuple[dict[str, str | int], 
     """The entries of METADATA, and the format version; '0.5' where none is recorded."""
     group = open_group(fid, "METADATA")
     entries: dict[str, str | int] = {}
-    for name in sorted(as_text(n) for n in group) if group is not None else ():
+    for name in link_names(group) if group is not None else ():
         if name in _SOURCE_LISTS:
             continue
         try:
@@ -144,7 +145,7 @@ def read_sources(fid: Any, faults: list[Fault]) -> tuple[FileLayout, bool]:
             faults.append(Fault("F07", f"{row!r} is listed as a source of {section}", row))
         else:
             groups.setdefault((section, source), set()).add(group)
-    top = [as_text(n) for n in fid]
+    top = link_names(fid)
     faults.extend(check_top_level(top, {section for section, _ in groups}))
     made = (_source_record(fid, *key, groups, faults) for key in sorted(groups))
     sources = tuple(s for s in made if s is not None)
@@ -168,10 +169,10 @@ def _source_rows(fid: Any) -> list[str] | None:
 def _auxiliary_rows(fid: Any) -> Iterator[tuple[str, str]]:
     """(section, row) of the auxiliary source lists."""
     group = open_group(fid, "METADATA/auxiliarySources")
-    for name in group if group is not None else ():
+    for name in link_names(group) if group is not None else ():
         listed = open_dataset(group, name)
         if listed is not None:
-            yield from ((as_text(name), row) for row in read_texts(listed) if row)
+            yield from ((name, row) for row in read_texts(listed) if row)
 
 
 def _source_record(
@@ -186,7 +187,7 @@ def _source_record(
     found = tuple(sorted(groups[section, source]))
     if section == "CONTROL":
         group = open_group(fid, place)
-        empty = group is None or not group.get_num_objs()
+        empty = group is None or is_empty(group)
         return SourceRecord(section, source, ("",), run_only=empty and _has_run(fid, source))
     kind, target = link_type(fid, place)
     if kind == "soft":
@@ -203,7 +204,7 @@ def _source_record(
 
 def _has_run(fid: Any, source: str) -> bool:
     group = open_group(fid, f"RUN/{source}")
-    return group is not None and group.get_num_objs() > 0
+    return group is not None and not is_empty(group)
 
 
 def read_train_ids(fid: Any) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -1,0 +1,198 @@
+"""Which names does a group of an HDF5 file hold, and where do they lead?
+
+The four ways in which HDF5 keeps links, after its file format specification:
+
+1. ``symbol_links``: files as of HDF5 1.6: a B-tree of symbol tables, names in a local heap.
+2. ``link_of``: a few links as messages in the group's header.
+3. ``heap_objects``: many links (or attributes) as messages in a fractal heap, listed by a
+   version 2 B-tree.
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import NamedTuple
+
+from .blocks import Blocks, NotUnderstoodError
+
+__all__ = ["NOWHERE", "ElsewhereLink", "Link", "heap_objects", "link_of", "symbol_links"]
+
+NOWHERE = (1 << 64) - 1
+_DEEPEST = 32
+
+_TREE = Struct("<4sBBHQQ")
+_SYMBOL = Struct("<QQII16s")
+_HEAP = Struct("<4sB3xQQQ")
+_PAIR = Struct("<QQ")
+_TREE2 = Struct("<4sBBIHHBBQHQ")
+_FRACTAL = Struct("<4sBHHBI12QHQQHHQH")
+
+
+class ElsewhereLink(NamedTuple):
+    """A link that is not hard: ``kind`` soft or external, and what it says."""
+
+    kind: str
+    target: bytes
+
+
+Link = int | ElsewhereLink
+"""Where a name leads: the position of an object's header, or elsewhere."""
+
+
+def symbol_links(blocks: Blocks, tree: int, heap: int) -> dict[bytes, Link]:
+    """The links of a group that has a symbol table."""
+    signature, _, size, _, names_at = _HEAP.unpack(blocks.get(heap, 32))
+    if signature != b"HEAP":
+        raise NotUnderstoodError("no local heap")
+    names = blocks.get(names_at, size)
+    links: dict[bytes, Link] = {}
+    for node in _symbol_nodes(blocks, tree, _DEEPEST):
+        head = blocks.get(node, 8)
+        if head[:4] != b"SNOD":
+            raise NotUnderstoodError("no symbol table node")
+        n = head[6] | head[7] << 8
+        table = blocks.get(node + 8, n * 40)
+        for name_at, header, kind, _, more in _SYMBOL.iter_unpack(table):
+            name = _until_zero(names, name_at)
+            if kind == 2:
+                value = _until_zero(names, int.from_bytes(more[:4], "little"))
+                links[name] = ElsewhereLink("soft", value)
+            else:
+                links[name] = header
+    return links
+
+
+def _until_zero(names: bytes, at: int) -> bytes:
+    return names[at : names.index(b"\0", at)]
+
+
+def _symbol_nodes(blocks: Blocks, tree: int, deepest: int) -> Iterator[int]:
+    signature, kind, level, n, _, _ = _TREE.unpack(blocks.get(tree, 24))
+    if signature != b"TREE" or kind or level >= deepest:
+        raise NotUnderstoodError("no B-tree of a group")
+    for _, child in _PAIR.iter_unpack(blocks.get(tree + 24, 16 * n)):
+        if level:
+            yield from _symbol_nodes(blocks, child, level)
+        else:
+            yield child
+
+
+def link_of(message: bytes) -> tuple[bytes, Link]:
+    """Name and target of a link message."""
+    flags = message[1]
+    if message[0] != 1:
+        raise NotUnderstoodError("link message of another version")
+    at = 2
+    kind = 0
+    if flags & 8:
+        kind = message[at]
+        at += 1
+    at += (8 if flags & 4 else 0) + (1 if flags & 16 else 0)
+    width = 1 << (flags & 3)
+    size = int.from_bytes(message[at : at + width], "little")
+    at += width
+    name, value = message[at : at + size], message[at + size :]
+    if len(name) < size:
+        raise NotUnderstoodError("link message that is cut off")
+    if kind == 0:
+        if len(value) < 8:
+            raise NotUnderstoodError("link message that is cut off")
+        return name, int.from_bytes(value[:8], "little")
+    target = value[2 : 2 + int.from_bytes(value[:2], "little")]
+    if kind == 1:
+        return name, ElsewhereLink("soft", target)
+    if kind == 64:  # flags, then file name and path
+        return name, ElsewhereLink("external", target[1:].split(b"\0")[0])
+    raise NotUnderstoodError("link of a kind of its own")
+
+
+def heap_objects(blocks: Blocks, heap: int, tree: int, skip: int) -> Iterator[bytes]:
+    """The objects of a fractal heap that a version 2 B-tree lists.
+
+    ``skip`` bytes of each record of the tree come before the object's place in the heap.
+    """
+    find = _FractalHeap(blocks, heap).get
+    for record in _tree2_records(blocks, tree):
+        yield find(record[skip:])
+
+
+class _FractalHeap:
+    def __init__(self, blocks: Blocks, at: int) -> None:
+        self._blocks = blocks
+        head = _FRACTAL.unpack(blocks.get(at, _FRACTAL.size))
+        signature, _, _, filters, _, most = head[:6]
+        width, start, largest, bits, _, root, rows = head[-7:]
+        if signature != b"FRHP" or filters or not (width and start and largest):
+            raise NotUnderstoodError("no fractal heap")
+        self._width, self._start, self._root, self._rows = width, start, root, rows
+        self._direct_rows = largest.bit_length() - start.bit_length() + 2
+        self._offset_size = (bits + 7) // 8
+        self._length_size = (min(largest, most).bit_length() + 6) // 8
+
+    def get(self, place: bytes) -> bytes:
+        """The object of a heap ID."""
+        kind = place[0] >> 4
+        if kind == 2:
+            return place[1 : 2 + (place[0] & 15)]
+        if kind:
+            raise NotUnderstoodError("object outside of its fractal heap")
+        middle = 1 + self._offset_size
+        offset = int.from_bytes(place[1:middle], "little")
+        length = int.from_bytes(place[middle : middle + self._length_size], "little")
+        return self._blocks.get(self._position(offset), length)
+
+    def _position(self, offset: int) -> int:
+        """Where in the file a position of the heap is."""
+        if not self._rows:
+            return self._root + offset
+        block = self._root
+        for _ in range(_DEEPEST):
+            row, size = 0, self._start
+            while offset >= self._width * size << (row > 0):
+                row += 1
+                size = self._start << (row - 1)
+            begin = self._width * size if row else 0
+            column = (offset - begin) // size
+            entry = block + 13 + self._offset_size + 8 * (row * self._width + column)
+            block = int.from_bytes(self._blocks.get(entry, 8), "little")
+            offset -= begin + column * size
+            if row < self._direct_rows:
+                return block + offset
+        raise NotUnderstoodError("fractal heap without an end")
+
+
+def _tree2_records(blocks: Blocks, at: int) -> Iterator[bytes]:
+    head = _TREE2.unpack(blocks.get(at, _TREE2.size))
+    signature, _, _, node_size, record_size, depth, _, _, root, n, _ = head
+    if signature != b"BTHD" or not record_size or depth > _DEEPEST:
+        raise NotUnderstoodError("no version 2 B-tree")
+    # By level above the leaves: bytes that count the records of a child, and all those below it.
+    most = below = (node_size - 10) // record_size
+    count = _width(most)
+    rests = []
+    for level in range(depth):
+        rests.append(_width(below) if level else 0)
+        pointer = 8 + count + rests[-1]
+        most = (node_size - 10 - pointer) // (record_size + pointer)
+        below = (most + 1) * below + most
+
+    def walk(node: int, n: int, level: int) -> Iterator[bytes]:
+        signature = blocks.get(node, 4)
+        if signature != (b"BTIN" if level else b"BTLF"):
+            raise NotUnderstoodError("no node of a version 2 B-tree")
+        records = blocks.get(node + 6, n * record_size)
+        for i in range(0, len(records), record_size):
+            yield records[i : i + record_size]
+        if level:
+            size = 8 + count + rests[level - 1]
+            children = blocks.get(node + 6 + len(records), (n + 1) * size)
+            for i in range(0, len(children), size):
+                child = int.from_bytes(children[i : i + 8], "little")
+                n_child = int.from_bytes(children[i + 8 : i + 8 + count], "little")
+                yield from walk(child, n_child, level - 1)
+
+    if root != NOWHERE and n:
+        yield from walk(root, n, depth)
+
+
+def _width(most: int) -> int:
+    return (max(most, 1).bit_length() - 1) // 8 + 1
