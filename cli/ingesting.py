@@ -41,7 +41,11 @@ def ingest_command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Scan unchanged files, too.")] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Open every dataset, and read RUN in every file.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Open every dataset with the HDF5 library, and read RUN in every file.",
+        ),
     ] = False,
     exclude: Annotated[
         list[str] | None,

@@ -21,8 +21,7 @@ FIXED_BY_THE_API = {"DataCollection", "SourceData", "KeyData"}
 # Who may know about HDF5: the scanning side of the catalog, and what reads and writes arrays.
 H5PY = {
     "catalog/scan/hdf5.py",
-    "catalog/scan/keys.py",
-    "catalog/scan/scan.py",
+    "catalog/scan/values.py",
     "loader/files.py",
     "loader/direct/storage.py",
     "loader/piece.py",
@@ -50,7 +49,6 @@ HEAVY = {
 # Modules that are about such a library: their callers import them where they are needed.
 MAY_BE_HEAVY = {
     "catalog/scan/hdf5.py": {"h5py"},
-    "catalog/scan/keys.py": {"h5py"},
     "catalog/store/schema.py": {"sqlalchemy"},
     "cli/prompt.py": {"prompt_toolkit", "pygments"},
     "loader/examples/faults.py": {"h5py"},

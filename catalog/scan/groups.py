@@ -143,7 +143,7 @@ class _FractalHeap:
     def _position(self, offset: int) -> int:
         """Where in the file a position of the heap is."""
         if not self._rows:
-            return self._root + offset
+            return int(self._root + offset)
         block = self._root
         for _ in range(_DEEPEST):
             row, size = 0, self._start

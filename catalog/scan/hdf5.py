@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..dtypes import encode_dtype
 from ..errors import FileStructureError
+from .blocks import NotUnderstoodError
 from .groups import ElsewhereLink
 from .structures import OwnDataset, OwnGroup
 
@@ -248,9 +249,12 @@ def read_array(dataset: Any) -> NDArray[Any]:
 def _by_library(dataset: OwnDataset) -> Any:
     """The same dataset opened by the HDF5 library."""
     file = dataset.file
-    if file.library is None:
-        file.library = open_file(file.path)
-    return h5o.open(file.library, dataset.path)
+    try:
+        if file.library is None:
+            file.library = open_file(file.path)
+        return h5o.open(file.library, dataset.path)
+    except READ_ERRORS as e:
+        raise NotUnderstoodError(str(e)) from e
 
 
 def is_simple(dataset: Any) -> bool:

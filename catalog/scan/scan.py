@@ -9,6 +9,7 @@
 4. the file is looked at again: facts of a file that changed meanwhile are marked to be retried.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from ..records import (
     SourceRecord,
 )
 from ..runlength import IndexPattern
+from .blocks import NotUnderstoodError
 from .filechecks import (
     Fault,
     as_problems,
@@ -42,8 +44,14 @@ from .hdf5 import READ_ERRORS, open_file, reason_of
 from .index import index_place, read_index
 from .keys import Rows, key_leaves, read_keys, read_run_values, reuse_keys, source_leaves
 from .outline import Outline, read_outline
+from .structures import OwnFile
 
 __all__ = ["scan_file"]
+
+# Errors that may come from damaged structures: the HDF5 library, which is stricter, decides.
+_DAMAGES = frozenset(
+    ("F02", "F03", "T01", "T02", "T03", "I01", "I02", "I04", "I05", "I06", "I07", "I08", "P03")
+)
 
 
 def scan_file(
@@ -152,44 +160,74 @@ def _scan_open(
     verify: bool,
     run_values: Literal["new", "all"],
 ) -> tuple[FileRecord, list[Fault]]:
-    """Open a file and read it to the depth asked for. Raises OSError where it does not open."""
+    """Open a file and read it to the depth asked for. Raises OSError where it does not open.
+
+    Our own reader is tried first. What it does not understand, what may be damaged, and all that is
+    to be verified is read by the HDF5 library.
+    """
+    if not verify:
+        with contextlib.suppress(NotUnderstoodError):
+            own = OwnFile(path)
+            try:
+                found = _scan_root(own.root, path, record, depth, like, verify, run_values)
+            finally:
+                own.close()
+            if not any(_may_be_damage(fault) for fault in found[1]):
+                return found
     fid = open_file(path)
     try:
-        outline = read_outline(fid)
-        faults = list(outline.faults)
-        identity = identify_run(os.path.dirname(os.path.abspath(path)), "")
-        parsed = parse_file_name(record.name)
-        faults.extend(check_identity(parsed, identity.proposal, identity.run, outline.metadata))
-        record = replace(
-            record,
-            depth=Depth.OUTLINE if outline.usable else Depth.UNREAD,
-            format_version=outline.format_version,
-            trains=outline.trains,
-            timestamps=outline.timestamps,
-            layout=outline.layout,
-            metadata=outline.metadata,
-        )
-        if depth < Depth.FULL or not outline.usable:
-            return record, faults
-        try:
-            full = _FullScan(fid, outline, like, verify)
-            full.read(run_values)
-        except READ_ERRORS as e:
-            faults.append(Fault("F02", f"cannot be read beyond its outline: {reason_of(e)}"))
-            return record, faults
-        return (
-            replace(
-                record,
-                depth=Depth.FULL,
-                verified=not full.reused,
-                layout=full.layout,
-                patterns=tuple(full.patterns),
-                run_values=full.run_values,
-            ),
-            faults + full.faults,
-        )
+        return _scan_root(fid, path, record, depth, like, verify, run_values)
     finally:
         fid.close()
+
+
+def _may_be_damage(fault: Fault) -> bool:
+    return fault.check in _DAMAGES and fault.severity in (None, "E")
+
+
+def _scan_root(
+    fid: Any,
+    path: str,
+    record: FileRecord,
+    depth: Depth,
+    like: FileRecord | None,
+    verify: bool,
+    run_values: Literal["new", "all"],
+) -> tuple[FileRecord, list[Fault]]:
+    """Read an open file, by its root group or the file itself, to the depth asked for."""
+    outline = read_outline(fid)
+    faults = list(outline.faults)
+    identity = identify_run(os.path.dirname(os.path.abspath(path)), "")
+    parsed = parse_file_name(record.name)
+    faults.extend(check_identity(parsed, identity.proposal, identity.run, outline.metadata))
+    record = replace(
+        record,
+        depth=Depth.OUTLINE if outline.usable else Depth.UNREAD,
+        format_version=outline.format_version,
+        trains=outline.trains,
+        timestamps=outline.timestamps,
+        layout=outline.layout,
+        metadata=outline.metadata,
+    )
+    if depth < Depth.FULL or not outline.usable:
+        return record, faults
+    try:
+        full = _FullScan(fid, outline, like, verify)
+        full.read(run_values)
+    except READ_ERRORS as e:
+        faults.append(Fault("F02", f"cannot be read beyond its outline: {reason_of(e)}"))
+        return record, faults
+    return (
+        replace(
+            record,
+            depth=Depth.FULL,
+            verified=not full.reused,
+            layout=full.layout,
+            patterns=tuple(full.patterns),
+            run_values=full.run_values,
+        ),
+        faults + full.faults,
+    )
 
 
 @dataclass

@@ -13,6 +13,7 @@ Whatever it does not know raises NotUnderstoodError: the caller turns to the lib
 Checksums are left to the library too: it reads everything where ``verify`` is asked for.
 """
 
+import fcntl
 import os
 import stat
 import struct
@@ -79,6 +80,7 @@ class OwnFile:
         self.library: Any = None  # the same file opened by the library, once that was needed
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            _share(self._fd)
             found = os.fstat(self._fd)
             if not stat.S_ISREG(found.st_mode):
                 raise NotUnderstoodError("no regular file")
@@ -165,6 +167,16 @@ class OwnFile:
                     return None
             start = target
         return start
+
+
+def _share(fd: int) -> None:
+    """Take the lock that the library takes, so that a file that is being written is left alone."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise NotUnderstoodError("open for writing in another process") from None
+    except OSError:
+        return  # a file system without locks
 
 
 def _links_at(info: bytes) -> int:

@@ -62,6 +62,24 @@ class TypeTable:
 
 
 def _read_type(described: bytes) -> _Type:
+    return _common_type(described) or _type_by_library(described)
+
+
+def _common_type(described: bytes) -> _Type | None:
+    """An integer of whole bytes, or a string of variable length; None for another type."""
+    head, flags, more, _, size = struct.unpack_from("<BBBBI", described)
+    if head & 15 == 0 and size in (1, 2, 4, 8) and not flags & 6:
+        if struct.unpack_from("<HH", described, 8) != (0, 8 * size):
+            return None
+        name = f"{'>' if flags & 1 else '<'}{'i' if flags & 8 else 'u'}{size}"
+        return _Type(np.dtype(name), size, _PLAIN)
+    if head & 15 == 9 and flags & 15 == 1 and size == 16 and more & 15 < 2:
+        vlen = str if more & 15 else bytes
+        return _Type(np.dtype("O", metadata={"vlen": vlen}), size, _TEXT)
+    return None
+
+
+def _type_by_library(described: bytes) -> _Type:
     from h5py import h5t
 
     # What H5Tencode gives is the message behind two bytes that say so.
@@ -71,12 +89,10 @@ def _read_type(described: bytes) -> _Type:
     dtype = made.dtype
     if kind in (0, 1) and dtype.kind in "iuf" and h5t.py_create(dtype).equal(made):
         return _Type(dtype, size, _PLAIN)
-    if kind == 8 and dtype == bool and size == 1:
+    if kind == 8 and dtype.kind == "b" and size == 1:
         return _Type(dtype, size, _TRUTH)
     if kind == 3 and padding in (0, 1) and dtype.kind == "S":
         return _Type(dtype, size, _FIXED_TEXT, padding == 0)
-    if kind == 9 and padding == 1 and size == 16:
-        return _Type(dtype, size, _TEXT)
     return _Type(dtype, size, _OTHER)
 
 
