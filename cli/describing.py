@@ -138,12 +138,15 @@ def _of_sources(target: str, glob: str, store: "Store") -> tuple[Iterator[str], 
 
 
 def _of_key(target: str, source: str, key: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
+    from ..catalog.questions.summaries import key_profile
     from ..loader.inspection import file_rows
 
     path, run = open_named(target, store)
     wanted = run[source, key]
     rows = file_rows(wanted)
-    return key_lines(path, run, wanted, rows, freshness_text(catalogued_run(path, store))), rows
+    known = catalogued_run(path, store)
+    profile = known and key_profile(store, known["run_id"], wanted.source, wanted.key)
+    return key_lines(path, run, wanted, rows, freshness_text(known), profile), rows
 
 
 def _write(rows: list[Row], chosen: Format, output: Path | None) -> None:

@@ -240,9 +240,14 @@ def source_lines(
 
 
 def key_lines(
-    path: str, run: "DataCollection", key: "KeyData", files: list[Row], freshness: str
+    path: str,
+    run: "DataCollection",
+    key: "KeyData",
+    files: list[Row],
+    freshness: str,
+    profile: Row | None,
 ) -> Iterator[str]:
-    """A key: what it is like, when it has data, and in which files."""
+    """A key: what it is like, when it has data, what it did, and in which files it is."""
     import os
 
     yield path
@@ -261,6 +266,8 @@ def key_lines(
     ]
     yield from _facts(facts)
     yield from _extent_lines(run, counts, "")
+    if profile is not None:
+        yield from _profile_lines(profile, key.units or "")
     yield ""
     head = ("trains with data", "entries", "file")
     lines = [
@@ -272,6 +279,32 @@ def key_lines(
         for f in files
     ]
     yield from _table(head, lines, to_right=(1,))
+
+
+def _profile_lines(profile: Row, unit: str) -> Iterator[str]:
+    """What `xfelcat profile` read of a key."""
+    if profile["first_text"] is not None:
+        texts = [value_text(profile[f"{end}_text"], _LONGEST_VALUE) for end in ("first", "last")]
+        facts = [("First, last", ", ".join(map(repr, texts)))]
+    elif profile["minimum"] is None:
+        facts = [("Values", "no numbers")]
+    else:
+
+        def told(name: str) -> str:
+            return f"{profile[name]:.6g} {unit}".rstrip()
+
+        facts = [
+            ("Values", f"{told('minimum')} to {told('maximum')}"),
+            ("Mean", f"{told('mean')}, standard deviation {told('std')}"),
+            ("First, last", f"{told('first')}, {told('last')}"),
+        ]
+    nans = f", {profile['nans']} NaN" if profile["nans"] else ""
+    entries = f"{profile['entries']} entr{'y' if profile['entries'] == 1 else 'ies'}"
+    facts.append(("Changes", f"{profile['changes']} in {entries}{nans}"))
+    stale = "; files have changed since: xfelcat profile reads them again"
+    at = f"{profile['profiled_at']:%Y-%m-%d %H:%M} UTC"
+    facts.append(("Profiled", f"{at}{stale if profile['stale'] else ''}"))
+    yield from _facts(facts)
 
 
 def _extent_lines(run: "DataCollection", counts: Any, group: str) -> Iterator[str]:

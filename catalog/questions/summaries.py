@@ -6,12 +6,14 @@ Sums are made in SQL: over 10^5 runs no row per run leaves the database.
 2. ``source_presence``: in how many of the runs a source is, and in what share of their trains.
 3. ``open_findings``: what is wrong at present, by severity.
 4. ``count_runs``: how many runs are meant.
+5. ``key_profile``: what a key did during a run, if `xfelcat profile` has read it.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..records import Depth
+from ..store.encoding import to_text
 from ..store.store import Store
 from .answers import Answer, ask
 from .queries import provenance
@@ -20,7 +22,7 @@ from .run_filter import ALL_RUNS, RunFilter
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
-__all__ = ["count_runs", "open_findings", "source_presence", "summarize"]
+__all__ = ["count_runs", "key_profile", "open_findings", "source_presence", "summarize"]
 
 GROUPS = ("instrument", "cycle", "proposal", "data_class")
 
@@ -69,7 +71,7 @@ def source_presence(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
     full), trains (with data, the most of an index group), of_trains (of the runs counted). Old
     names of renamed sources are left out.
     """
-    from sqlalchemy import func, select
+    from sqlalchemy import case, func, select
 
     from ..store.schema import run, run_source
     from ..store.schema import source as sources
@@ -81,19 +83,30 @@ def source_presence(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
         .group_by(run.c.data_class)
         .subquery("of_class")
     )
-    in_run = (
+    of_source = (run.c.data_class, run.c.run_id, run_source.c.section, run_source.c.source_id)
+    # A source whose keys differ between the files of a run has several rows per index group.
+    in_group = (
         select(
-            run.c.data_class,
-            run.c.run_id,
-            run_source.c.section,
-            run_source.c.source_id,
-            func.max(run_source.c.n_trains).label("with_data"),
+            *of_source,
+            func.sum(run_source.c.n_trains).label("with_data"),
             func.any_value(run.c.n_trains).label("n_trains"),
         )
         .select_from(run_source)
         .join(run, run.c.run_id == run_source.c.run_id)
         .where(*conditions, run_source.c.legacy_of.is_(None))
-        .group_by(run.c.data_class, run.c.run_id, run_source.c.section, run_source.c.source_id)
+        .group_by(*of_source, run_source.c.index_group)
+        .subquery("in_group")
+    )
+    named = [in_group.c[column.name] for column in of_source]
+    with_data, n_trains = func.max(in_group.c.with_data), func.any_value(in_group.c.n_trains)
+    in_run = (
+        select(
+            *named,
+            # Where it is not known, least() would take the other one.
+            case((with_data.is_not(None), func.least(with_data, n_trains))).label("with_data"),
+            n_trains.label("n_trains"),
+        )
+        .group_by(*named)
         .subquery("in_run")
     )
     counted = in_run.c.with_data.is_not(None)
@@ -139,6 +152,22 @@ def count_runs(store: Store, where: RunFilter = ALL_RUNS) -> int:
     with store.read_merged() as cursor:
         n: int = ask(cursor, statement).column("n")[0].as_py()
     return n
+
+
+def key_profile(store: Store, run_id: int, source: str, key: str) -> dict[str, Any] | None:
+    """The row of the view key_profiles for a key of a run; None if there is none."""
+    from sqlalchemy import select
+
+    from ..store.schema import key_profiles_view as profiles
+
+    statement = select(profiles).where(
+        profiles.c.run_id == run_id,
+        profiles.c.source == to_text(source),
+        profiles.c.key == to_text(key),
+    )
+    with store.read_merged() as cursor:
+        found: list[dict[str, Any]] = ask(cursor, statement).to_pylist()
+    return found[0] if found else None
 
 
 def open_findings(store: Store, where: RunFilter = ALL_RUNS) -> dict[str, int]:

@@ -4,17 +4,21 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import sys
 
 import h5py
 import numpy as np
 import pytest
+import tinyfile
 from documented import open_paths
 from xfelcat import Catalog
+from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.questions.queries import runs
 from xfelcat.catalog.questions.run_filter import RunFilter
 from xfelcat.catalog.questions.summaries import count_runs, source_presence, summarize
 from xfelcat.catalog.records import Depth
+from xfelcat.catalog.store.store import Store
 from xfelcat.cli.info_text import bar
 from xfelcat.loader.comparison import compare_runs, same_value
 from xfelcat.loader.inspection import file_rows, key_rows, source_rows
@@ -80,6 +84,46 @@ def test_presence_of_sources_is_what_the_files_have(demo):
     for name in told.keys() - only_run:
         assert told[name] == found[name], name
     assert {r["of_runs"] for r in rows} == {5}
+
+
+def test_a_key_that_was_profiled(xfelcat, demo, tmp_path):
+    store = demo.copy_catalog(tmp_path / "catalog")
+    words = ("info", "900032/1", XGM, "pulseEnergy.photonFlux", "-c", store.location)
+    before = xfelcat(*words).stdout
+    assert "Profiled:" not in before
+    done = xfelcat(
+        "profile", XGM, "-p", 900032, "-r", 1, "-d", "raw", "-j", 0, "-c", store.location
+    )
+    assert done.exit_code == 0
+    told = xfelcat(*words).stdout.splitlines()
+    facts = dict(line.split(": ", 1) for line in told if re.match(r"[A-Z][^:/]*: ", line))
+    facts = {name: text.strip() for name, text in facts.items()}
+    values = open_paths(demo.summary.run(900032, 1).path)[XGM, "pulseEnergy.photonFlux"].ndarray()
+    values = values.astype(float)
+    assert facts["Values"] == f"{values.min():.6g} μJ to {values.max():.6g} μJ"
+    assert facts["Mean"].startswith(f"{values.mean():.6g} μJ, ")
+    assert facts["Mean"].endswith(f" {values.std():.6g} μJ")
+    assert facts["First, last"] == f"{values[0]:.6g} μJ, {values[-1]:.6g} μJ"
+    assert facts["Changes"] == f"{np.count_nonzero(np.diff(values))} in {len(values)} entries"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", facts["Profiled"])
+    without = [line for line in told if line.partition(":")[0] not in set(facts) or line in before]
+    assert without == before.splitlines()
+    texts = xfelcat("info", "900032/1", XGM, "state", "-c", store.location).stdout
+    assert re.search(r"^First, last: +'state@2508780000#\w+', 'state@2508780019#\w+'$", texts, re.M)
+
+
+def test_a_source_whose_keys_change_within_a_run_is_counted_whole(tmp_path):
+    for at, ids in enumerate((range(1000, 1010), range(1010, 1016))):
+        path = tmp_path / f"run/RAW-R0007-DA01-S{at:05d}.h5"
+        path.parent.mkdir(exist_ok=True)
+        with tinyfile.write_tiny(path, train_ids=ids, sequence=at) as f:
+            if at:
+                del f[f"CONTROL/{tinyfile.XGM}/power"]
+    store = Store(tmp_path / "catalog")
+    ingest(store, [str(tmp_path / "run")], IngestOptions(jobs=0))
+    rows = source_presence(store, RunFilter.of()).table.to_pylist()
+    told = {r["source"]: (r["runs"], r["trains"], r["of_trains"]) for r in rows}
+    assert told == {tinyfile.XGM: (1, 16, 16), tinyfile.CAMERA: (1, 16, 16)}
 
 
 @pytest.mark.parametrize(
