@@ -20,7 +20,7 @@ from .queries import provenance
 from .run_filter import ALL_RUNS, RunFilter
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select, Subquery
 
 __all__ = ["count_runs", "key_profile", "open_findings", "source_presence", "summarize"]
 
@@ -71,9 +71,9 @@ def source_presence(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
     full), trains (with data, the most of an index group), of_trains (of the runs counted). Old
     names of renamed sources are left out.
     """
-    from sqlalchemy import case, func, select
+    from sqlalchemy import func, select
 
-    from ..store.schema import run, run_source
+    from ..store.schema import run
     from ..store.schema import source as sources
 
     conditions = where.conditions(run)
@@ -83,32 +83,7 @@ def source_presence(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
         .group_by(run.c.data_class)
         .subquery("of_class")
     )
-    of_source = (run.c.data_class, run.c.run_id, run_source.c.section, run_source.c.source_id)
-    # A source whose keys differ between the files of a run has several rows per index group.
-    in_group = (
-        select(
-            *of_source,
-            func.sum(run_source.c.n_trains).label("with_data"),
-            func.any_value(run.c.n_trains).label("n_trains"),
-        )
-        .select_from(run_source)
-        .join(run, run.c.run_id == run_source.c.run_id)
-        .where(*conditions, run_source.c.legacy_of.is_(None))
-        .group_by(*of_source, run_source.c.index_group)
-        .subquery("in_group")
-    )
-    named = [in_group.c[column.name] for column in of_source]
-    with_data, n_trains = func.max(in_group.c.with_data), func.any_value(in_group.c.n_trains)
-    in_run = (
-        select(
-            *named,
-            # Where it is not known, least() would take the other one.
-            case((with_data.is_not(None), func.least(with_data, n_trains))).label("with_data"),
-            n_trains.label("n_trains"),
-        )
-        .group_by(*named)
-        .subquery("in_run")
-    )
+    in_run = _trains_in_runs(conditions)
     counted = in_run.c.with_data.is_not(None)
     columns = (in_run.c.data_class, in_run.c.section, in_run.c.source_id)
     presence = (
@@ -152,6 +127,40 @@ def count_runs(store: Store, where: RunFilter = ALL_RUNS) -> int:
     with store.read_merged() as cursor:
         n: int = ask(cursor, statement).column("n")[0].as_py()
     return n
+
+
+def _trains_in_runs(conditions: "Sequence[ColumnElement[bool]]") -> "Subquery":
+    """Of each run and source, the trains with data (the most of an index group) and all trains."""
+    from sqlalchemy import case, func, select
+
+    from ..store.schema import run, run_source
+
+    of_source = (run.c.data_class, run.c.run_id, run_source.c.section, run_source.c.source_id)
+    # A source whose keys differ between the files of a run has several rows per index group.
+    in_group = (
+        select(
+            *of_source,
+            func.sum(run_source.c.n_trains).label("with_data"),
+            func.any_value(run.c.n_trains).label("n_trains"),
+        )
+        .select_from(run_source)
+        .join(run, run.c.run_id == run_source.c.run_id)
+        .where(*conditions, run_source.c.legacy_of.is_(None))
+        .group_by(*of_source, run_source.c.index_group)
+        .subquery("in_group")
+    )
+    named = [in_group.c[column.name] for column in of_source]
+    with_data, n_trains = func.max(in_group.c.with_data), func.any_value(in_group.c.n_trains)
+    return (
+        select(
+            *named,
+            # Where it is not known, least() would take the other one.
+            case((with_data.is_not(None), func.least(with_data, n_trains))).label("with_data"),
+            n_trains.label("n_trains"),
+        )
+        .group_by(*named)
+        .subquery("in_run")
+    )
 
 
 def key_profile(store: Store, run_id: int, source: str, key: str) -> dict[str, Any] | None:
