@@ -3,7 +3,8 @@
 ``OpenFiles`` keeps the few files open that were read last. It is made by whoever opens a run and
 handed on to all that is selected from it; nothing is open before array data are read.
 
-1. ``borrow`` gives an open file, opening it if need be; it remembers the datasets used.
+1. ``acquire`` and ``borrow`` give an open file, opening it if need be; it remembers the datasets
+   used.
 2. On opening, size and modification time are compared with the facts that reading was planned
    with: another file under the same name is a ``ChangedFileError``.
 3. The file unused for longest is closed when there are too many.
@@ -31,6 +32,7 @@ DEFAULT_LIMIT = 128
 DATASET_LIMIT = 512
 # To ask HDF5 how a dataset is stored takes as long as to read about so many bytes by HDF5.
 WORTH_LAYOUT = 64 * 2**10
+WORTH_READ = 24 * 2**10  # for each time that HDF5 has to be called
 WORTH_CHUNK = 4 * 2**10  # for each of its chunks
 
 
@@ -93,34 +95,32 @@ class OpenFile:
 class OpenDataset:
     """An open ``h5py.Dataset``, its type (as in ``dtypes``) and its shape, asked for once."""
 
-    __slots__ = ("_chunks", "_layout", "_wanted", "dataset", "dtype", "shape")
+    __slots__ = ("_layout", "_stored", "_wanted", "dataset", "dtype", "shape")
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.dtype = encode_dtype(dataset.dtype)
         self.shape: tuple[int, ...] = dataset.shape
         self._layout: Layout | None = None
-        self._chunks: Chunks | None = None
+        self._stored: tuple[Layout, Chunks] | None = None
         self._wanted = 0  # bytes; -1 once it is known that only HDF5 can read it
 
     def storage(self, file: Any, n_bytes: int) -> tuple[Layout, Chunks] | None:
         """See ``OpenFile.storage``. What is asked for in small portions adds up."""
-        if self._wanted < 0:
+        if self._stored is not None or self._wanted < 0:
+            return self._stored
+        self._wanted += n_bytes + WORTH_READ
+        if self._wanted < WORTH_LAYOUT:
             return None
-        if self._layout is None or self._chunks is None:
-            self._wanted += n_bytes
-            if self._wanted < WORTH_LAYOUT:
-                return None
-            layout = self._layout or find_layout(self.dataset, file)
-            if layout and self._wanted < layout.n_chunks * WORTH_CHUNK:
-                self._layout = layout
-                return None
-            chunks = None if layout is None else locate_chunks(self.dataset, layout)
-            if layout is None or chunks is None:
-                self._wanted = -1
-                return None
-            self._layout, self._chunks = layout, chunks
-        return self._layout, self._chunks
+        layout = self._layout = self._layout or find_layout(self.dataset, file)
+        if layout and self._wanted < layout.n_chunks * WORTH_CHUNK:
+            return None
+        chunks = None if layout is None else locate_chunks(self.dataset, layout)
+        if layout is None or chunks is None:
+            self._wanted = -1
+            return None
+        self._stored = layout, chunks
+        return self._stored
 
 
 class OpenFiles:
@@ -163,7 +163,15 @@ class OpenFiles:
 
     @contextmanager
     def borrow(self, data_file: DataFile) -> Iterator[OpenFile]:
-        """The open file, which stays open at least until the end of the block.
+        """The open file, which stays open at least until the end of the block; see ``acquire``."""
+        file = self.acquire(data_file)
+        try:
+            yield file
+        finally:
+            self.release(data_file)
+
+    def acquire(self, data_file: DataFile) -> OpenFile:
+        """The open file, which stays open at least until it is released as often.
 
         Raises
         ------
@@ -185,13 +193,15 @@ class OpenFiles:
                 self.n_opened += 1
             self._open.move_to_end(path)
             self._in_use[path] = self._in_use.get(path, 0) + 1
-        try:
-            yield file
-        finally:
-            with self._lock:
-                self._in_use[path] -= 1
-                if not self._in_use[path]:
-                    del self._in_use[path]
+        return file
+
+    def release(self, data_file: DataFile) -> None:
+        """Let an acquired file be closed when there are too many."""
+        path = data_file.path
+        with self._lock:
+            self._in_use[path] -= 1
+            if not self._in_use[path]:
+                del self._in_use[path]
 
     def _make_room(self) -> None:
         idle = [path for path in self._open if path not in self._in_use]

@@ -10,6 +10,7 @@ Pure: index in, slabs out; no file is touched.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +20,33 @@ from ..catalog.records import KeyRecord
 from ..catalog.runfacts import DataFile
 from .region import Region
 from .rows import RowStretch
+from .value import Value
 
 __all__ = ["FileSlabs", "Int64s", "ReadPlan", "merge_rows", "plan_read"]
 
 Int64s = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class FileSlabs:
+@dataclass(frozen=True, eq=False)
+class FileSlabs(Value):
     """The slabs of one file: rows ``starts[i]`` up to ``stops[i]`` go to ``targets[i]`` onwards."""
 
     data_file: DataFile
     starts: Int64s
     stops: Int64s
     targets: Int64s
+
+    @cached_property
+    def end(self) -> int:
+        """One more than the highest row."""
+        return int(self.stops.max())
+
+    @cached_property
+    def single(self) -> tuple[int, int, int] | None:
+        """Start, stop and target, where there is a single slab."""
+        if self.starts.size != 1:
+            return None
+        return int(self.starts[0]), int(self.stops[0]), int(self.targets[0])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -1,23 +1,22 @@
 """How does a plan become an array?
 
 1. ``allocate``: the destination, new or given, checked against the plan.
-2. ``execute_plan``: one file after the other is opened and read (``piece``); while threads still
-   read some, the next are opened.
+2. ``execute_plan``, ``execute_plans``: one file after the other is opened and read (``piece``).
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.errors import FileStructureError, InconsistentFilesError
+from ..catalog.errors import FileStructureError, InconsistentFilesError, XfelcatError
 from ..catalog.records import KeyRecord
 from .crew import Crew
 from .files import OpenFiles
 from .inventory import FileRef
-from .piece import PieceRead, open_piece
+from .piece import FileRead, Goal, check_dataset
 from .plan import FileSlabs, ReadPlan
 
 __all__ = [
@@ -25,12 +24,13 @@ __all__ = [
     "check_consistent",
     "checked_path",
     "execute_plan",
+    "execute_plans",
     "read_attributes",
 ]
 
 Array = NDArray[Any]
 
-MOST_PIECES = 8  # files that are read at the same time
+MOST_FILES = 8  # files that are read at the same time
 WORTH_THREADS = 2 * 2**20
 
 
@@ -76,35 +76,66 @@ def execute_plan(
         A file lacks the dataset, INDEX names rows beyond its end, or HDF5 cannot read it.
     """
     array = allocate(plan, out)
-    n_threads = n_threads or files.means.n_threads
-    running: deque[PieceRead] = deque()
-    with Crew(n_threads if array.nbytes >= WORTH_THREADS else 1) as crew:
-        try:
-            for piece in plan.pieces:
-                if len(running) >= min(files.limit, MOST_PIECES):
-                    running.popleft().finish()
-                started = PieceRead(plan, piece, files, array, crew)
-                started.start()
-                running.append(started)
-        finally:
-            # Where one failed, what those before it have to say comes first.
-            _finish(running)
+    goal = Goal(plan, array)
+    _read_files([[(goal, piece)] for piece in plan.pieces], files, array.nbytes, n_threads)
     return array
 
 
-def _finish(running: "deque[PieceRead]") -> None:
+def execute_plans(plans: Sequence[ReadPlan], files: OpenFiles) -> list[Array]:
+    """Read everything that several plans name, each file once; see ``execute_plan``.
+
+    Where several fail, the error is that of the first of them, as if they were read one by one.
+    """
+    goals = [Goal(plan, allocate(plan)) for plan in plans]
+    by_file: dict[str, list[tuple[Goal, FileSlabs]]] = {}
+    for goal in goals:
+        for piece in goal.plan.pieces:
+            by_file.setdefault(piece.data_file.path, []).append((goal, piece))
+    try:
+        _read_files(by_file.values(), files, sum(goal.out.nbytes for goal in goals), None)
+    except XfelcatError:
+        for goal in goals:
+            execute_plan(goal.plan, files, goal.out)
+    return [goal.out for goal in goals]
+
+
+def _read_files(
+    jobs_of_files: Iterable[Sequence[tuple[Goal, FileSlabs]]],
+    files: OpenFiles,
+    n_bytes: int,
+    n_threads: int | None,
+) -> None:
+    """Read one file after the other; while threads still read some, the next are opened."""
+    n_threads = n_threads or files.means.n_threads
+    running: deque[FileRead] = deque()
+    with Crew(n_threads if n_bytes >= WORTH_THREADS else 1) as crew:
+        try:
+            for jobs in jobs_of_files:
+                if len(running) >= min(files.limit, MOST_FILES):
+                    running.popleft().finish()
+                reading = FileRead(jobs, files, crew)
+                if reading.start() or running:
+                    running.append(reading)
+                else:
+                    reading.finish()
+        finally:
+            # Where one failed, what those before it have to say comes first.
+            _finish(running)
+
+
+def _finish(running: deque[FileRead]) -> None:
     try:
         while running:
             running.popleft().finish()
     finally:
-        for piece in running:
-            piece.abandon()
+        for reading in running:
+            reading.abandon()
 
 
 def checked_path(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> str:
     """Path of the dataset in the file of a piece, after the checks that come before reading it."""
-    with open_piece(plan, piece, files) as (_, found):
-        return str(found.dataset.name)
+    with files.borrow(piece.data_file) as file:
+        return str(check_dataset(plan, piece, file).dataset.name)
 
 
 def check_consistent(

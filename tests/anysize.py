@@ -2,7 +2,7 @@
 
 import pytest
 from xfelcat.loader import files, read
-from xfelcat.loader.direct import tasks
+from xfelcat.loader.direct import extents, tasks
 
 
 def direct_at_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -10,7 +10,8 @@ def direct_at_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (files, "WORTH_LAYOUT"),
         (files, "WORTH_CHUNK"),
-        (tasks, "SMALL_EXTENT"),
+        (extents, "SMALL_BYTES"),
+        (tasks, "SMALL_PART"),
         (tasks, "SMALL_CHUNK"),
         (read, "WORTH_THREADS"),
     ):

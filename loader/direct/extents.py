@@ -20,6 +20,7 @@ Int64s = NDArray[np.int64]
 Task = Callable[[], None]
 
 GAP_BYTES = 64 * 2**10  # what is read for nothing rather than read in two
+SMALL_BYTES = 2 * 2**10  # hardly worth a read
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,6 +30,10 @@ class Extents:
     offsets: Int64s
     places: Int64s
     sizes: Int64s
+
+    def is_scattered(self, n_slabs: int) -> bool:
+        """Whether HDF5, which is called once per slab, takes them together as fast."""
+        return bool(self.sizes.size > 2 * n_slabs and self.sizes.mean() < SMALL_BYTES)
 
 
 def find_extents(

@@ -21,7 +21,7 @@ __all__ = ["find_tasks"]
 
 Task = Callable[[], None]
 
-SMALL_EXTENT = 2 * 2**10
+SMALL_PART = 2 * 2**10
 SMALL_CHUNK = 16 * 2**10
 
 
@@ -52,13 +52,13 @@ def find_tasks(
     whole = all(s == slice(0, n, 1) for s, n in zip(hull, layout.shape[1:], strict=True))
     if layout.holds_rows and whole and target.flags.c_contiguous:
         extents = find_extents(layout, chunks, *slabs)
-        if extents is None or extents.sizes.mean() < SMALL_EXTENT:
+        if extents is None or extents.is_scattered(slabs[0].size):
             return None
         return extent_tasks(handle, extents, target, most)
     if layout.chunk_bytes < SMALL_CHUNK or (layout.deflated and inflate is None):
         return None
     listed = list(zip(*(part.tolist() for part in slabs), strict=True))
     parts = find_parts(layout, chunks, listed, hull)
-    if parts is None or target.nbytes < len(parts) * SMALL_EXTENT:
+    if parts is None or target.nbytes < len(parts) * SMALL_PART:
         return None
     return part_tasks(handle, layout, parts, target, most, inflate if layout.deflated else None)

@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 from anysize import direct_at_any_size
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onefile import numbers, open_files, other, read, same
+from onefile import make_plan, numbers, open_files, other, read, same
+from xfelcat.catalog.errors import FileStructureError
 from xfelcat.loader import piece as piece_module
 from xfelcat.loader.direct import extents, parts
 from xfelcat.loader.direct.codec import find_inflate
 from xfelcat.loader.direct.transfer import StoredDataError
+from xfelcat.loader.read import execute_plan, execute_plans
 
 try:
     import deflate
@@ -26,6 +29,7 @@ def small(monkeypatch):
     """Take the direct path for data of any size, in tasks, blocks and gaps of few bytes."""
     direct_at_any_size(monkeypatch)
     for module, name, value in (
+        (piece_module, "SMALL_BYTES", 0),
         (piece_module, "LEAST_TASK", 40),
         (piece_module, "MOST_TASK", 100),
         (piece_module, "BLOCK_BYTES", 300),
@@ -93,7 +97,9 @@ def test_every_way_to_store_data(tmp_path_factory, small, n_threads, how, data):
         step = st.none() | st.sampled_from([1, 2, 3, -1])
         items.append(data.draw(st.builds(slice, end, end, step) | st.integers(-size, size - 1)))
     roi = tuple(items[: data.draw(st.integers(0, len(items)))])
-    same(*read(path, slabs, roi, open_files(n_threads)))
+    for at_once in (0, 10**6):
+        piece_module.SMALL_BYTES = at_once
+        same(*read(path, slabs, roi, open_files(n_threads)))
     found, expected = read(path, slabs, roi, open_files(direct=False))
     same(found, expected)
     wide = np.zeros((*expected.shape, 2), expected.dtype)[..., 0]
@@ -277,3 +283,51 @@ def test_many_slabs_with_little_between_are_read_as_one(tmp_path, small, monkeyp
     for n_threads in (1, 3):
         backwards = [(row, row + 2) for row in range(300, 0, -7)]
         same(*read(path, slabs + backwards + slabs, files=open_files(n_threads)))
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (64, 3)}], ids=str)
+def test_a_small_key_that_is_read_again_and_again_is_read_past_hdf5(tmp_path, options, monkeypatch):
+    path = tmp_path / "f.h5"
+    other(path, numbers((200, 3), "f4"), **options)
+    reads = []
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *a: reads.append(a[2]) or real(*a))
+    with h5py.File(path) as f:
+        expected = f["data"][:]
+        plans = [make_plan(path, f["data"], [slab]) for slab in ((0, 9), (70, 120), (60, 70))]
+    files = open_files()
+    try:
+        for _ in range(4):
+            for plan, (start, stop) in zip(plans, ((0, 9), (70, 120), (60, 70)), strict=True):
+                same(execute_plan(plan, files), expected[start:stop])
+    finally:
+        files.close()
+    assert len(reads) == 11  # the first is too little to ask HDF5 where the bytes lie
+
+
+def test_many_plans_are_read_file_by_file(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{name}.h5" for name in "abc"]
+    for path in paths:
+        other(path, numbers((40, 3), "f4"), chunks=(8, 3))
+    plans = []
+    for path in (*paths, *paths):
+        with h5py.File(path) as f:
+            plans.append(make_plan(path, f["data"], [(len(plans), 30)]))
+            expected = f["data"][:]
+    files = open_files()
+    files.limit = 1
+    try:
+        for at, found in enumerate(execute_plans(plans, files)):
+            same(found, expected[at:30])
+        assert files.n_opened == 3
+        # What fails first, one by one, is told.
+        bad = [
+            replace(plan, path=f"/{name}", record=replace(plan.record, name=name))
+            for plan, name in zip(plans[::-1], ("data", "one", "two"), strict=False)
+        ]
+        for order, message in ((bad, "/one"), (bad[::-1], "/two")):
+            with pytest.raises(FileStructureError, match=message):
+                execute_plans(order, files)
+        assert not files._in_use
+    finally:
+        files.close()

@@ -137,7 +137,7 @@ def test_the_error_of_the_first_file_comes_first(tmp_path, big):
         plan = make_plan(big, f["data"], [(0, 40)])
     pieces = [
         replace(plan.pieces[0], data_file=facts_of(tmp_path / "bad.h5")),
-        replace(plan.pieces[0], data_file=replace(facts_of(big), path="/absent.h5")),
+        replace(plan.pieces[0], data_file=facts_of(big)._replace(path="/absent.h5")),
     ]
     pieces = [replace(p, targets=p.targets + 40 * i) for i, p in enumerate(pieces)]
     for order, message in ((pieces, r"bad\.h5"), (pieces[::-1], "absent")):
