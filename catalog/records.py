@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +62,7 @@ class Problem:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class KeyRecord:
+class KeyRecord(NamedTuple):
     """One key of a source.
 
     ``name`` is as the API spells it (``beamPosition.ixPos.value``), ``group`` its index group

@@ -57,8 +57,13 @@ class TrainList:
         made.__dict__["ids"] = ids
         return made
 
-    def __len__(self) -> int:
+    @cached_property
+    def n_trains(self) -> int:
+        """How many trains are listed."""
         return int(self.lengths.sum())
+
+    def __len__(self) -> int:
+        return self.n_trains
 
     @cached_property
     def ids(self) -> UInt64s:
@@ -115,8 +120,13 @@ class IndexPattern:
         lengths = np.diff(np.append(at, count.size)).astype(np.int64)
         return cls(lengths, count[at], offset[at])
 
-    def __len__(self) -> int:
+    @cached_property
+    def n_trains(self) -> int:
+        """How many trains the index is for."""
         return int(self.lengths.sum())
+
+    def __len__(self) -> int:
+        return self.n_trains
 
     @cached_property
     def count(self) -> Int64s:
@@ -129,7 +139,7 @@ class IndexPattern:
         count = self.count
         return np.cumsum(count) - count + np.repeat(self.offsets, self.lengths)
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """All rows that the index names."""
         return int((self.lengths * self.counts).sum())

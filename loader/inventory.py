@@ -136,10 +136,23 @@ class SourceEntry(Value):
 
     def pattern(self, ref: FileRef, group: str) -> IndexPattern:
         """INDEX of an index group in one of the files; empty where the file has no such group."""
-        groups = self.index_groups(ref)
-        if groups and group not in groups:
-            return NO_ROWS
-        return ref.facts.pattern(ref.number, self.section, self.real_name, group)
+        return self.patterns((ref,), group)[0]
+
+    def patterns(self, refs: Iterable[FileRef], group: str) -> list[IndexPattern]:
+        """``pattern`` of each of these files."""
+        found: list[IndexPattern] = []
+        has_group, layout_before = False, None
+        for ref in refs:
+            layout = ref.facts.layout(ref.number)
+            if layout is not layout_before:
+                groups = self.index_groups(ref)
+                has_group, layout_before = not groups or group in groups, layout
+            if has_group:
+                pattern = ref.facts.pattern(ref.number, self.section, self.real_name, group)
+            else:
+                pattern = NO_ROWS
+            found.append(pattern)
+        return found
 
     def index_groups(self, ref: FileRef) -> tuple[str, ...]:
         """The index groups that the source has in one of the files, sorted."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..catalog.records import KeyRecord
 from ..catalog.runfacts import DataFile
-from . import iterate, rows, runinfo
+from . import counting, iterate, rows, runinfo
 from .files import OpenFiles
 from .inventory import FileRef, SourceEntry
 from .ofsource import OfSource
@@ -78,7 +78,8 @@ class KeyData(OfSource):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array that ``ndarray()`` gives."""
-        return (sum(int(s.count.sum()) for s in self._stretches), *self.entry_shape)
+        n = counting.count_rows(self._entry, self._refs, self.index_group, self._trains)
+        return (n, *self.entry_shape)
 
     @property
     def nbytes(self) -> int:
@@ -190,7 +191,7 @@ class KeyData(OfSource):
         A pandas Series labelled with train IDs if ``labelled``, else an array that goes with
         ``train_ids``.
         """
-        counts = rows.count_entries(self._stretches, self._trains)
+        counts = counting.count_entries(self._entry, self._refs, self.index_group, self._trains)
         if not labelled:
             return counts.astype(np.uint64)
         import pandas as pd

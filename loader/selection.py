@@ -11,13 +11,11 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..catalog.errors import SourceNameError
 from ..catalog.records import KeySchema
-from ..catalog.runlength import IndexPattern
-from .inventory import FileRef, SourceEntry
-from .trains import NO_TRAINS, TrainSet
+from .counting import trains_with_rows
+from .inventory import SourceEntry
+from .trains import TrainSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,37 +219,16 @@ def _selected_groups(entry: SourceEntry) -> tuple[str, ...]:
 
 
 class _DataFinder:
-    """Finds the trains with data, once per train list and index pattern."""
+    """Finds the trains with data, once per files and index patterns."""
 
     def __init__(self) -> None:
         # The values keep what the ids stand for alive.
-        self._one: dict[tuple[int, int, bool], tuple[Any, TrainSet]] = {}
-        self._all: dict[tuple[tuple[int, int], ...], tuple[Any, TrainSet]] = {}
+        self._found: dict[tuple[tuple[int, int, bool], ...], tuple[Any, TrainSet]] = {}
 
     def find(self, entry: SourceEntry, group: str) -> TrainSet:
         """The trains of all files of a source that have rows in an index group."""
-        patterns = [(ref, entry.pattern(ref, group)) for ref in entry.refs]
-        key = tuple((id(ref), id(pattern)) for ref, pattern in patterns)
-        if key not in self._all:
-            found = TrainSet.union_of(self._in_file(ref, pattern) for ref, pattern in patterns)
-            self._all[key] = (patterns, found)
-        return self._all[key][1]
-
-    def _in_file(self, ref: FileRef, pattern: IndexPattern) -> TrainSet:
-        key = (id(ref.listed), id(pattern), ref.good_only)
-        if key not in self._one:
-            self._one[key] = ((ref, pattern), _find_in_file(ref, pattern))
-        return self._one[key][1]
-
-
-def _find_in_file(ref: FileRef, pattern: IndexPattern) -> TrainSet:
-    full = pattern.counts > 0
-    if not full.any():
-        return NO_TRAINS
-    if full.all() and len(pattern) == len(ref.listed):
-        return ref.trains
-    size = min(len(pattern), len(ref.listed))
-    has_data = np.repeat(full, pattern.lengths)[:size]
-    if ref.good_only:
-        has_data &= ref.listed.good[:size]
-    return TrainSet.from_ids(ref.listed.ids[:size][has_data])
+        files = list(zip(entry.refs, entry.patterns(entry.refs, group), strict=True))
+        key = tuple((id(ref.listed), id(pattern), ref.good_only) for ref, pattern in files)
+        if key not in self._found:
+            self._found[key] = (files, trains_with_rows(files))
+        return self._found[key][1]

@@ -15,7 +15,7 @@ from ..catalog.errors import PropertyNameError
 from ..catalog.layout import identify_run, parse_file_name
 from ..catalog.records import KeySchema
 from ..catalog.runfacts import DataFile
-from . import rows, runinfo
+from . import counting, rows, runinfo
 from .files import OpenFiles
 from .inventory import FileRef, SourceEntry, join_sources
 from .keydata import KeyData
@@ -249,7 +249,7 @@ class SourceData(OfSource):
         return rows.select_rows(self._entry, self._refs, index_group, self._trains)
 
     def _counts(self, index_group: str) -> NDArray[np.int64]:
-        return rows.count_entries(self._stretches(index_group), self._trains)
+        return counting.count_entries(self._entry, self._refs, index_group, self._trains)
 
     def _groups(self, index_group: str | None) -> list[str]:
         if self.is_run_only:
@@ -262,7 +262,10 @@ class SourceData(OfSource):
     @property
     def has_data(self) -> bool:
         """Whether any of the selected trains has data."""
-        return any(s.count.any() for g in self._groups(None) for s in self._stretches(g))
+        return any(
+            counting.count_rows(self._entry, self._refs, group, self._trains)
+            for group in self._groups(None)
+        )
 
     def data_counts(
         self, labelled: bool = True, index_group: str | None = None

@@ -144,8 +144,15 @@ class TrainSet(Value):
             before if ends_high else np.concatenate((before, most)),
         )
 
+    @cached_property
+    def _only(self) -> tuple[int, int] | None:
+        """First and last train where the set is one stretch, as nearly every one is."""
+        return (int(self.firsts[0]), int(self.lasts[0])) if self.firsts.size == 1 else None
+
     def overlaps(self, other: "TrainSet") -> bool:
         """Whether the two have any train in common."""
+        if (mine := self._only) and (theirs := other._only):
+            return mine[0] <= theirs[1] and theirs[0] <= mine[1]
         if not self.firsts.size or not other.firsts.size:
             return False
         if self.firsts.size > 1 and other.firsts.size > 1:
@@ -156,6 +163,8 @@ class TrainSet(Value):
 
     def covers(self, first: int | np.uint64, last: int | np.uint64) -> bool:
         """Whether every train from ``first`` to ``last`` is in the set."""
+        if only := self._only:
+            return bool(only[0] <= first and last <= only[1])
         at = int(np.searchsorted(self.firsts, np.uint64(first), "right")) - 1
         return at >= 0 and bool(self.lasts[at] >= np.uint64(last))
 
@@ -170,6 +179,12 @@ class TrainSet(Value):
         """The position of each of these IDs, all of which must be in the set, (n,) int64."""
         at = np.searchsorted(self.firsts, ids, "right") - 1
         return self._starts[at] + (ids - self.firsts[at]).astype(np.int64)
+
+    def position(self, train_id: int) -> int:
+        """The position of one ID, which must be in the set."""
+        if only := self._only:
+            return train_id - only[0]
+        return int(self.positions(np.array([train_id], np.uint64))[0])
 
     def at(self, positions: ArrayLike) -> UInt64s:
         """The IDs at these positions, (n,) uint64; each from 0 to ``len - 1``."""

@@ -35,6 +35,7 @@ from .portions import Portions
 from .reload import fetch_identity, fetch_problems
 from .store import Store
 from .stored import (
+    Names,
     StoredLayout,
     fetch_layouts,
     fetch_metadata,
@@ -144,7 +145,7 @@ class CatalogFacts:
         self._schemas = Portions[int, KeySchema](self._fetch_schemas)
         self._patterns = Portions[int, IndexPattern](self._fetch_patterns, first=64)
         self._values = Portions[int, Mapping[str, RunValue]](self._fetch_values)
-        self._pattern_numbers: list[list[int]] | None = None
+        self._pattern_numbers: dict[int, list[int]] = {}
         self._times: dict[int, NDArray[np.uint64]] | None = None
         self._metadata: list[dict[str, str | int]] | None = None
         self._run_sources: dict[str, int] | None = None
@@ -181,7 +182,8 @@ class CatalogFacts:
         memo: dict[int, tuple[FileLayout, StoredLayout]] = shared.setdefault("layout", {})
         missing = wanted - memo.keys()
         if missing:
-            for number, stored in fetch_layouts(cursor, missing).items():
+            names: Names = shared.setdefault("source names", {})
+            for number, stored in fetch_layouts(cursor, missing, names).items():
                 bare = FileLayout(stored.sources, (None,) * len(stored.sources))
                 memo.setdefault(number, (bare, stored))
         return {number: memo[number] for number in wanted}
@@ -304,22 +306,24 @@ class CatalogFacts:
     def pattern(self, file: int, section: str, source: str, group: str) -> IndexPattern:
         """INDEX of an index group, for the trains of the file."""
         self._after_fork()
-        layout, at = self._place(file, section, source)
-        name = layout.sources[at].name
-        slot = layout.slots.get((section, name, group))
+        layout = self._layouts[file]
+        slot = layout.slots.get((section, source, group))
         if slot is None or self._depths[file] < Depth.FULL:
+            layout, at = self._place(file, section, source)
+            name = layout.sources[at].name
+            if name != source:
+                return self.pattern(file, section, name, group)
             return self._probe.pattern(file, section, name, group, self._trains[file])
-        numbers = self._numbers_of_patterns()
 
         def likely() -> Iterator[int]:
-            """The same group in the other files, which is mostly asked for next; then the rest."""
+            """The same group in files alike, which is mostly asked for next; then what is known."""
             for other, its_layout in enumerate(self._layouts):
-                its_slot = its_layout.slots.get((section, name, group))
-                if its_slot is not None and numbers[other]:
-                    yield numbers[other][its_slot]
-            yield from chain.from_iterable(numbers)
+                if its_layout is layout and (numbers := known.get(self._ordinals[other])):
+                    yield numbers[slot]
+            yield from chain.from_iterable(known.values())
 
-        return self._patterns.get(numbers[file][slot], likely)
+        known = self._numbers_of_patterns(file)
+        return self._patterns.get(known[self._ordinals[file]][slot], likely)
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
@@ -388,20 +392,27 @@ class CatalogFacts:
         if missing:
             if sum(len(s.keys) for s in list(memo.values())) > _SHARED_KEYS:
                 memo.clear()
-            for number, schema in fetch_schemas(cursor, missing).items():
+            for number, schema in fetch_schemas(cursor, missing, self._key_names).items():
                 memo.setdefault(number, schema)
         return {n: memo[n] for n in numbers}
 
-    def _numbers_of_patterns(self) -> list[list[int]]:
-        if self._pattern_numbers is None:
-            by_ordinal: dict[int, list[int]] = dict(
-                rows(
-                    self._cursor(),
-                    f"SELECT ordinal, patterns FROM file WHERE run_id = {self._run_id:d}",
-                )
-            )
-            self._pattern_numbers = [by_ordinal[ordinal] for ordinal in self._ordinals]
-        return self._pattern_numbers
+    @property
+    def _key_names(self) -> Names:
+        names: Names = self._source.memo.setdefault("key names", {})
+        return names
+
+    def _numbers_of_patterns(self, file: int) -> dict[int, list[int]]:
+        """The patterns of this file by its ordinal, and of others: first of those alike, then all.
+
+        Never changed in place, as another thread may be reading it.
+        """
+        known = self._pattern_numbers
+        if self._ordinals[file] not in known:
+            sql = f"SELECT ordinal, patterns FROM file WHERE run_id = {self._run_id:d}"
+            if not known:
+                sql += f" AND layout_id = {self._rows.layouts[file]:d}"
+            known = self._pattern_numbers = dict(rows(self._cursor(), sql))
+        return known
 
     def _fetch_patterns(self, numbers: list[int]) -> dict[int, IndexPattern]:
         return fetch_patterns(self._cursor(), self._run_id, numbers)
@@ -422,7 +433,7 @@ class CatalogFacts:
         return self._run_sources
 
     def _fetch_values(self, numbers: list[int]) -> dict[int, Mapping[str, RunValue]]:
-        found = fetch_run_values(self._cursor(), self._run_id, numbers)
+        found = fetch_run_values(self._cursor(), self._run_id, numbers, self._key_names)
         return {n: found.get(n, {}) for n in numbers}
 
     def _fetch_problems(self) -> tuple[Problem, ...]:

@@ -5,10 +5,13 @@ and ``reload`` (a whole run, to write it again). Numbers go into the SQL as lite
 DuckDB 1.5 a bound value would import pandas. Everything is fetched with ``fetchall`` for the same
 reason.
 
-Each function takes the ``OpenFile``-like cursor and ids local to that file.
+Each function takes the ``OpenFile``-like cursor and ids local to that file. Names of sources and
+keys are joined on, and rows sorted, here: DuckDB takes longer to plan a join or a sort than to do
+the rest of such a query. ``Names`` are remembered by whoever has the file open.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
+    "Names",
     "StoredLayout",
     "fetch_layouts",
     "fetch_metadata",
@@ -41,6 +45,9 @@ __all__ = [
 ]
 
 Rows = list[tuple[Any, ...]]
+Names = dict[int, str]
+# A stretch is asked for in place of single numbers that make up so much of it: it is quicker.
+_DENSE = 4
 
 
 def integers(numbers: Iterable[int]) -> str:
@@ -53,22 +60,58 @@ def rows(cursor: "duckdb.DuckDBPyConnection", sql: str) -> Rows:
     return cursor.execute(sql).fetchall()
 
 
-def fetch_schemas(cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int]) -> dict[int, KeySchema]:
+def _one_of(column: str, ids: Collection[int]) -> str:
+    """The condition that a column has one of these ids."""
+    if len(ids) == 1:
+        return f"{column} = {int(next(iter(ids))):d}"
+    return f"{column} IN {integers(ids)}"
+
+
+def _between(ids: Collection[int]) -> str:
+    """A stretch that holds all of these ids: what is used together was mostly named together."""
+    return f"BETWEEN {min(ids):d} AND {max(ids):d}"
+
+
+def _key_names(
+    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None
+) -> Names:
+    """Names of keys, these among them; what had to be asked for is added to ``known``."""
+    names = {} if known is None else known
+    missing = set(ids) - names.keys()
+    if missing:
+        sql = f"SELECT key_id, name FROM key WHERE key_id {_between(missing)}"
+        names.update((number, from_text(name)) for number, name in rows(cursor, sql))
+    return names
+
+
+def _source_names(
+    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None
+) -> Names:
+    """Names of sources, these among them; what had to be asked for is added to ``known``."""
+    names = {} if known is None else known
+    missing = set(ids) - names.keys()
+    if missing:
+        sql = f"SELECT source_id, name FROM source WHERE source_id {_between(missing)}"
+        names.update((number, from_text(name)) for number, name in rows(cursor, sql))
+    return names
+
+
+def fetch_schemas(
+    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None = None
+) -> dict[int, KeySchema]:
     """Key schemas by their ids; a schema without keys is there too."""
     keys: dict[int, list[KeyRecord]] = {int(i): [] for i in ids}
     found = rows(
         cursor,
-        "SELECT sk.schema_id, k.name, sk.index_group, sk.dtype, sk.entry_shape, sk.unit_symbol,"
-        " sk.unit_name, sk.prefix_symbol, sk.prefix_name"
-        " FROM schema_key AS sk JOIN key AS k USING (key_id)"
-        f" WHERE sk.schema_id IN {integers(keys)} ORDER BY sk.schema_id, sk.position",
+        "SELECT schema_id, position, key_id, index_group, dtype, entry_shape, unit_symbol,"
+        " unit_name, prefix_symbol, prefix_name"
+        f" FROM schema_key WHERE {_one_of('schema_id', keys)}",
     )
-    for schema, name, group, dtype, shape, *units in found:
-        keys[schema].append(
-            KeyRecord(
-                from_text(name), from_text(group), dtype, tuple(shape), *map(from_text, units)
-            )
-        )
+    found.sort(key=itemgetter(0, 1))
+    names = _key_names(cursor, [row[2] for row in found], known)
+    for schema, _, key, group, dtype, shape, *units in found:
+        about = (names[key], from_text(group), dtype, tuple(shape))
+        keys[schema].append(KeyRecord(*about, *map(from_text, units)))
     return {schema: KeySchema(tuple(records)) for schema, records in keys.items()}
 
 
@@ -81,29 +124,30 @@ class StoredLayout(NamedTuple):
 
 
 def fetch_layouts(
-    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int]
+    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None = None
 ) -> dict[int, StoredLayout]:
     """Layouts by their ids; one without sources is there too."""
-    found: dict[int, list[tuple[SourceRecord, int, int | None]]] = {int(i): [] for i in ids}
-    for layout, section, name, source_id, groups, legacy_of, run_only, schema in rows(
+    members: dict[int, list[tuple[SourceRecord, int, int | None]]] = {int(i): [] for i in ids}
+    found = rows(
         cursor,
-        "SELECT ls.layout_id, ls.section, s.name, ls.source_id, ls.index_groups, l.name,"
-        " ls.run_only, ls.schema_id"
-        " FROM layout_source AS ls JOIN source AS s USING (source_id)"
-        " LEFT JOIN source AS l ON l.source_id = ls.legacy_of"
-        f" WHERE ls.layout_id IN {integers(found)} ORDER BY ls.layout_id, ls.position",
-    ):
+        "SELECT layout_id, position, section, source_id, index_groups, legacy_of, run_only,"
+        f" schema_id FROM layout_source WHERE {_one_of('layout_id', members)}",
+    )
+    found.sort(key=itemgetter(0, 1))
+    wanted = {row[3] for row in found} | {row[5] for row in found if row[5] is not None}
+    names = _source_names(cursor, wanted, known)
+    for layout, _, section, source_id, groups, legacy_of, run_only, schema in found:
         record = SourceRecord(
             from_text(section),
-            from_text(name),
+            names[source_id],
             tuple(map(from_text, groups)),
-            from_text(legacy_of or ""),
+            "" if legacy_of is None else names[legacy_of],
             run_only,
         )
-        found[layout].append((record, source_id, schema))
+        members[layout].append((record, source_id, schema))
     return {
-        layout: StoredLayout(*zip(*members, strict=True)) if members else StoredLayout((), (), ())
-        for layout, members in found.items()
+        layout: StoredLayout(*zip(*parts, strict=True)) if parts else StoredLayout((), (), ())
+        for layout, parts in members.items()
     }
 
 
@@ -127,8 +171,12 @@ def fetch_train_lists(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[
 def fetch_patterns(
     cursor: "duckdb.DuckDBPyConnection", run_id: int, ordinals: Iterable[int] | None = None
 ) -> dict[int, IndexPattern]:
-    """Index patterns of a run by ordinal; all of them where no ordinals are given."""
-    some = "" if ordinals is None else f" AND ordinal IN {integers(ordinals)}"
+    """Index patterns of a run by ordinal, these among them; all where no ordinals are given."""
+    wanted = None if ordinals is None else set(ordinals)
+    some = ""
+    if wanted:
+        is_dense = max(wanted) - min(wanted) < _DENSE * len(wanted)
+        some = " AND ordinal " + (_between(wanted) if is_dense else f"IN {integers(wanted)}")
     return {
         ordinal: IndexPattern(*map(unpack_integers, packed))
         for ordinal, *packed in rows(
@@ -166,18 +214,22 @@ def fetch_metadata(
 
 
 def fetch_run_values(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, sources: Iterable[int] | None = None
+    cursor: "duckdb.DuckDBPyConnection",
+    run_id: int,
+    sources: Collection[int] | None = None,
+    known: Names | None = None,
 ) -> dict[int, Mapping[str, RunValue]]:
     """RUN of a run by source id, of all sources where none are given; without those with no RUN."""
-    some = "" if sources is None else f" AND v.source_id IN {integers(sources)}"
+    some = "" if sources is None else f" AND {_one_of('source_id', sources)}"
     values: dict[int, dict[str, RunValue]] = {}
     makers: dict[str, Callable[[Any], RunValue]] = {}
-    for source, key, dtype, number, text, raw, shape in rows(
+    found = rows(
         cursor,
-        "SELECT v.source_id, k.name, v.dtype, v.number, v.text, v.raw, v.shape"
-        " FROM run_value AS v JOIN key AS k USING (key_id)"
-        f" WHERE {run_id:d} BETWEEN v.first_run AND v.last_run{some}",
-    ):
+        "SELECT source_id, key_id, dtype, number, text, raw, shape FROM run_value"
+        f" WHERE {run_id:d} BETWEEN first_run AND last_run{some}",
+    )
+    names = _key_names(cursor, {row[1] for row in found}, known)
+    for source, key, dtype, number, text, raw, shape in found:
         if raw is None and text is None and shape is None:  # nearly all: go the short way
             make = makers.get(dtype)
             if make is None:
@@ -185,5 +237,5 @@ def fetch_run_values(
             value = make(number)
         else:
             value = decode_value(dtype, number, text, raw, shape)
-        values.setdefault(source, {})[from_text(key)] = value
+        values.setdefault(source, {})[names[key]] = value
     return dict(values)

@@ -6,7 +6,7 @@ What was learnt of the run before is forgotten first: each answer starts from a 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from xfelcat.catalog.store.connections import POOL
+from xfelcat.catalog.store.store import Store
 
 from .large_runs import XGM, module, motor
 from .measure import Place, Row, Side
@@ -49,8 +49,9 @@ def _row(
     path = place.runs.get(name, "")
 
     def ours() -> Any:
-        POOL.close()  # what other runs of the same shard have fetched is not at hand
-        return before(open_ours(path, place.catalog))
+        run = open_ours(path, place.catalog)
+        forget(place.catalog)  # what was fetched for other runs of the shard; it stays open
+        return before(run)
 
     return Row(
         title,
@@ -60,6 +61,15 @@ def _row(
         ratio,
         repeats=repeats,
     )
+
+
+def forget(catalog: str) -> None:
+    """Drop what this process remembers of the keys, layouts and names of a catalog's shards."""
+    store = Store(catalog)
+    for shard in store.shards():
+        opened = store.open_shard(shard)
+        assert opened is not None
+        opened.memo.clear()
 
 
 def plain(answer: Any) -> Any:

@@ -327,13 +327,13 @@ def test_the_number_of_queries_does_not_grow_with_the_run(store, counted, size):
     find_run(store, identity(2))
     counted.clear()
     facts = find_run(store, record.identity)
-    assert len(counted) == 4
+    assert len(counted) <= 5  # the run, its files, train lists, layouts, names of sources
     counted.clear()
     name = "DA00/MOTOR/M000"
     numbers = [n for n, f in enumerate(facts.files) if f.aggregator == "DA00"]
     for number in numbers:
         facts.schema(number, "CONTROL", name)
-    assert len(counted) == 1
+    assert len(counted) == 2  # its keys, and their names
     counted.clear()
     for number in numbers:
         facts.pattern(number, "CONTROL", name, "")
@@ -360,7 +360,7 @@ def test_all_of_many_things_take_few_queries(store, counted):
     for number, file in enumerate(record.files):
         for source, schema in zip(file.layout.sources, file.layout.schemas, strict=True):
             assert facts.schema(number, "CONTROL", source.name).keys == schema.keys
-    assert len(counted) <= 6
+    assert len(counted) <= 10  # five portions
     counted.clear()
     for file in record.files:
         for source in file.layout.sources:

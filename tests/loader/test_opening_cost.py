@@ -67,7 +67,7 @@ def stats(monkeypatch):
 @pytest.mark.parametrize("name", N_SEQUENCES)
 def test_queries_are_few_and_files_are_stated_once(place, name, queries, stats):
     run = open_run(place, name)
-    assert len(queries) == 3  # its files, train lists, layouts
+    assert len(queries) == 4  # its files, train lists, layouts, names of sources
     assert sorted(n for n, _ in stats) == sorted(os.listdir(place / name))
     queries.clear()
     stats.clear()
