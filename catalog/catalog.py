@@ -1,20 +1,24 @@
 """What is the catalog, to someone who has one in the hand?
 
 ``Catalog`` is the thin public class: it finds its place, and each method is one call of the module
-that does the work (``ingest``, ``queries``, ``user_sql``, ``forget``, ``store``).
+that does the work (``ingest``, ``queries``, ``audit``, ``user_sql``, ``forget``, ``store``).
 """
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
-from .questions.run_filter import RunChoice, RunFilter
+from .questions.run_filter import Moment, RunChoice, RunFilter, parse_time
 from .store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .audit.audit import AuditReport
+    from .audit.audit import Progress as AuditProgress
+    from .checks.limits import Limits
     from .ingest.ingest import IngestProgress, IngestReport
     from .questions.export_views import ExportedView, ViewProgress
 
@@ -333,6 +337,89 @@ class Catalog:
 
         where_ = RunFilter.of(**where)
         return export_views(self._store, directory, views, where_, force=force, progress=progress)
+
+    def audit(
+        self,
+        *,
+        check: str | Sequence[str] = (),
+        skip: str | Sequence[str] = (),
+        level: str | Sequence[str] = (),
+        disk: bool = False,
+        waivers: str | os.PathLike[str] | None = None,
+        changes_since: Moment | None = None,
+        save: bool = True,
+        limits: "Limits | None" = None,
+        progress: "AuditProgress | None" = None,
+        **where: Unpack[RunChoice],
+    ) -> "AuditReport":
+        """What is wrong with the runs, since when, and what has changed since the last audit?
+
+        Parameters
+        ----------
+        check, skip
+            IDs of checks to make or leave out, or their beginnings (``R``); all unless said
+            otherwise.
+        level
+            Only checks of these levels: S, H, catalog, D.
+        disk
+            Compare the catalog with what is on disk: below the paths ``below``, or else beside the
+            runs.
+        waivers
+            A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
+        changes_since
+            What came or went since then counts as new or resolved; else since the audit before.
+        save
+            Whether to record the audit in the catalog.
+        limits
+            From where on something is a finding.
+        progress
+            Called with what is being done, how many steps of it are done, and of how many.
+        **where
+            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
+            ``RunFilter.of``.
+
+        Returns
+        -------
+        AuditReport
+            ``findings.table`` and ``findings.summary`` (Arrow tables), ``findings.to_frame()``, and
+            how the audit went.
+
+        Raises
+        ------
+        QueryError
+            For a check, level or filter that there is not.
+        ConfigError
+            For a file of waivers that is wrong.
+        CatalogNotFoundError
+            Where nothing was ingested yet.
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> report = catalog.audit(check="R01", save=False)
+        >>> report.findings.to_frame()[["run", "place", "message"]]
+           run place                                          message
+        0  104  DA02  sequence file S00001 missing (2 of 3 are there)
+        """
+        from .audit.audit import AuditOptions, audit
+        from .audit.disk import DiskOptions
+        from .checks.limits import DEFAULT_LIMITS
+        from .checks.registry import choose_checks
+
+        chosen = ([x] if isinstance(x, str) else x for x in (check, skip, level))
+        filter_ = RunFilter.of(**where)
+        below = where.get("below") or ()
+        paths = [below] if isinstance(below, str | os.PathLike) else below
+        roots = tuple(os.fspath(p) for p in paths)
+        options = AuditOptions(
+            checks=choose_checks(*chosen),
+            limits=limits or DEFAULT_LIMITS,
+            disk=DiskOptions(roots) if disk else None,
+            since=None if changes_since is None else parse_time(changes_since),
+            waivers=None if waivers is None else Path(waivers),
+            save=save,
+        )
+        return audit(self._store, filter_, options, progress)
 
     def forget(self, *targets: str | os.PathLike[str]) -> int:
         """Delete all that is known of some runs; the data files stay as they are.

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from ..catalog.errors import XfelcatError
 from .asking import find_command
+from .auditing import audit_command
 from .comparing import diff_command
 from .db import app as db_app
 from .demo import demo_command
@@ -86,6 +87,7 @@ app.command("ls")(ls_command)
 app.command("info")(info_command)
 app.command("diff")(diff_command)
 app.command("open")(open_command)
+app.command("audit")(audit_command)
 app.command("inventory")(inventory_command)
 app.command("forget")(forget_command)
 app.command("locality")(locality_command)

@@ -7,13 +7,13 @@
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Dialect, SelectBase
 
-__all__ = ["Answer", "Provenance", "ask", "fetch"]
+__all__ = ["Answer", "Provenance", "ask", "fetch", "interruptible", "to_sql"]
 
+T = TypeVar("T")
 _ROWS_AT_ONCE = 100_000
 
 
@@ -119,9 +120,13 @@ def _dialect() -> "Dialect":
 
 def ask(cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase") -> "pa.Table":
     """The rows of a composed statement; every value in it is bound."""
+    return fetch(cursor, *to_sql(statement))
+
+
+def to_sql(statement: "SelectBase") -> tuple[str, list[Any]]:
+    """The text of a composed statement, and the values to bind."""
     compiled = statement.compile(dialect=_dialect(), compile_kwargs={"render_postcompile": True})
-    values = [compiled.params[name] for name in compiled.positiontup or ()]
-    return fetch(cursor, str(compiled), values)
+    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
 
 
 def fetch(
@@ -139,17 +144,25 @@ def fetch(
 
     Raises TimeoutError, MemoryError, KeyboardInterrupt for Ctrl-C, and DuckDB's own errors.
     """
-    tables: list[pa.Table] = []
+
+    def read() -> "pa.Table":
+        relation = cursor.sql(sql, params=list(values))
+        return relation.to_arrow_table() if size_limit is None else _up_to(relation, size_limit)
+
+    return _exact_types(interruptible(cursor, read, time_limit))
+
+
+def interruptible(
+    cursor: "duckdb.DuckDBPyConnection", work: Callable[[], T], time_limit: float | None = None
+) -> T:
+    """What ``work`` gives, which asks the cursor something; to be interrupted as ``fetch``."""
+    results: list[T] = []
     errors: list[BaseException] = []
     done = Event()  # Thread.join() takes an interrupted thread for a finished one (Python 3.11)
 
     def run() -> None:
         try:
-            relation = cursor.sql(sql, params=list(values))
-            table = (
-                relation.to_arrow_table() if size_limit is None else _up_to(relation, size_limit)
-            )
-            tables.append(_exact_types(table))
+            results.append(work())
         except BaseException as error:  # noqa: BLE001 (raised again below)
             errors.append(error)
         finally:
@@ -167,7 +180,7 @@ def fetch(
         thread.join()
     if errors:
         raise errors[0]
-    return tables[0]
+    return results[0]
 
 
 def _up_to(relation: "duckdb.DuckDBPyRelation", size_limit: int) -> "pa.Table":

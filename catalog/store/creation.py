@@ -23,7 +23,7 @@ __all__ = ["create_schema", "migrate_draft", "stamp"]
 
 
 def create_schema(connection: "duckdb.DuckDBPyConnection", kind: str, name: str) -> None:
-    """Make the tables and views of a new file, which is a ``"shard"`` or ``"merged"``."""
+    """Make the tables and views of a new file: a ``"shard"``, ``"merged"`` or ``"audits"``."""
     ddl = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     connection.execute(ddl)
     connection.execute("INSERT INTO alembic_version VALUES ($1)", [f"{SCHEMA_VERSION:04d}"])
@@ -37,7 +37,7 @@ def stamp(connection: "duckdb.DuckDBPyConnection", kind: str, name: str) -> None
     connection.execute("INSERT INTO catalog_info VALUES ($1, $2, $3, $4, $5)", values)
 
 
-def migrate_draft(versions: Versions, draft: Path, shard: str) -> bool:
+def migrate_draft(versions: Versions, draft: Path, name: str, *, kind: str = "shard") -> bool:
     """Fill a draft from the newest older schema version; False where there is none."""
     older = [v for v in versions.schema_versions() if v < versions.schema_version]
     source = Versions(versions.directory, max(older)).current() if older else None
@@ -48,5 +48,5 @@ def migrate_draft(versions: Versions, draft: Path, shard: str) -> bool:
     runner.upgrade(draft)
     with connect_write(draft) as connection:
         connection.execute("DELETE FROM catalog_info")
-        stamp(connection, "shard", shard)
+        stamp(connection, kind, name)
     return True

@@ -8,6 +8,8 @@
 3. The shard's rows are copied with the numbers mapped; what only opening needs (timestamps, index
    patterns, METADATA) stays behind.
 
+4. The database of the audits is one more shard, of findings and audits alone.
+
 Rows lie in run order, shard by shard; RUN values within a shard by source and key, so that asking
 for one key reads little.
 """
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CatalogWriteError
 from .connections import quoted
+from .publish import AUDITS
 from .stored import rows
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from .store import Progress
 
-__all__ = ["merge_shards", "merged_versions", "needs_rebuild"]
+__all__ = ["merge_shards", "merged_versions", "needs_rebuild", "shard_of"]
 
 # Run ids of a proposal begin with its number; those of loose runs with a one.
 _PROPOSAL_SHIFT = 43
@@ -180,7 +183,23 @@ DELETE FROM train_list WHERE run_id BETWEEN $1 AND $2;
 DELETE FROM run_source WHERE run_id BETWEEN $1 AND $2;
 DELETE FROM run_value WHERE first_run BETWEEN $1 AND $2;
 DELETE FROM key_profile WHERE run_id BETWEEN $1 AND $2;
-DELETE FROM finding WHERE run_id BETWEEN $1 AND $2;
+DELETE FROM finding WHERE run_id BETWEEN $1 AND $2 AND origin = 'scan';
+"""
+
+_REMOVE_AUDITS = """
+DELETE FROM finding WHERE origin <> 'scan';
+DELETE FROM audit;
+"""
+
+_COPY_AUDITS = """
+INSERT INTO finding SELECT * FROM shard.finding ORDER BY run_id, name, check_id;
+INSERT INTO audit SELECT * FROM shard.audit ORDER BY audit_id;
+"""
+
+# What audits found in runs that have been forgotten since.
+_REMOVE_FORGOTTEN = """
+DELETE FROM finding
+WHERE origin <> 'scan' AND run_id IS NOT NULL AND run_id NOT IN (SELECT run_id FROM run)
 """
 
 
@@ -215,12 +234,23 @@ def merge_shards(
         _add(connection, name, shards[name])
         if progress:
             progress(done + 1, len(changed))
+    connection.execute(_REMOVE_FORGOTTEN)
 
 
 def _remove(connection: "duckdb.DuckDBPyConnection", name: str) -> None:
-    first, last = _run_ids(name)
-    connection.execute(_REMOVE.replace("$1", f"{first:d}").replace("$2", f"{last:d}"))
+    if name == AUDITS:
+        connection.execute(_REMOVE_AUDITS)
+    else:
+        first, last = _run_ids(name)
+        connection.execute(_REMOVE.replace("$1", f"{first:d}").replace("$2", f"{last:d}"))
     connection.execute("DELETE FROM merged_shard WHERE name = $1", [name])
+
+
+def shard_of(run_id: int) -> str:
+    """The name of the shard that keeps a run."""
+    if run_id >= _LOOSE:
+        return f"loose-{run_id ^ _LOOSE:016x}"
+    return f"p{run_id >> _PROPOSAL_SHIFT:06d}"
 
 
 def _run_ids(shard: str) -> tuple[int, int]:
@@ -235,13 +265,20 @@ def _run_ids(shard: str) -> tuple[int, int]:
 def _add(connection: "duckdb.DuckDBPyConnection", name: str, path: Path) -> None:
     connection.execute(f"ATTACH {quoted(path)} AS shard (READ_ONLY)")
     try:
-        for script in (_MAP_NAMES, _MAP_SCHEMAS, _MAP_LAYOUTS):
-            connection.execute(script)
-        if any(count for (count,) in rows(connection, _CLASHES)):
-            raise CatalogWriteError(
-                str(path), "a key schema or layout has the digest of another with other content"
-            )
-        connection.execute(_COPY)
+        if name == AUDITS:
+            connection.execute(_COPY_AUDITS)
+        else:
+            _add_shard(connection, path)
         connection.execute("INSERT INTO merged_shard VALUES ($1, $2)", [name, path.name])
     finally:
         connection.execute("DETACH shard")
+
+
+def _add_shard(connection: "duckdb.DuckDBPyConnection", path: Path) -> None:
+    for script in (_MAP_NAMES, _MAP_SCHEMAS, _MAP_LAYOUTS):
+        connection.execute(script)
+    if any(count for (count,) in rows(connection, _CLASHES)):
+        raise CatalogWriteError(
+            str(path), "a key schema or layout has the digest of another with other content"
+        )
+    connection.execute(_COPY)

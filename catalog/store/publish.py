@@ -29,9 +29,10 @@ from pathlib import Path
 
 from ..errors import CatalogBusyError, CatalogWriteError
 
-__all__ = ["NOT_TEXT", "SCHEMA_VERSION", "Versions", "is_text", "make_directory"]
+__all__ = ["AUDITS", "NOT_TEXT", "SCHEMA_VERSION", "Versions", "is_text", "make_directory"]
 
 SCHEMA_VERSION = 2
+AUDITS = "audits"  # the database of what audits found, among the shards that are merged
 NOT_TEXT = "its path is not UTF-8, and DuckDB takes no other"
 _NAME = re.compile(r"v(\d+)\.(\d{8,})-[0-9a-f]{6}\.duckdb")
 _LINK = re.compile(r"current-v(\d+)")

@@ -4,6 +4,7 @@ A location is a directory:
 
     shards/p002012/    one database per proposal (or per loose run): the truth
     merged/            one database over all runs, derived from the shards
+    audits/            what audits found, and when; a shard of its own
 
 each with its published versions (``publish``). A ``Store`` holds nothing open: connections are in
 the process's pool (``connections``).
@@ -15,7 +16,7 @@ the process's pool (``connections``).
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from .connections import (
 )
 from .creation import create_schema, migrate_draft
 from .interrupts import uninterrupted
-from .publish import Versions
+from .publish import AUDITS, Versions
 from .shard_writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -136,6 +137,11 @@ class Store:
             if writer.changed:
                 versions.publish(draft)
 
+    @property
+    def audits(self) -> Versions:
+        """The published versions of the database of the audits."""
+        return Versions(self.location / AUDITS)
+
     # The merged database ------------------------------------------------------------------------
 
     @property
@@ -148,7 +154,8 @@ class Store:
 
         with uninterrupted():
             file = _open_current(self._merged)
-            return file is None or merged_versions(file.cursor()) != self.shards()
+            held = {name: path.name for name, path in self._shard_files().items()}
+            return file is None or merged_versions(file.cursor()) != held
 
     def publish_merged(self, progress: Progress | None = None) -> bool:
         """Bring the merged database up to date with the shards; whether there was anything to do.
@@ -211,11 +218,30 @@ class Store:
             create_schema(connection, "merged", "merged")
             merge_shards(connection, self._shard_files(), None)
 
-        key = (self.location, tuple(self.shards().values()), memory_limit)
+        versions = tuple(self._shard_files().values())
+        key = (self.location, versions, memory_limit)
         return POOL.open(key, lambda: OpenFile(connect_memory(fill, memory_limit=memory_limit)))
 
+    def open_part(self, shards: Iterable[str], *, memory_limit: int = 0) -> OpenFile:
+        """Some shards as one database in memory, for questions that cannot wait for the merge.
+
+        It has none of what audits found, and is not kept.
+        """
+        from .merge import merge_shards
+
+        files = {s: path for s in shards if (path := self.versions(s).current()) is not None}
+
+        def fill(connection: "duckdb.DuckDBPyConnection") -> None:
+            create_schema(connection, "merged", "merged")
+            merge_shards(connection, files, None)
+
+        return OpenFile(connect_memory(fill, memory_limit=memory_limit))
+
     def _shard_files(self) -> dict[str, Path]:
-        return {s: self.versions(s).directory / v for s, v in self.shards().items()}
+        """The current version of every shard, and of the audits if there are any."""
+        files = {s: self.versions(s).directory / v for s, v in self.shards().items()}
+        audits = self.audits.current()
+        return files if audits is None else {**files, AUDITS: audits}
 
     # Care ---------------------------------------------------------------------------------------
 

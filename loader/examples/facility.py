@@ -152,8 +152,10 @@ def _corrected(
     files = []
     for file in raw.files:
         for number in numbers:
-            if any(s.name == f"{detector}/DET/{number}CH0:xtdf" for s in file.sources):
-                source = devices.corrected_module(detector, number, legacy=legacy)
+            name = f"{detector}/DET/{number}CH0:xtdf"
+            for module in (s for s in file.sources if s.name == name):
+                (frames,) = (g.counts for g in module.groups if g.name == "image")
+                source = devices.corrected_module(detector, number, frames=frames, legacy=legacy)
                 files.append(replace(file, sources=(source,)))
     return replace(raw, files=tuple(files), prefix="CORR")
 
@@ -327,8 +329,11 @@ def _differences_between_runs(root: Path) -> list[Fault]:
         Fault(fxe / "proc/r0001", "P02", f"{LPD}/DET/15CH0:xtdf is in raw but not in proc"),
         Fault(spb / "raw/r0005", "X03", "motor SLIT_LEFT is called SLIT_L here"),
         Fault(spb / "raw/r0005", "X01", "motor SLIT_RIGHT is in the runs before, but not here"),
+        Fault(spb / "raw/r0005", "X01", "the digitizer is in the runs before, but not here"),
+        Fault(spb / "raw/r0006", "X01", "the digitizer is in most runs before, but not here"),
         Fault(spb / "raw/r0006", "X02", "the side camera's images are (32, 32), before (24, 32)"),
         Fault(spb / "raw/r0004", "R09", "ERRATA holds trains that came too late"),
+        Fault(spb / "red/r0004", "R09", "ERRATA holds trains that came too late"),
     ]
 
 

@@ -1,0 +1,351 @@
+"""What is wrong with the catalogued runs, since when, and what has changed since the last audit?
+
+``audit`` in steps:
+
+1. The merged file is brought up to date (or, with ``run_ids``, the shards of these runs are put
+   together in memory), and the runs in scope are chosen.
+2. The checks in SQL run on it; with ``disk`` the catalog is compared with the disk, with ``deep``
+   data are read. What the scans found is in the catalog already.
+3. What was found is recorded (``record``): when it was first and last seen, and what is gone. Only
+   what was checked can be found gone. The audit itself is recorded with its scope and duration.
+4. ``Findings``: all of it with what is waived and what is new, and a summary of a few lines.
+
+No file is opened, except by ``deep``.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..checks.catalog_checks import SQL_CHECKS, choose_runs, execute, find_faults
+from ..checks.limits import DEFAULT_LIMITS, Limits
+from ..checks.registry import CHECKS, Check
+from ..errors import CatalogNotFoundError, CatalogWriteError
+from ..questions.answers import fetch
+from ..questions.run_filter import ALL_RUNS, RunFilter
+from ..records import Problem
+from ..store.encoding import to_text
+from ..store.merge import shard_of
+from ..store.store import Store
+from .disk import DiskOptions, find_on_disk, run_folders
+from .findings import Findings, describe_findings
+from .record import Area, audit_times, record, unrecorded
+from .waivers import Waiver, read_waivers, waiver_table
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+__all__ = ["AuditOptions", "AuditReport", "DeepCheck", "audit", "log_fields", "waiver_file"]
+
+MEMORY_LIMIT = 3 << 30
+_SIZE = "SELECT count(*), coalesce(sum(n_files), 0)::BIGINT FROM run JOIN scope USING (run_id)"
+_DISK_CHECKS = ("C01", "C02", "F06")
+_OF_ALL_RUNS = ("X04",)  # compare runs of several proposals
+_THRESHOLDS = {"error": ("E",), "warning": ("E", "W"), "never": ()}
+
+# Told what is being done, how many steps of it are done, and of how many.
+Progress = Callable[[str, int, int], None]
+
+
+class DeepCheck(Protocol):
+    """Reads data of some runs: given run_id and directory of each, says what is wrong there."""
+
+    def __call__(self, runs: Sequence[tuple[int, str]]) -> Iterable[tuple[int, Problem]]:
+        """Problems by run_id; ``Problem.path`` is the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """How to audit.
+
+    Parameters
+    ----------
+    checks
+        Which checks; those that need ``disk`` or ``deep`` are left out without.
+    limits
+        From where on something is a finding.
+    disk
+        How to compare the catalog with the disk; None: not at all.
+    deep
+        What reads data; None: nothing does.
+    since
+        From when on a finding counts as new, or is told as resolved (UTC, without zone). None:
+        since the audit before; all are new if there is none.
+    waivers
+        A file of waivers; None: ``waivers.yml`` in the catalog, if it is there.
+    save
+        Whether to record the audit; False changes nothing in the catalog.
+    run_ids
+        Audit these runs only, from their shards, without the comparisons that need other proposals,
+        and leave the merged file as it is.
+    """
+
+    checks: tuple[Check, ...] = tuple(CHECKS.values())
+    limits: Limits = DEFAULT_LIMITS
+    disk: DiskOptions | None = None
+    deep: DeepCheck | None = None
+    since: datetime | None = None
+    waivers: Path | None = None
+    save: bool = True
+    run_ids: tuple[int, ...] | None = None
+    memory_limit: int = MEMORY_LIMIT
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """IDs of the checks asked for."""
+        return frozenset(check.id for check in self.checks)
+
+    @property
+    def ids_run(self) -> tuple[str, ...]:
+        """IDs of the checks that an audit with these options runs itself, in order."""
+        ran = {i for check in SQL_CHECKS for i in check.ids}
+        if self.run_ids is not None:
+            ran -= {*_OF_ALL_RUNS}
+        if self.disk is not None:
+            ran |= {*_DISK_CHECKS}
+        if self.deep is not None:
+            ran |= {check.id for check in CHECKS.values() if check.origin == "deep"}
+        return tuple(i for i in CHECKS if i in ran & self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit found, and what it rests on.
+
+    ``number`` is that of the recorded audit, None if it was not recorded, for the reason
+    ``not_recorded``. ``expired`` are waivers that are over.
+    """
+
+    findings: Findings
+    location: str
+    number: int | None
+    not_recorded: str
+    started_at: datetime
+    since: datetime | None
+    seconds: float
+    n_runs: int
+    n_files: int
+    checks: tuple[str, ...]
+    expired: tuple[Waiver, ...] = ()
+
+    def fails(self, threshold: str) -> bool:
+        """Whether a finding that is open and not waived is at or above ``error`` or ``warning``."""
+        return any(self.findings.count(severity) for severity in _THRESHOLDS[threshold])
+
+
+def audit(
+    store: Store,
+    where: RunFilter = ALL_RUNS,
+    options: AuditOptions | None = None,
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Audit the runs that a filter means.
+
+    Raises
+    ------
+    CatalogNotFoundError
+        Where nothing was ingested yet.
+    ConfigError
+        For a file of waivers that is wrong.
+    """
+    return _Audit(store, where, options or AuditOptions(), progress or _silent).run()
+
+
+def waiver_file(store: Store, named: Path | None) -> Path | None:
+    """The file of waivers: the one named, else ``waivers.yml`` in the catalog if it is there."""
+    if named is not None:
+        return named
+    own = store.location / "waivers.yml"
+    return own if own.exists() else None
+
+
+def log_fields(report: AuditReport) -> dict[str, Any]:
+    """What a log says of an audit, in a few fields."""
+    found = report.findings
+    return {
+        "runs": report.n_runs,
+        "errors": found.count("E"),
+        "warnings": found.count("W"),
+        "infos": found.count("I"),
+        "waived": found.n_waived,
+        "new": found.n_new,
+        "resolved": found.n_resolved,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _silent(label: str, done: int, total: int) -> None:
+    pass
+
+
+def _deep_row(run_id: int, problem: Problem) -> tuple[Any, ...]:
+    name = to_text(os.path.basename(problem.path))
+    texts = (to_text(problem.message), to_text(problem.where))
+    return (run_id, name, problem.check, problem.severity, *texts, None, "deep")
+
+
+@dataclass
+class _Audit:
+    """One call of ``audit``."""
+
+    store: Store
+    where: RunFilter
+    options: AuditOptions
+    progress: Progress
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))
+    _clock: float = field(default_factory=time.monotonic)
+
+    def run(self) -> AuditReport:
+        if not self.store.exists():
+            raise CatalogNotFoundError(str(self.store.location))
+        file = waiver_file(self.store, self.options.waivers)
+        waivers = () if file is None else read_waivers(file)
+        cursor = self._cursor()
+        choose_runs(cursor, self.where, self.options.run_ids)
+        found = self._find(cursor)
+        area = self._area(cursor)
+        ((n_runs, n_files),) = execute(cursor, _SIZE)
+        made: list[Findings] = []
+
+        def describe(recorded: "pa.Table") -> dict[str, Any]:
+            findings = describe_findings(
+                cursor,
+                recorded,
+                checks=sorted(self.options.ids),
+                ran=area.checks,
+                since=self.since,
+                waivers=waiver_table(waivers, self.today),
+            )
+            made.append(findings)
+            return self._row(findings, area, n_runs, n_files)
+
+        number, reason = self._record(area, found, describe)
+        return AuditReport(
+            findings=made[-1],
+            location=str(self.store.location),
+            number=number,
+            not_recorded=reason,
+            started_at=self.started_at,
+            since=self.since,
+            seconds=time.monotonic() - self._clock,
+            n_runs=n_runs,
+            n_files=n_files,
+            checks=area.checks,
+            expired=tuple(w for w in waivers if w.is_expired(self.today)),
+        )
+
+    @property
+    def today(self) -> date:
+        """The day of the audit."""
+        return self.started_at.date()
+
+    @cached_property
+    def since(self) -> datetime | None:
+        """From when on a finding is new."""
+        if self.options.since is not None:
+            return self.options.since
+        before = audit_times(self.store)
+        # What that audit found itself is no news.
+        return before[-1] + timedelta(microseconds=1) if before else None
+
+    def _cursor(self) -> "duckdb.DuckDBPyConnection":
+        limit = self.options.memory_limit
+        if self.options.run_ids is not None:
+            shards = {shard_of(i) for i in self.options.run_ids}
+            return self.store.open_part(sorted(shards), memory_limit=limit).new_cursor()
+        self._merge()
+        return self.store.open_merged(memory_limit=limit).new_cursor()
+
+    def _merge(self) -> str:
+        """Bring the merged file up to date; why that is not possible."""
+        try:
+            self.store.publish_merged(lambda done, total: self.progress("merging", done, total))
+        except CatalogWriteError as error:
+            return str(error)
+        return ""
+
+    def _find(self, cursor: "duckdb.DuckDBPyConnection") -> "pa.Table":
+        """What is found by all means, with its origin."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        options = self.options
+        wanted = set(options.ids_run)
+        in_sql = wanted - {*_DISK_CHECKS}
+        find_faults(cursor, in_sql, options.limits, self.started_at, self._steps("checking"))
+        rows: list[tuple[Any, ...]] = []
+        if options.disk is not None and wanted & {*_DISK_CHECKS}:
+            settled = self.started_at - timedelta(minutes=options.limits.settling_minutes)
+            steps = self._steps("looking at the disk")
+            on_disk = find_on_disk(cursor, self.store, options.disk, settled, steps)
+            rows += [(*row, "audit") for row in on_disk if row[2] in wanted]
+        if options.deep is not None:
+            sql = "SELECT run_id, directory FROM run JOIN scope USING (run_id) ORDER BY run_id"
+            runs = execute(cursor, sql)
+            rows += [_deep_row(i, p) for i, p in options.deep(runs) if p.check in wanted]
+        table = fetch(cursor, "SELECT *, 'audit' AS origin FROM found")
+        columns = list(zip(*rows, strict=True)) or [()] * len(table.schema)
+        arrays = [pa.array(c, k) for c, k in zip(columns, table.schema.types, strict=True)]
+        found = pa.concat_tables([table, pa.table(arrays, schema=table.schema)])
+        chosen = pc.is_in(found.column("check_id"), pa.array(sorted(wanted), pa.string()))
+        return found.filter(chosen)
+
+    def _steps(self, label: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.progress(label, done, total)
+
+    def _area(self, cursor: "duckdb.DuckDBPyConnection") -> Area:
+        """What this audit covers: with a comparison with the disk, also what is not catalogued."""
+        below: tuple[str, ...] = ()
+        beside: tuple[str, ...] = ()
+        if self.options.disk is not None:
+            below = tuple(to_text(os.path.abspath(r)) for r in self.options.disk.roots)
+            beside = () if below else tuple(map(to_text, run_folders(cursor)))
+        runs = fetch(cursor, "SELECT run_id FROM scope")
+        return Area(runs, self.options.ids_run, below, beside, self.started_at)
+
+    def _record(
+        self, area: Area, found: "pa.Table", describe: Callable[["pa.Table"], dict[str, Any]]
+    ) -> tuple[int | None, str]:
+        """The number of the audit, or why it was not recorded."""
+        reason = "recording was not asked for"
+        if self.options.save:
+            try:
+                number = record(self.store, area, found, describe)
+            except CatalogWriteError as error:
+                reason = str(error)
+            else:
+                if self.options.run_ids is None:
+                    self._merge()
+                return number, ""
+        describe(unrecorded(self.store, area, found))
+        return None, reason
+
+    def _row(self, found: Findings, area: Area, n_runs: int, n_files: int) -> dict[str, Any]:
+        """The row of this audit."""
+        scope = {
+            name: value
+            for name in RunFilter.__dataclass_fields__
+            if (value := getattr(self.where, name))
+        }
+        if self.options.run_ids is not None:
+            scope["run_ids"] = list(self.options.run_ids)
+        scope |= {"disk": self.options.disk is not None, "deep": self.options.deep is not None}
+        return {
+            "at": self.started_at,
+            "seconds": time.monotonic() - self._clock,
+            "scope": {k: str(v) if isinstance(v, datetime) else v for k, v in scope.items()},
+            "checks": list(area.checks),
+            "runs": n_runs,
+            "files": n_files,
+            "errors": found.count("E", with_waived=True),
+            "warnings": found.count("W", with_waived=True),
+            "infos": found.count("I", with_waived=True),
+            "new": found.n_new,
+            "resolved": found.n_resolved,
+        }

@@ -1,0 +1,351 @@
+"""Is on disk what the catalog says, and nothing else? C01, C02 and F06.
+
+Both change while one looks. So there are three snapshots: the catalog before, the disk, and the
+catalog after. A file is *missing* if both catalogs have it and the disk does not, *dark* if it is
+on disk and in neither catalog, *changed* if both catalogs say the same, and the disk another thing.
+
+1. ``look_at_disk``: lists directories in worker processes, where one that hangs is given up; what
+   cannot be listed or read is a finding.
+2. ``compare``: the listing against the catalog before; in SQL.
+3. ``still_so``: what the catalog says now of the runs in question, from their shards.
+
+No file is opened. dCache is asked for the locality of files, ordinary disk is not.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..checks.catalog_checks import execute
+from ..layout import is_data_file, parse_file_name
+from ..scan.discover import FileStat, list_run, locate_run
+from ..scan.locality import file_localities, is_on_disk
+from ..scan.workers import Batch, run_batches
+from ..store.encoding import from_text, to_text
+from ..store.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["DiskOptions", "find_on_disk", "run_folders"]
+
+_DIRECTORIES_PER_BATCH = 32
+# run_id, name, check_id, severity, message, place, path
+Row = tuple[int | None, str | None, str, str, str, str, str | None]
+Steps = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskOptions:
+    """How to look: ``jobs`` processes (0 for none), ``time_limit`` in seconds per directory.
+
+    ``roots`` are the folders in and below which to look for runs that are not catalogued; none
+    means the folders that hold the runs in scope.
+    """
+
+    roots: tuple[str, ...] = ()
+    jobs: int = 2
+    time_limit: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A directory as it was listed; ``error`` is why it was not, ``absent`` what is not there."""
+
+    files: dict[str, FileStat] = field(default_factory=dict)
+    locality: dict[str, str] = field(default_factory=dict)  # of files that are not on disk
+    closed: tuple[str, ...] = ()  # files that we have no permission to read
+    folders: tuple[str, ...] = ()
+    realpath: str = ""
+    error: str = ""
+    absent: str = ""
+
+
+def look(paths: Sequence[str], options: Any, note: Callable[[str], None]) -> dict[str, _Look]:
+    """The work of a worker: list directories, and stat the data files in them."""
+    found = {}
+    for path in paths:
+        note(path)
+        try:
+            found[path] = _look_at(path, with_folders=bool(options))
+        except FileNotFoundError:
+            found[path] = _Look(absent=_first_absent(path))
+        except OSError as e:
+            found[path] = _Look(error=f"directory cannot be listed: {e.strerror}")
+    return found
+
+
+def _look_at(path: str, with_folders: bool) -> _Look:
+    files = list_run(path)
+    where = file_localities(os.path.join(path, name) for name in files)
+    folders: list[str] = []
+    if with_folders:
+        with os.scandir(path) as entries:
+            folders = [e.path for e in entries if e.name[0] != "." and _is_folder(e)]
+    return _Look(
+        files=files,
+        locality={os.path.basename(p): w for p, w in where.items() if not is_on_disk(w)},
+        closed=tuple(
+            name
+            for name, stat in files.items()
+            if stat.size >= 0 and not os.access(os.path.join(path, name), os.R_OK)
+        ),
+        folders=tuple(sorted(f for f in folders if not is_data_file(os.path.basename(f)))),
+        realpath=os.path.realpath(path),
+    )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle, or through a folder without permission
+        return False
+
+
+def _first_absent(path: str) -> str:
+    """The first folder on the way to a path that is not there; the path itself at the latest."""
+    parent = os.path.dirname(path)
+    return path if parent == path or os.path.isdir(parent) else _first_absent(parent)
+
+
+def find_on_disk(
+    cursor: "duckdb.DuckDBPyConnection",
+    store: Store,
+    options: DiskOptions,
+    settled: datetime,
+    progress: Steps | None = None,
+) -> list[Row]:
+    """What differs between the runs of the table ``scope`` and the disk, as rows of ``found``.
+
+    Files modified after ``settled`` are not yet missed in the catalog.
+    """
+    listing = _Listing(cursor, options, progress)
+    found = [*listing.look_at_runs(), *compare(cursor, store, settled)]
+    others = listing.look_for_others()
+    dark = {path: x for path, x in others.items() if x.realpath and _rests(x, settled)}
+    errors = {path: x.error for path, x in others.items() if x.error}
+    found += [(None, None, "F06", "W", why, "", to_text(path)) for path, why in errors.items()]
+    return [*found, *_dark_runs(store, dark)]
+
+
+def run_folders(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
+    """The folders that hold the runs of ``scope``, of those that lie in a facility."""
+    sql = "SELECT DISTINCT directory FROM run JOIN scope USING (run_id) WHERE proposal IS NOT NULL"
+    return sorted({os.path.dirname(from_text(d)) for (d,) in execute(cursor, sql)})
+
+
+_DIRECTORIES = """
+SELECT run_id, directory, n_files > n_files_missing FROM run JOIN scope USING (run_id)
+"""
+_KNOWN = """
+SELECT directory FROM run UNION SELECT realpath FROM run UNION SELECT path FROM run_location
+"""
+
+
+class _Listing:
+    """The runs in scope, listed into the table ``on_disk``, and what else lies beside them."""
+
+    def __init__(
+        self, cursor: "duckdb.DuckDBPyConnection", options: DiskOptions, progress: Steps | None
+    ) -> None:
+        self._cursor = cursor
+        self._options = options
+        self._progress = progress
+        self._known: set[str] = set()
+
+    def look_at_runs(self) -> list[Row]:
+        """List every run; those that cannot be listed, and files that cannot be read."""
+        execute(
+            self._cursor,
+            "CREATE OR REPLACE TEMP TABLE on_disk"
+            " (run_id UBIGINT, name VARCHAR, size BIGINT, mtime_ns BIGINT, reason VARCHAR)",
+        )
+        execute(self._cursor, "CREATE OR REPLACE TEMP TABLE looked_at (run_id UBIGINT)")
+        runs = {from_text(d): (i, has) for i, d, has in execute(self._cursor, _DIRECTORIES)}
+        self._known = {from_text(path) for (path,) in execute(self._cursor, _KNOWN) if path}
+        found: list[Row] = []
+        for looks in self._looks(runs, with_folders=False):
+            self._keep({runs[path][0]: x for path, x in looks.items() if x.realpath})
+            for path, x in looks.items():
+                run_id, has_files = runs[path]
+                found += [] if x.realpath else _unlisted(run_id, path, x, has_files)
+        return found
+
+    def look_for_others(self) -> dict[str, _Look]:
+        """Directories of no catalogued run that have data files, or cannot be listed."""
+        dark: dict[str, _Look] = {}
+        entered = set(self._known)  # by their resolved paths: links may lead in circles
+        roots = [os.path.abspath(os.path.expanduser(r)) for r in self._options.roots]
+        level = roots or run_folders(self._cursor)
+        depth = 0
+        while level:
+            following: list[str] = []
+            for looks in self._looks(set(level) - self._known, with_folders=True):
+                for path, x in sorted(looks.items()):
+                    if x.realpath in entered:
+                        continue
+                    if x.realpath:
+                        entered.add(x.realpath)
+                    if x.error or any(parse_file_name(name) for name in x.files):
+                        dark[path] = x
+                    following += x.folders
+            depth += 1
+            level = following if roots or depth < 2 else []
+        return dark
+
+    def _looks(self, paths: Iterable[str], *, with_folders: bool) -> Iterable[dict[str, _Look]]:
+        every = sorted(paths)
+        step = _DIRECTORIES_PER_BATCH
+        batches = [
+            Batch(i, tuple(every[i : i + step]), with_folders) for i in range(0, len(every), step)
+        ]
+        done = 0
+        for result in run_batches(
+            look, batches, jobs=self._options.jobs, time_limit=self._options.time_limit
+        ):
+            blamed = {p: _Look(error=f"directory: {why}") for p, why in result.blamed.items()}
+            yield {**result.results, **blamed}
+            done += len(result.batch.paths)
+            if self._progress:
+                self._progress(done, len(every))
+
+    def _keep(self, looks: dict[int, _Look]) -> None:
+        import pyarrow as pa
+
+        rows = [
+            (run_id, to_text(name), stat.size, stat.mtime_ns, _reason(x, name))
+            for run_id, x in looks.items()
+            for name, stat in x.files.items()
+        ]
+        names = ("run_id", "name", "size", "mtime_ns", "reason")
+        kinds = (pa.uint64(), pa.string(), pa.int64(), pa.int64(), pa.string())
+        columns = list(zip(*rows, strict=True)) or [()] * len(names)
+        table = pa.table({n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)})
+        seen = pa.table({"run_id": pa.array(list(looks), pa.uint64())})
+        for name, rows_of in (("on_disk", table), ("looked_at", seen)):
+            self._cursor.register("incoming", rows_of)
+            execute(self._cursor, f"INSERT INTO {name} FROM incoming")
+            self._cursor.unregister("incoming")
+
+
+def _reason(look: _Look, name: str) -> str | None:
+    if name in look.locality:
+        where = look.locality[name]
+        return "only on tape (NEARLINE)" if where == "NEARLINE" else f"not available ({where})"
+    return "no permission to read it" if name in look.closed else None
+
+
+def _unlisted(run_id: int, path: str, look: _Look, has_files: bool) -> list[Row]:
+    if look.error:
+        return [(run_id, None, "F06", "W", look.error, "", None)]
+    if not has_files:
+        return []
+    if look.absent == path:
+        return [(run_id, None, "C01", "E", "run directory is missing on disk", "", None)]
+    message = f"out of reach: {to_text(look.absent)} is not there (not mounted?)"
+    return [(run_id, None, "F06", "W", message, "", None)]
+
+
+def _rests(look: _Look, settled: datetime) -> bool:
+    newest = max((s.mtime_ns for s in look.files.values()), default=0)
+    return newest < _ns(settled)
+
+
+def _ns(moment: datetime) -> int:
+    return int((moment - datetime(1970, 1, 1)).total_seconds()) * 10**9
+
+
+# A file whose name is in the catalog as missing counts as not catalogued: it is back.
+_DIFFERENCES = """
+WITH catalogued AS (
+    SELECT run_id, name, size, mtime_ns FROM file JOIN looked_at USING (run_id)
+    WHERE missing_since IS NULL
+)
+SELECT
+    run_id, name,
+    CASE WHEN d.name IS NULL OR d.size < 0 THEN 'missing' WHEN c.name IS NULL THEN 'dark'
+    ELSE 'changed' END AS kind,
+    c.size, c.mtime_ns, d.size, d.mtime_ns
+FROM catalogued AS c FULL JOIN on_disk AS d USING (run_id, name)
+WHERE (d.name IS NULL OR c.name IS NULL OR c.size <> d.size OR c.mtime_ns <> d.mtime_ns)
+AND NOT (c.name IS NULL AND (d.mtime_ns > $settled OR d.size < 0))
+ORDER BY run_id, name
+"""
+
+# Files that cannot be read now, unless that is what the scan has found already.
+_UNREADABLE = """
+SELECT run_id, name, reason FROM on_disk AS d
+WHERE reason IS NOT NULL AND (run_id, name) NOT IN (
+    SELECT (run_id, name) FROM finding
+    WHERE check_id = 'F06' AND origin = 'scan' AND resolved_at IS NULL AND name IS NOT NULL
+    AND run_id IN (SELECT run_id FROM looked_at)
+)
+ORDER BY run_id, name
+"""
+
+
+def compare(cursor: "duckdb.DuckDBPyConnection", store: Store, settled: datetime) -> Iterable[Row]:
+    """Files that are missing, dark or changed; and those that cannot be read now."""
+    suspects = execute(cursor, _DIFFERENCES, {"settled": _ns(settled)})
+    after = _catalog_now(store, {run_id for run_id, *_ in suspects})
+    for run_id, name, kind, size, mtime_ns, size_now, mtime_now in suspects:
+        known = after.get((run_id, name))
+        if kind == "dark":
+            if known is None:
+                message = "file on disk is not in the catalog"
+                yield run_id, name, "C01", "W", message, "", None
+        elif known != (size, mtime_ns):
+            continue  # the catalog changed while we looked
+        elif kind == "missing":
+            what = "catalogued file is missing on disk"
+            if size_now is not None:
+                what = "catalogued file is a link that leads nowhere"
+            yield run_id, name, "C01", "E", what, "", None
+        else:
+            what = (
+                f"{size_now} bytes on disk, {size} when it was catalogued"
+                if size != size_now
+                else f"modified since it was catalogued (mtime {mtime_ns}, now {mtime_now})"
+            )
+            yield run_id, name, "C02", "E", what, "", None
+    for run_id, name, reason in execute(cursor, _UNREADABLE):
+        yield run_id, name, "F06", "W", reason, "", None
+
+
+def _catalog_now(store: Store, run_ids: set[int]) -> dict[tuple[int, str], tuple[int, int]]:
+    """Size and mtime of every file of some runs that is not marked missing, from the shards."""
+    found: dict[tuple[int, str], tuple[int, int]] = {}
+    for shard, ids in _by_shard(run_ids).items():
+        with store.read(shard) as reading:
+            if reading is None:
+                continue
+            sql = """
+                SELECT run_id, name, size, mtime_ns FROM file
+                WHERE missing_since IS NULL AND list_contains($ids::UBIGINT[], run_id)
+            """
+            rows = execute(reading, sql, {"ids": ids})
+        found |= {(run_id, name): (size, mtime) for run_id, name, size, mtime in rows}
+    return found
+
+
+def _by_shard(run_ids: Iterable[int]) -> dict[str, list[int]]:
+    from ..store.merge import shard_of
+
+    shards: dict[str, list[int]] = {}
+    for run_id in sorted(run_ids):
+        shards.setdefault(shard_of(run_id), []).append(run_id)
+    return shards
+
+
+def _dark_runs(store: Store, dark: dict[str, _Look]) -> Iterable[Row]:
+    """Directories with data files whose run the catalog does not have, also not by now."""
+    for path, x in sorted(dark.items()):
+        identity = locate_run(path).identity
+        with store.read(identity.shard) as reading:
+            sql = "SELECT 1 FROM run WHERE run_id = $run_id"
+            if reading is not None and execute(reading, sql, {"run_id": identity.run_id}):
+                continue
+        message = f"run on disk is not in the catalog ({len(x.files)} files)"
+        yield None, None, "C01", "W", message, "", to_text(path)

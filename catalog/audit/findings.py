@@ -1,0 +1,154 @@
+"""How do the findings of an audit look as a table, and in a few lines?
+
+1. ``describe_findings``: what scans, this audit and earlier ones found in scope, with the run of
+   each, its status (new, open, resolved) and the reason why it is waived.
+2. ``Findings``: the rows, their summary (see ``condense``), and counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..checks.catalog_checks import execute
+from ..checks.condense import PATTERN_SQL, TEMPLATE_SQL
+from ..questions.answers import fetch
+from .waivers import WAIVED_SQL
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["Findings", "describe_findings"]
+
+_EVERY = f"""
+CREATE OR REPLACE TEMP TABLE described AS
+WITH every AS (
+    SELECT *, false AS is_new FROM finding
+    WHERE (origin = 'scan' OR NOT list_contains($ran::VARCHAR[], check_id))
+    AND list_contains($checks::VARCHAR[], check_id)
+    AND run_id IN (SELECT run_id FROM scope)
+    UNION ALL
+    SELECT * FROM recorded
+),
+f AS (
+    SELECT
+        e.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle, e.origin, e.check_id,
+        e.severity, e.name AS file, e.place, e.message,
+        coalesce(e.path, concat_ws('/', r.directory, e.name)) AS path,
+        e.first_seen, e.last_seen, e.resolved_at,
+        CASE
+            WHEN e.resolved_at IS NOT NULL THEN 'resolved'
+            WHEN e.is_new OR coalesce(e.first_seen >= $since::TIMESTAMP, true) THEN 'new'
+            ELSE 'open'
+        END AS status
+    FROM every AS e LEFT JOIN run AS r USING (run_id)
+    WHERE e.resolved_at IS NULL OR e.resolved_at >= $since::TIMESTAMP
+)
+SELECT f.*, ({WAIVED_SQL}) AS waived FROM f
+"""
+
+_ROWS = """
+SELECT * FROM described
+ORDER BY
+    position(severity IN 'EWI'), check_id, run_id NULLS LAST, file NULLS FIRST, place, message, path
+"""
+
+_SUMMARY = f"""
+WITH condensed AS (
+    SELECT
+        severity, check_id, status = 'resolved' AS is_resolved, waived,
+        {TEMPLATE_SQL} AS template, {PATTERN_SQL} AS pattern,
+        count(*) AS findings, count(DISTINCT run_id) AS runs,
+        count_if(status = 'new') AS new, min(first_seen) AS first_seen,
+        arg_min(struct_pack(message, path, place), (run_id, file, place, message)) AS example
+    FROM described GROUP BY ALL
+)
+SELECT
+    severity, check_id, CASE WHEN is_resolved THEN 'resolved' ELSE 'open' END AS status,
+    template AS message, pattern AS place, findings, runs, new, first_seen, waived,
+    example.message AS example, example.path AS example_path, example.place AS example_place
+FROM condensed
+ORDER BY
+    is_resolved, waived IS NOT NULL, position(severity IN 'EWI'), check_id, findings DESC, place,
+    template
+"""
+
+_COUNTS = """
+SELECT severity, status, waived IS NOT NULL, count(*) FROM described GROUP BY ALL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is wrong, and what was until lately.
+
+    ``table`` has a row per finding: the columns of the view ``findings``, ``status`` (``new``,
+    ``open`` or ``resolved``) and ``waived`` (the reason, or NULL). ``summary`` has a row per check,
+    template of the message, pattern of the place, and whether it is resolved or waived.
+    """
+
+    table: "pa.Table" = field(repr=False)
+    summary: "pa.Table" = field(repr=False)
+    counts: dict[tuple[str, str, bool], int]
+
+    def count(self, severity: str, *, with_waived: bool = False) -> int:
+        """How many findings of a severity are there now."""
+        return sum(
+            n
+            for (of, status, waived), n in self.counts.items()
+            if of == severity and status != "resolved" and (with_waived or not waived)
+        )
+
+    @property
+    def n_waived(self) -> int:
+        """How many are there, but waived."""
+        return sum(n for (_, s, waived), n in self.counts.items() if waived and s != "resolved")
+
+    @property
+    def n_new(self) -> int:
+        """How many were not there before."""
+        return sum(n for (_, status, _), n in self.counts.items() if status == "new")
+
+    @property
+    def n_resolved(self) -> int:
+        """How many were there before, and are gone."""
+        return sum(n for (_, status, _), n in self.counts.items() if status == "resolved")
+
+    def select(self, *, new: bool = False, resolved: bool = False) -> "pa.Table":
+        """The rows that are there, or only what is new, or what is resolved, or both of these."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = [s for s, is_wanted in (("new", new), ("resolved", resolved)) if is_wanted]
+        status = pa.array(wanted or ["new", "open"], pa.string())
+        return self.table.filter(pc.is_in(self.table.column("status"), status))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a DataFrame."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
+
+
+def describe_findings(
+    cursor: "duckdb.DuckDBPyConnection",
+    recorded: "pa.Table",
+    *,
+    checks: Sequence[str],
+    ran: Sequence[str],
+    since: datetime | None,
+    waivers: "pa.Table",
+) -> Findings:
+    """The findings of the checks asked for in the runs of ``scope``.
+
+    ``recorded`` are those of the checks that ``ran`` this time, all others are in the catalog.
+    """
+    values: dict[str, Any] = {"checks": list(checks), "ran": list(ran), "since": since}
+    cursor.register("recorded", recorded)
+    cursor.register("waiver", waivers)
+    execute(cursor, _EVERY, values)
+    cursor.unregister("recorded")
+    cursor.unregister("waiver")
+    counts = {(sev, status, waived): n for sev, status, waived, n in execute(cursor, _COUNTS)}
+    return Findings(fetch(cursor, _ROWS), fetch(cursor, _SUMMARY), counts)

@@ -1,0 +1,181 @@
+"""How is what an audit found kept, and what has changed since the last one?
+
+The audits have a database of their own in the catalog, with the tables of every other: published in
+versions, never modified, merged into the file for questions over all runs like a shard. Only
+``finding`` (of origin ``audit`` and ``deep``) and ``audit`` have rows there.
+
+1. ``Area``: what an audit covered. Only findings in it can be found gone.
+2. ``record``: findings that are there keep when they were first seen, those that are gone stay as
+   resolved; the audit itself becomes a row. Returns all of the area, and what is new.
+3. ``unrecorded``: the same in memory, for a catalog that cannot be written.
+4. ``audit_times``: when there were audits before.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version as package_version
+from typing import TYPE_CHECKING, Any
+
+from ..store.connections import DEFAULT_BLOCKS, OpenFile, connect_memory, connect_write
+from ..store.creation import create_schema, migrate_draft
+from ..store.interrupts import uninterrupted
+from ..store.publish import AUDITS
+from ..store.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+__all__ = ["Area", "audit_times", "record", "unrecorded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """What an audit covered: the checks that were run, and where.
+
+    ``runs`` is a table of run_id; uncatalogued runs were looked for right in the folders ``beside``
+    and anywhere under those ``below``.
+    """
+
+    runs: "pa.Table"
+    checks: tuple[str, ...]
+    below: tuple[str, ...]
+    beside: tuple[str, ...]
+    at: datetime
+
+
+_KEY = ("run_id", "name", "check_id", "message", "place", "path")
+_SAME = " AND ".join(f"o.{c} IS NOT DISTINCT FROM n.{c}" for c in _KEY)
+
+_OLD = """
+CREATE OR REPLACE TEMP TABLE old AS
+SELECT * FROM finding
+WHERE list_contains($checks::VARCHAR[], check_id) AND (
+    run_id IN (SELECT run_id FROM audited_runs) OR (run_id IS NULL AND (
+        list_contains($beside::VARCHAR[], path)
+        OR list_contains($beside::VARCHAR[], rtrim(parse_dirpath(path), '/'))
+        OR list_bool_or(list_transform(
+            $below::VARCHAR[],
+            lambda b: path = b OR starts_with(path, concat(rtrim(b, '/'), '/'))
+        ))
+    ))
+)
+"""
+
+_NOW = f"""
+CREATE OR REPLACE TEMP TABLE now_there AS
+SELECT
+    n.run_id, n.name, n.check_id, n.severity, n.message, n.place, n.path,
+    coalesce(o.first_seen, $at::TIMESTAMP) AS first_seen, $at::TIMESTAMP AS last_seen,
+    NULL::TIMESTAMP AS resolved_at, n.origin,
+    o.check_id IS NULL OR o.resolved_at IS NOT NULL AS is_new
+FROM (SELECT DISTINCT * FROM found_now) AS n LEFT JOIN old AS o ON {_SAME}
+"""
+
+_GONE = f"""
+CREATE OR REPLACE TEMP TABLE now_gone AS
+SELECT o.* REPLACE (coalesce(o.resolved_at, $at::TIMESTAMP) AS resolved_at), false AS is_new
+FROM old AS o ANTI JOIN now_there AS n ON {_SAME}
+"""
+
+_REMOVE = f"""
+DELETE FROM finding AS n USING old AS o WHERE {_SAME}
+"""
+
+_INSERT = """
+INSERT INTO finding
+SELECT * EXCLUDE (is_new) FROM (FROM now_there UNION ALL FROM now_gone)
+ORDER BY run_id, check_id, name, place
+"""
+
+_INSERT_AUDIT = """
+INSERT INTO audit VALUES (
+    $audit_id, $at, $seconds, $scope, $checks, $runs, $files, $errors, $warnings, $infos, $new,
+    $resolved, $version
+)
+"""
+
+
+def record(
+    store: Store,
+    area: Area,
+    found: "pa.Table",
+    describe: Callable[["pa.Table"], dict[str, Any]],
+) -> int:
+    """Publish what was found in an area, and that there was this audit; its number.
+
+    ``found`` has the columns of ``finding`` up to path, and origin. ``describe`` is given all rows
+    of the area, as they are to be, with ``is_new``; from them it makes the row of the audit: the
+    parameters of ``_INSERT_AUDIT`` but number and version. Raises CatalogWriteError.
+    """
+    with _writing(store) as connection:
+        row = describe(_apply(connection, area, found))
+        last = connection.execute("SELECT coalesce(max(audit_id), 0) FROM audit").fetchall()
+        number = int(last[0][0]) + 1
+        scope = json.dumps(row["scope"], ensure_ascii=False)
+        version = package_version("xfelcat")
+        connection.execute(
+            _INSERT_AUDIT, row | {"audit_id": number, "scope": scope, "version": version}
+        )
+    return number
+
+
+def unrecorded(store: Store, area: Area, found: "pa.Table") -> "pa.Table":
+    """The same rows, with nothing written."""
+    current = store.audits.current()
+    old = None
+    if current is not None:
+        old = OpenFile.at(current).cursor().sql("FROM finding").to_arrow_table()
+    result: list[pa.Table] = []
+
+    def fill(connection: "duckdb.DuckDBPyConnection") -> None:
+        create_schema(connection, AUDITS, AUDITS)
+        if old is not None:
+            connection.register("old_findings", old)
+            connection.execute("INSERT INTO finding FROM old_findings")
+        result.append(_apply(connection, area, found))
+
+    connect_memory(fill).close()
+    return result[0]
+
+
+def audit_times(store: Store) -> list[datetime]:
+    """When the audits of a catalog began, the first one first."""
+    current = store.audits.current()
+    if current is None:
+        return []
+    cursor = OpenFile.at(current).cursor()
+    return [t for (t,) in cursor.execute("SELECT started_at FROM audit ORDER BY ALL").fetchall()]
+
+
+@contextmanager
+def _writing(store: Store) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """A connection to a draft of the database of the audits, published at the end."""
+    versions = store.audits
+    with versions.lock(), uninterrupted(), versions.draft() as draft:
+        is_new = not draft.exists() and not migrate_draft(versions, draft, AUDITS, kind=AUDITS)
+        with connect_write(draft, block_size=DEFAULT_BLOCKS) as connection:
+            connection.execute("BEGIN")
+            if is_new:
+                create_schema(connection, AUDITS, AUDITS)
+            yield connection
+            connection.execute("COMMIT")
+        versions.publish(draft)
+
+
+def _apply(connection: "duckdb.DuckDBPyConnection", area: Area, found: "pa.Table") -> "pa.Table":
+    connection.register("audited_runs", area.runs)
+    connection.register("found_now", found)
+    places = {"below": list(area.below), "beside": list(area.beside)}
+    connection.execute(_OLD, {"checks": list(area.checks), **places})
+    connection.execute(_NOW, {"at": area.at})
+    connection.execute(_GONE, {"at": area.at})
+    connection.execute(_REMOVE)
+    connection.execute(_INSERT)
+    table = connection.sql("FROM now_there UNION ALL FROM now_gone").to_arrow_table()
+    connection.unregister("audited_runs")
+    connection.unregister("found_now")
+    return table

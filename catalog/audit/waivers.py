@@ -1,0 +1,155 @@
+"""Which findings are known, accepted and not to be told again and again?
+
+A reviewable YAML file, a list of waivers:
+
+    - check: F05              # an ID, or its beginning: R
+      proposal: 900021        # optional; several as a list
+      runs: 100-110           # optional; a run, a range, or a list of them
+      data_class: raw         # optional
+      source: "*/GHOST/*"     # optional; a glob on the source or other place of the finding
+      reason: copied from another proposal on purpose
+      expires: 2027-01-31
+
+``reason`` and ``expires`` are required. After that day a waiver does nothing but be reported.
+
+1. ``read_waivers``: the file, checked; a ConfigError names the entry that is wrong.
+2. ``waiver_table``: those that are in force, for SQL.
+3. ``WAIVED_SQL``: the reason why a finding is waived, or NULL.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..checks.registry import choose_checks
+from ..errors import ConfigError, QueryError
+from ..questions.globs import glob_to_regex
+from ..questions.run_filter import RunFilter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["WAIVED_SQL", "Waiver", "read_waivers", "waiver_table"]
+
+_KEYS = ("check", "proposal", "runs", "data_class", "source", "reason", "expires")
+_REQUIRED = ("check", "reason", "expires")
+
+# Of a finding f with the columns of the view findings. The place of a finding is a source, behind
+# its section and before its index group or key.
+WAIVED_SQL = """
+    SELECT min(w.reason) FROM waiver AS w
+    WHERE list_contains(w.checks, f.check_id)
+    AND (len(w.proposals) = 0 OR list_contains(w.proposals, f.proposal))
+    AND (len(w.first_runs) = 0 OR list_bool_or(list_transform(
+        list_zip(w.first_runs, w.last_runs), lambda r: f.run BETWEEN r[1] AND r[2]
+    )))
+    AND (w.data_class IS NULL OR w.data_class = f.data_class)
+    AND (w.source IS NULL OR regexp_full_match(coalesce(f.place, ''), w.source))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """One entry of the file: which findings, why, and the last day it holds."""
+
+    checks: tuple[str, ...]
+    reason: str
+    expires: date
+    proposals: tuple[int, ...] = ()
+    runs: tuple[tuple[int, int], ...] = ()
+    data_class: str | None = None
+    source: str | None = None
+
+    def is_expired(self, today: date) -> bool:
+        """Whether the last day is over."""
+        return self.expires < today
+
+    def __str__(self) -> str:
+        parts = [", ".join(self.checks) if len(self.checks) < 4 else f"{self.checks[0][0]}.."]
+        parts += [f"p{p:06d}" for p in self.proposals]
+        parts += [f"r{a:04d}" if a == b else f"r{a:04d}-r{b:04d}" for a, b in self.runs]
+        parts += [x for x in (self.data_class, self.source) if x]
+        return f"{' '.join(parts)}: {self.reason} (until {self.expires})"
+
+
+def read_waivers(path: Path) -> tuple[Waiver, ...]:
+    """The waivers in a file, in its order.
+
+    Raises
+    ------
+    ConfigError
+        Where the file cannot be read, or an entry is wrong: which, and what it should be.
+    """
+    import yaml
+
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is no YAML file: {reason}") from None
+    if entries is None:
+        return ()
+    if not isinstance(entries, list):
+        raise ConfigError(f"{path}: expected a list of waivers, each beginning with '- check:'")
+    return tuple(_waiver(e, f"{path}, waiver {n}") for n, e in enumerate(entries, start=1))
+
+
+def _waiver(entry: Any, where: str) -> Waiver:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}: expected keys and values, such as 'check: F05'")
+    unknown = [str(k) for k in entry if k not in _KEYS]
+    if unknown:
+        raise ConfigError(f"{where}: {unknown[0]!r} is unknown; there are {', '.join(_KEYS)}")
+    missing = [k for k in _REQUIRED if entry.get(k) in (None, "")]
+    if missing:
+        raise ConfigError(f"{where}: {missing[0]!r} is missing; every waiver needs one")
+    if type(entry["expires"]) is not date:
+        raise ConfigError(f"{where}: 'expires' is a day, such as 2027-01-31")
+    try:
+        checks = choose_checks([str(c) for c in _several(entry["check"])])
+        runs = RunFilter.of(
+            proposal=_several(entry.get("proposal")), run=_several(entry.get("runs"))
+        )
+    except QueryError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    texts = {k: None if entry.get(k) is None else str(entry[k]) for k in ("data_class", "source")}
+    return Waiver(
+        tuple(c.id for c in checks),
+        str(entry["reason"]),
+        entry["expires"],
+        runs.proposals,
+        runs.runs,
+        **texts,
+    )
+
+
+def _several(value: Any) -> Sequence[Any]:
+    if value is None:
+        return ()
+    return value if isinstance(value, list) else [value]
+
+
+def waiver_table(waivers: Iterable[Waiver], today: date) -> "pa.Table":
+    """The waivers in force, as the table ``waiver`` that ``WAIVED_SQL`` asks."""
+    import pyarrow as pa
+
+    valid = [w for w in waivers if not w.is_expired(today)]
+    sources = [
+        None if w.source is None else rf"(?:[A-Z]+/)?(?:{glob_to_regex(w.source)})(?:/.*)?"
+        for w in valid
+    ]
+    return pa.table(
+        {
+            "checks": pa.array([list(w.checks) for w in valid], pa.list_(pa.string())),
+            "proposals": pa.array([list(w.proposals) for w in valid], pa.list_(pa.int64())),
+            "first_runs": pa.array([[a for a, _ in w.runs] for w in valid], pa.list_(pa.int64())),
+            "last_runs": pa.array([[b for _, b in w.runs] for w in valid], pa.list_(pa.int64())),
+            "data_class": pa.array([w.data_class for w in valid], pa.string()),
+            "source": pa.array(sources, pa.string()),
+            "reason": pa.array([w.reason for w in valid], pa.string()),
+        }
+    )

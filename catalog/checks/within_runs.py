@@ -1,0 +1,292 @@
+"""What is wrong within one run, as the catalog knows it? R01 to R05, R09, T04, T06.
+
+Constant SQL; see ``sql_check`` for the tables and the columns of what is found.
+"""
+
+from .sql_check import SqlCheck
+
+__all__ = ["CHECKS_WITHIN_RUNS"]
+
+_R01 = """
+WITH numbered AS (
+    SELECT
+        run_id, aggregator, sequence,
+        row_number() OVER (PARTITION BY run_id, aggregator ORDER BY sequence) - 1 AS place
+    FROM (SELECT DISTINCT run_id, aggregator, sequence FROM near_file WHERE sequence >= 0)
+)
+SELECT
+    run_id, NULL, 'R01', 'E',
+    format(
+        'sequence file {} missing ({} of {} are there)',
+        printf('S%05d', min(place) FILTER (sequence <> place)), count(*), max(sequence) + 1
+    ),
+    aggregator, NULL
+FROM numbered GROUP BY run_id, aggregator HAVING max(sequence) + 1 > count(*)
+"""
+
+# Files of one aggregator whose trains lie in each other's span; then the trains they share.
+_SHARED = """
+WITH spans AS (
+    SELECT
+        *, max(last) OVER (
+            PARTITION BY run_id, aggregator ORDER BY first, ordinal
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS reached
+    FROM near_file WHERE sound
+),
+doubtful AS (
+    SELECT * FROM near_file
+    WHERE sound
+    AND (run_id, aggregator) IN (SELECT (run_id, aggregator) FROM spans WHERE first <= reached)
+),
+stretches AS (
+    SELECT
+        run_id, ordinal, unnest(starts)::BIGINT AS first, unnest(lengths) AS n
+    FROM train_list
+    WHERE run_id BETWEEN $first_run AND $last_run
+    AND (run_id, ordinal) IN (SELECT (run_id, train_list) FROM doubtful)
+),
+shared AS (
+    SELECT
+        a.run_id, a.aggregator, a.ordinal AS ordinal_a, b.ordinal AS ordinal_b,
+        min(greatest(s.first, t.first)) AS train,
+        sum(least(s.first + s.n, t.first + t.n) - greatest(s.first, t.first)) AS n_shared
+    FROM doubtful AS a
+    JOIN doubtful AS b
+    ON b.run_id = a.run_id AND b.aggregator = a.aggregator AND b.ordinal > a.ordinal
+    AND a.first <= b.last AND b.first <= a.last
+    JOIN stretches AS s ON s.run_id = a.run_id AND s.ordinal = a.train_list
+    JOIN stretches AS t ON t.run_id = b.run_id AND t.ordinal = b.train_list
+    AND s.first < t.first + t.n AND t.first < s.first + s.n
+    GROUP BY ALL
+)
+"""
+
+_R02 = f"""
+{_SHARED},
+sources AS (
+    SELECT
+        s.run_id, s.ordinal_a, s.ordinal_b, any_value(s.train) AS train,
+        any_value(s.n_shared) AS n_shared, count(*) AS n_sources, min(n.name) AS source
+    FROM shared AS s
+    JOIN near_file AS a ON a.run_id = s.run_id AND a.ordinal = s.ordinal_a
+    JOIN near_file AS b ON b.run_id = s.run_id AND b.ordinal = s.ordinal_b
+    JOIN layout_source AS x ON x.layout_id = a.layout_id AND x.legacy_of IS NULL
+    JOIN layout_source AS y ON y.layout_id = b.layout_id AND y.legacy_of IS NULL
+    AND y.section = x.section AND y.source_id = x.source_id
+    JOIN source AS n ON n.source_id = x.source_id
+    GROUP BY s.run_id, s.ordinal_a, s.ordinal_b
+)
+SELECT
+    s.run_id, b.name, 'R02', 'E',
+    format(
+        '{{}} of its trains, such as {{}}, are also in {{}}, for {{}} sources such as {{}}',
+        n_shared, train, a.name, n_sources, source
+    ),
+    b.aggregator, NULL
+FROM sources AS s
+JOIN near_file AS a ON a.run_id = s.run_id AND a.ordinal = s.ordinal_a
+JOIN near_file AS b ON b.run_id = s.run_id AND b.ordinal = s.ordinal_b
+"""
+
+_R03 = f"""
+{_SHARED}
+SELECT
+    a.run_id, b.name, 'R03', 'E',
+    CASE WHEN b.first <= a.last THEN format(
+        'begins with train {{}}, but {{}} ends with train {{}}', b.first, a.name, a.last
+    ) ELSE format(
+        '{{}} trains are lost between {{}} and this file', b.first - a.last - 1, a.name
+    ) END,
+    b.aggregator, NULL
+FROM near_file AS a
+JOIN near_file AS b
+ON b.run_id = a.run_id AND b.aggregator = a.aggregator AND b.sequence = a.sequence + 1
+WHERE a.sound AND b.sound AND a.sequence >= 0 AND b.first <> a.last + 1
+AND (a.run_id, a.ordinal, b.ordinal) NOT IN (SELECT (run_id, ordinal_a, ordinal_b) FROM shared)
+"""
+
+_R04 = """
+WITH ends AS (
+    SELECT
+        run_id, aggregator, max(last) FILTER (sound) AS last, min(first) FILTER (sound) AS first,
+        arg_max(sound, sequence) AS is_known
+    FROM near_file GROUP BY run_id, aggregator HAVING count_if(sound) > 0
+),
+runs AS (
+    SELECT
+        run_id, list_sort(list(last))[count(*) // 2 + 1] AS most,
+        max(last) - min(first) + 1 AS n_trains
+    FROM ends WHERE is_known GROUP BY run_id
+)
+SELECT
+    e.run_id, NULL, 'R04', 'W',
+    format(
+        'ends {} trains before most others ({:.0f} % of the run), with train {}',
+        most - e.last, 100 * (most - e.last) / n_trains, e.last
+    ),
+    e.aggregator, NULL
+FROM ends AS e JOIN runs AS r USING (run_id)
+WHERE e.is_known
+AND most - e.last > greatest($early_trains::DOUBLE, $early_share::DOUBLE * n_trains)
+"""
+
+_R05_ABSENT = """
+WITH parts AS (
+    SELECT run_id, aggregator, layout_id, count(*) AS n, min(name) AS name
+    FROM near_file WHERE depth > 0 AND sequence >= 0 GROUP BY ALL
+),
+mixed AS (
+    SELECT run_id, aggregator, sum(n) AS n_files FROM parts GROUP BY ALL HAVING count(*) > 1
+),
+listed AS (
+    SELECT
+        m.run_id, m.aggregator, l.section, l.source_id, any_value(n_files) AS n_files,
+        sum(n) AS n_with, list(p.layout_id) AS layouts
+    FROM mixed AS m JOIN parts AS p USING (run_id, aggregator)
+    JOIN layout_source AS l ON l.layout_id = p.layout_id
+    WHERE l.legacy_of IS NULL AND l.section IN ('CONTROL', 'INSTRUMENT')
+    GROUP BY ALL HAVING sum(n) < any_value(n_files)
+)
+SELECT
+    l.run_id, NULL, 'R05', 'W',
+    format(
+        'in {} of {} sequence files of ''{}'', and not in {}', n_with, n_files, l.aggregator,
+        (SELECT min(p.name) FROM parts AS p
+         WHERE p.run_id = l.run_id AND p.aggregator = l.aggregator
+         AND NOT list_contains(l.layouts, p.layout_id))
+    ),
+    concat(l.section, '/', s.name), NULL
+FROM listed AS l JOIN source AS s USING (source_id)
+"""
+
+# Sources that several aggregators have.
+_MOVED = """
+WITH parts AS (
+    SELECT DISTINCT run_id, aggregator, layout_id FROM near_file
+    WHERE depth > 0 AND aggregator <> ''
+),
+moved AS (
+    SELECT p.run_id, l.section, l.source_id, list_sort(list(DISTINCT p.aggregator)) AS aggregators
+    FROM parts AS p JOIN layout_source AS l USING (layout_id)
+    WHERE l.legacy_of IS NULL AND l.section IN ('CONTROL', 'INSTRUMENT')
+    GROUP BY ALL HAVING count(DISTINCT p.aggregator) > 1
+)
+"""
+
+_R05_MOVED = f"""
+{_MOVED}
+SELECT
+    m.run_id, NULL, 'R05', 'W',
+    format(
+        'written by {{}} aggregators: ''{{}}''',
+        len(aggregators), array_to_string(aggregators, ', ')
+    ),
+    concat(m.section, '/', s.name), NULL
+FROM moved AS m JOIN source AS s USING (source_id)
+"""
+
+_R02_MOVED = f"""
+{_MOVED},
+holders AS (
+    SELECT m.section, m.source_id, f.*
+    FROM moved AS m JOIN near_file AS f USING (run_id)
+    JOIN layout_source AS l
+    ON l.layout_id = f.layout_id AND l.section = m.section AND l.source_id = m.source_id
+    AND l.legacy_of IS NULL
+    WHERE f.sound
+),
+stretches AS (
+    SELECT run_id, ordinal, unnest(starts)::BIGINT AS first, unnest(lengths) AS n
+    FROM train_list
+    WHERE run_id BETWEEN $first_run AND $last_run
+    AND (run_id, ordinal) IN (SELECT (run_id, train_list) FROM holders)
+),
+shared AS (
+    SELECT
+        a.run_id, a.section, a.source_id, a.name AS name_a, b.name AS name_b,
+        min(greatest(s.first, t.first)) AS train,
+        sum(least(s.first + s.n, t.first + t.n) - greatest(s.first, t.first)) AS n_shared
+    FROM holders AS a
+    JOIN holders AS b
+    ON b.run_id = a.run_id AND b.section = a.section AND b.source_id = a.source_id
+    AND b.aggregator > a.aggregator AND a.first <= b.last AND b.first <= a.last
+    JOIN stretches AS s ON s.run_id = a.run_id AND s.ordinal = a.train_list
+    JOIN stretches AS t ON t.run_id = b.run_id AND t.ordinal = b.train_list
+    AND s.first < t.first + t.n AND t.first < s.first + s.n
+    GROUP BY ALL
+)
+SELECT
+    s.run_id, s.name_b, 'R02', 'E',
+    format('{{}} of its trains, such as {{}}, are also in {{}}', n_shared, train, name_a),
+    concat(s.section, '/', n.name), NULL
+FROM shared AS s JOIN source AS n USING (source_id)
+"""
+
+_R09 = """
+SELECT
+    rs.run_id, NULL, 'R09', 'W',
+    format('{} events recorded in {} trains', sum(rs.n_entries), max(rs.n_trains)),
+    concat(rs.section, '/', s.name), NULL
+FROM near_source AS rs JOIN source AS s USING (source_id) JOIN scope USING (run_id)
+WHERE rs.section = 'ERRATA' AND rs.legacy_of IS NULL
+GROUP BY rs.run_id, rs.section, s.name HAVING sum(rs.n_entries) > 0
+"""
+
+_T04 = """
+WITH shares AS (
+    SELECT run_id, ordinal, len(suspect) AS n_suspect, list_sum(lengths) AS n_trains
+    FROM train_list
+    WHERE run_id BETWEEN $first_run AND $last_run AND len(suspect) > 0
+)
+SELECT
+    f.run_id, f.name, 'T04', 'W',
+    format(
+        '{} of {} trains are suspect ({:.0f} %)', n_suspect, n_trains, 100 * n_suspect / n_trains
+    ),
+    'INDEX/flag', NULL
+FROM shares AS s
+JOIN near_file AS f ON f.run_id = s.run_id AND f.train_list = s.ordinal
+WHERE n_suspect > $suspect_share::DOUBLE * n_trains
+"""
+
+_T06 = """
+WITH stretches AS (
+    SELECT run_id, unnest(starts)::BIGINT AS first, unnest(lengths) AS n
+    FROM train_list
+    WHERE run_id BETWEEN $first_run AND $last_run
+    AND (run_id, ordinal) IN (SELECT DISTINCT (run_id, train_list) FROM near_file WHERE sound)
+),
+steps AS (
+    SELECT
+        run_id, first, first + n - 1 AS last, max(first + n - 1) OVER (
+            PARTITION BY run_id ORDER BY first
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS reached
+    FROM stretches
+)
+SELECT
+    run_id, NULL, 'T06', 'I',
+    format(
+        '{} trains are missing in {} gaps, the longest {} ({:.2f} % of {})',
+        sum(first - reached - 1) FILTER (first > reached + 1), count_if(first > reached + 1),
+        max(first - reached - 1),
+        100 * sum(first - reached - 1) FILTER (first > reached + 1) / (max(last) - min(first) + 1),
+        max(last) - min(first) + 1
+    ),
+    '', NULL
+FROM steps GROUP BY run_id HAVING count_if(first > reached + 1) > 0
+"""
+
+CHECKS_WITHIN_RUNS = (
+    SqlCheck(("T04",), _T04),
+    SqlCheck(("T06",), _T06),
+    SqlCheck(("R01",), _R01),
+    SqlCheck(("R02",), _R02),
+    SqlCheck(("R02",), _R02_MOVED),
+    SqlCheck(("R03",), _R03),
+    SqlCheck(("R04",), _R04),
+    SqlCheck(("R05",), _R05_ABSENT),
+    SqlCheck(("R05",), _R05_MOVED),
+    SqlCheck(("R09",), _R09),
+)

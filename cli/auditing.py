@@ -1,0 +1,247 @@
+"""What is wrong, since when, and what has changed since the last time? ``xfelcat audit``."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..catalog.errors import QueryError
+from .audit_text import report_lines, summary_lines
+from .options import (
+    CatalogOption,
+    ClassOption,
+    CycleOption,
+    FormatOption,
+    InstrumentOption,
+    OutputOption,
+    ProposalOption,
+    RunOption,
+    existing_store,
+    make_filter,
+    time_option,
+)
+from .output import Format, choose_format, say, write_answer
+
+if TYPE_CHECKING:
+    from ..catalog.audit.audit import AuditOptions, Progress
+    from ..catalog.checks.limits import Limits
+
+__all__ = ["Threshold", "audit_command"]
+
+
+class Threshold(StrEnum):
+    """From which severity on findings make a command fail."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+def audit_command(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Only runs at or below these paths; with --disk, also what else is there.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check",
+            metavar="ID",
+            help="Only this check (R01), or all that begin so (R); may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--skip",
+            metavar="ID",
+            help="Leave out this check; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--level",
+            metavar="LEVEL",
+            help="Only checks of this level: S, H, catalog or D; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Show the checks there are, and audit nothing.")
+    ] = False,
+    disk: Annotated[
+        bool, typer.Option("--disk", help="Compare the catalog with what is on disk.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="What came or went since this time counts as new or resolved (2024-05-01, 3d); "
+            "else since the audit before.",
+            show_default=False,
+        ),
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Show only findings that are new.")] = False,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Show only findings that are gone.")
+    ] = False,
+    waivers: Annotated[
+        Path | None,
+        typer.Option(
+            "--waivers",
+            metavar="FILE",
+            help="File of waivers; else waivers.yml in the catalog.",
+            show_default=False,
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Threshold,
+        typer.Option("--fail-on", help="Exit with 1 if there are findings of this severity."),
+    ] = Threshold.ERROR,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another limit for a check, such as processing_days=30; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    save: Annotated[
+        bool, typer.Option("--save/--no-save", help="Record the audit in the catalog.")
+    ] = True,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", metavar="N", min=0, help="Processes that look at the disk."),
+    ] = 2,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit",
+            metavar="SECONDS",
+            min=0.1,
+            help="Give up a directory that takes longer.",
+        ),
+    ] = 120.0,
+    proposal: ProposalOption = None,
+    run: RunOption = None,
+    instrument: InstrumentOption = None,
+    cycle: CycleOption = None,
+    data_class: ClassOption = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Check the catalogued runs: what is wrong, since when, and what changed since the last audit.
+
+    From the catalog alone; --disk lists directories too. Without --format, a summary: similar
+    findings are one line with a count and an example. With it, a row for each finding.
+    """
+    chosen = choose_format(format_, output)
+    options = _options(check, skip, level, since, set_)
+    if list_:
+        _list_checks(options, chosen, output)
+        return
+    from ..catalog.audit.audit import audit
+    from ..catalog.audit.disk import DiskOptions
+
+    where = make_filter(
+        proposal=proposal,
+        run=run,
+        instrument=instrument,
+        cycle=cycle,
+        data_class=data_class,
+        below=paths,
+    )
+    roots = tuple(str(p) for p in paths or ())
+    options = dataclasses.replace(
+        options,
+        disk=DiskOptions(roots, jobs, time_limit) if disk else None,
+        waivers=waivers,
+        save=save,
+    )
+    store = existing_store(catalog)
+    with _showing_steps() as progress:
+        report = audit(store, where, options, progress)
+    if format_ is None and output is None:
+        for line in summary_lines(report, new=new, resolved=resolved):
+            typer.echo(line)
+    else:
+        write_answer(report.findings.select(new=new, resolved=resolved), chosen, output)
+    for line in report_lines(report):
+        say(line)
+    if report.fails(fail_on.value):
+        raise typer.Exit(1)
+
+
+def _options(
+    check: list[str] | None,
+    skip: list[str] | None,
+    level: list[str] | None,
+    since: str | None,
+    settings: list[str] | None,
+) -> "AuditOptions":
+    """What was asked for; an unusable value is wrong usage."""
+    from ..catalog.audit.audit import AuditOptions
+    from ..catalog.checks.limits import parse_limits
+    from ..catalog.checks.registry import choose_checks
+
+    try:
+        checks = choose_checks(check or (), skip or (), level or ())
+        limits: Limits = parse_limits(settings or ())
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not checks:
+        raise typer.BadParameter("no check is left: --check, --skip and --level exclude all")
+    return AuditOptions(checks=checks, limits=limits, since=time_option(since))
+
+
+def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -> None:
+    """The checks chosen: by ID and title for people, with everything for programs."""
+    import pyarrow as pa
+
+    from ..catalog.checks.registry import SEVERITIES
+
+    rows = [dataclasses.asdict(c) | {"severity": SEVERITIES[c.severity]} for c in options.checks]
+    if chosen is Format.TABLE:
+        for row in rows:
+            row.pop("meaning"), row.pop("remedy")
+    write_answer(pa.Table.from_pylist(rows), chosen, output)
+
+
+@contextmanager
+def _showing_steps() -> Iterator["Progress | None"]:
+    """A bar on a terminal, with what is being done; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description:>20}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("reading the catalog", total=None)
+
+        def show(label: str, done: int, total: int) -> None:
+            bars.update(task, description=label, completed=done, total=total)
+
+        yield show

@@ -1,0 +1,124 @@
+"""`xfelcat audit`: what it shows, writes, records, and how it exits."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from xfelcat.catalog.checks.registry import CHECKS
+
+
+@pytest.fixture
+def own(demo, tmp_path):
+    return demo.copy_catalog(tmp_path / "catalog")
+
+
+def test_the_checks_are_listed(xfelcat):
+    done = xfelcat("audit", "--list")
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == list(CHECKS)
+    rows = json.loads(xfelcat("audit", "--list", "--check", "R0", "--format", "json").stdout)
+    assert [r["id"] for r in rows] == [i for i in CHECKS if i.startswith("R")]
+    assert rows[0]["remedy"] == CHECKS["R01"].remedy
+    assert rows[0]["severity"] == "error"
+
+
+def test_similar_findings_are_one_line_with_an_example(xfelcat, own):
+    done = xfelcat("audit", "--check", "F04", "--catalog", own.location)
+    assert done.exit_code == 0  # nothing but information
+    head, *lines = done.stdout.splitlines()
+    assert head == "INFO F04 format version missing or unknown: 108 findings"
+    assert len(lines) == 3
+    assert "107 times in 6 runs" in lines[0]
+    assert "no format version recorded: N or older [METADATA/dataFormatVersion]" in lines[0]
+    assert lines[1].startswith("    such as ")
+    assert "unknown format version '9.7'" in lines[2]
+    assert "0 errors, 0 warnings, 108 for information; 108 new, 0 resolved" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--check", "R"), 1),
+        (("--check", "R", "--fail-on", "never"), 0),
+        (("--check", "X"), 0),
+        (("--check", "X", "--fail-on", "warning"), 1),
+        (("--check", "X03", "--fail-on", "warning"), 0),
+    ],
+)
+def test_the_exit_code_says_how_bad_it_is(xfelcat, own, words, code):
+    assert xfelcat("audit", *words, "--no-save", "--catalog", own.location).exit_code == code
+
+
+def test_rows_for_programs(xfelcat, own, tmp_path):
+    words = ("audit", "--check", "R", "--fail-on", "never", "--no-save", "--catalog", own.location)
+    rows = json.loads(xfelcat(*words, "--format", "json").stdout)
+    assert {r["check_id"] for r in rows} == {"R01", "R02", "R05", "R07", "R09"}
+    assert all(r["status"] == "new" and r["waived"] is None for r in rows)
+    csv = xfelcat(*words, "--format", "csv").stdout.splitlines()
+    assert len(csv) == len(rows) + 1
+    xfelcat(*words, "--output", tmp_path / "found.parquet")
+    assert pq.read_table(tmp_path / "found.parquet").num_rows == len(rows)
+
+
+def test_what_came_and_went_since_the_last_time(xfelcat, own):
+    words = ("--proposal", "900032", "--catalog", own.location, "--fail-on", "never")
+    first = xfelcat("audit", "--check", ["R", "X"][0], *words)
+    assert "2 new, 0 resolved" in first.stderr
+    again = xfelcat("audit", "--check", "R", "--new", *words)
+    assert again.stdout == ""
+    assert "0 new, 0 resolved since" in again.stderr
+    more = xfelcat("audit", "--check", "X", "--new", *words)
+    assert "ERROR" not in more.stdout
+    assert more.stdout.count(", new)") == 3
+    gone = xfelcat("audit", "--check", "X03", "--set", "similarity=0.99", "--resolved", *words)
+    assert "INFO X03 source renamed: 1 finding, resolved" in gone.stdout
+    assert "0 new, 1 resolved" in gone.stderr
+    counts = xfelcat("sql", "SELECT audit_id, infos, new, resolved FROM audits", "--format", "csv")
+    assert counts.exit_code == 1  # not the catalog that was audited
+    asked = xfelcat(
+        *("sql", "SELECT audit_id, infos, new, resolved FROM audits ORDER BY 1"),
+        *("--format", "csv", "--catalog", own.location),
+    )
+    assert asked.stdout.splitlines()[1:] == ["1,0,2,0", "2,0,0,0", "3,1,5,0", "4,0,0,1"]
+
+
+def test_waived_findings_are_shown_but_do_not_fail(xfelcat, own):
+    words = ("audit", "--check", "R01", "--catalog", own.location)
+    assert xfelcat(*words, "--no-save").exit_code == 1
+    waivers = own.location / "waivers.yml"
+    waivers.write_text("- {check: R01, proposal: 900021, reason: lost, expires: 2199-12-31}\n")
+    done = xfelcat(*words)
+    assert done.exit_code == 0
+    assert "sequence file missing: 1 finding, waived" in done.stdout
+    assert "waived: lost" in done.stdout
+    assert "0 errors, 0 warnings, 0 for information, 1 waived" in done.stderr
+    waivers.write_text("- {check: R01, proposal: 900021, reason: lost, expires: 2019-12-31}\n")
+    done = xfelcat(*words)
+    assert done.exit_code == 1
+    assert "a waiver has expired: R01 p900021: lost (until 2019-12-31)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--check", "Z9"), "no check 'Z9'"),
+        (("--level", "Q"), "no level 'Q'"),
+        (("--check", "R01", "--skip", "R"), "no check is left"),
+        (("--set", "neighbors=3"), "did you mean neighbours?"),
+        (("--set", "neighbours=3.5"), "a whole number"),
+        (("--set", "of_neighbours=9"), "9 of the last 5 runs"),
+        (("--set", "similarity=7"), "a share from 0 to 1"),
+        (("--since", "lately"), "no time"),
+        (("--proposal", "x"), "no proposal"),
+    ],
+)
+def test_wrong_usage(xfelcat, words, reason):
+    done = xfelcat("audit", *words)
+    assert done.exit_code == 2
+    assert reason in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_no_catalog(xfelcat, tmp_path):
+    done = xfelcat("audit", "--catalog", tmp_path / "none")
+    assert done.exit_code == 1
+    assert "no catalog at" in done.stderr
