@@ -6,10 +6,12 @@ take it from here.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import QueryError
-from ..records import Severity
+
+if TYPE_CHECKING:
+    from ..records import Severity
 
 __all__ = ["CHECKS", "LEVELS", "SEVERITIES", "Check", "Level", "Origin", "choose_checks"]
 
@@ -22,7 +24,7 @@ LEVELS: Mapping[Level, str] = {
     "catalog": "comparison of a run with other runs",
     "D": "data read from the files, sampled, only on request",
 }
-SEVERITIES: Mapping[Severity, str] = {"E": "error", "W": "warning", "I": "information"}
+SEVERITIES: Mapping["Severity", str] = {"E": "error", "W": "warning", "I": "information"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Check:
     id: str
     title: str
     level: Level
-    severity: Severity
+    severity: "Severity"
     origin: Origin
     meaning: str
     remedy: str
