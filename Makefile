@@ -7,7 +7,7 @@ DEMO ?= demo
 SYNTHETIC ?= synthetic
 BENCH ?= bench
 
-.PHONY: setup demo test test-slow test-browser lint types bench bench-quick synthetic clean
+.PHONY: setup demo test test-slow test-browser lint types bench bench-quick bench-questions synthetic clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,11 @@ bench: $(STAMP)
 
 bench-quick: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.bench --place $(abspath $(BENCH)) --quick
+
+# Questions over all runs of a catalog, best one of 10^5 runs as `make synthetic` makes it: three minutes.
+CATALOG ?= $(SYNTHETIC)
+bench-questions: $(STAMP)
+	cd tests && ../$(BIN)/python -m benchmarks.questions $(abspath $(CATALOG)) --page ../docs/performance.md
 
 # The tests of the HTML report in a real browser: Debian's Chromium and the extra `browser`.
 test-browser: $(STAMP)

@@ -48,6 +48,9 @@ PROPOSAL_BLOCKS = 65536
 DEFAULT_BLOCKS = 262144
 # What DuckDB 1.5 can still read.
 _STORAGE_VERSION = "v1.5.0"
+# RUN values are joined to runs by ranges. With DuckDB's own threshold, which goes by the number of
+# rows it expects, 40,000 values of 10^5 runs took 6.5 s; always by the algorithm for ranges, 0.2 s.
+_RANGE_JOIN_ROWS = 0
 # How many times its memory a limited connection may put on the disk.
 _SPILLED = 4
 
@@ -141,7 +144,8 @@ def _connect(config: dict[str, Any]) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     spill = os.path.join(tempfile.gettempdir(), f"xfelcat-spill-{secrets.token_hex(8)}")
-    return duckdb.connect(":memory:", config=config | {"temp_directory": spill})
+    own = {"temp_directory": spill, "merge_join_threshold": _RANGE_JOIN_ROWS}
+    return duckdb.connect(":memory:", config=config | own)
 
 
 def _lock_up(connection: "duckdb.DuckDBPyConnection") -> None:
