@@ -65,9 +65,14 @@ def sources():
     }
 
 
-def write_checked_run(root: Path, version: str = "1.3", **options) -> Path:
-    """Write the run below ``root``, as in a facility; its directory. ``options`` are for files."""
-    trains = range(FIRST, FIRST + 2 * N_TRAINS)
+def write_checked_run(
+    root: Path, version: str = "1.3", n_trains: int = N_TRAINS, **options
+) -> Path:
+    """Write the run below ``root``, as in a facility; its directory.
+
+    ``n_trains`` are those of a sequence, ``options`` are for the files.
+    """
+    trains = range(FIRST, FIRST + 2 * n_trains)
     files = split(trains, sources(), sequences=2, **options)
     directory = root / FOLDER
     write_run(directory, RunSpec(2013, 8, files, version=version))

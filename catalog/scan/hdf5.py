@@ -7,7 +7,8 @@ reader of its bytes (``structures``), or by HDF5's own calls: every function her
 1. ``open_file``: a file, or the exact reason why it is none (``diagnose`` reads the superblock).
 2. ``walk_names``: every hard link below a group by one traversal, and the ``leaves`` among them.
 3. ``read_array``, ``read_texts``, ``first_value``: whole small datasets.
-4. ``text_attributes``: some attributes, as far as they are there.
+4. ``read_rows``: some rows of any dataset; ``chunk_rows``: how many a chunk has.
+5. ``text_attributes``: some attributes, as far as they are there.
 
 Object identifiers are h5py's low-level ones or those of ``structures``, hence ``Any``.
 """
@@ -30,6 +31,7 @@ from .structures import OwnDataset, OwnGroup
 __all__ = [
     "READ_ERRORS",
     "as_text",
+    "chunk_rows",
     "diagnose",
     "first_value",
     "is_empty",
@@ -41,6 +43,7 @@ __all__ = [
     "open_file",
     "open_group",
     "read_array",
+    "read_rows",
     "read_texts",
     "reason_of",
     "text_attributes",
@@ -255,6 +258,27 @@ def _by_library(dataset: OwnDataset) -> Any:
         return h5o.open(file.library, dataset.path)
     except READ_ERRORS as e:
         raise NotUnderstoodError(str(e)) from e
+
+
+def chunk_rows(dataset: Any) -> int:
+    """The rows of one chunk of a dataset of the library; 1 where it is not chunked."""
+    properties = dataset.get_create_plist()
+    return int(properties.get_chunk()[0]) if properties.get_layout() == h5d.CHUNKED else 1
+
+
+def read_rows(dataset: Any, first: int, end: int) -> NDArray[Any]:
+    """Rows ``first`` up to ``end`` of a dataset of the library, which has a dimension or more.
+
+    Raises ValueError where that is more than can be read at once.
+    """
+    shape, dtype = (end - first, *dataset.shape[1:]), dataset.dtype
+    if dtype.itemsize * math.prod(shape) > _MAX_BYTES:
+        raise ValueError(f"rows of implausible shape {shape}")
+    out = np.zeros(shape, dtype)
+    space = dataset.get_space()
+    space.select_hyperslab((first, *[0] * (len(shape) - 1)), shape)
+    dataset.read(h5s.create_simple(shape), space, out)
+    return out
 
 
 def is_simple(dataset: Any) -> bool:
