@@ -22,6 +22,7 @@ _HOMES = {
     "profile": ".loader.profile",
     "stack_data": ".loader.stacking",
     "stack_detector_data": ".loader.stacking",
+    "validate": ".loader.validation",
     "write_zarr_references": ".loader.references",
     "zarr_references": ".loader.references",
 }
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .loader.sourcedata import SourceData
     from .loader.stacking import stack_data, stack_detector_data
     from .loader.trains import by_id, by_index
+    from .loader.validation import validate
 
 
 def __getattr__(name: str) -> Any:

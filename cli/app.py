@@ -29,6 +29,7 @@ from .output import say
 from .profiling import profile_command
 from .sql import sql_command
 from .stocktaking import inventory_command
+from .validating import validate_command
 from .watching import watch_command
 
 __all__ = ["app", "main"]
@@ -88,6 +89,7 @@ app.command("info")(info_command)
 app.command("diff")(diff_command)
 app.command("open")(open_command)
 app.command("audit")(audit_command)
+app.command("validate")(validate_command)
 app.command("inventory")(inventory_command)
 app.command("forget")(forget_command)
 app.command("locality")(locality_command)

@@ -10,6 +10,7 @@ of audit checks.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def check_stamps(ids: UInt64s, stamps: UInt64s, where: str) -> Iterator[Fault]:
         yield Fault("V04", message, where)
 
 
-def stopped_at(stamps: UInt64s, values: NDArray[np.generic]) -> int | None:
+def stopped_at(stamps: UInt64s, values: NDArray[Any]) -> int | None:
     """From which position (n,) on a control value has no news until the end.
 
     None where it goes on, never sent news, or is not known to: a value that changes without a new
@@ -59,7 +60,9 @@ def stopped_at(stamps: UInt64s, values: NDArray[np.generic]) -> int | None:
     if not news.size:
         return -1
     last = int(news[-1])
-    if news.size < _MIN_NEWS or (values[last:] != values[last]).any():
+    rest = values[last:]
+    is_same = (rest == rest[0]) | ((rest != rest) & (rest[0] != rest[0]))  # NaN stays NaN
+    if news.size < _MIN_NEWS or not is_same.all():
         return None
     pause = int(np.diff(news).max())
     silent = n - 1 - last
@@ -84,7 +87,7 @@ def check_source_stopped(
 
 
 def check_train_column(
-    train_id: int, recorded: NDArray[np.generic], first: int, where: str
+    train_id: int, recorded: NDArray[Any], first: int, where: str
 ) -> Iterator[Fault]:
     """V03: the train IDs recorded with the rows of one train; ``first`` is its first row."""
     flat = recorded.reshape(len(recorded), -1)
@@ -96,7 +99,7 @@ def check_train_column(
 
 
 def check_pulse_column(
-    train_id: int, recorded: NDArray[np.generic], first: int, where: str
+    train_id: int, recorded: NDArray[Any], first: int, where: str
 ) -> Iterator[Fault]:
     """V03: pulse or cell numbers of the rows of one train, which count up.
 

@@ -34,8 +34,9 @@ from .datachecks import (
 if TYPE_CHECKING:
     from ..catalog.ingest.ingest import IngestProgress
 
-__all__ = ["DeepOptions", "check_data"]
+__all__ = ["DEFAULT_SAMPLE", "DeepOptions", "check_data"]
 
+DEFAULT_SAMPLE = 8
 _BATCH_FILES = 8
 _MAX_BLOCK = 1 << 26  # bytes to read at once: the rows of a chunk row may be larger
 
@@ -49,7 +50,7 @@ class DeepOptions:
     processes (None: one per core; 0: none); ``time_limit`` is in seconds, per file.
     """
 
-    sample: int = 8
+    sample: int = DEFAULT_SAMPLE
     seed: int = 0
     jobs: int | None = None
     time_limit: float = 120.0

@@ -13,9 +13,11 @@ from checkedrun import AGIPD0, CAMERA, DA0, FIRST, MODULE, MOTOR, XGM, write_che
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mockruns import MOCKS
+from tinyfile import write_tiny
 from xfelcat.catalog.checks.registry import CHECKS
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.loader.deepcheck import DeepOptions, check_data
+from xfelcat.loader.datachecks import stopped_at
+from xfelcat.loader.deepcheck import DeepOptions, check_data, check_file
 
 N = 40
 KEYS = [(XGM, "beamPosition/ixPos"), (XGM, "state"), (MOTOR, "actualPosition"), (MOTOR, "isMoving")]
@@ -200,6 +202,42 @@ def test_a_file_that_hangs_is_given_up_and_the_others_are_checked(run, tmp_path)
     assert problem.check == "F06"
     assert "took longer than 1 s" in problem.message
     assert set(found.values()) == {()}
+
+
+@pytest.mark.parametrize("value", [1.5, np.nan, b"text", True])
+def test_a_value_that_stays_the_same_has_stopped_with_its_time(value):
+    stamps = np.minimum(np.arange(40), 15).astype(np.uint64)
+    values = np.full(40, value)
+    assert stopped_at(stamps, values) == 15
+    assert stopped_at(np.arange(40, dtype=np.uint64), values) is None
+    assert stopped_at(np.full(40, 7, np.uint64), values) == -1
+    values = np.arange(40)
+    assert stopped_at(stamps, values) is None
+    rarely = (np.arange(40) // 8 * 8).astype(np.uint64)  # news every eighth train goes on
+    assert stopped_at(rarely, np.zeros(40)) is None
+
+
+@settings(
+    max_examples=60, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(data=st.data())
+def test_nothing_that_a_file_may_be_raises(tmp_path, data):
+    whole = tmp_path / "whole.h5"
+    if not whole.exists():
+        write_tiny(whole, fixed_strings=True).close()
+    content = bytearray(whole.read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / DA0
+    path.write_bytes(content)
+    assert {f.check for f in check_file(str(path), EVERYTHING)} <= {
+        "V01",
+        "V02",
+        "V03",
+        "V04",
+        "F06",
+    }
 
 
 def test_what_is_no_file_is_for_the_scan_to_say(tmp_path):
