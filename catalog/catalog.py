@@ -16,7 +16,7 @@ from .store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .audit.audit import AuditReport
+    from .audit.audit import AuditReport, DeepCheck
     from .audit.audit import Progress as AuditProgress
     from .checks.limits import Limits
     from .ingest.ingest import IngestProgress, IngestReport
@@ -345,6 +345,7 @@ class Catalog:
         skip: str | Sequence[str] = (),
         level: str | Sequence[str] = (),
         disk: bool = False,
+        deep: "DeepCheck | None" = None,
         waivers: str | os.PathLike[str] | None = None,
         changes_since: Moment | None = None,
         save: bool = True,
@@ -364,6 +365,8 @@ class Catalog:
         disk
             Compare the catalog with what is on disk: below the paths ``below``, or else beside the
             runs.
+        deep
+            What reads a sample of the data: a ``RunDataCheck`` of ``xfelcat.loader.deepaudit``.
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
         changes_since
@@ -415,6 +418,7 @@ class Catalog:
             checks=choose_checks(*chosen),
             limits=limits or DEFAULT_LIMITS,
             disk=DiskOptions(roots) if disk else None,
+            deep=deep,
             since=None if changes_since is None else parse_time(changes_since),
             waivers=None if waivers is None else Path(waivers),
             save=save,

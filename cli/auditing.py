@@ -16,20 +16,27 @@ from .options import (
     CatalogOption,
     ClassOption,
     CycleOption,
+    DeepOption,
     FormatOption,
     InstrumentOption,
     OutputOption,
     ProposalOption,
     RunOption,
+    SampleOption,
+    SeedOption,
     existing_store,
     make_filter,
     time_option,
 )
 from .output import Format, choose_format, say, write_answer
+from .progress import say_problems
 
 if TYPE_CHECKING:
     from ..catalog.audit.audit import AuditOptions, Progress
     from ..catalog.checks.limits import Limits
+    from ..catalog.store.store import Store
+    from ..loader.deepaudit import RunDataCheck
+    from ..loader.deepcheck import DeepOptions
 
 __all__ = ["Threshold", "audit_command"]
 
@@ -85,6 +92,9 @@ def audit_command(
     disk: Annotated[
         bool, typer.Option("--disk", help="Compare the catalog with what is on disk.")
     ] = False,
+    deep: DeepOption = False,
+    sample: SampleOption = 8,
+    seed: SeedOption = 0,
     since: Annotated[
         str | None,
         typer.Option(
@@ -126,7 +136,13 @@ def audit_command(
     ] = True,
     jobs: Annotated[
         int,
-        typer.Option("--jobs", "-j", metavar="N", min=0, help="Processes that look at the disk."),
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=0,
+            help="Processes for --disk and --deep.",
+        ),
     ] = 2,
     time_limit: Annotated[
         float,
@@ -134,7 +150,7 @@ def audit_command(
             "--time-limit",
             metavar="SECONDS",
             min=0.1,
-            help="Give up a directory that takes longer.",
+            help="Give up a directory, or a file, that takes longer.",
         ),
     ] = 120.0,
     proposal: ProposalOption = None,
@@ -148,8 +164,9 @@ def audit_command(
 ) -> None:
     """Check the catalogued runs: what is wrong, since when, and what changed since the last audit.
 
-    From the catalog alone; --disk lists directories too. Without --format, a summary: similar
-    findings are one line with a count and an example. With it, a row for each finding.
+    From the catalog alone; --disk lists directories too, and --deep reads a sample of the data.
+    Without --format, a summary: similar findings are one line with a count and an example. With it,
+    a row for each finding.
     """
     chosen = choose_format(format_, output)
     options = _options(check, skip, level, since, set_)
@@ -158,6 +175,7 @@ def audit_command(
         return
     from ..catalog.audit.audit import audit
     from ..catalog.audit.disk import DiskOptions
+    from ..loader.deepcheck import DeepOptions
 
     where = make_filter(
         proposal=proposal,
@@ -176,6 +194,10 @@ def audit_command(
     )
     store = existing_store(catalog)
     with _showing_steps() as progress:
+        data = None
+        if deep:
+            data = _data_check(store, DeepOptions(sample, seed, jobs, time_limit), progress)
+            options = dataclasses.replace(options, deep=data)
         report = audit(store, where, options, progress)
     if format_ is None and output is None:
         for line in summary_lines(report, new=new, resolved=resolved):
@@ -184,6 +206,8 @@ def audit_command(
         write_answer(report.findings.select(new=new, resolved=resolved), chosen, output)
     for line in report_lines(report):
         say(line)
+    if data is not None and data.left_out:
+        say_problems(data.left_out)
     if report.fails(fail_on.value):
         raise typer.Exit(1)
 
@@ -221,6 +245,19 @@ def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -
         for row in rows:
             row.pop("meaning"), row.pop("remedy")
     write_answer(pa.Table.from_pylist(rows), chosen, output)
+
+
+def _data_check(
+    store: "Store", options: "DeepOptions", progress: "Progress | None"
+) -> "RunDataCheck":
+    """What reads data for the audit, telling how it goes on."""
+    from ..loader.deepaudit import RunDataCheck
+
+    def steps(done: int, total: int) -> None:
+        if progress:
+            progress("reading data", done, total)
+
+    return RunDataCheck(store.location, options, steps)
 
 
 @contextmanager

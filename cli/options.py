@@ -25,11 +25,14 @@ __all__ = [
     "CatalogOption",
     "ClassOption",
     "CycleOption",
+    "DeepOption",
     "FormatOption",
     "InstrumentOption",
     "OutputOption",
     "ProposalOption",
     "RunOption",
+    "SampleOption",
+    "SeedOption",
     "SinceOption",
     "UntilOption",
     "existing_store",
@@ -134,6 +137,21 @@ BelowOption = Annotated[
     typer.Option(
         "--below", metavar="PATH", help="Only runs at or below this path.", show_default=False
     ),
+]
+
+DeepOption = Annotated[bool, typer.Option("--deep", help="Read a sample of the data, too.")]
+SampleOption = Annotated[
+    int,
+    typer.Option(
+        "--sample",
+        metavar="N",
+        min=0,
+        help="With --deep: keys per control source, trains per index group and chunks per dataset "
+        "to read; 0 for all.",
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, help="With --deep: which sample to take.")
 ]
 
 

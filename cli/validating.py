@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import FormatOption, OutputOption
+from .options import DeepOption, FormatOption, OutputOption, SampleOption, SeedOption
 from .output import Format, choose_format, say, write_answer
 from .progress import count, showing_progress, size_text
 
@@ -40,20 +40,9 @@ def validate_command(
     list_: Annotated[
         bool, typer.Option("--list", help="Only list the checks that would be made.")
     ] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Read a sample of the data, too.")] = False,
-    sample: Annotated[
-        int,
-        typer.Option(
-            "--sample",
-            metavar="N",
-            min=0,
-            help="With --deep: keys per control source, trains per index group and chunks per "
-            "dataset to read; 0 for all.",
-        ),
-    ] = 8,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="With --deep: which sample to take.")
-    ] = 0,
+    deep: DeepOption = False,
+    sample: SampleOption = 8,
+    seed: SeedOption = 0,
     jobs: Annotated[
         int | None,
         typer.Option(

@@ -21,24 +21,27 @@ _RUNS_AT_ONCE = 64
 
 @dataclass
 class RunDataCheck:
-    """Reads a sample of the data of catalogued runs.
+    """Reads a sample of the data of the runs of the catalog at ``location``.
 
     ``steps`` is told how many runs are done, of how many. ``left_out`` gathers what could not be
     looked at: files that lie only on tape, that hang, or that may not be read.
     """
 
-    store: Store
+    location: str | os.PathLike[str]
     options: DeepOptions = field(default_factory=DeepOptions)
     steps: Callable[[int, int], None] | None = None
     left_out: list[Problem] = field(default_factory=list)
 
     def __call__(self, runs: Sequence[tuple[int, str]]) -> Iterable[tuple[int, Problem]]:
         """Problems (V01 to V04) by run_id, given run_id and directory of each run."""
+        store = Store(self.location)
         for at in range(0, len(runs), _RUNS_AT_ONCE):
             if self.steps:
                 self.steps(at, len(runs))
             some = runs[at : at + _RUNS_AT_ONCE]
-            of_run = {path: run_id for run_id, place in some for path in self._files(run_id, place)}
+            of_run = {
+                path: run_id for run_id, place in some for path in _files(store, run_id, place)
+            }
             for path, problems in check_data(of_run, self.options):
                 for problem in problems:
                     if problem.check == "F06":
@@ -48,10 +51,11 @@ class RunDataCheck:
         if self.steps:
             self.steps(len(runs), len(runs))
 
-    def _files(self, run_id: int, place: str) -> Iterator[str]:
-        """The files of a run that the catalog says are there and can be read."""
-        with self.store.read(shard_of(run_id)) as cursor:
-            known = file_stats(cursor, run_id) if cursor else {}
-        for name, file in known.items():
-            if file.depth > Depth.UNREAD and not file.missing:
-                yield os.path.join(from_text(place), name)
+
+def _files(store: Store, run_id: int, place: str) -> Iterator[str]:
+    """The files of a run that the catalog says are there and can be read."""
+    with store.read(shard_of(run_id)) as cursor:
+        known = file_stats(cursor, run_id) if cursor else {}
+    for name, file in known.items():
+        if file.depth > Depth.UNREAD and not file.missing:
+            yield os.path.join(from_text(place), name)

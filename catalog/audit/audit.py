@@ -285,7 +285,7 @@ class _Audit:
             steps = self._steps("looking at the disk")
             on_disk = find_on_disk(cursor, self.store, options.disk, settled, steps)
             rows += [(*row, "audit") for row in on_disk if row[2] in wanted]
-        if options.deep is not None:
+        if options.deep is not None and any(CHECKS[i].origin == "deep" for i in wanted):
             sql = "SELECT run_id, directory FROM run JOIN scope USING (run_id) ORDER BY run_id"
             runs = execute(cursor, sql)
             rows += [_deep_row(i, p) for i, p in options.deep(runs) if p.check in wanted]

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..ingest.assemble import utc_now
+from ..questions.run_filter import ALL_RUNS
 from ..records import Problem, RunRecord
 from ..store.connections import connect_memory
 from ..store.creation import create_schema
@@ -40,7 +41,7 @@ def check_record(
         writer = ShardWriter(connection, shard, record.directory)
         writer.replace_run(record)
         writer.finish()
-        choose_runs(connection, None, [record.identity.run_id])
+        choose_runs(connection, ALL_RUNS, [record.identity.run_id])
         find_faults(connection, ids, limits, utc_now().replace(tzinfo=None))
         for check, severity, message, name, place, path in execute(connection, _FOUND):
             at = path or (os.path.join(record.directory, from_text(name)) if name else None)
