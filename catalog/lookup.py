@@ -46,7 +46,6 @@ from .scan.discover import (
     stat_file,
 )
 from .scan.freshness import Comparison, compare_files
-from .scan.workers import Batch, run_batches
 from .store.connections import OpenFile
 from .store.facts import CatalogFacts, only_run
 from .store.file_rows import FileRows, fetch_file_rows
@@ -57,7 +56,6 @@ from .store.store import Store
 __all__ = ["look_up_run"]
 
 Chooser = Callable[[list[str]], list[str]]
-_PARALLEL_FROM = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +222,7 @@ def _scan(
         candidate, compared = best
         with candidate.store.read(candidate.shard) as cursor:
             old = load_run(cursor, candidate.run_id) if cursor else None
-    scanned = scan_outlines(found, {n: wanted[n] for n in compared.to_scan}, parallelize)
+    scanned = scan_run(found, {n: wanted[n] for n in compared.to_scan}, parallelize)
     kept = {f.name: f for f in old.files if f.name in wanted} if old else {}
     for name in compared.returned:
         kept[name] = dataclasses.replace(kept[name], missing_since=None)
@@ -234,17 +232,15 @@ def _scan(
     return facts
 
 
-def scan_outlines(
+def scan_run(
     found: FoundRun, stats: dict[str, FileStat], parallelize: bool = True
 ) -> dict[str, FileRecord]:
     """Outlines of files by name: from a JSON data map where it is valid, else from the files."""
     from .scan.datamap import read_data_maps
     from .scan.locality import file_localities, is_on_disk
-    from .scan.scan import scan_file
 
     records, _ = read_data_maps(found.directory, stats)
-    rest = [name for name in stats if name not in records]
-    paths = [os.path.join(found.directory, name) for name in rest]
+    paths = [os.path.join(found.directory, name) for name in stats if name not in records]
     localities = file_localities(paths)
     for path in paths:
         where = localities.get(path, "")
@@ -252,28 +248,14 @@ def scan_outlines(
             name = os.path.basename(path)
             records[name] = unread_record(path, stats[name], f"file is {where}, not on disk", where)
     paths = [p for p in paths if os.path.basename(p) not in records]
-    jobs = os.cpu_count() or 1 if parallelize and len(paths) >= _PARALLEL_FROM else 0
-    if jobs < 2:
-        return records | {os.path.basename(p): scan_file(p, depth=Depth.OUTLINE) for p in paths}
-    size = -(-len(paths) // (4 * jobs))
-    batches = [Batch(at, tuple(paths[at : at + size])) for at in range(0, len(paths), size)]
-    for result in run_batches(_outline_batch, batches, jobs=jobs):
-        records |= {os.path.basename(p): r for p, r in result.results.items()}
-        for path, why in result.blamed.items():
+    if paths:
+        from .scan.outlines import scan_outlines
+
+        scanned, blamed = scan_outlines(paths, parallelize=parallelize)
+        records |= {os.path.basename(path): record for path, record in scanned.items()}
+        for path, why in blamed.items():
             name = os.path.basename(path)
             records[name] = unread_record(path, stats[name], why)
-    return records
-
-
-def _outline_batch(
-    paths: Sequence[str], options: object, note: Callable[[str], None]
-) -> dict[str, FileRecord]:
-    from .scan.scan import scan_file
-
-    records = {}
-    for path in paths:
-        note(path)
-        records[path] = scan_file(path, depth=Depth.OUTLINE)
     return records
 
 

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import xfelcat
+from fileopens import forbid_opening
 from mockruns import MOCK_FILES, MOCKS
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.store import Store
@@ -39,11 +40,8 @@ def pair(request, build_mock, tmp_path, monkeypatch):
     report = ingest(Store(location), [str(run_dir)], IngestOptions(jobs=0))
     assert report.runs_written == 1
 
-    def never(*args, **kwargs):
-        raise AssertionError("opening from the catalog opened an HDF5 file")
-
     with monkeypatch.context() as m:
-        m.setattr(h5py.h5f, "open", never)
+        forbid_opening(m)
         if request.param in MOCK_FILES:
             ours = xfelcat.H5File(path, catalog=location)
         else:

@@ -56,15 +56,19 @@ class Outline:
     usable: bool
 
 
-def read_outline(fid: Any) -> Outline:
-    """Read the outline of an open file; never raises for what the file lacks."""
+def read_outline(fid: Any, known: FileLayout | None = None) -> Outline:
+    """Read the outline of an open file; never raises for what the file lacks.
+
+    ``known`` is the layout of a file of the same aggregator. If this one lists the same sources, it
+    is taken for its own, and not looked at one by one.
+    """
     faults: list[Fault] = []
     metadata: dict[str, str | int] = {}
     version, layout, has_sources = "", EMPTY_LAYOUT, False
     trains, timestamps, has_trains = NO_TRAINS, None, False
     try:
         metadata, version = read_metadata(fid, faults)
-        layout, has_sources = read_sources(fid, faults)
+        layout, has_sources = read_sources(fid, faults, known)
     except READ_ERRORS as e:
         faults.append(Fault("F02", f"METADATA cannot be read: {reason_of(e)}", "METADATA"))
     try:
@@ -125,8 +129,13 @@ def split_source(row: str) -> tuple[str, str, str]:
     return section, source, group
 
 
-def read_sources(fid: Any, faults: list[Fault]) -> tuple[FileLayout, bool]:
-    """The layout without schemas; False where the file has no source list."""
+def read_sources(
+    fid: Any, faults: list[Fault], known: FileLayout | None = None
+) -> tuple[FileLayout, bool]:
+    """The layout without schemas; False where the file has no source list.
+
+    ``known``: as for ``read_outline``.
+    """
     rows = _source_rows(fid)
     if rows is None:
         faults.append(Fault("F03", "no source list in METADATA", "METADATA"))
@@ -147,9 +156,19 @@ def read_sources(fid: Any, faults: list[Fault]) -> tuple[FileLayout, bool]:
             groups.setdefault((section, source), set()).add(group)
     top = link_names(fid)
     faults.extend(check_top_level(top, {section for section, _ in groups}))
+    if known is not None and _lists(known, groups):
+        return known, True
     made = (_source_record(fid, *key, groups, faults) for key in sorted(groups))
     sources = tuple(s for s in made if s is not None)
     return FileLayout(sources, (None,) * len(sources)), True
+
+
+def _lists(layout: FileLayout, groups: dict[tuple[str, str], set[str]]) -> bool:
+    """Whether a layout is that of a file that lists these sources and index groups."""
+    return layout.position.keys() == groups.keys() and all(
+        source.legacy_of or groups[source.section, source.name] == {*source.groups}
+        for source in layout.sources
+    )
 
 
 def _source_rows(fid: Any) -> list[str] | None:

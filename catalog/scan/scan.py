@@ -9,7 +9,6 @@
 4. the file is looked at again: facts of a file that changed meanwhile are marked to be retried.
 """
 
-import contextlib
 import os
 import stat
 from collections.abc import Mapping
@@ -46,7 +45,7 @@ from .keys import Rows, key_leaves, read_keys, read_run_values, reuse_keys, sour
 from .outline import Outline, read_outline
 from .structures import OwnFile
 
-__all__ = ["scan_file"]
+__all__ = ["scan_file", "scan_outline"]
 
 # Errors that may come from damaged structures: the HDF5 library, which is stricter, decides.
 _DAMAGES = frozenset(
@@ -104,6 +103,26 @@ def scan_file(
             faults.append(Fault("F06", "changed while it was read"))
             record = replace(record, retry=True)
     return replace(record, problems=as_problems(path, faults))
+
+
+def scan_outline(path: str, like: FileRecord | None = None) -> FileRecord | None:
+    """The outline of a file by our own reader; None where the HDF5 library has to look.
+
+    ``like`` is the outline of an earlier sequence file of the same aggregator in the same run.
+    Where both list the same sources, these are taken to be the same: without RUN only or not, and
+    old names of the same.
+    """
+    record, _ = _told_by_stat(path)
+    if record is not None:
+        return None
+    try:
+        record = _unopened(path)
+        found = _scan_own(path, record, Depth.OUTLINE, like, "new")
+    except OSError:
+        return None
+    if found is None or _changed(path, record):
+        return None
+    return replace(found[0], problems=as_problems(path, found[1]))
 
 
 def _unopened(path: str) -> FileRecord:
@@ -166,19 +185,33 @@ def _scan_open(
     to be verified is read by the HDF5 library.
     """
     if not verify:
-        with contextlib.suppress(NotUnderstoodError):
-            own = OwnFile(path)
-            try:
-                found = _scan_root(own.root, path, record, depth, like, verify, run_values)
-            finally:
-                own.close()
-            if not any(_may_be_damage(fault) for fault in found[1]):
-                return found
+        found = _scan_own(path, record, depth, like, run_values)
+        if found is not None:
+            return found
     fid = open_file(path)
     try:
         return _scan_root(fid, path, record, depth, like, verify, run_values)
     finally:
         fid.close()
+
+
+def _scan_own(
+    path: str,
+    record: FileRecord,
+    depth: Depth,
+    like: FileRecord | None,
+    run_values: Literal["new", "all"],
+) -> tuple[FileRecord, list[Fault]] | None:
+    """Read a file by our own reader; None where the HDF5 library decides. Raises OSError."""
+    try:
+        own = OwnFile(path)
+        try:
+            found = _scan_root(own.root, path, record, depth, like, False, run_values)
+        finally:
+            own.close()
+    except NotUnderstoodError:
+        return None
+    return None if any(_may_be_damage(fault) for fault in found[1]) else found
 
 
 def _may_be_damage(fault: Fault) -> bool:
@@ -195,7 +228,8 @@ def _scan_root(
     run_values: Literal["new", "all"],
 ) -> tuple[FileRecord, list[Fault]]:
     """Read an open file, by its root group or the file itself, to the depth asked for."""
-    outline = read_outline(fid)
+    known = like.layout if like is not None and like.depth is depth is Depth.OUTLINE else None
+    outline = read_outline(fid, known)
     faults = list(outline.faults)
     identity = identify_run(os.path.dirname(os.path.abspath(path)), "")
     parsed = parse_file_name(record.name)

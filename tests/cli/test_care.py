@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import pytest
+from fileopens import forbid_opening
 from xfelcat.catalog.questions.queries import runs
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.display import collection_info
@@ -91,10 +91,7 @@ def test_ls_of_a_catalogued_file_does_not_open_it(xfelcat, demo, monkeypatch):
     path = sorted(demo.summary.run(900032, 1).path.glob("*DA01*"))[0]
     expected = xfelcat("ls", path).stdout
 
-    def never(*args, **kwargs):
-        raise AssertionError("the file was opened")
-
-    monkeypatch.setattr(h5py.h5f, "open", never)
+    forbid_opening(monkeypatch)
     assert xfelcat("ls", path, "-c", demo.location).stdout == expected
 
 

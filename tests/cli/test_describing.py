@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tinyfile
 from documented import open_paths
+from fileopens import forbid_opening
 from xfelcat import Catalog
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.questions.queries import runs
@@ -266,10 +267,7 @@ def test_info_says_when_the_catalog_knows_nothing(xfelcat, demo):
 
 
 def test_info_needs_no_file_of_a_catalogued_run(xfelcat, demo, monkeypatch):
-    def never(*args, **kwargs):
-        raise AssertionError("a file was opened")
-
-    monkeypatch.setattr(h5py.h5f, "open", never)
+    forbid_opening(monkeypatch)
     for words in (("900032/1",), ("900032/1", "*"), ("900032/1", MODULE, "image.data")):
         assert xfelcat("info", *words, "-c", demo.location).exit_code == 0
     diff = xfelcat("diff", "900032/1", "900032/2", "-c", demo.location)

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 from bothways import open_both, open_oracle, open_scanned
+from fileopens import forbid_opening
 from xfelcat.loader.display import collection_info
 from xfelcat.loader.examples import (
     FileSpec,
@@ -189,7 +190,7 @@ def test_an_implausible_train_does_not_stop_info(tmp_path):
 def test_nothing_is_read_for_display(facility, monkeypatch):
     run = open_scanned(facility.run(900032, 2).path)
     monkeypatch.setattr("h5py.File", None)
-    monkeypatch.setattr("h5py.h5f.open", None)
+    forbid_opening(monkeypatch)
     assert "XGM" in collection_info(run, "*", counts=True, with_aggregators=True)
     assert run._repr_html_()
     assert run[XGM]._repr_html_()

@@ -10,11 +10,11 @@ import warnings
 from pathlib import Path
 
 import extra_data
-import h5py
 import numpy as np
 import pytest
 from bothways import open_oracle
 from documented import NEW, OLD, XGM
+from fileopens import record_opening
 from sameness import assert_same
 from xfelcat import DataCollection, H5File, RunDirectory, open_run
 from xfelcat.catalog.errors import RunNotFoundError
@@ -201,17 +201,7 @@ def test_a_data_map_of_extra_data_is_read_and_none_is_written(demo, tmp_path):
 
 def test_no_data_file_is_read_before_data_are_asked_for(view, monkeypatch):
     """Facts of a catalogued run come from the catalog; of bare files, from their one scan."""
-    opened = []
-
-    def recording(real):
-        def call(*args, **kwargs):
-            opened.extend(Path(os.fsdecode(a)).name for a in args if isinstance(a, str | bytes))
-            return real(*args, **kwargs)
-
-        return call
-
-    monkeypatch.setattr(h5py.h5f, "open", recording(h5py.h5f.open))
-    monkeypatch.setattr(h5py.File, "__init__", recording(h5py.File.__init__))
+    opened = record_opening(monkeypatch)
     if view.from_catalog:
         run = view.run
         for source in sorted(run.all_sources)[::5]:

@@ -1,0 +1,123 @@
+"""What do many files hold, in outline, when a run is opened?
+
+1. Threads read the files by our own reader: what they wait for is the file system, and one may hang
+   without keeping the others. First files of aggregators come first, for they help with the others.
+2. What the HDF5 library has to read is left to worker processes where it is much, for a damaged
+   file may crash it; else it is read here.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ..layout import parse_file_name
+from ..records import Depth, FileRecord
+from .scan import scan_file, scan_outline
+from .workers import Batch, run_batches
+
+__all__ = ["scan_outlines"]
+
+_THREADS = 8
+_THREADS_FROM = 8  # files; fewer are read before threads have started
+_PROCESSES_FROM = 50  # files for the HDF5 library
+_TIME_LIMIT = 120.0  # seconds per file
+_POLL_SECONDS = 0.25
+
+
+def scan_outlines(
+    paths: Sequence[str], *, parallelize: bool = True, time_limit: float = _TIME_LIMIT
+) -> tuple[dict[str, FileRecord], dict[str, str]]:
+    """The outlines of files by path, and what is wrong with those that could not be scanned.
+
+    ``parallelize``: threads, processes and the time limit, in seconds per file, may be used.
+    """
+    own = _OwnReading(sorted(paths, key=_order))
+    if parallelize and len(paths) >= _THREADS_FROM:
+        own.run_in_threads(_THREADS, time_limit)
+    else:
+        own.work()
+    rest = [path for path in paths if own.results.get(path) is None and path not in own.blamed]
+    records = {path: record for path, record in own.results.items() if record is not None}
+    jobs = os.cpu_count() or 1 if parallelize and len(rest) >= _PROCESSES_FROM else 0
+    size = -(-len(rest) // (4 * jobs)) if jobs else max(len(rest), 1)
+    batches = [Batch(at, tuple(rest[at : at + size])) for at in range(0, len(rest), size)]
+    blamed = dict(own.blamed)
+    for result in run_batches(_outline_batch, batches, jobs=jobs, time_limit=time_limit):
+        records |= result.results
+        blamed |= result.blamed
+    return records, blamed
+
+
+def _order(path: str) -> tuple[int, str]:
+    parsed = parse_file_name(os.path.basename(path))
+    return (parsed.sequence if parsed else -1, path)
+
+
+def _outline_batch(
+    paths: Sequence[str], options: object, note: Callable[[str], None]
+) -> dict[str, FileRecord]:
+    records = {}
+    for path in paths:
+        note(path)
+        records[path] = scan_file(path, depth=Depth.OUTLINE)
+    return records
+
+
+class _OwnReading:
+    """Files to be read by our own reader; ``results`` by path, None for the library's."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.results: dict[str, FileRecord | None] = {}
+        self.blamed: dict[str, str] = {}
+        self._waiting = list(reversed(paths))
+        self._first: dict[str, FileRecord] = {}
+        self._reading: dict[int, tuple[str, float]] = {}  # by thread: path and since when
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+
+    def run_in_threads(self, n: int, time_limit: float) -> None:
+        """Read all files, without waiting for any of them longer than the limit."""
+        for _ in range(min(n, len(self._waiting))):
+            self._start_thread()
+        while not self._done.wait(_POLL_SECONDS):
+            with self._lock:
+                late = time.monotonic() - time_limit
+                hanging = [k for k, (_, since) in self._reading.items() if since < late]
+                for thread in hanging:
+                    path, _ = self._reading.pop(thread)
+                    reason = f"reading it took longer than {time_limit:g} s (timed out)"
+                    self.blamed[path] = reason
+            for _ in hanging:
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        # A thread that hangs in the system must not keep the process from ending.
+        threading.Thread(target=self.work, name="xfelcat-outline", daemon=True).start()
+
+    def work(self) -> None:
+        """Read files until none waits."""
+        me = threading.get_ident()
+        path = self._next(me)
+        while path is not None:
+            parsed = parse_file_name(os.path.basename(path))
+            aggregator = parsed.aggregator if parsed else ""
+            record = scan_outline(path, self._first.get(aggregator))
+            with self._lock:
+                if me not in self._reading:
+                    return  # it was given up
+                self.results[path] = record
+                if record is not None and aggregator:
+                    self._first.setdefault(aggregator, record)
+            path = self._next(me)
+
+    def _next(self, thread: int) -> str | None:
+        with self._lock:
+            self._reading.pop(thread, None)
+            if self._waiting:
+                path = self._waiting.pop()
+                self._reading[thread] = path, time.monotonic()
+                return path
+            if not self._reading:
+                self._done.set()
+            return None
