@@ -60,9 +60,15 @@ __all__ = [
 
 
 def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """The candidates that look most like ``name``, best first; empty where none does."""
+    """The candidates that look most like ``name``, best first, else that contain it.
+
+    Empty where none does.
+    """
     by_folded = {c.casefold(): c for c in candidates}
-    found = difflib.get_close_matches(name.casefold(), list(by_folded), n=limit, cutoff=0.5)
+    folded = name.casefold()
+    found = difflib.get_close_matches(folded, list(by_folded), n=limit, cutoff=0.5)
+    if not found and len(folded) > 1:
+        found = sorted(f for f in by_folded if folded in f)[:limit]
     return [by_folded[f] for f in found]
 
 

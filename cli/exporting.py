@@ -46,7 +46,7 @@ def parquet_command(
     ],
     views: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[VIEW]...", help="Names of views; all of them if none is named."),
+        typer.Argument(metavar="VIEW", help="Names of views; all of them if none is named."),
     ] = None,
     *,
     proposal: ProposalOption = None,

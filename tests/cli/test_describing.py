@@ -87,6 +87,12 @@ def test_presence_of_sources_is_what_the_files_have(demo):
     assert {r["of_runs"] for r in rows} == {5}
 
 
+def test_part_of_a_name_leads_to_the_whole(info):
+    result = info("900032/1", "xgm")
+    assert result.exit_code == 1
+    assert "no source 'xgm'; did you mean 'SA1_XTD2_XGM/XGM/DOOCS' or" in result.stderr
+
+
 def test_a_key_that_was_profiled(xfelcat, demo, tmp_path):
     store = demo.copy_catalog(tmp_path / "catalog")
     words = ("info", "900032/1", XGM, "pulseEnergy.photonFlux", "-c", store.location)
