@@ -96,7 +96,7 @@ def test_collections(both):
     ):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert all(type(t) is int for t in ours.train_ids)
-    # Theirs is that of the first file, and their files are in the order in which processes open them.
+    # Theirs is that of the first file; their files are in the order in which processes open them.
     first = min(theirs.files, key=lambda file: Path(file.filename).name)
     assert ours.run_metadata() == first.metadata()
     assert ours.selection == theirs.selection
