@@ -1,7 +1,8 @@
 """What is the catalog, to someone who has one in the hand?
 
 ``Catalog`` is the thin public class: it finds its place, and each method is one call of the module
-that does the work (``ingest``, ``queries``, ``audit``, ``user_sql``, ``forget``, ``store``).
+that does the work (``ingest``, ``audit``, ``user_sql``, ``inventory``, ``forget``, ``store``). The
+questions over runs are in ``asked``.
 """
 
 import os
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from .asked import Questions
 from .config import load_settings, user_catalog
 from .questions.run_filter import Moment, RunChoice, RunFilter, parse_time
 from .store.store import Store
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalog"]
 
 
-class Catalog:
+class Catalog(Questions):
     """What is known of the runs of a facility: asked without touching a data file.
 
     DataFrames of ``runs``, ``find`` and ``sql`` have the same columns and types when they are
@@ -103,98 +105,6 @@ class Catalog:
         several = [paths] if isinstance(paths, str | os.PathLike) else paths
         names = [os.fspath(p) for p in several]
         return ingest(self._store, names, IngestOptions(**options), progress)
-
-    def runs(self, **where: Unpack[RunChoice]) -> "pd.DataFrame":
-        """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
-
-        Parameters
-        ----------
-        **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``.
-
-        Returns
-        -------
-        pandas.DataFrame
-            The columns of the view ``runs``: run_id, proposal, run, data_class, instrument, cycle,
-            path, realpath, depth, files, files_missing, files_unread, bytes, trains,
-            suspect_trains, first_train, last_train, started_at, ended_at, newest_mtime,
-            format_version, recorded_proposal, recorded_run, ingested_at.
-
-        Raises
-        ------
-        QueryError
-            For a filter that means nothing.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
-
-        Examples
-        --------
-        >>> catalog = Catalog("demo/catalog")
-        >>> catalog.runs(instrument="SPB", data_class="proc")[["proposal", "run", "trains"]]
-           proposal  run  trains
-        0    900010    1      20
-        1    900010    2      32
-        2    900032    1      20
-        3    900032    2      32
-        4    900032    4      20
-        """
-        from .questions.queries import runs
-
-        return runs(self._store, RunFilter.of(**where)).to_frame()
-
-    def find(
-        self,
-        source: str = "*",
-        key: str | None = None,
-        *,
-        limit: int | None = None,
-        **where: Unpack[RunChoice],
-    ) -> "pd.DataFrame":
-        """The runs that have a source, or a key of it: one row per run, source and key.
-
-        Parameters
-        ----------
-        source
-            A glob: ``*`` matches any text (also ``/``), ``?`` one character, ``[xyz]`` one of
-            these, ``[!xyz]`` none of these; upper and lower case differ.
-        key
-            A glob; the keys of control sources with ``.value`` or without, and their timestamps
-            only if the glob ends in ``timestamp``. None: rows per source and index group, with the
-            glob of its keys (``image.*``) for a key, and no dtype, shape or unit.
-        limit
-            Give this many rows at most.
-        **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns run_id, proposal, run, data_class, instrument, cycle, section, source, key,
-            dtype, shape (of one entry), unit, trains (with data), entries, path (of the run),
-            depth.
-
-        Raises
-        ------
-        QueryError
-            For a filter that means nothing.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
-
-        Examples
-        --------
-        >>> catalog = Catalog("demo/catalog")
-        >>> found = catalog.find("SA1*", "beamPosition.ixPos", proposal=900032, run="1-2")
-        >>> found[["proposal", "run", "key", "unit", "trains"]]
-           proposal  run                       key unit  trains
-        0    900032    1  beamPosition.ixPos.value   mm      20
-        1    900032    2  beamPosition.ixPos.value   mm      32
-        """
-        from .questions.queries import find
-
-        where_ = RunFilter.of(**where)
-        return find(self._store, source, key, where_, limit=limit).to_frame()
 
     def sql(
         self,

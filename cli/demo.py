@@ -110,9 +110,10 @@ def _ingest(store: "Store", facility: Path) -> None:
 
 def _find(store: "Store") -> None:
     from ..catalog.questions.queries import find
+    from ..catalog.questions.question import Question
 
     _head(f"xfelcat find {XGM} beamPosition.ixPos --catalog", Path(os.path.relpath(store.location)))
-    answer = find(store, XGM, "beamPosition.ixPos")
+    answer = find(store, Question.of(source=XGM, key="beamPosition.ixPos"))
     columns = ["proposal", "run", "data_class", "instrument", "source", "key", "unit", "trains"]
     write_answer(answer.table.select(columns), Format.TABLE)
     typer.echo(str(answer.provenance))

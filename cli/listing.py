@@ -97,9 +97,10 @@ def _groups(store: "Store", where: "RunFilter") -> list[Row]:
 
 def _runs(store: "Store", where: "RunFilter") -> list[Row]:
     from ..catalog.questions.queries import runs
+    from ..catalog.questions.question import Question
     from ..catalog.store.encoding import from_text
 
-    rows: list[Row] = runs(store, where).table.to_pylist()
+    rows: list[Row] = runs(store, Question(where)).table.to_pylist()
     return [row | {n: from_text(row[n]) for n in ("path", "realpath")} for row in rows]
 
 

@@ -83,6 +83,7 @@ def catalogued_run(text: str, store: "Store") -> Row | None:
     """The row of the view runs for the one run that is meant; None if the catalog has no such."""
     from ..catalog.errors import CatalogNotFoundError
     from ..catalog.questions.queries import runs
+    from ..catalog.questions.question import Question
     from ..catalog.questions.run_filter import RunFilter
     from ..catalog.store.encoding import from_text
 
@@ -90,7 +91,7 @@ def catalogued_run(text: str, store: "Store") -> Row | None:
     numbered = None if os.path.isdir(path) else _by_numbers(text)
     where = numbered or RunFilter.of(below=path)
     try:
-        rows: list[Row] = runs(store, where).table.slice(0, 2).to_pylist()
+        rows: list[Row] = runs(store, Question(where)).table.slice(0, 2).to_pylist()
     except CatalogNotFoundError:
         return None
     if len(rows) != 1:

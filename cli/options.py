@@ -2,7 +2,7 @@
 
 1. The annotated types, one for each option.
 2. ``open_store``: the catalog that a command is about, told on stderr.
-3. ``make_filter``: the runs that a command is about.
+3. ``make_filter``: the runs that a command is about; ``make_question``: also what of them.
 """
 
 from datetime import datetime
@@ -17,6 +17,7 @@ from .progress import count
 
 if TYPE_CHECKING:
     from ..catalog.questions.answers import Answer
+    from ..catalog.questions.question import Question
     from ..catalog.questions.run_filter import RunFilter
     from ..catalog.store.store import Store
 
@@ -26,17 +27,27 @@ __all__ = [
     "ClassOption",
     "CycleOption",
     "DeepOption",
+    "DeviceClassOption",
+    "DtypeOption",
     "FormatOption",
+    "HasNotOption",
+    "HasOption",
     "InstrumentOption",
+    "MinTrainsOption",
     "OutputOption",
     "ProposalOption",
     "RunOption",
     "SampleOption",
     "SeedOption",
+    "ShapeOption",
     "SinceOption",
+    "TrainOption",
+    "UnitOption",
     "UntilOption",
+    "WhereOption",
     "existing_store",
     "make_filter",
+    "make_question",
     "open_store",
     "say_if_behind",
     "say_provenance",
@@ -132,6 +143,81 @@ UntilOption = Annotated[
         show_default=False,
     ),
 ]
+TrainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--train",
+        metavar="ID",
+        help="Only runs with this train ID, or one of a range (1000-1999).",
+        show_default=False,
+    ),
+]
+MinTrainsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--min-trains",
+        metavar="N",
+        min=0,
+        help="Only with at least this many trains (with data, where rows are of sources).",
+        show_default=False,
+    ),
+]
+HasOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--has",
+        metavar="'SOURCE [KEY]'",
+        help="Only runs that have such data, whatever the rows are about; may be repeated.",
+        show_default=False,
+    ),
+]
+HasNotOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--has-not",
+        metavar="'SOURCE [KEY]'",
+        help="Only runs that have no such data; may be repeated.",
+        show_default=False,
+    ),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        "-w",
+        metavar="CONDITION",
+        help="Only runs with such RUN values: 'SOURCE KEY < 0.5'; may be repeated.",
+        show_default=False,
+    ),
+]
+DeviceClassOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device-class",
+        metavar="GLOB",
+        help="Only sources of devices of this class.",
+        show_default=False,
+    ),
+]
+DtypeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dtype", metavar="DTYPE", help="Only keys of this type: float32.", show_default=False
+    ),
+]
+ShapeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="SHAPE",
+        help="Only keys whose entries have this shape: 512x128, scalar.",
+        show_default=False,
+    ),
+]
+UnitOption = Annotated[
+    list[str] | None,
+    typer.Option("--unit", metavar="GLOB", help="Only keys of this unit.", show_default=False),
+]
 BelowOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -196,6 +282,17 @@ def make_filter(**parts: Any) -> "RunFilter":
 
     try:
         return RunFilter.of(**{name: value or None for name, value in parts.items()})
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def make_question(**parts: Any) -> "Question":
+    """The question of these options; an unusable value is wrong usage."""
+    from ..catalog.questions.question import Question
+
+    given = {name: value for name, value in parts.items() if value not in (None, [])}
+    try:
+        return Question.of(**given)
     except QueryError as error:
         raise typer.BadParameter(str(error)) from None
 

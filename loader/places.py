@@ -62,9 +62,7 @@ def find_places(
     location = None if catalog is None else os.fspath(catalog)
     if runs is None:
         asked = Catalog(location)
-        by_key = question.keys() & {"source", "key"}
-        frame = asked.find(**question) if by_key else asked.runs(**question)
-        paths, location = _paths_of_table(frame, None), asked.location
+        paths, location = _paths_of_table(asked.runs(**question), None), asked.location
     elif hasattr(runs, "columns"):
         location = location or runs.attrs.get("location")
         paths = _paths_of_table(runs, location)

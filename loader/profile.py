@@ -251,8 +251,9 @@ class _Profiling:
 
     def all_runs(self, where: RunFilter) -> None:
         from ..catalog.questions.queries import runs
+        from ..catalog.questions.question import Question
 
-        table = runs(self._store, where).table.select(["run_id", "path"])
+        table = runs(self._store, Question(where)).table.select(["run_id", "path"])
         found = [(shard_of(row["run_id"]), row["run_id"], row["path"]) for row in table.to_pylist()]
         self._report.runs_found = len(found)
         self.progress.found(len(found))

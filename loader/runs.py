@@ -53,8 +53,7 @@ def open_runs(
     trust, inc_suspect_trains
         As for ``RunDirectory``.
     **question
-        Without ``runs``: the filters of ``Catalog.runs`` or, with ``source`` or ``key`` among them,
-        of ``Catalog.find``.
+        Without ``runs``: the filters of ``Catalog.runs``.
 
     Returns
     -------

@@ -6,7 +6,7 @@ For tests that hold an answer of the catalog against the files themselves.
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import h5py
@@ -50,7 +50,7 @@ class WalkedFile:
         with h5py.File(self.path) as file:
             return file[place].shape if place in file else None
 
-    @property
+    @cached_property
     def train_ids(self):
         ids = self.get("INDEX/trainId")
         return ids[ids > 0]
@@ -68,7 +68,7 @@ class WalkedFile:
             highest = max(highest, train)
         return np.array(wrong, np.uint64)
 
-    @property
+    @cached_property
     def sources(self):
         """(section, source) of all devices that the file lists, old names left out."""
         with h5py.File(self.path) as file:
@@ -85,6 +85,72 @@ class WalkedFile:
                     if not isinstance(link, h5py.SoftLink):
                         found.add((section, name))
             return found
+
+    @cached_property
+    def keys(self):
+        """All keys of the devices that the file lists, and that are there."""
+        found = []
+        with h5py.File(self.path) as file:
+            for section, source in sorted(self.sources):
+                group = file.get(f"{section}/{source}")
+                if group is None:
+                    continue
+                group.visititems(
+                    lambda name, item, s=section, d=source: (
+                        found.append(WalkedKey.of(s, d, name, item))
+                        if isinstance(item, h5py.Dataset)
+                        else None
+                    )
+                )
+        return found
+
+    @cached_property
+    def run_values(self):
+        """(source, key) -> (dtype, value) of RUN; the values of arrays are left out."""
+        found = {}
+        with h5py.File(self.path) as file:
+            for section, source in self.sources:
+                group = file.get(f"RUN/{source}") if section == "CONTROL" else None
+                if group is not None:
+                    group.visititems(
+                        lambda name, item, d=source: (
+                            found.update({(d, name.replace("/", ".")): _scalar(item)})
+                            if isinstance(item, h5py.Dataset)
+                            else None
+                        )
+                    )
+        return found
+
+
+def _scalar(item):
+    value = item[()]
+    value = value.ravel()[0] if value.size == 1 else None
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@dataclass(frozen=True)
+class WalkedKey:
+    """A dataset of a source: named as users name it."""
+
+    section: str
+    source: str
+    key: str
+    group: str
+    dtype: str
+    shape: tuple
+    unit: str
+
+    @classmethod
+    def of(cls, section, source, name, dataset):
+        attributes = (dataset.parent if section == "CONTROL" else dataset).attrs
+        unit = ""
+        if "unitSymbol" in attributes:
+            prefix = attributes.get("metricPrefixSymbol", "").replace("u", "μ")
+            unit = prefix + attributes["unitSymbol"]
+        dtype = "str" if h5py.check_string_dtype(dataset.dtype) else dataset.dtype.str
+        group = "" if section == "CONTROL" else name.partition("/")[0]
+        key = name.replace("/", ".")
+        return cls(section, source, key, group, dtype, dataset.shape[1:], unit)
 
 
 @dataclass(frozen=True)
@@ -106,7 +172,7 @@ class WalkedRun:
     def all_files(self):
         return [WalkedFile(p) for p in sorted(self.path.glob("*.h5")) if NAME.fullmatch(p.name)]
 
-    @property
+    @cached_property
     def files(self):
         """Those that can be read."""
         return [f for f in self.all_files if f.is_readable]
@@ -126,6 +192,20 @@ class WalkedRun:
         values = {name: self.value(name, key) for name in sorted(names)}
         return {name: value for name, value in values.items() if value is not None}
 
+    @cached_property
+    def device_values(self):
+        """(source, key) -> RUN value from the first file that has it."""
+        found = {}
+        for file in self.files:
+            found = file.run_values | found
+        return found
+
+    @cached_property
+    def keys(self):
+        """All keys of the run, each as it is in any of its files."""
+        return {key for file in self.files for key in file.keys}
+
+    @cache  # noqa: B019 (walked runs live as long as the tests)
     def counts(self, source, group):
         """train ID -> number of entries of an index group, over all files that have it."""
         found = defaultdict(int)
@@ -135,14 +215,15 @@ class WalkedRun:
                 for train, n in zip(
                     file.get("INDEX/trainId").tolist(), count.tolist(), strict=True
                 ):
-                    found[train] += n
+                    if train:
+                        found[train] += n
         return dict(found)
 
-    @property
+    @cached_property
     def train_ids(self):
         return sorted({t for f in self.files for t in f.train_ids.tolist()})
 
-    @property
+    @cached_property
     def sources(self):
         return {pair for f in self.files for pair in f.sources}
 

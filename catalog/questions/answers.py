@@ -68,6 +68,10 @@ class Answer:
     table: "pa.Table" = field(repr=False)
     provenance: Provenance
 
+    def first(self, limit: int | None) -> "Answer":
+        """The first rows; all of them without a limit."""
+        return self if limit is None else Answer(self.table.slice(0, limit), self.provenance)
+
     def to_frame(self) -> "pd.DataFrame":
         """The rows as a DataFrame: the same column types whatever they hold, also when empty.
 
@@ -118,9 +122,14 @@ def _dialect() -> "Dialect":
     return dialect
 
 
-def ask(cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase") -> "pa.Table":
-    """The rows of a composed statement; every value in it is bound."""
-    return fetch(cursor, *to_sql(statement))
+def ask(
+    cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase", *, size_limit: int | None = None
+) -> "pa.Table":
+    """The rows of a composed statement; every value in it is bound.
+
+    Raises MemoryError where they are more than ``size_limit`` bytes.
+    """
+    return fetch(cursor, *to_sql(statement), size_limit=size_limit)
 
 
 def to_sql(statement: "SelectBase") -> tuple[str, list[Any]]:

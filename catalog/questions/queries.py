@@ -1,71 +1,213 @@
 """What do the runs of the catalog have? Composed questions over all of them.
 
-Every question takes a ``RunFilter`` and gives an ``Answer``. Statements are SQLAlchemy Core on the
+Every question takes a ``Question`` and gives an ``Answer``. Statements are SQLAlchemy Core on the
 tables of the merged file; every value is bound.
 
-1. ``find``: which runs have a source, or a key of it?
-2. ``runs``: which runs are there?
-3. ``provenance``: how many runs does a question search, and how far are they known?
-
-Names are matched in the small tables of distinct names, and the large tables are read by the
-integer ids found there: over 10^5 runs this takes a hundredth of the time.
+1. ``runs``: which runs are there? ``find_runs``: with which RUN values?
+2. ``find``: which runs have a source, or a key of it? ``sources`` and ``keys`` sum that up.
+3. ``files``, ``train_ranges``, ``run_values``: what do these runs consist of?
+4. ``provenance``: how many runs does a question search, and how far are they known?
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError
 from ..records import Depth
 from ..store.store import Store
 from .answers import Answer, Provenance, ask
-from .globs import glob_to_regex
-from .run_filter import ALL_RUNS, RunFilter, text_matches
+from .chosen import Chosen, choose
+from .data_filter import shown_unit
+from .question import EVERYTHING, Question
+from .run_filter import ALL_RUNS, RunFilter
 
 if TYPE_CHECKING:
     import duckdb
-    from sqlalchemy import ColumnElement, Select, SelectBase, Subquery
+    from sqlalchemy import ColumnElement, Select, SelectBase
 
-__all__ = ["find", "provenance", "runs"]
+__all__ = ["find", "find_runs", "keys", "provenance", "runs", "sources"]
+
+_OF_RUN = ("run_id", "proposal", "run", "data_class", "instrument", "cycle")
 
 
-def runs(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
+def runs(store: Store, question: Question = EVERYTHING) -> Answer:
     """The runs, in the order proposal, data class, run; loose runs last.
 
-    Columns are those of the view ``runs``.
+    Columns are those of the view ``runs``. With a filter of data, the runs that have such data.
     """
-    from sqlalchemy import select
-
-    from ..store.schema import runs_view
-
-    statement = select(runs_view).where(*where.conditions(runs_view)).order_by(runs_view.c.run_id)
     with store.read_merged() as cursor:
-        return Answer(ask(cursor, statement), provenance(cursor, store, where))
+        chosen = _choose_by_data(cursor, question)
+        return answer(cursor, store, question, _runs(chosen))
 
 
-def find(
-    store: Store,
-    source: str = "*",
-    key: str | None = None,
-    where: RunFilter = ALL_RUNS,
-    *,
-    limit: int | None = None,
-) -> Answer:
+def find_runs(store: Store, question: Question) -> Answer:
+    """The runs that fulfil ``question.where``, with the values asked for, in the order of runs.
+
+    Columns: run_id, proposal, run, data_class, instrument, cycle, started_at, trains, one or two
+    for each operand (see ``Evaluation.columns``), path, depth.
+
+    Raises QueryError where the question has no condition.
+    """
+    if question.where is None:
+        raise QueryError(
+            "no condition on RUN values: give where='SOURCE KEY < 0.5', or ask for runs"
+        )
+    with store.read_merged() as cursor:
+        chosen = _choose_by_data(cursor, question)
+        found = answer(cursor, store, question, _runs(chosen))
+        assert chosen.evaluation is not None
+        table = found.table.select([*_OF_RUN, "started_at", "trains"])
+        for name, values in chosen.evaluation.columns().items():
+            table = table.append_column(name, values)
+        for name in ("path", "depth"):
+            table = table.append_column(name, found.table.column(name))
+        return Answer(table, found.provenance)
+
+
+def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = None) -> Answer:
     """The runs that have a source, or a key of it: one row per run, source and key.
 
     Columns: run_id, proposal, run, data_class, instrument, cycle, section, source, key, dtype,
-    shape (of one entry), unit, trains (with data), entries, path (of the run), depth. Without
-    ``key`` there is one row per run, source and index group, with the glob of the group's keys
-    (``image.*``) for a key, and no dtype, shape or unit.
+    shape (of one entry), unit, trains (with data), entries, path (of the run), depth. Where the
+    question says nothing of keys there is one row per run, source and index group, with the glob of
+    the group's keys (``image.*``) for a key, and no dtype, shape or unit.
 
-    ``source`` and ``key`` are globs. The keys of CONTROL sources are found with their ending
-    ``.value`` or without, and their timestamps only by a glob that itself ends in ``timestamp``. A
-    run of which only an outline is known can be found by source, not by key.
-
-    At most ``limit`` rows are given, the first in the order of runs, sources and keys.
+    A run of which only an outline is known can be found by source, not by key. At most ``limit``
+    rows are given, the first in the order of runs, sources and keys.
     """
-    statement = _by_source(source, where) if key is None else _by_key(source, key, where)
     with store.read_merged() as cursor:
-        table = ask(cursor, statement.limit(limit))
-        return Answer(table, provenance(cursor, store, where))
+        chosen = choose(cursor, question)
+        statement = _by_key(chosen) if question.data.is_about_keys else _by_source(chosen)
+        return answer(cursor, store, question, statement.limit(limit))
+
+
+def sources(store: Store, question: Question = EVERYTHING) -> Answer:
+    """The sources of the runs, in the order of their names.
+
+    Columns: section, source, runs (that have it), trains (with data, summed over runs; of the index
+    group that has most), entries, first_run_id, last_run_id.
+    """
+    from sqlalchemy import func, select
+
+    from ..store.schema import run, run_source
+
+    with store.read_merged() as cursor:
+        chosen = choose(cursor, question)
+        groups = question.data.groups().add_columns(run_source.c.n_entries).subquery("matching")
+        enough = [groups.c.n_trains >= question.min_trains] if question.min_trains else []
+        conditions = [*chosen.conditions(run, groups.c.run_id), *enough]
+        of_source = (groups.c.section, groups.c.source_id)
+        counted = (
+            select(
+                *of_source,
+                func.count(groups.c.run_id.distinct()).label("runs"),
+                func.sum(groups.c.n_entries).label("entries"),
+                func.min(groups.c.run_id).label("first_run_id"),
+                func.max(groups.c.run_id).label("last_run_id"),
+            )
+            .join(run, run.c.run_id == groups.c.run_id)
+            .where(*conditions)
+            .group_by(*of_source)
+            .subquery("counted")
+        )
+        of_group = (
+            select(*of_source, func.sum(groups.c.n_trains).label("trains"))
+            .join(run, run.c.run_id == groups.c.run_id)
+            .where(*conditions)
+            .group_by(*of_source, groups.c.index_group)
+            .subquery("of_group")
+        )
+        most = (
+            select(
+                of_group.c.section,
+                of_group.c.source_id,
+                func.max(of_group.c.trains).label("trains"),
+            )
+            .group_by(of_group.c.section, of_group.c.source_id)
+            .subquery("most")
+        )
+        named = question.data.found_sources()
+        same = (most.c.section == counted.c.section) & (most.c.source_id == counted.c.source_id)
+        statement = (
+            select(
+                counted.c.section,
+                named.c.name.label("source"),
+                counted.c.runs,
+                most.c.trains,
+                *(counted.c[n] for n in ("entries", "first_run_id", "last_run_id")),
+            )
+            .join(most, same)
+            .join(named, named.c.source_id == counted.c.source_id)
+            .order_by(named.c.name, counted.c.section)
+        )
+        return answer(cursor, store, question, statement)
+
+
+def keys(store: Store, question: Question = EVERYTHING) -> Answer:
+    """The keys of the sources of the runs, with what they are, in the order of names.
+
+    Columns: section, source, key, index_group, dtype, shape, unit, runs, trains (with data, summed
+    over runs), entries. A key that is of several types, shapes or units has several rows.
+    """
+    from sqlalchemy import and_, func, select
+
+    from ..store.schema import run, run_source, schema_key
+
+    with store.read_merged() as cursor:
+        chosen = choose(cursor, question)
+        data = question.data
+        enough = [run_source.c.n_trains >= question.min_trains] if question.min_trains else []
+        named, found = data.found_sources(), data.found_keys()
+        columns = ("section", "source_id", "index_group", "schema_id")
+        groups = (
+            select(
+                *(run_source.c[name] for name in columns),
+                func.count(run_source.c.run_id.distinct()).label("runs"),
+                func.sum(run_source.c.n_trains).label("trains"),
+                func.sum(run_source.c.n_entries).label("entries"),
+            )
+            .join(run, run.c.run_id == run_source.c.run_id)
+            .join(named, named.c.source_id == run_source.c.source_id)
+            .where(
+                run_source.c.schema_id.is_not(None),
+                *enough,
+                *chosen.conditions(run, run_source.c.run_id),
+                *data.class_conditions(),
+            )
+            .group_by(*(run_source.c[name] for name in columns))
+            .subquery("found_group")
+        )
+        what = [
+            groups.c.section,
+            named.c.name.label("source"),
+            found.c.name.label("key"),
+            groups.c.index_group,
+            schema_key.c.dtype,
+            schema_key.c.entry_shape.label("shape"),
+            shown_unit().label("unit"),
+        ]
+        in_group = and_(
+            schema_key.c.schema_id == groups.c.schema_id,
+            schema_key.c.index_group == groups.c.index_group,
+        )
+        in_section = and_(
+            found.c.key_id == schema_key.c.key_id,
+            found.c.is_control == (groups.c.section == "CONTROL"),
+        )
+        statement = (
+            select(
+                *what,
+                *(func.sum(groups.c[name]).label(name) for name in ("runs", "trains", "entries")),
+            )
+            .select_from(groups)
+            .join(schema_key, in_group)
+            .join(found, in_section)
+            .join(named, named.c.source_id == groups.c.source_id)
+            .where(*data.key_conditions())
+            .group_by(*what)
+            .order_by(*what)
+        )
+        return answer(cursor, store, question, statement)
 
 
 def provenance(
@@ -88,11 +230,33 @@ def provenance(
     return Provenance(str(store.location), n_runs, n_outline_only, n_undated, oldest)
 
 
+def answer(
+    cursor: "duckdb.DuckDBPyConnection", store: Store, question: Question, statement: "SelectBase"
+) -> Answer:
+    """What a statement gives, and what it rests on."""
+    return Answer(ask(cursor, statement), provenance(cursor, store, question.runs))
+
+
 def _only_row(cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase") -> tuple[Any, ...]:
     return tuple(column[0].as_py() for column in ask(cursor, statement).columns)
 
 
-def _by_source(source: str, where: RunFilter) -> "Select[Any]":
+def _choose_by_data(cursor: "duckdb.DuckDBPyConnection", question: Question) -> Chosen:
+    """The runs, those that have the data that the question is about if it says which."""
+    has = () if question.data.is_empty else (question.data,)
+    return choose(cursor, question, *has)
+
+
+def _runs(chosen: Chosen) -> "Select[Any]":
+    from sqlalchemy import select
+
+    from ..store.schema import runs_view
+
+    conditions = chosen.conditions(runs_view)
+    return select(runs_view).where(*conditions).order_by(runs_view.c.run_id)
+
+
+def _by_source(chosen: Chosen) -> "Select[Any]":
     """One row per run, source and index group."""
     from sqlalchemy import case, cast, null
 
@@ -108,22 +272,22 @@ def _by_source(source: str, where: RunFilter) -> "Select[Any]":
         )
     ]
     keys = case((group == "", "*"), else_=group.concat(".*")).label("key")
-    return _rows_of_sources([keys, *no_key], source, where).order_by(group)
+    return _rows_of_sources([keys, *no_key], chosen).order_by(group)
 
 
-def _by_key(source: str, key: str, where: RunFilter) -> "Select[Any]":
+def _by_key(chosen: Chosen) -> "Select[Any]":
     """One row per run, source and key."""
-    from sqlalchemy import and_, func
+    from sqlalchemy import and_
 
     from ..store.schema import run_source, schema_key
 
-    found = _found_keys(key)
-    prefix = func.replace(schema_key.c.prefix_symbol, "u", "μ")
+    data = chosen.question.data
+    found = data.found_keys()
     columns = [
         found.c.name.label("key"),
         schema_key.c.dtype,
         schema_key.c.entry_shape.label("shape"),
-        prefix.concat(schema_key.c.unit_symbol).label("unit"),
+        shown_unit().label("unit"),
     ]
     of_group = and_(
         schema_key.c.schema_id == run_source.c.schema_id,
@@ -134,32 +298,26 @@ def _by_key(source: str, key: str, where: RunFilter) -> "Select[Any]":
         found.c.is_control == (run_source.c.section == "CONTROL"),
     )
     return (
-        _rows_of_sources(columns, source, where)
+        _rows_of_sources(columns, chosen)
         .join(schema_key, of_group)
         .join(found, of_section)
+        .where(*data.key_conditions())
         .order_by(found.c.place)
     )
 
 
-def _rows_of_sources(
-    key_columns: Sequence["ColumnElement[Any]"], source: str, where: RunFilter
-) -> "Select[Any]":
+def _rows_of_sources(key_columns: Sequence["ColumnElement[Any]"], chosen: Chosen) -> "Select[Any]":
     """Rows of run_source with their run and name, and ``key_columns`` for what is said of a key."""
-    from sqlalchemy import case, func, select
+    from sqlalchemy import case, select
 
     from ..store.schema import run, run_source
-    from ..store.schema import source as sources
 
-    # Sorting by a number costs a tenth of sorting by names, which repeat in every run.
-    place = func.row_number().over(order_by=sources.c.name).label("place")
-    named = select(sources.c.source_id, sources.c.name, place)
-    if source != "*":
-        named = named.where(text_matches(sources.c.name, source))
-    found = named.subquery("found_source")
-    names = ("run_id", "proposal", "run", "data_class", "instrument", "cycle")
+    question = chosen.question
+    found = question.data.found_sources()
+    enough = [run_source.c.n_trains >= question.min_trains] if question.min_trains else []
     return (
         select(
-            *(run.c[name] for name in names),
+            *(run.c[name] for name in _OF_RUN),
             run_source.c.section,
             found.c.name.label("source"),
             *key_columns,
@@ -171,29 +329,10 @@ def _rows_of_sources(
         .select_from(run_source)
         .join(run, run.c.run_id == run_source.c.run_id)
         .join(found, found.c.source_id == run_source.c.source_id)
-        .where(*where.conditions(run))
+        .where(
+            *chosen.conditions(run, run_source.c.run_id),
+            *question.data.class_conditions(),
+            *enough,
+        )
         .order_by(run.c.run_id, found.c.place)
     )
-
-
-def _found_keys(glob: str) -> "Subquery":
-    """The keys that a glob means, for CONTROL sources and for others.
-
-    A CONTROL key is stored with its ending: the glob may leave ``.value`` out, and must end in
-    ``timestamp`` itself to mean timestamps.
-    """
-    from sqlalchemy import and_, false, func, or_, select, true, union_all
-
-    from ..store.schema import key
-
-    regex = glob_to_regex(glob)
-    whole = func.regexp_full_match(key.c.name, regex)
-    control = or_(whole, func.regexp_full_match(key.c.name, rf"(?:{regex})\.value"))
-    if not glob.endswith("timestamp"):
-        control = and_(control, key.c.name.not_like("%.timestamp"))
-    found = union_all(
-        select(key.c.key_id, key.c.name, true().label("is_control")).where(control),
-        select(key.c.key_id, key.c.name, false().label("is_control")).where(whole),
-    ).subquery("matching_key")
-    place = func.row_number().over(order_by=found.c.name).label("place")
-    return select(found, place).subquery("found_key")

@@ -69,7 +69,7 @@ def test_errors(demo, tmp_path):
     assert not (tmp_path / "none").exists()
     with pytest.raises(QueryError, match="is no proposal"):
         Catalog(demo.location).find("*", proposal="x")
-    with pytest.raises(TypeError, match="colour"):
+    with pytest.raises(QueryError, match="no filter 'colour'"):
         Catalog(demo.location).runs(colour="red")
 
 

@@ -4,10 +4,10 @@ import os
 import shutil
 
 import pytest
+from asking import find, runs
 from xfelcat.catalog.errors import CatalogNotFoundError, RunNotFoundError
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.questions.forget import find_known, forget
-from xfelcat.catalog.questions.queries import find, runs
 from xfelcat.catalog.store.store import Store
 
 

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 import pytest
+from asking import find, runs
 from xfelcat.catalog.errors import CatalogNotFoundError
-from xfelcat.catalog.questions.queries import find, runs
 from xfelcat.catalog.questions.run_filter import RunFilter
 from xfelcat.catalog.records import Depth
 from xfelcat.catalog.store.store import Store

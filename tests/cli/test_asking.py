@@ -6,8 +6,8 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from asking import find
 from xfelcat import Catalog
-from xfelcat.catalog.questions.queries import find
 from xfelcat.catalog.questions.run_filter import RunFilter
 
 XGM = ("*XGM*", "beamPosition.*")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fileopens import forbid_opening
-from xfelcat.catalog.questions.queries import runs
+from asking import runs
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.display import collection_info
 from xfelcat.loader.opening import H5File, RunDirectory

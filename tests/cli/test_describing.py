@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pytest
 import tinyfile
+from asking import runs
 from documented import open_paths
 from fileopens import forbid_opening
 from xfelcat import Catalog
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
-from xfelcat.catalog.questions.queries import runs
 from xfelcat.catalog.questions.run_filter import RunFilter
 from xfelcat.catalog.questions.summaries import count_runs, source_presence, summarize
 from xfelcat.catalog.records import Depth
