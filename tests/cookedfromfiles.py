@@ -36,7 +36,7 @@ def volume(runs):
 
 def holding_a_train(runs):
     found = [known(r, data_class=r.data_class) for r in runs if 2508780005 in r.train_ids]
-    return sorted(found, key=lambda row: (row["proposal"], row["run"], row["data_class"]))
+    return sorted(found, key=lambda row: (row["proposal"], row["data_class"] != "raw", row["run"]))
 
 
 def with_camera_images(runs):
@@ -73,32 +73,29 @@ def with_xgm_and_agipd(runs):
     rows = []
     for run in raw(runs):
         names = {s for _, s in run.sources}
-        modules = {s for s in names if "AGIPD" in s and "/DET/" in s}
-        if not modules or not any(s.endswith("XGM/XGM/DOOCS") for s in names):
-            continue
-        shares = [
-            sum(n > 0 for n in run.counts(s, "image").values()) / len(run.train_ids)
-            for s in modules
-        ]
-        if min(shares) >= 0.75:
-            rows.append(known(run, least=min(shares)))
+        xgm = _with_data(run, [(s, "data") for s in names if s.endswith("XGM/DOOCS:output")])
+        images = _with_data(run, [(s, "image") for s in names if "AGIPD" in s])
+        together, trains = len(xgm & images), len(run.train_ids)
+        if together and together >= 0.7 * trains:
+            row = {"*AGIPD* image.*": len(images), "together": together}
+            rows.append(known(run, trains=trains, **row))
     return rows
 
 
+def _with_data(run, groups):
+    return {t for group in groups for t, n in run.counts(*group).items() if n > 0}
+
+
 def lacking(runs):
-    rows = []
-    for proposal in sorted({r.proposal for r in runs}):
-        had = {
-            r.run: {s for section, s in r.sources if section == "CONTROL"}
-            for r in raw(runs, proposal)
-        }
-        every = {s for sources in had.values() for s in sources}
-        usual = {s for s in every if sum(s in sources for sources in had.values()) >= 3}
-        rows += [
-            {"proposal": proposal, "run": run, "source": s}
-            for run, sources in sorted(had.items())
-            for s in sorted(usual - sources)
-        ]
+    rows, of_proposal = [], raw(runs, 900032)
+    for at, run in enumerate(of_proposal):
+        if not 4 <= run.run <= 6:
+            continue
+        around = of_proposal[max(at - 2, 0) : at] + of_proposal[at + 1 : at + 3]
+        for section, source in sorted(set().union(*(r.sources for r in around)) - run.sources):
+            n = sum((section, source) in r.sources for r in around)
+            if n >= 3:
+                rows.append(known(run, source=source, neighbours_with=n, neighbours=len(around)))
     return rows
 
 
@@ -107,7 +104,7 @@ def above_11_keV(runs):
     for run in (r for r in runs if r.data_class == "raw"):
         for source, value in run.run_values("actualPosition").items():
             if source.endswith("UND/DOOCS/ENERGY") and value > 11:
-                rows.append(known(run, keV=value))
+                rows.append(known(run, **{"*UND/DOOCS/ENERGY actualPosition [keV]": value}))
     return rows
 
 
