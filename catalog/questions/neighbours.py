@@ -168,9 +168,8 @@ def _absent(presence: _Presence, series: _Series, neighbours: int, at_least: int
     nearest = present[np.minimum(np.searchsorted(present, candidates), present.size - 1)]
     candidates = candidates[nearest != candidates]
     source, within = np.divmod(candidates, width)
-    run = np.searchsorted(at, within)
-    is_run = run < len(at)
-    is_run[is_run] &= at[run[is_run]] == within[is_run]
+    run: Int64s = np.minimum(np.searchsorted(at, within), len(at) - 1)
+    is_run = at[run] == within
     candidates, source, run = candidates[is_run], source[is_run], run[is_run]
     n_with = np.searchsorted(present, candidates + neighbours, side="right") - np.searchsorted(
         present, candidates - neighbours
