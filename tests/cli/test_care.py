@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fileopens import forbid_opening
 from asking import runs
+from fileopens import forbid_opening
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.display import collection_info
 from xfelcat.loader.opening import H5File, RunDirectory
