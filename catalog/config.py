@@ -23,7 +23,6 @@ direct     ``XFELCAT_DIRECT``                           ``1`` (the default): rea
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +118,8 @@ def _read_config(path: Path, required: bool) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"config file {path} cannot be read: {e}") from e
+    import tomllib
+
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:

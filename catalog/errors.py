@@ -28,7 +28,6 @@
 A message says what is wrong, where, and what to do next. The parts are attributes as well.
 """
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -65,6 +64,8 @@ def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     Empty where none does.
     """
     by_folded = {c.casefold(): c for c in candidates}
+    import difflib
+
     folded = name.casefold()
     found = difflib.get_close_matches(folded, list(by_folded), n=limit, cutoff=0.5)
     if not found and len(folded) > 1:

@@ -12,10 +12,10 @@
 import contextlib
 import dataclasses
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from .config import Settings, load_settings, user_catalog
 from .errors import (
@@ -26,13 +26,6 @@ from .errors import (
     FileStructureError,
     RunNotFoundError,
     XfelcatError,
-)
-from .ingest.assemble import (
-    assemble_run,
-    held_elsewhere,
-    known_files,
-    other_home,
-    unread_record,
 )
 from .layout import proposal_directory
 from .records import Depth, FileRecord, RunRecord
@@ -50,7 +43,6 @@ from .store.connections import OpenFile
 from .store.facts import CatalogFacts, only_run
 from .store.file_rows import FileRows, fetch_file_rows
 from .store.interrupts import uninterrupted
-from .store.reload import load_run
 from .store.store import Store
 
 __all__ = ["look_up_run"]
@@ -155,7 +147,7 @@ def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dic
 
 def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_Candidate]:
     """The catalogs that know the run, in the order of asking."""
-    for location in filter(None, (catalog, settings.catalog, *_own_places(found))):
+    for location in filter(None, chain((catalog, settings.catalog), _own_places(found))):
         store = Store(location)
         if not store.exists():
             continue
@@ -178,14 +170,14 @@ def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_
                 yield _Candidate(store, shard, run_id, source, known)
 
 
-def _own_places(found: FoundRun) -> list[str]:
+def _own_places(found: FoundRun) -> Iterator[str]:
     """Where outlines are kept without a setting: proposal's scratch, the run itself, the user's."""
-    places = []
     for path in (found.directory, found.realpath):
         if proposal := proposal_directory(path):
-            places.append(os.path.join(proposal, "scratch", ".xfelcat"))
+            yield os.path.join(proposal, "scratch", ".xfelcat")
             break
-    return [*places, _beside(found), user_catalog()]
+    yield _beside(found)
+    yield user_catalog()
 
 
 def _beside(found: FoundRun) -> str:
@@ -214,7 +206,10 @@ def _scan(
     parallelize: bool,
 ) -> RunFacts:
     """Facts from the files that are new or changed, joined with catalogued ones that still hold."""
+    import threading
+
     from .scan.scanned import ScannedFacts
+    from .store.reload import load_run
 
     old: RunRecord | None = None
     compared = Comparison(new=list(wanted))
@@ -236,6 +231,7 @@ def scan_run(
     found: FoundRun, stats: dict[str, FileStat], parallelize: bool = True
 ) -> dict[str, FileRecord]:
     """Outlines of files by name: from a JSON data map where it is valid, else from the files."""
+    from .ingest.assemble import unread_record
     from .scan.datamap import read_data_maps
     from .scan.locality import file_localities, is_on_disk
 
@@ -261,6 +257,8 @@ def scan_run(
 
 def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
     """Save outlines where this is allowed; in a thread of its own, and never an error."""
+    from .ingest.assemble import assemble_run, held_elsewhere, known_files, other_home
+
     with contextlib.suppress(XfelcatError, OSError):
         for location in _places_to_save(found):
             store = Store(location)

@@ -18,11 +18,10 @@ import numpy as np
 
 from ..catalog.errors import SourceNameError
 from ..catalog.runfacts import DataFile, RunFacts
-from . import iterate, runinfo
+from . import runinfo
 from .aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
 from .files import OpenFiles
 from .inventory import Inventory, SourceEntry, join_inventories, take_inventory
-from .keydata import KeyData
 from .selection import (
     Chosen,
     expand_selection,
@@ -31,7 +30,6 @@ from .selection import (
     trains_with_all,
     trains_with_any,
 )
-from .sourcedata import SourceData
 from .trains import TrainSet, by_id, select_trains, split_trains
 from .value import Value
 
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .auxiliary import AuxiliarySources
+    from .keydata import KeyData
+    from .sourcedata import SourceData
 
 __all__ = ["DataCollection"]
 
@@ -178,9 +178,9 @@ class DataCollection(Value):
         return self._source(source).keys()
 
     @overload
-    def __getitem__(self, item: str) -> SourceData: ...
+    def __getitem__(self, item: str) -> "SourceData": ...
     @overload
-    def __getitem__(self, item: tuple[str, str]) -> KeyData: ...
+    def __getitem__(self, item: tuple[str, str]) -> "KeyData": ...
     @overload
     def __getitem__(self, item: Any) -> "DataCollection": ...
     def __getitem__(self, item: Any) -> "SourceData | KeyData | DataCollection":
@@ -201,7 +201,9 @@ class DataCollection(Value):
 
     __iter__ = None  # no implicit iteration by position
 
-    def _source(self, name: str, *, warn: bool = True) -> SourceData:
+    def _source(self, name: str, *, warn: bool = True) -> "SourceData":
+        from .sourcedata import SourceData
+
         entry = self._inventory.sources.get(name)
         if entry is None:
             raise SourceNameError(name, self._inventory.sources)
@@ -494,6 +496,8 @@ class DataCollection(Value):
             ``data[source][key]``; only what has data. ``data[source]["metadata"]`` names source
             and train.
         """
+        from . import iterate
+
         chosen = self if devices is None else self.select(devices)
         if train_range is not None:
             chosen = chosen.select_trains(train_range)
@@ -516,6 +520,8 @@ class DataCollection(Value):
         TrainIDError
             The train is not among the selected ones.
         """
+        from . import iterate
+
         chosen = self if devices is None else self.select(devices)
         return iterate.collection_train(chosen, train_id, flat_keys=flat_keys, keep_dims=keep_dims)
 
@@ -528,6 +534,8 @@ class DataCollection(Value):
         keep_dims: bool = False,
     ) -> tuple[int, dict[Any, Any]]:
         """(Train ID, data) of the train at a position; see ``train_from_id``."""
+        from . import iterate
+
         train_id = iterate.train_at(self._trains, train_index)
         return self.train_from_id(train_id, devices, flat_keys=flat_keys, keep_dims=keep_dims)
 

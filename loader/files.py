@@ -18,13 +18,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..catalog.dtypes import encode_dtype
 from ..catalog.errors import ChangedFileError, FileStructureError
 from ..catalog.runfacts import DataFile
-from .crew import Means, find_means
-from .direct.storage import Chunks, Layout, find_layout, locate_chunks, plain_handle
+
+if TYPE_CHECKING:
+    from .crew import Means
+    from .direct.storage import Chunks, Layout
 
 __all__ = ["OpenDataset", "OpenFile", "OpenFiles"]
 
@@ -44,6 +46,8 @@ class OpenFile:
 
     def __init__(self, file: Any, data_file: DataFile) -> None:
         self.file = file
+        from .direct.storage import plain_handle
+
         self.handle = plain_handle(file)
         self._data_file = data_file
         self._datasets: dict[str, OpenDataset | None] = {}
@@ -70,7 +74,7 @@ class OpenFile:
         found = find_dataset(self.file.id, section, source, key)
         return None if found is None else self.file[found]
 
-    def storage(self, dataset: "OpenDataset", n_bytes: int) -> tuple[Layout, Chunks] | None:
+    def storage(self, dataset: "OpenDataset", n_bytes: int) -> "tuple[Layout, Chunks] | None":
         """Where the bytes of one of its datasets lie, if about so many are to be read of it.
 
         None if HDF5 is to read them: it must, or asking it where they lie is not worth it yet.
@@ -105,13 +109,15 @@ class OpenDataset:
         self._stored: tuple[Layout, Chunks] | None = None
         self._wanted = 0  # bytes; -1 once it is known that only HDF5 can read it
 
-    def storage(self, file: Any, n_bytes: int) -> tuple[Layout, Chunks] | None:
+    def storage(self, file: Any, n_bytes: int) -> "tuple[Layout, Chunks] | None":
         """See ``OpenFile.storage``. What is asked for in small portions adds up."""
         if self._stored is not None or self._wanted < 0:
             return self._stored
         self._wanted += n_bytes + WORTH_READ
         if self._wanted < WORTH_LAYOUT:
             return None
+        from .direct.storage import find_layout, locate_chunks
+
         layout = self._layout = self._layout or find_layout(self.dataset, file)
         if layout and self._wanted < layout.n_chunks * WORTH_CHUNK:
             return None
@@ -155,9 +161,11 @@ class OpenFiles:
         return f"<OpenFiles: {len(self)} of at most {self.limit}>"
 
     @property
-    def means(self) -> Means:
+    def means(self) -> "Means":
         """How files are read; the settings are looked at once."""
         if self._means is None:
+            from .crew import find_means
+
             self._means = find_means()
         return self._means
 

@@ -14,7 +14,6 @@ import fnmatch
 import os
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -102,6 +101,8 @@ def _stat_all(names: list[str], folder: int) -> list[FileStat | None]:
     found = list(map(stat, names[:_FIRST_STATS]))
     rest = names[_FIRST_STATS:]
     if rest and time.perf_counter() - started > _FIRST_STATS * _SLOW_STAT:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(_STAT_THREADS) as pool:
             return found + list(pool.map(stat, rest))
     return found + list(map(stat, rest))

@@ -10,7 +10,6 @@ there is none, the file lies on ordinary disk.
 
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 __all__ = [
@@ -68,6 +67,8 @@ def file_localities(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
             found[files[at][0]] = answer
             asked.extend(files[:at] + files[at + 1 :])
     if asked:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(_THREADS) as pool:
             answers = pool.map(_ask, (real for _, real in asked))
             found.update(zip((path for path, _ in asked), answers, strict=True))

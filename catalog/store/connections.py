@@ -11,14 +11,15 @@ that has the file attached.
    content) and process, with a cursor for each thread. ``POOL`` is the process's one.
 """
 
+import importlib
 import os
-import secrets
+import sys
 import tempfile
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,16 +61,31 @@ def quoted(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def _driver(*, plain: bool = False) -> Any:
+    """DuckDB; if nothing but ``execute`` and ``fetchall`` is asked of it, its core only.
+
+    The rest of the package (relations, expressions) takes longer to import than a run takes to be
+    opened. Where a version of it has no such core, or it is imported already, it is all of it.
+    """
+    if plain and "duckdb" not in sys.modules:
+        with suppress(ImportError):
+            return importlib.import_module("_duckdb")
+    return importlib.import_module("duckdb")
+
+
 def connect_read(
-    path: Path, *, threads: int = 0, memory_limit: int = 0
+    path: Path, *, plain: bool = False, memory_limit: int = 0
 ) -> "duckdb.DuckDBPyConnection":
     """An in-memory database with the file attached read-only as ``xfelcat``, and locked up.
 
-    ``threads`` limits DuckDB's own, ``memory_limit`` its bytes (see ``_memory_limited``); 0 leaves
-    its default. Raises duckdb.IOException where the file is not there or is no database.
+    A ``plain`` one is for small questions, by ``execute`` and ``fetchall``: it has one thread, and
+    starts sooner. ``memory_limit`` limits DuckDB's bytes (see ``_memory_limited``); 0 leaves its
+    default. Raises duckdb.IOException where the file is not there or is no database.
     """
     limits = _memory_limited(memory_limit)
-    connection = _connect(limits | {"threads": threads} if threads else limits)
+    if plain:
+        limits |= {"threads": 1}
+    connection = _connect(limits, plain=plain)
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat (READ_ONLY)")
         connection.execute("USE xfelcat")
@@ -136,16 +152,17 @@ def _memory_limited(limit: int) -> dict[str, Any]:
     }
 
 
-def _connect(config: dict[str, Any]) -> "duckdb.DuckDBPyConnection":
+def _connect(config: dict[str, Any], *, plain: bool = False) -> "duckdb.DuckDBPyConnection":
     """An empty database in memory; what does not fit there goes to the system's temporary folder.
 
     DuckDB would take ``.tmp`` in the working directory, which is the user's.
     """
-    import duckdb
-
-    spill = os.path.join(tempfile.gettempdir(), f"xfelcat-spill-{secrets.token_hex(8)}")
+    spill = os.path.join(tempfile.gettempdir(), f"xfelcat-spill-{os.urandom(8).hex()}")
     own = {"temp_directory": spill, "merge_join_threshold": _RANGE_JOIN_ROWS}
-    return duckdb.connect(":memory:", config=config | own)
+    connection: duckdb.DuckDBPyConnection = _driver(plain=plain).connect(
+        ":memory:", config=config | own
+    )
+    return connection
 
 
 def _lock_up(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -168,16 +185,14 @@ class OpenFile:
         self._local = threading.local()
 
     @classmethod
-    def at(cls, path: Path, *, threads: int = 0, memory_limit: int = 0) -> "OpenFile":
+    def at(cls, path: Path, *, plain: bool = False, memory_limit: int = 0) -> "OpenFile":
         """Open a published version; raises OSError where it is not there or is no database."""
-        import duckdb
-
         if not is_text(path):
             raise CatalogReadError(str(path), NOT_TEXT)
         try:
-            connection = connect_read(path, threads=threads, memory_limit=memory_limit)
+            connection = connect_read(path, plain=plain, memory_limit=memory_limit)
             return cls(connection, path)
-        except duckdb.Error as error:
+        except _driver(plain=plain).Error as error:
             raise CatalogReadError(str(path), str(error).splitlines()[0]) from error
 
     def cursor(self) -> "duckdb.DuckDBPyConnection":

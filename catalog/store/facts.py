@@ -27,12 +27,10 @@ from ..records import Depth, FileLayout, KeySchema, Problem, RunValue
 from ..runfacts import DataFile
 from ..runlength import IndexPattern, TrainList
 from ..scan.freshness import KnownFile
-from ..scan.probe import Probe
 from .connections import OpenFile
 from .encoding import from_text
 from .file_rows import FileRows, fetch_file_rows
 from .portions import Portions
-from .reload import fetch_identity, fetch_problems
 from .store import Store
 from .stored import (
     Names,
@@ -49,6 +47,8 @@ from .stored import (
 
 if TYPE_CHECKING:
     import duckdb
+
+    from ..scan.probe import Probe
 
 __all__ = ["CatalogFacts", "file_stats", "find_run", "only_run", "run_locations"]
 
@@ -155,6 +155,8 @@ class CatalogFacts:
         return RunNotFoundError(f"run {self._run_id} of shard {self._shard}", [str(self._store)])
 
     def _fetch_identity(self) -> tuple[RunIdentity, str]:
+        from .reload import fetch_identity
+
         found = fetch_identity(self._cursor(), self._run_id)
         if found is None:
             raise self._not_found()
@@ -266,8 +268,10 @@ class CatalogFacts:
         return self._files
 
     @property
-    def _probe(self) -> Probe:
+    def _probe(self) -> "Probe":
         if self._probe_of_files is None:
+            from ..scan.probe import Probe
+
             self._probe_of_files = Probe(self.files)
         return self._probe_of_files
 
@@ -437,6 +441,8 @@ class CatalogFacts:
         return {n: found.get(n, {}) for n in numbers}
 
     def _fetch_problems(self) -> tuple[Problem, ...]:
+        from .reload import fetch_problems
+
         cursor = self._cursor()
         by_file = fetch_problems(cursor, self._run_id, self._directory)
         left_out = rows(

@@ -20,8 +20,6 @@ and none sees the other's files.
 import fcntl
 import os
 import re
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -140,7 +138,9 @@ class Versions:
         Only for the holder of the lock. Whatever is not published is removed, and so are drafts of
         writers that died.
         """
-        name = f".draft-v{self.schema_version}-{os.getpid()}-{secrets.token_hex(3)}.duckdb"
+        import shutil
+
+        name = f".draft-v{self.schema_version}-{os.getpid()}-{os.urandom(3).hex()}.duckdb"
         path = self.directory / name
         try:
             with self._writing():
@@ -158,7 +158,7 @@ class Versions:
         with self._writing():
             _sync(draft)
             draft.chmod(0o444)
-            number, token = self._next_number(), secrets.token_hex(3)
+            number, token = self._next_number(), os.urandom(3).hex()
             path = self.directory / f"v{self.schema_version}.{number:08d}-{token}.duckdb"
             draft.rename(path)
             _sync(self.directory)

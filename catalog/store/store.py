@@ -32,13 +32,13 @@ from .connections import (
     connect_memory,
     connect_write,
 )
-from .creation import create_schema, migrate_draft
 from .interrupts import uninterrupted
 from .publish import AUDITS, Versions
-from .shard_writer import ShardWriter
 
 if TYPE_CHECKING:
     import duckdb
+
+    from .shard_writer import ShardWriter
 
 __all__ = ["Progress", "Store"]
 
@@ -88,14 +88,13 @@ class Store:
 
     def open_shard(self, shard: str) -> OpenFile | None:
         """The current version of a shard, open; None where it is not published."""
-        # Opening needs no more than one thread, and starts sooner so.
-        return _open_current(self.versions(shard), threads=1)
+        return _open_current(self.versions(shard), plain=True)
 
     def open_version(self, shard: str, path: Path | None) -> OpenFile | None:
         """A version of a shard that was current once; the current one where it is gone."""
         if path is not None:
             with suppress(OSError):
-                return POOL.open(path, partial(OpenFile.at, path, threads=1))
+                return POOL.open(path, partial(OpenFile.at, path, plain=True))
         return self.open_shard(shard)
 
     @contextmanager
@@ -109,7 +108,7 @@ class Store:
             yield None if file is None else file.cursor()
 
     @contextmanager
-    def write(self, shard: str, *, wait: bool = True) -> Iterator[ShardWriter]:
+    def write(self, shard: str, *, wait: bool = True) -> "Iterator[ShardWriter]":
         """A writer on a shard, which is made if it is missing.
 
         On leaving the context the changes are published, all or none: an exception, or the death of
@@ -123,6 +122,9 @@ class Store:
         CatalogWriteError
             If the location cannot be written.
         """
+        from .creation import create_schema, migrate_draft
+        from .shard_writer import ShardWriter
+
         versions = self.versions(shard)
         with versions.lock(wait=wait), uninterrupted(), versions.draft() as draft:
             is_new = not draft.exists() and not migrate_draft(versions, draft, shard)
@@ -163,6 +165,7 @@ class Store:
         Only shards that changed are read. ``progress`` is told how many of them are done, of how
         many.
         """
+        from .creation import create_schema
         from .merge import merge_shards, needs_rebuild
 
         if not self.merged_is_stale():
@@ -212,6 +215,7 @@ class Store:
             return self._merged_in_memory(memory_limit) if file is None else file
 
     def _merged_in_memory(self, memory_limit: int) -> OpenFile:
+        from .creation import create_schema
         from .merge import merge_shards
 
         def fill(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -227,6 +231,7 @@ class Store:
 
         It has none of what audits found, and is not kept.
         """
+        from .creation import create_schema
         from .merge import merge_shards
 
         files = {s: path for s in shards if (path := self.versions(s).current()) is not None}
@@ -248,6 +253,7 @@ class Store:
     def compact(self, progress: Progress | None = None) -> None:
         """Rewrite every database in run order, without names that no run refers to any more."""
         from .compact import rewrite_shard
+        from .creation import create_schema
 
         shards = self.shards()
         for done, shard in enumerate(shards):
@@ -290,7 +296,7 @@ def _shard_order(shard: str) -> tuple[bool, str]:
 
 
 def _open_current(
-    versions: Versions, *, threads: int = 0, memory_limit: int = 0
+    versions: Versions, *, plain: bool = False, memory_limit: int = 0
 ) -> OpenFile | None:
     """The current version, open; None where nothing is published.
 
@@ -302,7 +308,7 @@ def _open_current(
             return None
         try:
             key = (path, memory_limit) if memory_limit else path
-            make = partial(OpenFile.at, path, threads=threads, memory_limit=memory_limit)
+            make = partial(OpenFile.at, path, plain=plain, memory_limit=memory_limit)
             return POOL.open(key, make)
         except OSError:
             if path.exists() or attempt == _TRIES - 1:

@@ -251,3 +251,19 @@ def test_the_process_has_one_pool(store):
     write(store, make_run(1, **SMALL))
     POOL.close()
     assert store.open_shard(SHARD) is store.open_shard(SHARD)
+
+
+def test_where_duckdb_has_no_core_all_of_it_is_taken(monkeypatch):
+    monkeypatch.delitem(sys.modules, "duckdb")
+    asked = []
+
+    def import_module(name):
+        asked.append(name)
+        if name == "_duckdb":
+            raise ImportError(name)
+        return duckdb
+
+    monkeypatch.setattr(connections.importlib, "import_module", import_module)
+    assert connections._driver(plain=True) is duckdb
+    assert asked == ["_duckdb", "duckdb"]
+    assert connections._driver() is duckdb

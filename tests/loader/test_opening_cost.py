@@ -120,7 +120,7 @@ key = run["A/MOTOR/M1", "position"]
 some = run.select([("A/MOTOR/M*", "position.value")], require_all=True)[:5]
 print(key.dtype, key.shape, key.units, len(some.train_ids), len(run.get_run_values("A/MOTOR/M1")))
 heavy = {{"h5py", "pandas", "pyarrow", "xarray", "dask", "sqlalchemy", "alembic", "matplotlib"}}
-heavy |= {{"IPython", "rich", "typer", "loky"}}
+heavy |= {{"IPython", "rich", "typer", "loky", "multiprocessing", "duckdb"}}  # its core only
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
