@@ -352,8 +352,16 @@ def _fill_value(key: "KeyData", pieces: list[_Piece]) -> Any:
             reason = f"it has the fill value {value}, {pieces[0].path} has {values[0]}"
             raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
     value = values[0]
+    if not value:  # what zarr gives where nothing is said; xarray takes what is said for missing
+        return None
     if value.dtype.kind == "S":
         return base64.b64encode(bytes(value)).decode()
+    if value.dtype.kind == "c":
+        return [_told_number(value.real), _told_number(value.imag)]
+    return _told_number(value)
+
+
+def _told_number(value: Any) -> Any:
     if value.dtype.kind == "f" and not np.isfinite(value):
         return "NaN" if np.isnan(value) else "-Infinity" if value < 0 else "Infinity"
     return value.item()

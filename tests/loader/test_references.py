@@ -193,18 +193,21 @@ def test_chunks_that_are_not_stored_are_the_fill_value(tmp_path):
     assert np.isnan(masked[4:12]).all()
 
     nothing = write_run(tmp_path / "no", [3], lambda f, d: f.create_dataset(IMAGE, d.shape, "<i4"))
-    equals(open_zarr(xfelcat.zarr_references(nothing), mask_and_scale=False), nothing)
+    assert nothing.ndarray().tolist() == np.zeros((6, 5, 3)).tolist()
+    equals(open_zarr(xfelcat.zarr_references(nothing)), nothing)
     whole = write_run(tmp_path / "all", [3], chunked(2, 5, 3, dtype="<f4"))
     assert (
         json.loads(xfelcat.zarr_references(whole)["refs"]["data.img/.zarray"])["fill_value"] is None
     )
 
 
-@pytest.mark.parametrize("fill", [np.nan, np.inf, -np.inf])
-def test_fill_values_that_are_no_numbers(tmp_path, fill):
+@pytest.mark.parametrize("fill", [np.nan, np.inf, -np.inf, 1 + 2j, 7, b"none", True])
+def test_fill_values(tmp_path, fill):
+    kind = np.array(fill).dtype
     key = write_run(
-        tmp_path, [3], lambda f, d: f.create_dataset(IMAGE, d.shape, "<f4", fillvalue=fill)
+        tmp_path, [3], lambda f, d: f.create_dataset(IMAGE, d.shape, kind, fillvalue=fill)
     )
+    assert (key.ndarray() == fill).all() or np.isnan(fill)
     equals(open_zarr(xfelcat.zarr_references(key), mask_and_scale=False), key)
 
 
@@ -315,6 +318,17 @@ def test_files_that_do_not_fit_together(tmp_path, stores, n_trains, reason, at):
     assert "select trains that lie in one file" in str(caught.value)
     for part in (key[: n_trains[0]], key[n_trains[0] :]):  # as it advises
         equals(open_zarr(xfelcat.zarr_references(part)), part)
+
+
+def test_fill_values_that_differ(tmp_path):
+    fills = iter([1, 2])
+    key = write_run(
+        tmp_path,
+        [2, 2],
+        lambda f, d: f.create_dataset(IMAGE, d.shape, "i4", fillvalue=next(fills)),
+    )
+    with pytest.raises(IrregularDataError, match=r"fill value 2, .*S00000.h5 has 1"):
+        xfelcat.zarr_references(key)
 
 
 def test_trains_that_begin_inside_a_chunk(tmp_path):
