@@ -109,6 +109,9 @@ def watch_command(
         LogFormat,
         typer.Option("--log-format", help="Events as key=value, or as JSON; one per line."),
     ] = LogFormat.TEXT,
+    audit: Annotated[
+        bool, typer.Option("--audit/--no-audit", help="Audit the runs that were ingested.")
+    ] = True,
     catalog: CatalogOption = None,
 ) -> None:
     """Ingest new and changed runs as they appear, until SIGTERM or Ctrl-C.
@@ -130,6 +133,7 @@ def watch_command(
         reads_per_second=reads_per_second,
         time_limit=time_limit,
         once=once,
+        audit=_audit if audit else None,
     )
 
     def log(event: str, level: str = "info", **fields: Any) -> None:
@@ -144,6 +148,13 @@ def watch_command(
         signal.signal(signal.SIGTERM, before)
     if once and not went_well:
         raise typer.Exit(1)
+
+
+def _audit(store: "Store", run_ids: Sequence[int]) -> dict[str, Any]:
+    """Audit some runs, from their proposals alone; what the log is told."""
+    from ..catalog.audit.audit import AuditOptions, audit, log_fields
+
+    return log_fields(audit(store, options=AuditOptions(run_ids=tuple(run_ids))))
 
 
 def format_event(

@@ -15,7 +15,7 @@ No file is opened. dCache is asked for the locality of files, ordinary disk is n
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..checks.catalog_checks import execute
@@ -254,7 +254,7 @@ def _rests(look: _Look, settled: datetime) -> bool:
 
 
 def _ns(moment: datetime) -> int:
-    return int((moment - datetime(1970, 1, 1)).total_seconds()) * 10**9
+    return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1) * 1000
 
 
 # A file whose name is in the catalog as missing counts as not catalogued: it is back.

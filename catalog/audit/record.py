@@ -19,6 +19,7 @@ from datetime import datetime
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
+from ..checks.condense import TEMPLATE_SQL
 from ..store.connections import DEFAULT_BLOCKS, OpenFile, connect_memory, connect_write
 from ..store.creation import create_schema, migrate_draft
 from ..store.interrupts import uninterrupted
@@ -47,12 +48,24 @@ class Area:
     at: datetime
 
 
-_KEY = ("run_id", "name", "check_id", "message", "place", "path")
-_SAME = " AND ".join(f"o.{c} IS NOT DISTINCT FROM n.{c}" for c in _KEY)
+# A finding is the same as before if only the numbers and names in its message changed; of several
+# that differ in nothing else, the first is the first.
+_PLACE = ("run_id", "name", "check_id", "place", "path")
+_NTH = f"""
+{TEMPLATE_SQL} AS template,
+row_number() OVER (PARTITION BY {", ".join(_PLACE)}, {TEMPLATE_SQL} ORDER BY message) AS nth
+"""
 
-_OLD = """
+
+def _equal(*columns: str) -> str:
+    return " AND ".join(f"o.{c} IS NOT DISTINCT FROM n.{c}" for c in columns)
+
+
+_SAME = _equal(*_PLACE, "template", "nth")
+
+_OLD = f"""
 CREATE OR REPLACE TEMP TABLE old AS
-SELECT * FROM finding
+SELECT *, {_NTH} FROM finding
 WHERE list_contains($checks::VARCHAR[], check_id) AND (
     run_id IN (SELECT run_id FROM audited_runs) OR (run_id IS NULL AND (
         list_contains($beside::VARCHAR[], path)
@@ -71,8 +84,9 @@ SELECT
     n.run_id, n.name, n.check_id, n.severity, n.message, n.place, n.path,
     coalesce(o.first_seen, $at::TIMESTAMP) AS first_seen, $at::TIMESTAMP AS last_seen,
     NULL::TIMESTAMP AS resolved_at, n.origin,
-    o.check_id IS NULL OR o.resolved_at IS NOT NULL AS is_new
-FROM (SELECT DISTINCT * FROM found_now) AS n LEFT JOIN old AS o ON {_SAME}
+    o.check_id IS NULL OR o.resolved_at IS NOT NULL AS is_new, n.template, n.nth
+FROM (SELECT *, {_NTH} FROM (SELECT DISTINCT * FROM found_now)) AS n
+LEFT JOIN old AS o ON {_SAME}
 """
 
 _GONE = f"""
@@ -82,12 +96,17 @@ FROM old AS o ANTI JOIN now_there AS n ON {_SAME}
 """
 
 _REMOVE = f"""
-DELETE FROM finding AS n USING old AS o WHERE {_SAME}
+DELETE FROM finding AS n USING old AS o WHERE {_equal(*_PLACE, "message")}
 """
 
-_INSERT = """
+_AREA = """
+SELECT * EXCLUDE (template, nth) FROM now_there
+UNION ALL BY NAME SELECT * EXCLUDE (template, nth) FROM now_gone
+"""
+
+_INSERT = f"""
 INSERT INTO finding
-SELECT * EXCLUDE (is_new) FROM (FROM now_there UNION ALL FROM now_gone)
+SELECT * EXCLUDE (is_new) FROM ({_AREA})
 ORDER BY run_id, check_id, name, place
 """
 
@@ -175,7 +194,7 @@ def _apply(connection: "duckdb.DuckDBPyConnection", area: Area, found: "pa.Table
     connection.execute(_GONE, {"at": area.at})
     connection.execute(_REMOVE)
     connection.execute(_INSERT)
-    table = connection.sql("FROM now_there UNION ALL FROM now_gone").to_arrow_table()
+    table = connection.sql(_AREA).to_arrow_table()
     connection.unregister("audited_runs")
     connection.unregister("found_now")
     return table

@@ -6,6 +6,7 @@ question counts rows that should not exist.
 
 from typing import TYPE_CHECKING
 
+from .publish import AUDITS
 from .stored import rows
 
 if TYPE_CHECKING:
@@ -102,12 +103,24 @@ _SHARD = {
             SELECT run_id, unnest(patterns) AS ordinal FROM file
         ) AS f ANTI JOIN index_pattern USING (run_id, ordinal)""",
 }
+_AUDITS = {
+    "audits of the same number": """
+        SELECT count(*) FROM (SELECT audit_id FROM audit GROUP BY audit_id HAVING count(*) > 1)""",
+    "findings that are there more than once": """
+        SELECT count(*) FROM (
+            SELECT run_id, name, check_id, message, place, path FROM finding
+            GROUP BY ALL HAVING count(*) > 1)""",
+    "findings that no audit made": """
+        SELECT count(*) FROM finding WHERE origin = 'scan' OR origin IS NULL""",
+    "findings that were last seen before they were first": """
+        SELECT count(*) FROM finding WHERE last_seen < first_seen OR resolved_at < last_seen""",
+}
 
 
 def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
-    """What is wrong in a shard or merged database, one phrase with a count each."""
-    is_shard = rows(cursor, "SELECT kind = 'shard' FROM catalog_info") == [(True,)]
-    questions = _BOTH | _SHARD if is_shard else _BOTH
+    """What is wrong in a database of a catalog, one phrase with a count each."""
+    ((kind,),) = rows(cursor, "SELECT kind FROM catalog_info")
+    questions = {"shard": _BOTH | _SHARD, "merged": _BOTH, AUDITS: _AUDITS}[kind]
     found = []
     for fault, question in questions.items():
         count = sum(n for (n,) in rows(cursor, question))

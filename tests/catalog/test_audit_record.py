@@ -1,0 +1,228 @@
+"""What an audit records: when a finding was first and last seen, what is gone, and the audit."""
+
+import dataclasses
+import os
+import shutil
+from datetime import timedelta
+
+import duckdb
+import pytest
+from auditruns import LIMITS, SEQUENCES, facility, records
+from xfelcat.catalog.audit.audit import AuditOptions, audit
+from xfelcat.catalog.checks.registry import choose_checks
+from xfelcat.catalog.errors import CatalogNotFoundError
+from xfelcat.catalog.questions.forget import find_known, forget
+from xfelcat.catalog.questions.run_filter import ALL_RUNS, RunFilter
+from xfelcat.catalog.records import Problem
+from xfelcat.catalog.store.store import Store
+
+
+def write(store, made, merge=True):
+    with store.write("p002012") as writer:
+        for record in records(made):
+            writer.replace_run(record)
+    if merge:
+        store.publish_merged()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A catalog in which run 3 lacks a sequence file and run 6 a source."""
+    location = tmp_path_factory.mktemp("recorded") / "catalog"
+    write(Store(location), with_faults())
+    return location
+
+
+@pytest.fixture
+def store(base, tmp_path):
+    shutil.copytree(base, tmp_path / "catalog", symlinks=True)
+    return Store(tmp_path / "catalog")
+
+
+def with_faults(*, lost=True, gone=True):
+    made = facility()
+    if lost:
+        del made.raw(3)["DA01", 1]
+    if gone:
+        for sequence in SEQUENCES:
+            del made.raw(6)["DA02", sequence].sources["CONTROL", "DA02/MOTOR/LEFT"]
+    return made
+
+
+def run(store, *checks, where=ALL_RUNS, **options):
+    chosen = choose_checks(checks)
+    return audit(store, where, AuditOptions(checks=chosen, limits=LIMITS, **options))
+
+
+def told(report):
+    return {(f["check_id"], f["run"], f["status"]) for f in report.findings.table.to_pylist()}
+
+
+def rows(store, sql):
+    with store.read_merged() as cursor:
+        return cursor.execute(sql).fetchall()
+
+
+FINDINGS = (
+    "SELECT check_id, run, first_seen, last_seen, resolved_at FROM findings ORDER BY check_id"
+)
+
+
+def test_first_and_last_seen_are_kept(store):
+    first = run(store)
+    assert told(first) == {("R01", 3, "new"), ("X01", 6, "new")}
+    second = run(store)
+    assert told(second) == {("R01", 3, "open"), ("X01", 6, "open")}
+    times = [(first.started_at, second.started_at, None)] * 2
+    assert [row[2:] for row in rows(store, FINDINGS)] == times
+    sql = "SELECT audit_id, errors, warnings, new, resolved, runs, files FROM audits ORDER BY 1"
+    assert rows(store, sql) == [(1, 1, 1, 2, 0, 12, 143), (2, 1, 1, 0, 0, 12, 143)]
+
+
+def test_what_is_gone_is_resolved_and_may_come_back(store):
+    first = run(store)
+    write(store, with_faults(lost=False))
+    second = run(store)
+    assert told(second) == {("R01", 3, "resolved"), ("X01", 6, "open")}
+    assert (second.findings.n_new, second.findings.n_resolved) == (0, 1)
+    third = run(store)
+    assert told(third) == {("X01", 6, "open")}
+    write(store, with_faults())
+    fourth = run(store)
+    assert told(fourth) == {("R01", 3, "new"), ("X01", 6, "open")}
+    assert rows(store, FINDINGS)[0][2:] == (first.started_at, fourth.started_at, None)
+
+
+def test_a_finding_is_the_same_though_its_numbers_changed(store):
+    first = run(store)
+    made = with_faults()
+    del made.raw(3)["DA01", 0]
+    write(store, made)
+    second = run(store, "R01")
+    assert told(second) == {("R01", 3, "open")}
+    (finding,) = second.findings.table.to_pylist()
+    assert finding["message"] == "sequence file S00000 missing (1 of 3 are there)"
+    assert finding["first_seen"] == first.started_at
+    assert len(rows(store, FINDINGS)) == 2
+
+
+def test_since_reaches_further_back(store):
+    first = run(store)
+    write(store, with_faults(lost=False))
+    run(store)
+    run(store)
+    back = run(store, since=first.started_at)
+    assert told(back) == {("R01", 3, "resolved"), ("X01", 6, "new")}
+    assert told(run(store, since=first.started_at + timedelta(seconds=1e5))) == {("X01", 6, "open")}
+
+
+def test_only_what_was_checked_is_resolved(store):
+    run(store)
+    write(store, facility())
+    assert told(run(store, "T")) == set()
+    elsewhere = run(store, where=RunFilter.of(run=6, data_class="proc"))
+    assert told(elsewhere) == set()
+    assert [row[4] for row in rows(store, FINDINGS)] == [None, None]
+    assert told(run(store, "R", where=RunFilter.of(run="1-3"))) == {("R01", 3, "resolved")}
+    assert [row[4] is None for row in rows(store, FINDINGS)] == [False, True]
+
+
+def test_findings_of_checks_that_were_not_made_are_still_told(store):
+    run(store)
+    report = run(store, "R", "C", "V")
+    assert told(report) == {("R01", 3, "open")}
+    assert "C01" not in report.checks
+
+
+def test_findings_of_scans_are_told_with_their_times(store):
+    made = list(records(with_faults()))
+    file = made[0].files[0]
+    bad = Problem("T01", "E", "2 zeros", file.name, "INDEX/trainId")
+    files = (dataclasses.replace(file, problems=(bad,)), *made[0].files[1:])
+    with store.write("p002012") as writer:
+        writer.replace_run(dataclasses.replace(made[0], files=files))
+    report = run(store, "T01")
+    (finding,) = report.findings.table.to_pylist()
+    assert (finding["origin"], finding["file"]) == ("scan", file.name)
+    assert finding["path"] == f"{made[0].directory}/{file.name}"
+    assert report.fails("error")
+    assert rows(store, "SELECT errors, new FROM audits") == [(1, 1)]
+
+
+def test_nothing_is_written_unless_asked_for(store):
+    run(store)
+    before = store.audits.current()
+    report = run(store, save=False)
+    assert report.number is None
+    assert told(report) == {("R01", 3, "open"), ("X01", 6, "open")}
+    assert store.audits.current() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_catalog_that_cannot_be_written_is_audited(store):
+    store.location.chmod(0o555)
+    try:
+        report = run(store)
+    finally:
+        store.location.chmod(0o755)
+    assert "cannot be written" in report.not_recorded
+    assert len(told(report)) == 2
+
+
+def test_where_the_audits_cannot_be_written_the_report_says_so(store):
+    (store.location / "audits").write_text("in the way")
+    report = run(store)
+    assert "cannot be written" in report.not_recorded
+    assert report.number is None
+    assert len(told(report)) == 2
+
+
+def test_a_few_runs_are_audited_from_their_shard(store):
+    run(store)
+    write(store, with_faults(gone=False), merge=False)
+    assert store.merged_is_stale()
+    ids = tuple(r.identity.run_id for r in records(facility()) if r.identity.run == 6)
+    report = run(store, run_ids=ids)
+    assert told(report) == {("X01", 6, "resolved")}
+    assert "X04" not in report.checks
+    assert report.n_runs == 2
+    assert store.merged_is_stale()
+
+
+def test_forgotten_runs_take_their_findings_along(store):
+    run(store)
+    forget(store, find_known(store, ["p002012/raw/r0003"]))
+    assert [row[0] for row in rows(store, FINDINGS)] == ["X01"]
+    assert store.check() == []
+    assert told(run(store)) == {("X01", 6, "open")}
+
+
+def test_db_check_looks_at_the_audits_too(store):
+    run(store)
+    assert store.check() == []
+    spoiled = store.audits.current()
+    spoiled.chmod(0o644)
+    with duckdb.connect(spoiled) as connection:
+        connection.execute("INSERT INTO finding FROM finding")
+        connection.execute("UPDATE audit SET audit_id = 1")
+        connection.execute("INSERT INTO audit FROM audit")
+    assert store.check() == [
+        "audits: 1 audits of the same number",
+        "audits: 2 findings that are there more than once",
+    ]
+
+
+def test_a_rescanned_run_keeps_what_audits_found(store):
+    run(store)
+    with store.write("p002012") as writer:
+        (again,) = (r for r in records(with_faults()) if str(r.identity) == "p002012/raw/r0003")
+        writer.replace_run(again)
+    store.publish_merged()
+    assert [row[:2] for row in rows(store, FINDINGS)] == [("R01", 3), ("X01", 6)]
+    store.compact()
+    assert [row[:2] for row in rows(store, FINDINGS)] == [("R01", 3), ("X01", 6)]
+
+
+def test_no_catalog(tmp_path):
+    with pytest.raises(CatalogNotFoundError, match="no catalog at"):
+        run(Store(tmp_path / "none"))
