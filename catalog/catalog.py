@@ -280,7 +280,8 @@ class Catalog(Questions):
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
         changes_since
-            What came or went since then counts as new or resolved; else since the audit before.
+            What came or went since then counts as new or resolved; else since the last audit of
+            the same scope.
         save
             Whether to record the audit in the catalog.
         limits

@@ -101,7 +101,7 @@ def audit_command(
             "--since",
             metavar="TIME",
             help="What came or went since this time counts as new or resolved (2024-05-01, 3d); "
-            "else since the audit before.",
+            "else since the last audit of the same scope.",
             show_default=False,
         ),
     ] = None,

@@ -3,14 +3,18 @@
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import CatalogOption, open_store
+
+if TYPE_CHECKING:
+    from ..catalog.store.store import Store
 
 __all__ = ["LogFormat", "format_event", "watch_command"]
 

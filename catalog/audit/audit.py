@@ -34,7 +34,7 @@ from ..store.merge import shard_of
 from ..store.store import Store
 from .disk import DiskOptions, find_on_disk, run_folders
 from .findings import Findings, describe_findings
-from .record import Area, audit_times, record, unrecorded
+from .record import Area, audit_before, record, unrecorded
 from .waivers import Waiver, read_waivers, waiver_table
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class AuditOptions:
         What reads data; None: nothing does.
     since
         From when on a finding counts as new, or is told as resolved (UTC, without zone). None:
-        since the audit before; all are new if there is none.
+        since the last audit of the same scope; all are new if there is none.
     waivers
         A file of waivers; None: ``waivers.yml`` in the catalog, if it is there.
     save
@@ -220,6 +220,7 @@ class _Audit:
                 checks=sorted(self.options.ids),
                 ran=area.checks,
                 since=self.since,
+                at=self.started_at,
                 waivers=waiver_table(waivers, self.today),
             )
             made.append(findings)
@@ -250,9 +251,21 @@ class _Audit:
         """From when on a finding is new."""
         if self.options.since is not None:
             return self.options.since
-        before = audit_times(self.store)
+        before = audit_before(self.store, self.scope)
         # What that audit found itself is no news.
-        return before[-1] + timedelta(microseconds=1) if before else None
+        return None if before is None else before + timedelta(microseconds=1)
+
+    @cached_property
+    def scope(self) -> dict[str, Any]:
+        """What is audited: two audits of the same scope can be compared."""
+        parts = {name: getattr(self.where, name) for name in RunFilter.__dataclass_fields__}
+        scope = {name: value for name, value in parts.items() if value}
+        options = self.options
+        if options.run_ids is not None:
+            scope["run_ids"] = list(options.run_ids)
+        if len(options.checks) < len(CHECKS):
+            scope["checks"] = sorted(options.ids)
+        return scope | {"disk": options.disk is not None, "deep": options.deep is not None}
 
     def _cursor(self) -> "duckdb.DuckDBPyConnection":
         limit = self.options.memory_limit
@@ -328,18 +341,10 @@ class _Audit:
 
     def _row(self, found: Findings, area: Area, n_runs: int, n_files: int) -> dict[str, Any]:
         """The row of this audit."""
-        scope = {
-            name: value
-            for name in RunFilter.__dataclass_fields__
-            if (value := getattr(self.where, name))
-        }
-        if self.options.run_ids is not None:
-            scope["run_ids"] = list(self.options.run_ids)
-        scope |= {"disk": self.options.disk is not None, "deep": self.options.deep is not None}
         return {
             "at": self.started_at,
             "seconds": time.monotonic() - self._clock,
-            "scope": {k: str(v) if isinstance(v, datetime) else v for k, v in scope.items()},
+            "scope": self.scope,
             "checks": list(area.checks),
             "runs": n_runs,
             "files": n_files,

@@ -44,7 +44,7 @@ f AS (
             ELSE 'open'
         END AS status
     FROM every AS e LEFT JOIN run AS r USING (run_id)
-    WHERE e.resolved_at IS NULL OR e.resolved_at >= $since::TIMESTAMP
+    WHERE e.resolved_at IS NULL OR e.resolved_at >= coalesce($since::TIMESTAMP, $at::TIMESTAMP)
 )
 SELECT f.*, ({WAIVED_SQL}) AS waived FROM f
 """
@@ -138,13 +138,14 @@ def describe_findings(
     checks: Sequence[str],
     ran: Sequence[str],
     since: datetime | None,
+    at: datetime,
     waivers: "pa.Table",
 ) -> Findings:
     """The findings of the checks asked for in the runs of ``scope``.
 
     ``recorded`` are those of the checks that ``ran`` this time, all others are in the catalog.
     """
-    values: dict[str, Any] = {"checks": list(checks), "ran": list(ran), "since": since}
+    values: dict[str, Any] = {"checks": list(checks), "ran": list(ran), "since": since, "at": at}
     cursor.register("recorded", recorded)
     cursor.register("waiver", waivers)
     execute(cursor, _EVERY, values)

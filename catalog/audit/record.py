@@ -8,11 +8,11 @@ versions, never modified, merged into the file for questions over all runs like 
 2. ``record``: findings that are there keep when they were first seen, those that are gone stay as
    resolved; the audit itself becomes a row. Returns all of the area, and what is new.
 3. ``unrecorded``: the same in memory, for a catalog that cannot be written.
-4. ``audit_times``: when there were audits before.
+4. ``audit_before``: when there was an audit like this before.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["Area", "audit_times", "record", "unrecorded"]
+__all__ = ["Area", "audit_before", "record", "unrecorded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def record(
         row = describe(_apply(connection, area, found))
         last = connection.execute("SELECT coalesce(max(audit_id), 0) FROM audit").fetchall()
         number = int(last[0][0]) + 1
-        scope = json.dumps(row["scope"], ensure_ascii=False)
+        scope = _as_text(row["scope"])
         version = package_version("xfelcat")
         connection.execute(
             _INSERT_AUDIT, row | {"audit_id": number, "scope": scope, "version": version}
@@ -161,13 +161,18 @@ def unrecorded(store: Store, area: Area, found: "pa.Table") -> "pa.Table":
     return result[0]
 
 
-def audit_times(store: Store) -> list[datetime]:
-    """When the audits of a catalog began, the first one first."""
+def audit_before(store: Store, scope: Mapping[str, Any]) -> datetime | None:
+    """When the last audit of the same scope began; None where there was none."""
     current = store.audits.current()
     if current is None:
-        return []
-    cursor = OpenFile.at(current).cursor()
-    return [t for (t,) in cursor.execute("SELECT started_at FROM audit ORDER BY ALL").fetchall()]
+        return None
+    sql = "SELECT max(started_at) FROM audit WHERE scope = $1"
+    ((began,),) = OpenFile.at(current).cursor().execute(sql, [_as_text(scope)]).fetchall()
+    return began if isinstance(began, datetime) else None
+
+
+def _as_text(scope: Mapping[str, Any]) -> str:
+    return json.dumps(scope, ensure_ascii=False, sort_keys=True, default=str)
 
 
 @contextmanager

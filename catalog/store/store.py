@@ -280,9 +280,10 @@ class Store:
                 if cursor is not None:
                     found += [f"shard {shard}: {fault}" for fault in check_file(cursor)]
         with uninterrupted():
-            file = _open_current(self._merged)
-            if file is not None:
-                found += [f"merged: {fault}" for fault in check_file(file.cursor())]
+            for name, versions in (("merged", self._merged), (AUDITS, self.audits)):
+                file = _open_current(versions)
+                if file is not None:
+                    found += [f"{name}: {fault}" for fault in check_file(file.cursor())]
         return found
 
 

@@ -14,6 +14,7 @@ from xfelcat.catalog.errors import CatalogNotFoundError
 from xfelcat.catalog.questions.forget import find_known, forget
 from xfelcat.catalog.questions.run_filter import ALL_RUNS, RunFilter
 from xfelcat.catalog.records import Problem
+from xfelcat.catalog.store.connections import POOL
 from xfelcat.catalog.store.store import Store
 
 
@@ -98,12 +99,22 @@ def test_a_finding_is_the_same_though_its_numbers_changed(store):
     made = with_faults()
     del made.raw(3)["DA01", 0]
     write(store, made)
-    second = run(store, "R01")
-    assert told(second) == {("R01", 3, "open")}
-    (finding,) = second.findings.table.to_pylist()
+    second = run(store)
+    assert told(second) == {("R01", 3, "open"), ("X01", 6, "open")}
+    finding = second.findings.table.to_pylist()[0]
     assert finding["message"] == "sequence file S00000 missing (1 of 3 are there)"
     assert finding["first_seen"] == first.started_at
     assert len(rows(store, FINDINGS)) == 2
+
+
+def test_an_audit_of_something_else_in_between_changes_nothing(store):
+    first = run(store)
+    write(store, facility())
+    run(store, "X")
+    run(store, where=RunFilter.of(run="1-3"))
+    again = run(store)
+    assert told(again) == {("R01", 3, "resolved"), ("X01", 6, "resolved")}
+    assert again.since - first.started_at == timedelta(microseconds=1)
 
 
 def test_since_reaches_further_back(store):
@@ -130,7 +141,7 @@ def test_only_what_was_checked_is_resolved(store):
 def test_findings_of_checks_that_were_not_made_are_still_told(store):
     run(store)
     report = run(store, "R", "C", "V")
-    assert told(report) == {("R01", 3, "open")}
+    assert told(report) == {("R01", 3, "new")}  # new to an audit that never was made before
     assert "C01" not in report.checks
 
 
@@ -201,6 +212,7 @@ def test_db_check_looks_at_the_audits_too(store):
     run(store)
     assert store.check() == []
     spoiled = store.audits.current()
+    POOL.close()
     spoiled.chmod(0o644)
     with duckdb.connect(spoiled) as connection:
         connection.execute("INSERT INTO finding FROM finding")

@@ -87,6 +87,8 @@ def test_a_run_that_is_written_slowly(start, root, catalog):
     write_tiny(file_of(root), run=7).close()
     done = watcher.until("ingested", runs=["p002012/raw/r0007"])
     assert done["files"] == 1
+    audited = watcher.until("audited", runs=1)
+    assert audited["errors"] == audited["new"] - audited["warnings"] - audited["infos"]
     watcher.until("published")
     assert catalog.runs()["run"].tolist() == [7]
 
@@ -176,7 +178,7 @@ def test_once_leaves_what_is_in_progress_to_the_next_time(xfelcat, root, catalog
         dict(p.partition("=")[::2] for p in shlex.split(x)) for x in result.stderr.split("\n")
     ]
     assert [e["event"] for e in events if e] == [
-        *("started", "in_progress", "ingested", "round", "published", "stopped")
+        *("started", "in_progress", "ingested", "audited", "round", "published", "stopped")
     ]
     assert catalog.runs()["run"].tolist() == [1]
     write_tiny(file_of(root, 2), run=2).close()
