@@ -336,6 +336,51 @@ class Catalog(Questions):
         )
         return audit(self._store, filter_, options, progress)
 
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        waivers: str | os.PathLike[str] | None = None,
+        **where: Unpack[RunChoice],
+    ) -> int:
+        """Write the state of the runs to one HTML page that needs no other file.
+
+        It shows the findings that the catalog has, from ingest and from recorded audits.
+
+        Parameters
+        ----------
+        path
+            The file to write; one that exists is replaced.
+        waivers
+            A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
+        **where
+            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
+            ``RunFilter.of``.
+
+        Returns
+        -------
+        int
+            Its size in bytes.
+
+        Raises
+        ------
+        QueryError
+            For a filter that means nothing.
+        ConfigError
+            For a file of waivers that is wrong.
+        TargetWriteError
+            For a file that cannot be written.
+        CatalogNotFoundError
+            Where nothing was ingested yet.
+        """
+        from .audit.audit import waiver_file
+        from .audit.waivers import read_waivers
+        from .report.page import write_report
+
+        file = waiver_file(self._store, None if waivers is None else Path(waivers))
+        accepted = () if file is None else read_waivers(file)
+        return write_report(self._store, RunFilter.of(**where), path, waivers=accepted)
+
     def forget(self, *targets: str | os.PathLike[str]) -> int:
         """Delete all that is known of some runs; the data files stay as they are.
 

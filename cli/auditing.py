@@ -29,11 +29,12 @@ from .options import (
     time_option,
 )
 from .output import Format, choose_format, say, write_answer
-from .progress import say_problems
+from .progress import say_problems, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.audit.audit import AuditOptions, Progress
+    from ..catalog.audit.audit import AuditOptions, AuditReport, Progress
     from ..catalog.checks.limits import Limits
+    from ..catalog.questions.run_filter import RunFilter
     from ..catalog.store.store import Store
     from ..loader.deepaudit import RunDataCheck
     from ..loader.deepcheck import DeepOptions
@@ -122,6 +123,16 @@ def audit_command(
         Threshold,
         typer.Option("--fail-on", help="Exit with 1 if there are findings of this severity."),
     ] = Threshold.ERROR,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Also write a report for a browser: one page that needs no other file.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -173,6 +184,8 @@ def audit_command(
     if list_:
         _list_checks(options, chosen, output)
         return
+    if html is not None and not html.parent.is_dir():  # not after minutes of auditing
+        raise typer.BadParameter(f"{html} cannot be written: {html.parent} is no directory")
     from ..catalog.audit.audit import audit
     from ..catalog.audit.disk import DiskOptions
     from ..loader.deepcheck import DeepOptions
@@ -208,6 +221,8 @@ def audit_command(
         say(line)
     if data is not None and data.left_out:
         say_problems(data.left_out)
+    if html is not None:
+        _write_html(html, store, where, report)
     if report.fails(fail_on.value):
         raise typer.Exit(1)
 
@@ -258,6 +273,14 @@ def _data_check(
             progress("reading data", done, total)
 
     return RunDataCheck(store.location, options, steps)
+
+
+def _write_html(path: Path, store: "Store", where: "RunFilter", report: "AuditReport") -> None:
+    """What was found, as a page."""
+    from ..catalog.report.page import write_report
+
+    n_bytes = write_report(store, where, path, report.findings.table)
+    say(f"report written to {path}, {size_text(n_bytes)}")
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """What can xfelcat do, shown on data that anyone has? ``xfelcat demo`` and ``make demo``.
 
 1. ``demo_command`` writes the synthetic facility.
-2. ``tour`` (``python -m xfelcat.cli.demo DIR``) writes it, ingests it, asks a question and opens a
-   run, each step under the command that a user would type.
+2. ``tour`` (``python -m xfelcat.cli.demo DIR``) writes it, ingests it, asks a question, opens a run
+   and writes a report, each step under the command that a user would type.
 """
 
 import os
@@ -83,6 +83,7 @@ def tour(directory: Path) -> None:
     _ingest(store, facility)
     _find(store)
     _open_one(store, facility)
+    _report(store, directory / "report.html")
     _head("xfelcat db status --catalog", location)
     status_command(location)
     typer.echo(f"\nGo on with:  export XFELCAT_CATALOG={shlex.quote(str(store.location))}")
@@ -133,6 +134,21 @@ def _open_one(store: "Store", facility: Path) -> None:
     _say_python(f"run.get_dataframe([({XGM!r}, 'beamPosition.*')]).head(8)")
     frame = run.get_dataframe([(XGM, "beamPosition.*")]).head(8)
     write_answer(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), Format.TABLE)
+
+
+def _report(store: "Store", page: Path) -> None:
+    """What an audit finds, as a page for the browser; it is not recorded."""
+    from ..catalog.audit.audit import AuditOptions, audit
+    from ..catalog.report.page import write_report
+    from .audit_text import report_lines
+
+    catalog = Path(os.path.relpath(store.location))
+    _head("xfelcat audit --no-save --html", page, Path("--catalog"), catalog)
+    found = audit(store, options=AuditOptions(save=False))
+    for line in report_lines(found):
+        typer.echo(line)
+    n_bytes = write_report(store, path=page, found=found.findings.table)
+    typer.echo(f"report written to {page}, {size_text(n_bytes)}")
 
 
 def _say_python(code: str) -> None:

@@ -110,9 +110,15 @@ class Browser:
             if m["message"]["method"] == "Network.requestWillBeSent"
         ]
 
-    def overflow(self):
-        """By how many pixels the page is wider than its window."""
-        return self.run("const e = document.documentElement; return e.scrollWidth - e.clientWidth")
+    def too_wide(self):
+        """What makes the page wider than its window."""
+        return self.run(
+            "const { scrollWidth, clientWidth } = document.documentElement;"
+            "if (scrollWidth <= clientWidth) return [];"
+            "return [scrollWidth, ...[...document.querySelectorAll('body *')]"
+            ".filter((e) => e.getBoundingClientRect().right > clientWidth)"
+            ".map((e) => `${e.tagName} ${e.className}: ${e.textContent.slice(0, 40)}`)]"
+        )
 
     def low_contrasts(self, selector="body"):
         """Texts whose contrast is below that of WCAG AA: 4.5, or 3 for large ones."""

@@ -1,16 +1,18 @@
 """What is wrong at present, condensed until a person can read it?
 
-Open findings only, of the runs that are meant; without a filter also those about no catalogued run.
-Sums are made in SQL: over millions of findings none leaves the database that is not shown.
+``collect_findings`` makes the table ``open_finding`` of the cursor it is given: what is open of the
+runs that are meant, as the catalog has it or as an audit just found it. The others are questions
+about that table. Sums are made in SQL: over millions of findings none leaves the database that is
+not shown. Waived findings are shown as such, and count for nothing else.
 
 1. ``condensed_findings``: one row for all findings alike in check, severity, message and place but
-   for numbers and quoted names, with counts and an example.
+   for numbers and names (see ``condense``), with counts and an example.
 2. ``counts_by_check``: findings, runs and proposals of each check.
 3. ``worst_runs``: the runs with most wrong, and how many findings they have.
 4. ``checks_of_runs``: findings per run and check, of some runs; ``checks_of_proposals`` the runs
    that have them, per proposal and check.
 5. ``findings_of_runs``: the findings of some runs, the worst first, so many of each.
-6. ``names_of_runs``: what names some runs.
+6. ``facts_of_runs``: what names some runs, and more.
 7. ``faulty_runs``: runs with errors, with warnings at worst, and all, per period.
 8. ``latest_audits``: the audits that were made.
 """
@@ -18,88 +20,159 @@ Sums are made in SQL: over millions of findings none leaves the database that is
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..audit.waivers import WAIVED_SQL
+from ..checks.condense import PATTERN_SQL, TEMPLATE_SQL
+from .answers import fetch, to_sql
 from .run_filter import ALL_RUNS, RunFilter
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Select, SelectBase, Subquery
+    import duckdb
+    import pyarrow as pa
+    from sqlalchemy import ColumnElement, Select, SelectBase, Subquery, TableClause
 
 __all__ = [
     "checks_of_proposals",
     "checks_of_runs",
+    "collect_findings",
     "condensed_findings",
     "counts_by_check",
+    "facts_of_runs",
     "faulty_runs",
     "findings_of_runs",
     "latest_audits",
-    "names_of_runs",
     "worst_runs",
 ]
 
-# What may differ between findings that are alike (RE2): quoted names, numbers, runs and proposals.
-# The digits of words (HDF5, f4) are none of these.
-_QUOTED = r"'[^']*'"
-_NUMBER = r"\b[pr]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?\b"
-_DIGITS = r"[0-9]+"
+_COLUMNS = (
+    *("run_id", "proposal", "check_id", "severity", "file", "place", "message", "path"),
+    *("first_seen", "waived", "is_new"),
+)
+_RUN_NAMES = ("run_id", "proposal", "run", "data_class", "loose_path", "directory")
+_OF_AUDIT = f"""
+CREATE OR REPLACE TEMP TABLE open_finding AS
+SELECT {", ".join(_COLUMNS[:-1])}, status = 'new' AS is_new
+FROM found WHERE status <> 'resolved'
+"""
+# New is what came with the last audit, or after it.
+_OF_CATALOG = """
+CREATE OR REPLACE TEMP TABLE open_finding AS
+SELECT
+    f.run_id, f.proposal, f.check_id, f.severity, f.file, f.place, f.message, f.path, f.first_seen,
+    ({waived}) AS waived,
+    coalesce(f.first_seen >= (SELECT max(started_at) FROM audit), false) AS is_new
+FROM ({chosen}) AS f
+"""
 
 
-def condensed_findings(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> "SelectBase":
-    """Errors first, and of those the ones that most runs have.
+def collect_findings(
+    cursor: "duckdb.DuckDBPyConnection",
+    where: RunFilter,
+    waivers: "pa.Table",
+    found: "pa.Table | None" = None,
+) -> None:
+    """Make the table ``open_finding``: of the rows of an audit, else of what the catalog has.
 
-    Columns: check_id, severity, template, pattern (of the place), findings, files, runs, proposals,
-    first_seen, last_seen, of_all (how many rows there are without the limit), and the example:
-    run_id (None for a finding about no run), place, message, path.
+    ``waivers`` (see ``waiver_table``) are for the latter; what an audit found says itself what is
+    waived. Without a filter, findings about no catalogued run are among them.
     """
-    from sqlalchemy import String, cast, func, select
+    from sqlalchemy import select
 
-    open_ = _open_findings(where)
-    unquoted = func.regexp_replace(open_.c.message, _QUOTED, "'…'", "g")
-    template = func.regexp_replace(unquoted, _NUMBER, "N", "g").label("template")
-    pattern = func.regexp_replace(func.coalesce(open_.c.place, ""), _DIGITS, "*", "g")
-    alike = [open_.c.check_id, open_.c.severity, template, pattern.label("pattern")]
-    # One list, so that all parts of the example are of one finding; the smallest, to be stable.
-    run_id = func.coalesce(cast(open_.c.run_id, String), "")
-    example = func.min(func.list_value(run_id, open_.c.path, open_.c.place, open_.c.message))
+    from ..store.schema import findings_view, run
+
+    if found is not None:
+        cursor.register("found", found)
+        fetch(cursor, _OF_AUDIT)
+        cursor.unregister("found")
+        return
+    statement = select(findings_view).where(findings_view.c.resolved_at.is_(None))
+    if where != ALL_RUNS:
+        chosen = select(run.c.run_id).where(*where.conditions(run))
+        statement = statement.where(findings_view.c.run_id.in_(chosen))
+    sql, values = to_sql(statement)
+    cursor.register("waiver", waivers)
+    waived = WAIVED_SQL if waivers.num_rows else "NULL::VARCHAR"
+    fetch(cursor, _OF_CATALOG.format(waived=waived, chosen=sql), values)
+    cursor.unregister("waiver")
+
+
+def condensed_findings(*, limit: int | None = None) -> "SelectBase":
+    """Errors first, and of those the ones that most runs have; what is waived last.
+
+    With a limit no check is crowded out: the first of each go before the second of any.
+
+    Columns: check_id, severity, waived (the reason), template (of the message), pattern (of the
+    place), findings, new, files, runs, proposals, first_seen, of_all (how many rows there are
+    without the limit), and the example: run_id (None for a finding about no run), path, place,
+    message.
+    """
+    from sqlalchemy import func, select
+
+    # Each text is condensed once, however many findings have it.
+    open_ = _open_findings()
+    of_message = _condensed_texts(open_.c.message, TEMPLATE_SQL, "template")
+    of_place = _condensed_texts(open_.c.place, PATTERN_SQL, "pattern")
+    alike = [
+        open_.c.check_id,
+        open_.c.severity,
+        open_.c.waived,
+        of_message.c.template,
+        of_place.c.pattern,
+    ]
     groups = (
         select(
             *alike,
             func.count().label("findings"),
-            func.count(open_.c.path.distinct()).label("files"),
+            func.count().filter(open_.c.is_new).label("new"),
+            func.count(func.hash(open_.c.path).distinct()).label("files"),
             func.count(open_.c.run_id.distinct()).label("runs"),
             func.count(open_.c.proposal.distinct()).label("proposals"),
             func.min(open_.c.first_seen).label("first_seen"),
-            func.max(open_.c.last_seen).label("last_seen"),
             func.count().over().label("of_all"),
-            example.label("example"),
+            func.min(open_.c.rowid).label("example"),
         )
+        .select_from(open_)
+        .join(of_message, of_message.c.message == open_.c.message)
+        .join(of_place, of_place.c.place.is_not_distinct_from(open_.c.place))
         .group_by(*alike)
         .subquery("alike")
     )
-    part = groups.c.example
-    columns = [c for c in groups.c if c.name != "example"]
-    parts = [
-        func.list_extract(part, at).label(name)
-        for at, name in ((1, "run_id"), (2, "path"), (3, "place"), (4, "message"))
-    ]
+    size = [groups.c.runs.desc(), groups.c.findings.desc(), groups.c.check_id]
+    size += [groups.c.template, groups.c.pattern]
+    kind = [groups.c.waived.is_not(None), _rank(groups.c.severity)]
+    of_check = [*kind, groups.c.check_id]
+    place = func.row_number().over(partition_by=of_check, order_by=size).label("place_in_check")
+    position = func.row_number().over(order_by=[*kind, *size])
+    ranked = select(groups, place, position.label("position")).subquery("ranked")
+    order = [ranked.c.place_in_check, ranked.c.position]
+    first = select(ranked).order_by(*order).limit(limit).subquery("first")
+    example = _open_findings().alias("example")
+    left_out = ("example", "place_in_check", "position")
+    columns = [c for c in first.c if c.name not in left_out]
+    parts = [example.c[name] for name in ("run_id", "path", "place", "message")]
+    same = example.c.rowid == first.c.example
     return (
-        select(*columns, *parts)
-        .order_by(_rank(groups.c.severity), groups.c.runs.desc(), groups.c.findings.desc())
-        .order_by(groups.c.check_id, groups.c.template, groups.c.pattern)
-        .limit(limit)
+        select(*columns, *parts).select_from(first).join(example, same).order_by(first.c.position)
     )
 
 
-def counts_by_check(where: RunFilter = ALL_RUNS) -> "SelectBase":
-    """Columns check_id, severity, findings, runs, proposals; a check may have two severities."""
+def counts_by_check() -> "SelectBase":
+    """Columns check_id, severity, findings, new, waived, runs, proposals.
+
+    A check may have two severities. All but ``waived`` are of what is not waived.
+    """
     from sqlalchemy import func, select
 
-    open_ = _open_findings(where)
+    open_ = _open_findings()
+    counts = open_.c.waived.is_(None)
     return (
         select(
             open_.c.check_id,
             open_.c.severity,
-            func.count().label("findings"),
-            func.count(open_.c.run_id.distinct()).label("runs"),
-            func.count(open_.c.proposal.distinct()).label("proposals"),
+            func.count().filter(counts).label("findings"),
+            func.count().filter(counts, open_.c.is_new).label("new"),
+            func.count(open_.c.waived).label("waived"),
+            func.count(open_.c.run_id.distinct()).filter(counts).label("runs"),
+            func.count(open_.c.proposal.distinct()).filter(counts).label("proposals"),
         )
         .group_by(open_.c.check_id, open_.c.severity)
         .order_by(open_.c.check_id, open_.c.severity)
@@ -109,36 +182,34 @@ def counts_by_check(where: RunFilter = ALL_RUNS) -> "SelectBase":
 def worst_runs(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> "SelectBase":
     """The runs where most checks find errors, then warnings, then the latest.
 
-    Columns: those of a run (run_id, proposal, run, data_class, instrument, cycle, loose_path,
-    directory, n_files, n_files_missing, bytes, n_trains, n_suspect_trains, started_at, ended_at,
-    newest_mtime, format_version, ingested_at) and errors, warnings, infos, and faulty (how many
-    runs have findings).
+    Columns: run_id, proposal, run, data_class, loose_path, directory, instrument, n_files, bytes,
+    n_trains, started_at, errors, warnings, infos, and faulty (how many runs have findings).
     """
     from sqlalchemy import case, func, select
 
-    from ..store.schema import finding, run
+    from ..store.schema import run
+
+    open_ = _open_findings()
 
     def checks(severity: str) -> "ColumnElement[Any]":
-        of_this = case((finding.c.severity == severity, finding.c.check_id), else_=None)
+        of_this = case((open_.c.severity == severity, open_.c.check_id), else_=None)
         return func.count(of_this.distinct()).label(f"checks_{severity}")
 
     of_run = (
         select(
-            finding.c.run_id,
+            open_.c.run_id,
             checks("E"),
             checks("W"),
             *(
-                func.count().filter(finding.c.severity == letter).label(name)
+                func.count().filter(open_.c.severity == letter).label(name)
                 for letter, name in (("E", "errors"), ("W", "warnings"), ("I", "infos"))
             ),
         )
-        .where(finding.c.resolved_at.is_(None))
-        .group_by(finding.c.run_id)
+        .where(open_.c.waived.is_(None))
+        .group_by(open_.c.run_id)
         .subquery("of_run")
     )
-    names = ["run_id", "proposal", "run", "data_class", "instrument", "cycle", "loose_path"]
-    names += ["directory", "n_files", "n_files_missing", "bytes", "n_trains", "n_suspect_trains"]
-    names += ["started_at", "ended_at", "newest_mtime", "format_version", "ingested_at"]
+    names = (*_RUN_NAMES, "instrument", "n_files", "bytes", "n_trains", "started_at")
     counts = [func.coalesce(of_run.c[n], 0).label(n) for n in ("errors", "warnings", "infos")]
     return (
         select(
@@ -163,22 +234,21 @@ def checks_of_runs(run_ids: Sequence[int]) -> "SelectBase":
     """Columns run_id, check_id, severity, findings."""
     from sqlalchemy import func, select
 
-    from ..store.schema import finding
-
-    groups = [finding.c.run_id, finding.c.check_id, finding.c.severity]
+    open_ = _open_findings()
+    groups = [open_.c.run_id, open_.c.check_id, open_.c.severity]
     return (
         select(*groups, func.count().label("findings"))
-        .where(finding.c.run_id.in_(run_ids), finding.c.resolved_at.is_(None))
+        .where(open_.c.run_id.in_(run_ids), open_.c.waived.is_(None))
         .group_by(*groups)
         .order_by(*groups)
     )
 
 
-def checks_of_proposals(where: RunFilter = ALL_RUNS) -> "SelectBase":
+def checks_of_proposals() -> "SelectBase":
     """Columns proposal (None for loose runs), check_id, severity, runs, findings."""
     from sqlalchemy import func, select
 
-    open_ = _open_findings(where)
+    open_ = _open_findings()
     groups = [open_.c.proposal, open_.c.check_id, open_.c.severity]
     return (
         select(
@@ -186,63 +256,63 @@ def checks_of_proposals(where: RunFilter = ALL_RUNS) -> "SelectBase":
             func.count(open_.c.run_id.distinct()).label("runs"),
             func.count().label("findings"),
         )
-        .where(open_.c.run_id.is_not(None))
+        .where(open_.c.run_id.is_not(None), open_.c.waived.is_(None))
         .group_by(*groups)
         .order_by(*groups)
     )
 
 
 def findings_of_runs(run_ids: Sequence[int], *, limit: int) -> "SelectBase":
-    """Columns run_id, check_id, severity, file, place, message, first_seen, of_all.
+    """Columns run_id, check_id, severity, waived, file, place, message, first_seen, of_all.
 
     Of each run ``limit`` rows at most; ``of_all`` is how many it has.
     """
     from sqlalchemy import func, select
 
-    from ..store.schema import finding
-
-    order = [_rank(finding.c.severity), finding.c.check_id, finding.c.name, finding.c.place]
+    open_ = _open_findings()
+    order = [open_.c.waived.is_not(None), _rank(open_.c.severity), open_.c.check_id, open_.c.file]
+    names = ("run_id", "check_id", "severity", "waived", "file", "place", "message", "first_seen")
     ranked = (
         select(
-            finding.c.run_id,
-            finding.c.check_id,
-            finding.c.severity,
-            finding.c.name.label("file"),
-            finding.c.place,
-            finding.c.message,
-            finding.c.first_seen,
-            func.count().over(partition_by=finding.c.run_id).label("of_all"),
-            func.row_number().over(partition_by=finding.c.run_id, order_by=order).label("at"),
+            *(open_.c[name] for name in names),
+            func.count().over(partition_by=open_.c.run_id).label("of_all"),
+            func.row_number()
+            .over(partition_by=open_.c.run_id, order_by=[*order, open_.c.place])
+            .label("at"),
         )
-        .where(finding.c.run_id.in_(run_ids), finding.c.resolved_at.is_(None))
+        .where(open_.c.run_id.in_(run_ids))
         .subquery("ranked")
     )
     columns = [c for c in ranked.c if c.name != "at"]
     return select(*columns).where(ranked.c.at <= limit).order_by(ranked.c.run_id, ranked.c.at)
 
 
-def names_of_runs(run_ids: Iterable[int]) -> "SelectBase":
-    """Columns run_id, proposal, run, data_class, loose_path, directory."""
+def facts_of_runs(run_ids: Iterable[int]) -> "SelectBase":
+    """What names some runs, and what is told of one that is looked at.
+
+    Columns run_id, proposal, run, data_class, loose_path, directory, cycle, format_version,
+    started_at, ended_at, ingested_at, n_files_missing, n_suspect_trains.
+    """
     from sqlalchemy import select
 
     from ..store.schema import run
 
-    columns = [run.c.run_id, run.c.proposal, run.c.run, run.c.data_class]
-    return select(*columns, run.c.loose_path, run.c.directory).where(
-        run.c.run_id.in_(list(run_ids))
-    )
+    names = (*_RUN_NAMES, "cycle", "format_version", "started_at", "ended_at", "ingested_at")
+    columns = [run.c[name] for name in (*names, "n_files_missing", "n_suspect_trains")]
+    return select(*columns).where(run.c.run_id.in_(list(run_ids))).order_by(run.c.run_id)
 
 
 def faulty_runs(per: str, where: RunFilter = ALL_RUNS) -> "SelectBase":
     """Columns period, runs, with_errors, with_warnings (and no errors); undated runs left out."""
     from sqlalchemy import Date, cast, func, select
 
-    from ..store.schema import finding, run
+    from ..store.schema import run
 
+    open_ = _open_findings()
     worst = (
-        select(finding.c.run_id, func.min(_rank(finding.c.severity)).label("rank"))
-        .where(finding.c.resolved_at.is_(None))
-        .group_by(finding.c.run_id)
+        select(open_.c.run_id, func.min(_rank(open_.c.severity)).label("rank"))
+        .where(open_.c.waived.is_(None))
+        .group_by(open_.c.run_id)
         .subquery("worst")
     )
     when = func.coalesce(run.c.started_at, run.c.newest_mtime)
@@ -270,35 +340,22 @@ def latest_audits(limit: int) -> "SelectBase":
 
     names = ["started_at", "seconds", "scope", "n_runs", "n_files", "n_errors", "n_warnings"]
     names += ["n_infos", "n_new", "n_resolved"]
-    return (
-        select(*(audit.c[name] for name in names)).order_by(audit.c.started_at.desc()).limit(limit)
-    )
+    columns: Select[Any] = select(*(audit.c[name] for name in names))
+    return columns.order_by(audit.c.started_at.desc()).limit(limit)
 
 
-def _open_findings(where: RunFilter) -> "Subquery":
-    """The open findings with the proposal of their run and the path of their file."""
-    from sqlalchemy import func, select
+def _open_findings() -> "TableClause":
+    from sqlalchemy import column, table
 
-    from ..store.schema import finding, run
+    return table("open_finding", *map(column, (*_COLUMNS, "rowid")))
 
-    directory_name = func.concat_ws("/", run.c.directory, finding.c.name)
-    statement: Select[Any] = (
-        select(
-            finding.c.run_id,
-            finding.c.check_id,
-            finding.c.severity,
-            finding.c.message,
-            finding.c.place,
-            func.coalesce(finding.c.path, directory_name).label("path"),
-            finding.c.first_seen,
-            finding.c.last_seen,
-            run.c.proposal,
-        )
-        .select_from(finding)
-        .join(run, run.c.run_id == finding.c.run_id, isouter=where == ALL_RUNS)
-        .where(finding.c.resolved_at.is_(None), *where.conditions(run))
-    )
-    return statement.subquery("open")
+
+def _condensed_texts(text: "ColumnElement[Any]", condense: str, name: str) -> "Subquery":
+    """The distinct texts of a column of findings, and what is left of each without its numbers."""
+    from sqlalchemy import literal_column, select
+
+    texts = select(text).distinct().subquery("texts")
+    return select(texts, literal_column(condense).label(name)).subquery(name)
 
 
 def _rank(severity: "ColumnElement[Any]") -> "ColumnElement[Any]":

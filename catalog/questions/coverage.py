@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .run_filter import ALL_RUNS, RunFilter
 
 if TYPE_CHECKING:
-    from sqlalchemy import SelectBase
+    from sqlalchemy import SelectBase, Subquery
 
 __all__ = ["source_coverage"]
 
@@ -23,7 +23,7 @@ def source_coverage(where: RunFilter = ALL_RUNS, *, limit: int | None = None) ->
     """
     from sqlalchemy import case, func, select
 
-    from ..store.schema import run, run_source
+    from ..store.schema import run
     from ..store.schema import source as sources
 
     # Loose runs, which have no proposal, are a group of their own.
@@ -39,17 +39,7 @@ def source_coverage(where: RunFilter = ALL_RUNS, *, limit: int | None = None) ->
         .group_by(chosen.c.proposal, chosen.c.data_class)
         .subquery("sizes")
     )
-    in_run = (
-        select(
-            run_source.c.run_id,
-            run_source.c.section,
-            run_source.c.source_id,
-            func.max(run_source.c.n_trains).label("with_data"),
-        )
-        .where(run_source.c.legacy_of.is_(None))
-        .group_by(run_source.c.run_id, run_source.c.section, run_source.c.source_id)
-        .subquery("in_run")
-    )
+    in_run = _sources_of_runs()
     counted = case((in_run.c.with_data.is_not(None), chosen.c.n_trains), else_=0)
     of_group = [in_run.c.section, in_run.c.source_id, chosen.c.proposal, chosen.c.data_class]
     in_group = (
@@ -84,3 +74,22 @@ def source_coverage(where: RunFilter = ALL_RUNS, *, limit: int | None = None) ->
         .order_by(runs.desc(), in_group.c.section, sources.c.name)
         .limit(limit)
     )
+
+
+def _sources_of_runs() -> "Subquery":
+    """The sources of every run, and for how many trains each has data, NULL if not known."""
+    from sqlalchemy import func, select
+
+    from ..store.schema import run_source
+
+    # A source whose keys differ between the files of a run has several rows per index group.
+    of_run = (run_source.c.run_id, run_source.c.section, run_source.c.source_id)
+    in_index = (
+        select(*of_run, func.sum(run_source.c.n_trains).label("with_data"))
+        .where(run_source.c.legacy_of.is_(None))
+        .group_by(*of_run, run_source.c.index_group)
+        .subquery("in_index")
+    )
+    named = [in_index.c[column.name] for column in of_run]
+    most = func.max(in_index.c.with_data).label("with_data")
+    return select(*named, most).group_by(*named).subquery("in_run")

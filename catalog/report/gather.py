@@ -8,12 +8,15 @@ is cut says how many rows there are in all (``of_all``).
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
+from ..audit.waivers import Waiver, waiver_table
 from ..checks.registry import CHECKS, SEVERITIES
+from ..errors import CatalogReadError
 from ..layout import RunIdentity
 from ..questions import condensed
 from ..questions.answers import ask
@@ -27,12 +30,14 @@ from .presence import run_presence
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
     from sqlalchemy import SelectBase
 
 __all__ = ["Content", "Limits", "gather"]
 
 Content = dict[str, Any]
 Row = dict[str, Any]
+_MEMORY = 4_000_000_000
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
 _DATE_LENGTH = {"day": 10, "month": 7, "year": 4}
@@ -50,29 +55,47 @@ _OF_DETAIL = (
 class Limits:
     """Rows of the page: what it is worth reading, and what keeps it small.
 
-    ``runs`` is those of the heat map, ``detailed`` how many of them open to a picture of their
-    trains with ``sources`` rows of sources and ``findings_of_run`` findings.
+    ``runs`` is those of the heat map. ``detailed`` of them, and one example of each check, open to
+    a picture of their trains with ``sources`` rows of sources and ``findings_of_run`` findings.
     """
 
     findings: int = 300
     proposals: int = 1500
     coverage: int = 1200
     runs: int = 300
-    detailed: int = 60
+    detailed: int = 40
     sources: int = 24
     findings_of_run: int = 30
     audits: int = 30
 
 
-def gather(store: Store, where: RunFilter = ALL_RUNS, limits: Limits | None = None) -> Content:
-    """The content of the report on the runs that ``where`` chooses."""
+def gather(
+    store: Store,
+    where: RunFilter = ALL_RUNS,
+    found: "pa.Table | None" = None,
+    *,
+    waivers: Sequence[Waiver] = (),
+    limits: Limits | None = None,
+) -> Content:
+    """The content of the report on the runs that ``where`` chooses.
+
+    ``found`` are the findings of an audit of these runs (``Findings.table``); without it they are
+    those in the catalog, but for what ``waivers`` accept.
+    """
     limits = limits or Limits()
-    with store.read_merged() as cursor:
-        checks = _rows(cursor, condensed.counts_by_check(where))
+    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    cursor = store.open_merged(memory_limit=_MEMORY).new_cursor()
+    with closing(cursor):
+        condensed.collect_findings(cursor, where, waiver_table(waivers, now.date()), found)
+        checks = _rows(cursor, condensed.counts_by_check())
         proposals = _proposals(store, cursor, where, limits)
         known = {str(row["check_id"]) for row in checks}
+        findings = _rows(cursor, condensed.condensed_findings(limit=limits.findings))
+        worst = _rows(cursor, condensed.worst_runs(where, limit=limits.runs))
+        looked_at = [row["run_id"] for row in worst[: limits.detailed]] + _examples(findings)
+        details = _details(store, cursor, looked_at, limits)
         return {
-            "about": _about(store, cursor, where),
+            "about": _about(store, cursor, where, now),
             "severities": SEVERITIES,
             "checks": [_check(identifier) for identifier in sorted(known)],
             "counts": _table(checks),
@@ -80,14 +103,17 @@ def gather(store: Store, where: RunFilter = ALL_RUNS, limits: Limits | None = No
             "proposals": _table(proposals[: limits.proposals], len(proposals)),
             "classes": _table(volume(store, ["data_class"], where).table.to_pylist()),
             "timeline": _timeline(store, cursor, where),
-            "findings": _findings(cursor, where, limits.findings),
-            **_runs(store, cursor, where, limits),
+            "findings": _cut(_named(cursor, findings)),
+            "runs": _table(_heat_map(cursor, worst), worst[0]["faulty"] if worst else 0),
+            "details": details,
             "coverage": _cut(_rows(cursor, source_coverage(where, limit=limits.coverage))),
             "audits": _table(_rows(cursor, condensed.latest_audits(limits.audits))),
         }
 
 
-def _about(store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter) -> Content:
+def _about(
+    store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter, now: datetime
+) -> Content:
     """When and of what this was made, and what it rests on."""
     known = provenance(cursor, store, where)
     chosen = [
@@ -97,7 +123,7 @@ def _about(store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter) 
     ]
     return {
         "version": package_version("xfelcat"),
-        "made": datetime.now(UTC).replace(tzinfo=None, microsecond=0),
+        "made": now,
         "scope": chosen,
         **known.as_dict(),
     }
@@ -140,7 +166,7 @@ def _proposals(
             row[name] += group[name] or 0
         if group["last_data"] and (not row["last_data"] or group["last_data"] > row["last_data"]):
             row["last_data"] = group["last_data"]
-    for cell in _rows(cursor, condensed.checks_of_proposals(where)):
+    for cell in _rows(cursor, condensed.checks_of_proposals()):
         row = found[cell["proposal"]]
         row[_COUNT_OF[cell["severity"]]] += cell["findings"]
         _add_check(row["checks"], cell, cell["runs"])
@@ -217,43 +243,67 @@ def _periods(found: list[date], per: str) -> list[date]:
     return found[-_MAX_PERIODS:]
 
 
-def _findings(cursor: "duckdb.DuckDBPyConnection", where: RunFilter, limit: int) -> Content:
-    """The condensed findings; the example's run by its name."""
-    found = _rows(cursor, condensed.condensed_findings(where, limit=limit))
-    identifiers = {int(row["run_id"]) for row in found if row["run_id"]}
-    names = {
-        row["run_id"]: _name(row) for row in _rows(cursor, condensed.names_of_runs(identifiers))
-    }
-    for row in found:
-        row["run"] = names.get(int(row.pop("run_id") or -1))
-    return _cut(found)
+def _examples(findings: Iterable[Row]) -> list[int]:
+    """The run of the first example of each check."""
+    first: dict[str, int] = {}
+    for row in findings:
+        if row["run_id"] is not None:
+            first.setdefault(row["check_id"], row["run_id"])
+    return list(first.values())
 
 
-def _runs(
-    store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter, limits: Limits
-) -> Content:
-    """The heat map's runs, and the details of the first of them."""
-    found = _rows(cursor, condensed.worst_runs(where, limit=limits.runs))
-    checks: dict[int, dict[str, list[Any]]] = {row["run_id"]: {} for row in found}
+def _named(cursor: "duckdb.DuckDBPyConnection", findings: list[Row]) -> list[Row]:
+    """The condensed findings, with the name of the example's run for its number."""
+    run_ids = {row["run_id"] for row in findings if row["run_id"] is not None}
+    names = {row["run_id"]: _name(row) for row in _rows(cursor, condensed.facts_of_runs(run_ids))}
+    return [
+        {"run": names.get(row["run_id"])} | {k: v for k, v in row.items() if k != "run_id"}
+        for row in findings
+    ]
+
+
+def _heat_map(cursor: "duckdb.DuckDBPyConnection", worst: list[Row]) -> list[Row]:
+    """Of each of the worst runs that has findings, how many by check."""
+    checks: dict[int, dict[str, list[Any]]] = {row["run_id"]: {} for row in worst}
     for cell in _rows(cursor, condensed.checks_of_runs(list(checks))):
         _add_check(checks[cell["run_id"]], cell, cell["findings"])
-    detailed = found[: limits.detailed]
-    findings: dict[int, list[Row]] = {row["run_id"]: [] for row in detailed}
-    statement = condensed.findings_of_runs(list(findings), limit=limits.findings_of_run)
-    for finding in _rows(cursor, statement):
-        findings[finding.pop("run_id")].append(finding)
-    rows = [
+    return [
         {
             "run": _name(row),
             **{name: row[name] for name in _OF_RUN},
             "checks": checks[row["run_id"]],
         }
-        for row in found
+        for row in worst
         if checks[row["run_id"]]
     ]
-    details = {_name(row): _detail(store, row, findings[row["run_id"]], limits) for row in detailed}
-    of_all = found[0]["faulty"] if found else 0
-    return {"runs": _table(rows, of_all), "details": details}
+
+
+def _details(
+    store: Store, cursor: "duckdb.DuckDBPyConnection", run_ids: Iterable[int], limits: Limits
+) -> dict[str, Content]:
+    """What is told of each of some runs: facts, findings, and where its data are."""
+    runs = {row["run_id"]: row for row in _rows(cursor, condensed.facts_of_runs(run_ids))}
+    findings: dict[int, list[Row]] = {run_id: [] for run_id in runs}
+    statement = condensed.findings_of_runs(list(runs), limit=limits.findings_of_run)
+    for finding in _rows(cursor, statement):
+        findings[finding.pop("run_id")].append(finding)
+    return {
+        _name(row): {name: row[name] for name in _OF_DETAIL}
+        | {"findings": _cut(findings[run_id])}
+        | _presence(store, row, limits)
+        for run_id, row in runs.items()
+    }
+
+
+def _presence(store: Store, row: Row, limits: Limits) -> Content:
+    """The picture of a run; nothing where its shard may not be read by whoever asks."""
+    try:
+        shard = store.open_shard(_identity(row).shard)
+    except CatalogReadError:
+        return {}
+    if shard is None:
+        return {}
+    return asdict(run_presence(shard.cursor(), row["run_id"], limit=limits.sources))
 
 
 def _identity(row: Row) -> RunIdentity:
@@ -264,16 +314,6 @@ def _identity(row: Row) -> RunIdentity:
 
 def _name(row: Row) -> str:
     return str(_identity(row))
-
-
-def _detail(store: Store, row: Row, findings: list[Row], limits: Limits) -> Content:
-    detail: Content = {name: row[name] for name in _OF_DETAIL}
-    detail["findings"] = _cut(findings)
-    shard = store.open_shard(_identity(row).shard)
-    if shard is not None:
-        presence = run_presence(shard.cursor(), row["run_id"], limit=limits.sources)
-        detail |= asdict(presence)
-    return detail
 
 
 def _rows(cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase") -> list[Row]:

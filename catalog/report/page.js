@@ -90,8 +90,9 @@ function proposalName(number) {
   return number === null ? "(outside a facility tree)" : `p${String(number).padStart(6, "0")}`;
 }
 
-function severityMark(letter) {
-  return element("span", { class: `severity ${letter}` }, content.severities[letter] ?? letter);
+function severityMark(letter, waived) {
+  const name = content.severities[letter] ?? letter;
+  return waived ? element("span", { title: `waived: ${waived}` }, `${name}, waived`) : element("span", { class: `severity ${letter}` }, name);
 }
 
 // ---- tables that sort, filter and unfold
@@ -265,12 +266,17 @@ function about() {
 function totals(instruments, counts) {
   const sum = (name) => instruments.reduce((total, row) => total + row[name], 0);
   const open = (letter) => counts.filter((row) => row.severity === letter).reduce((total, row) => total + row.findings, 0);
-  const tiles = [
+  const all = (name) => counts.reduce((total, row) => total + row[name], 0);
+  const there = [
     ["Instruments", count(instruments.filter((row) => row.instrument).length)], ["Proposals", count(sum("proposals"))],
     ["Runs", count(sum("runs"))], ["Files", count(sum("files"))], ["Volume", size(sum("bytes"))], ["Missing files", count(sum("files_missing"))],
-    ["Errors", count(open("E")), "E"], ["Warnings", count(open("W")), "W"], ["Information", count(open("I")), "I"],
   ];
-  return element("dl", { class: "tiles" }, ...tiles.map(([name, value, mark]) => element("div", { class: mark ?? null }, element("dt", {}, name), element("dd", {}, value))));
+  const wrong = [
+    ["Errors", count(open("E")), "E"], ["Warnings", count(open("W")), "W"], ["Information", count(open("I")), "I"],
+    ["New of these", count(all("new"))], ["Waived, not counted", count(all("waived"))],
+  ];
+  const tile = ([name, value, mark]) => element("div", { class: mark ?? null }, element("dt", {}, name), element("dd", {}, value));
+  return [there, wrong].map((tiles) => element("dl", { class: "tiles" }, ...tiles.map(tile)));
 }
 
 function timeline({ per, periods, bytes: volumes, runs, with_errors, with_warnings }) {
@@ -296,9 +302,9 @@ function findingsTable(table, noun, options = {}) {
     });
     return element("fieldset", { "aria-label": "Severity" }, ...boxes);
   };
-  const rank = (row) => "EWI".indexOf(row.severity);
+  const rank = (row) => "EWI".indexOf(row.severity) + (row.waived ? 3 : 0);
   const columns = [
-    { title: "Severity", value: rank, search: (row) => content.severities[row.severity], show: (row) => severityMark(row.severity) },
+    { title: "Severity", value: rank, search: (row) => `${content.severities[row.severity]} ${row.waived ? `waived ${row.waived}` : ""}`, show: (row) => severityMark(row.severity, row.waived) },
     { title: "Check", value: (row) => row.check_id, kind: "name", tip: (row) => checks.get(row.check_id)?.title, show: (row) => element("abbr", { title: checks.get(row.check_id)?.title ?? "" }, row.check_id) },
     ...options.columns,
   ];
@@ -310,7 +316,7 @@ function condensed() {
   const fileOf = (row) => (row.run && row.path ? row.path.slice(row.path.lastIndexOf("/") + 1) : row.path);
   const message = {
     title: "What was found", kind: "long", value: (row) => row.template, search: (row) => `${row.template} ${row.pattern} ${checks.get(row.check_id)?.title ?? ""}`,
-    show: (row) => element("span", {}, row.template, quiet(row.pattern)),
+    show: (row) => element("span", {}, row.template, quiet(row.pattern), quiet(row.waived && `waived: ${row.waived}`)),
   };
   const unlike = (row) => [row.place !== row.pattern && row.place, row.message !== row.template && row.message].filter(Boolean).join(": ");
   const example = {
@@ -318,12 +324,12 @@ function condensed() {
     show: (row) => element("span", {}, row.run ? element("div", {}, runLink(row.run)) : null, breakable(fileOf(row) ?? ""), quiet(unlike(row))),
   };
   const columns = [
-    message, number("Findings", "findings"), number("Files", "files", { kind: "number wide" }), number("Runs", "runs"), number("Proposals", "proposals", { kind: "number wide" }),
+    message, number("Findings", "findings"), number("New", "new", { kind: "number wide" }), number("Files", "files", { kind: "number wide" }), number("Runs", "runs"), number("Proposals", "proposals", { kind: "number wide" }),
     { title: "Since", kind: "name wide", value: (row) => row.first_seen, show: (row) => day(row.first_seen) }, example,
   ];
   const meanings = content.checks.flatMap((check) => [element("dt", {}, `${check.id} ${check.title}`), element("dd", {}, check.meaning), element("dd", { class: "quiet" }, check.remedy)]);
   return [
-    element("p", { class: "quiet" }, "Findings alike but for numbers (N, *) and quoted names ('…') are one row, with one of them as an example."),
+    element("p", { class: "quiet" }, "Findings alike but for numbers (N, #) and names ('…', FILE, RUN, SOURCE) are one row, with one of them as an example."),
     findingsTable(content.findings, "kind of finding", { columns, noun: "kind of finding" }),
     meanings.length ? element("details", {}, element("summary", {}, "What the checks mean, and what to do"), element("dl", { class: "checks" }, ...meanings)) : null,
   ];
@@ -425,6 +431,7 @@ function detailOf(name) {
 }
 
 function trainsOf(run) {
+  if (run.n_trains === undefined) return [element("p", {}, "Whoever made this page could not read the part of the catalog that knows them.")];
   if (!run.n_trains) return [element("p", {}, "No train of it is known.")];
   const line = (row, more) => [element("span", {}, breakable(row.name), row.alike ? element("span", { class: "quiet" }, ` and ${count(row.alike)} more with the same trains`) : null, more ? element("span", { class: "quiet" }, ` ${more}`) : null), presenceBar(row, run.n_trains), element("span", { class: "number" }, percent(row.n_trains, run.n_trains))];
   const key = [["p4", "data"], ["p2", "for some trains"], ["p0", "no data"]].map(([mark, name]) => ({ mark, name }));
@@ -458,7 +465,7 @@ function forgetRun() {
 
 const note = about();
 const instruments = rowsOf(content.instruments);
-main.append(totals(instruments, rowsOf(content.counts)));
+main.append(...totals(instruments, rowsOf(content.counts)));
 if (content.about.runs_searched || content.findings.of_all) {
   section("findings", "Findings", ...(content.findings.of_all ? condensed() : [element("p", {}, "Nothing is wrong.")]));
   section("checks", "Runs and checks", ...(content.counts.of_all ? heatMaps() : [element("p", {}, "No check found anything.")]));

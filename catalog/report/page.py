@@ -14,16 +14,22 @@ import html
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from datetime import date, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..audit.waivers import Waiver
+from ..errors import TargetWriteError
 from ..questions.run_filter import ALL_RUNS, RunFilter
 from ..store.store import Store
 from .gather import Content, Limits, gather
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["render", "write_report"]
 
@@ -34,22 +40,27 @@ def write_report(
     store: Store,
     where: RunFilter = ALL_RUNS,
     path: str | os.PathLike[str] = "report.html",
+    found: "pa.Table | None" = None,
     *,
+    waivers: Sequence[Waiver] = (),
     limits: Limits | None = None,
 ) -> int:
     """Write the report on the chosen runs to a file, as a whole or not at all; its size in bytes.
 
-    Raises CatalogNotFoundError where nothing was ingested yet, OSError where the file cannot be
-    written.
+    The other arguments are those of ``gather``.
+
+    Raises CatalogNotFoundError where nothing was ingested yet, TargetWriteError where the file
+    cannot be written.
     """
-    page = render(gather(store, where, limits)).encode()
+    page = render(gather(store, where, found, waivers=waivers, limits=limits)).encode()
     target = Path(path)
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         draft.write_bytes(page)
         draft.replace(target)
-    finally:
+    except OSError as error:
         draft.unlink(missing_ok=True)
+        raise TargetWriteError(str(target), error.strerror or str(error)) from error
     return len(page)
 
 

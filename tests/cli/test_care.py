@@ -275,6 +275,8 @@ def test_the_tour_runs_twice(tmp_path, no_settings):
         assert "29 runs searched" in shown
         assert "2508780000" in shown  # the first train of the run that is opened
         assert str(target / "catalog") in shown
+        assert f"report written to {target / 'report.html'}" in shown
+    assert (target / "report.html").stat().st_size > 50_000
     assert "0 files scanned" in shown or "419 files scanned" in shown
     assert not no_settings.data.exists()
 

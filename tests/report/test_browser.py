@@ -4,18 +4,23 @@
 """
 
 import dataclasses
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
 from browsing import browse
 from reportruns import HOSTILE, faulty_runs, gappy_run, hostile_store, store_of
+from xfelcat.catalog.audit.waivers import Waiver
+from xfelcat.catalog.checks.registry import CHECKS
 from xfelcat.catalog.questions.run_filter import RunFilter
 from xfelcat.catalog.report.gather import Limits, gather
 from xfelcat.catalog.report.page import render, write_report
 
 WIDTHS = (1280, 800)
+A4_LANDSCAPE = 1031  # CSS pixels between margins of 12 mm
 SCHEMES = ("light", "dark")
 FAULTY_RUN = "p900021/raw/r0103"
+WAIVER = Waiver(("I04",), "by agreement", date(2100, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,7 @@ def pages(browser, demo, tmp_path_factory):
     """Reports: of the demo facility, of nothing, of hostile names, of as much as fits."""
     folder = tmp_path_factory.mktemp("pages")
     made = {name: folder / f"{name}.html" for name in ("demo", "empty", "hostile", "huge", "gappy")}
-    write_report(demo.store, path=made["demo"])
+    write_report(demo.store, path=made["demo"], waivers=[WAIVER])
     write_report(demo.store, RunFilter.of(proposal=1), made["empty"])
     write_report(hostile_store(folder / "hostile"), path=made["hostile"])
     write_report(store_of(folder / "gappy", [gappy_run()]), path=made["gappy"])
@@ -40,12 +45,19 @@ def pages(browser, demo, tmp_path_factory):
 def full(content):
     """The content of a facility that fills every part of the page, its rows repeated."""
     limits = dataclasses.asdict(Limits())
+    instruments = content["instruments"]
+    instruments["rows"][0][instruments["columns"].index("files")] = 123_456_789
+    counts = content["counts"]
+    for row in counts["rows"]:
+        row[counts["columns"].index("findings")] = 12_345_678
     for part in ("findings", "proposals", "coverage", "runs"):
         rows = content[part]["rows"]
         n = limits[part]
         content[part] |= {"rows": (rows * (n // len(rows) + 1))[:n], "of_all": 10**6}
+    checks = content["runs"]["columns"].index("checks")
+    content["runs"]["rows"][0][checks] = {check: ["W", 12_345] for check in CHECKS}
     details = list(content["details"].values())
-    for at in range(limits["detailed"]):
+    for at in range(limits["detailed"] + len(CHECKS)):
         source = {"name": "SPB_EXP_LONG_NAME/CAM/CAMERA:output", "n_trains": 5, "alike": 1}
         cells = " ".join("40"[i % 2] for i in range(240))
         rows = [source | {"cells": cells, "n_files": 0, "n_bytes": 0}] * limits["sources"]
@@ -109,6 +121,15 @@ def test_severities_can_be_left_out(browser, pages):
     assert kinds == {"warning", "information"}
     browser.one("#findings input[value=E]").click()
     assert "error" in browser.texts("#findings tbody .severity")
+
+
+def test_what_is_waived_is_marked(browser, pages):
+    browser.open(pages.demo)
+    browser.one("#findings input[type=search]").send_keys("waived")
+    rows = browser.texts("#findings tbody tr.waived")
+    assert rows == browser.texts(table_in("findings"))
+    assert all("warning, waived" in row and "waived: by agreement" in row for row in rows)
+    assert rows
 
 
 def test_sort(browser, pages):
@@ -210,11 +231,11 @@ def test_everything_has_a_name(browser, pages):
 def test_nothing_is_wider_than_the_window(browser, pages, width):
     for page in vars(pages).values():
         browser.open(page, width=width)
-        assert browser.overflow() <= 0
+        assert browser.too_wide() == []
         links = browser.all("#findings tbody a")
         if links:
             links[0].click()
-            assert browser.overflow() <= 0
+            assert browser.too_wide() == []
             sizes = browser.run(
                 "const d = arguments[0]; return [d.scrollWidth, d.clientWidth]",
                 browser.one("#detail"),
@@ -249,6 +270,17 @@ def test_an_empty_catalog_says_so(browser, pages):
     assert browser.all("section") == []
 
 
+def test_large_numbers_stay_within_their_tiles(browser, pages):
+    for width in WIDTHS:
+        browser.open(pages.huge, width=width)
+        assert "123\u202f456\u202f789" in browser.texts(".tiles dd")
+        wide = browser.run(
+            "return [...document.querySelectorAll('.tiles div')]"
+            ".filter((t) => t.scrollWidth > t.clientWidth).map((t) => t.innerText)"
+        )
+        assert wide == []
+
+
 def test_a_full_page_is_small_and_says_what_it_leaves_out(browser, pages):
     assert pages.huge.stat().st_size < 3_000_000
     browser.open(pages.huge)
@@ -259,6 +291,13 @@ def test_a_full_page_is_small_and_says_what_it_leaves_out(browser, pages):
     rows = len(browser.all(table_in("findings")))
     browser.one("#findings .more").click()
     assert len(browser.all(table_in("findings"))) > rows
+
+
+def test_nothing_is_wider_than_the_paper(browser, pages):
+    for page in (pages.demo, pages.huge):
+        browser.open(page, width=A4_LANDSCAPE)
+        browser.command("Emulation.setEmulatedMedia", media="print", features=[])
+        assert browser.too_wide() == []
 
 
 def test_print(browser, pages):

@@ -1,17 +1,22 @@
 """What the report says is what the catalog has, counted here row by row."""
 
-import re
 from collections import Counter, defaultdict
+from datetime import date
 
 import pytest
 from reportruns import faulty_runs, store_of
 from runrecords import later, make_run, with_file
+from xfelcat.catalog.audit.audit import AuditOptions, audit
+from xfelcat.catalog.audit.waivers import Waiver
 from xfelcat.catalog.catalog import Catalog
+from xfelcat.catalog.checks.condense import message_template, place_pattern
 from xfelcat.catalog.checks.registry import CHECKS
+from xfelcat.catalog.errors import CatalogReadError
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.questions.run_filter import RunFilter
 from xfelcat.catalog.records import Problem
 from xfelcat.catalog.report.gather import Limits, gather
+from xfelcat.catalog.store.store import Store
 
 SCOPES = {"all": RunFilter(), "one proposal": RunFilter.of(proposal=900021)}
 
@@ -55,11 +60,10 @@ def test_counts_by_check(content, findings):
 
 
 def test_condensed_findings(content, findings):
-    expected = Counter()
-    for row in findings.itertuples():
-        template = re.sub(r"'[^']*'", "'…'", row.message)
-        template = re.sub(r"\b[pr]?\d+(\.\d+)?([eE][-+]?\d+)?\b", "N", template)
-        expected[row.check_id, template, re.sub(r"\d+", "*", row.place or "")] += 1
+    expected = Counter(
+        (row.check_id, message_template(row.message), place_pattern(row.place or ""))
+        for row in findings.itertuples()
+    )
     got = rows_of(content["findings"])
     assert {(r["check_id"], r["template"], r["pattern"]): r["findings"] for r in got} == expected
     assert content["findings"]["of_all"] == len(expected)
@@ -109,11 +113,11 @@ def test_coverage(demo, scope, content):
     for row in frame.itertuples():
         if not scope.proposals or row.proposal in scope.proposals:
             of_run = has[row.section, row.source][row.proposal, row.data_class]
-            of_run[row.run_id] = max(of_run.get(row.run_id, 0), row.trains)
+            of_run.setdefault(row.run_id, Counter())[row.index_group] += row.trains
     got = {(r["section"], r["source"]): r for r in rows_of(content["coverage"])}
     assert got.keys() == has.keys()
     for source, groups in has.items():
-        in_runs = {run: n for group in groups.values() for run, n in group.items()}
+        in_runs = {run: max(n.values()) for of_run in groups.values() for run, n in of_run.items()}
         assert got[source]["runs"] == len(in_runs)
         assert got[source]["of_runs"] == sum(sizes[group] for group in groups)
         assert got[source]["trains"] == sum(in_runs.values())
@@ -121,7 +125,9 @@ def test_coverage(demo, scope, content):
 
 
 def test_details(content, findings):
-    assert set(content["details"]) >= {name_of(row) for row in findings.itertuples()}
+    examples = {row["run"] for row in rows_of(content["findings"])}
+    worst = [row["run"] for row in rows_of(content["runs"])]
+    assert set(content["details"]) >= examples | set(worst[: Limits().detailed])
     for name, detail in content["details"].items():
         of_run = [row.message for row in findings.itertuples() if name_of(row) == name]
         assert detail["findings"]["of_all"] == len(of_run)
@@ -140,7 +146,9 @@ def test_what_is_left_out_is_counted(tmp_path):
         assert len(content[part]["rows"]) == shown
         assert content[part]["of_all"] == whole[part]["of_all"] > shown
     assert whole["runs"]["of_all"] == 24
-    assert list(content["details"]) == [r["run"] for r in rows_of(content["runs"])[:2]]
+    worst = {r["run"] for r in rows_of(content["runs"])[:2]}
+    examples = {r["run"] for r in rows_of(content["findings"])}
+    assert set(content["details"]) == worst | examples
     assert all(len(d["findings"]["rows"]) == 1 for d in content["details"].values())
     assert content["instruments"] == whole["instruments"]
 
@@ -164,3 +172,71 @@ def test_no_run(demo):
     assert content["about"]["scope"] == ["proposals: 1"]
     assert all(not content[part]["rows"] for part in ("findings", "runs", "proposals", "coverage"))
     assert content["timeline"]["periods"] == []
+
+
+def test_what_is_waived_is_shown_last_and_counts_for_nothing(demo):
+    waiver = Waiver(("I03", "F04"), "known", date(2100, 1, 1), proposals=(900021,))
+    content, plain = gather(demo.store, waivers=[waiver]), gather(demo.store)
+    before = {r["check_id"]: r for r in rows_of(plain["counts"])}
+    after = {r["check_id"]: r for r in rows_of(content["counts"])}
+    assert before["I03"]["findings"] == after["I03"]["waived"] == 5
+    assert after["I03"]["findings"] == after["I03"]["runs"] == 0
+    assert 0 < after["F04"]["findings"] < before["F04"]["findings"]
+    assert after["F04"]["findings"] + after["F04"]["waived"] == before["F04"]["findings"]
+    waived = [r["waived"] for r in rows_of(content["findings"])]
+    n_waived = len(waived) - waived.count(None)
+    assert waived == [None] * (len(waived) - n_waived) + ["known"] * n_waived
+    assert n_waived
+    cells = {
+        c for r in rows_of(content["runs"]) + rows_of(content["proposals"]) for c in r["checks"]
+    }
+    assert "I03" not in cells
+    in_runs = [f for d in content["details"].values() for f in rows_of(d["findings"])]
+    assert {f["waived"] for f in in_runs if f["check_id"] == "I03"} == {"known"}
+    expired = Waiver(("I03",), "known", date(2001, 1, 1))
+    assert gather(demo.store, waivers=[expired])["counts"] == plain["counts"]
+
+
+def test_the_findings_of_an_audit_are_shown_as_they_are(demo, tmp_path):
+    store = demo.copy_catalog(tmp_path / "catalog")
+    checks = tuple(CHECKS[i] for i in ("R01", "P01", "P02", "I01"))
+    report = audit(store, options=AuditOptions(checks=checks, save=False))
+    found = report.findings.to_frame()
+    assert "audit" in set(found.origin)
+    content = gather(store, found=report.findings.table)
+    got = {r["check_id"]: (r["findings"], r["new"]) for r in rows_of(content["counts"])}
+    new = Counter(found.check_id[found.status == "new"])
+    assert got == {c: (n, new[c]) for c, n in Counter(found.check_id).items()}
+    assert content["audits"]["of_all"] == 0
+
+
+def test_a_recorded_audit_is_listed_and_its_findings_are_new(demo, tmp_path):
+    store = demo.copy_catalog(tmp_path / "catalog")
+    assert all(r["new"] == 0 for r in rows_of(gather(store)["counts"]))
+    report = audit(store)
+    content = gather(store)
+    (row,) = rows_of(content["audits"])
+    assert row["n_errors"] == report.findings.count("E")
+    new = {r["check_id"]: r["new"] for r in rows_of(content["counts"])}
+    assert sum(new.values()) == sum(report.findings.to_frame().origin == "audit") > 0
+
+
+def test_no_check_is_crowded_out_by_another(tmp_path):
+    store = store_of(tmp_path / "catalog", faulty_runs(3, 10))
+    kinds = {r["check_id"] for r in rows_of(gather(store)["findings"])}
+    assert len(kinds) == 3
+    found = rows_of(gather(store, limits=Limits(findings=4))["findings"])
+    assert {r["check_id"] for r in found} == kinds
+    assert [r["severity"] for r in found] == ["E", "E", "W", "I"]
+
+
+def test_a_shard_that_may_not_be_read_leaves_out_the_picture_only(tmp_path, monkeypatch):
+    store = store_of(tmp_path / "catalog", faulty_runs(1, 2))
+
+    def refuse(self, shard):
+        raise CatalogReadError(shard, "permission denied")
+
+    monkeypatch.setattr(Store, "open_shard", refuse)
+    details = gather(store)["details"]
+    assert len(details) == 2
+    assert all("aggregators" not in d and d["findings"]["rows"] for d in details.values())

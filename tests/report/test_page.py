@@ -8,7 +8,7 @@ import re
 
 import pytest
 from reportruns import HOSTILE, hostile_store
-from xfelcat.catalog.errors import CatalogNotFoundError
+from xfelcat.catalog.errors import CatalogNotFoundError, TargetWriteError
 from xfelcat.catalog.report.gather import gather
 from xfelcat.catalog.report.page import render, write_report
 from xfelcat.catalog.store.store import Store
@@ -69,7 +69,7 @@ def test_the_file_is_whole_or_is_not_there(hostile, tmp_path):
     size = write_report(hostile, path=target)
     assert target.stat().st_size == size
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
-    with pytest.raises(OSError, match="missing"):
+    with pytest.raises(TargetWriteError, match="missing"):
         write_report(hostile, path=tmp_path / "missing" / "report.html")
 
 
