@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.errors import NoDataError
+from .read import execute_plans
 from .region import Region, parse_region
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ def label_of(key: "KeyData", joint: str) -> str:
 
 def to_series(key: "KeyData") -> "pd.Series[Any]":
     """The 1D data of a key as a Series; an entry per row, its train as label."""
-    import pandas as pd
+    _check_series(key)
+    return _make_series(key, key.ndarray(), {})
 
+
+def _check_series(key: "KeyData") -> None:
     if key.ndim > 1:
         raise TypeError(
             f"a pandas Series holds 1D data, {label_of(key, '/')} has {key.ndim} dimensions:"
@@ -41,8 +45,19 @@ def to_series(key: "KeyData") -> "pd.Series[Any]":
         )
     if key.dtype.names:
         raise ValueError(f"{label_of(key, '/')} has several fields per entry: use xarray()")
-    index = pd.Index(key.train_id_coordinates(), name="trainId")
-    return pd.Series(key.ndarray(), name=label_of(key, "/"), index=index)
+
+
+def _make_series(
+    key: "KeyData", data: NDArray[Any], indexes: "dict[int, pd.Index[Any]]"
+) -> "pd.Series[Any]":
+    """A Series of data that were read; keys with the same rows share an index."""
+    import pandas as pd
+
+    rows = key._rows
+    index = indexes.get(id(rows))
+    if index is None:
+        index = indexes[id(rows)] = pd.Index(rows.coordinates, name="trainId")
+    return pd.Series(data, name=label_of(key, "/"), index=index)
 
 
 def to_dataframe(
@@ -52,14 +67,18 @@ def to_dataframe(
     import pandas as pd
 
     chosen = collection if fields is None else collection.select(fields)
-    columns = []
+    keys: list[KeyData] = []
     for name in chosen._inventory.sources:
         source = chosen._source(name)
         for key in sorted(source.keys()):
             if timestamps or not (source.is_control and key.endswith(".timestamp")):
-                columns.append(to_series(source._key(key)))
-    if not columns:
+                keys.append(source._key(key))
+                _check_series(keys[-1])
+    if not keys:
         return pd.DataFrame(index=pd.Index(np.empty(0, np.uint64), name="trainId"))
+    arrays = execute_plans([key._whole for key in keys], chosen._files)
+    indexes: dict[int, pd.Index[Any]] = {}
+    columns = [_make_series(k, data, indexes) for k, data in zip(keys, arrays, strict=True)]
     first = columns[0].index
     if all(c.index is first or c.index.equals(first) for c in columns[1:]):
         return pd.DataFrame({c.name: c.array for c in columns}, index=first)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ..catalog.errors import TrainIDError
+from .read import execute_plans
 from .trains import TrainSet
 
 if TYPE_CHECKING:
@@ -116,17 +117,19 @@ def collection_train(
 
 
 def _read_columns(keys: list["KeyData"], block: TrainSet) -> list[_Column]:
-    """The data of every key for some trains; keys that share an index share its unfolding."""
+    """The data of every key for some trains; keys with the same rows share where they lie."""
+    if not keys:
+        return []
+    parts = [key._with_trains(block) for key in keys]
+    arrays = execute_plans([part._whole for part in parts], keys[0]._files)
+    ends: dict[int, tuple[list[int], list[int]]] = {}
     columns: list[_Column] = []
-    stretches: object = None
-    starts: list[int] = []
-    stops: list[int] = []
-    for key in keys:
-        part = key._with_trains(block)
-        if part._stretches is not stretches:
-            stretches = part._stretches
-            starts, stops = (ends.tolist() for ends in part.train_index_bounds())
-        columns.append(_Column(key.source, key.key, part.ndarray(), starts, stops))
+    for part, data in zip(parts, arrays, strict=True):
+        rows = part._rows
+        if id(rows) not in ends:
+            start, stop = rows.bounds
+            ends[id(rows)] = start.tolist(), stop.tolist()
+        columns.append(_Column(part.source, part.key, data, *ends[id(rows)]))
     return columns
 
 

@@ -19,7 +19,7 @@ from . import counting, iterate, rows, runinfo
 from .files import OpenFiles
 from .inventory import FileRef, SourceEntry
 from .ofsource import OfSource
-from .plan import ReadPlan, array_dtype, plan_read
+from .plan import ReadPlan, array_dtype
 from .read import check_consistent, execute_plan, read_attributes
 from .region import Region, parse_region
 from .selection import Chosen, source_schema
@@ -182,7 +182,7 @@ class KeyData(OfSource):
         return self._entry.files_within(self._trains)
 
     @cached_property
-    def _stretches(self) -> list[rows.RowStretch]:
+    def _rows(self) -> rows.Rows:
         return rows.select_rows(self._entry, self._refs, self.index_group, self._trains)
 
     def data_counts(self, labelled: bool = True) -> "pd.Series[int] | NDArray[np.uint64]":
@@ -200,14 +200,14 @@ class KeyData(OfSource):
 
     def train_id_coordinates(self) -> NDArray[np.uint64]:
         """The train of each entry, to go with the first dimension of ``ndarray()``."""
-        return rows.train_coordinates(self._stretches)
+        return self._rows.coordinates.copy()
 
     def train_index_bounds(self, labelled: bool = False) -> Any:
         """First and last (not included) entry of each train in ``ndarray()``.
 
         A pandas DataFrame with columns start and stop if ``labelled``, else two arrays.
         """
-        start, stop = rows.entry_bounds(self._stretches, self._trains)
+        start, stop = (ends.copy() for ends in self._rows.bounds)
         if not labelled:
             return start, stop
         import pandas as pd
@@ -233,7 +233,7 @@ class KeyData(OfSource):
 
     def drop_empty_trains(self) -> "KeyData":
         """The same key for the trains that have data."""
-        return self._with_trains(rows.trains_with_data(self._stretches))
+        return self._with_trains(rows.trains_with_data(self._rows.stretches))
 
     def _with_trains(self, trains: TrainSet) -> "KeyData":
         return self if trains is self._trains else replace(self, _trains=trains)
@@ -264,14 +264,19 @@ class KeyData(OfSource):
         return execute_plan(self._plan(parse_region(roi, self.entry_shape)), self._files, out)
 
     @property
+    def _whole(self) -> ReadPlan:
+        """The plan for all of its data."""
+        return self._plan(parse_region((), self.entry_shape))
+
+    @property
     def _stored_path(self) -> str:
         return f"/{self.section}/{self._entry.real_name}/{self.key.replace('.', '/')}"
 
     def _plan(self, region: Region) -> ReadPlan:
-        refs = {id(s.ref): s.ref for s in self._stretches if s.count.any()}
-        known = [(r, self._entry.schema(r).by_name.get(self.key)) for r in refs.values()]
+        found = self._rows
+        known = [(r, self._entry.schema(r).by_name.get(self.key)) for r in found.refs]
         record = check_consistent(self.source, self.record, known)
-        return plan_read(self.source, self._stored_path, record, self._stretches, region)
+        return ReadPlan(self.source, self._stored_path, record, region, found.n_rows, found.slabs)
 
     def series(self) -> "pd.Series[Any]":
         """Read 1D data into a pandas Series labelled with train IDs, (entries,).

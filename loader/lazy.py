@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from .files import OpenFiles
 from .plan import ReadPlan, array_dtype, plan_read
 from .read import execute_plan
-from .region import parse_region
 from .rows import RowStretch
 
 if TYPE_CHECKING:
@@ -47,13 +46,13 @@ def _dask_array(key: "KeyData") -> Any:
     import dask.array as da
     from dask.base import tokenize
 
-    whole = key._plan(parse_region((), key.entry_shape))
+    whole = key._whole
     meta = np.empty((0,) * key.ndim, array_dtype(whole.record))
     entry_bytes = max(whole.dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
     rows_per_chunk = max(CHUNK_BYTES // entry_bytes, 1)
     plans = [
         plan_read(whole.source, whole.path, whole.record, [part], whole.region)
-        for stretch in key._stretches
+        for stretch in key._rows.stretches
         for part in _parts(stretch, rows_per_chunk)
     ]
     if not plans:

@@ -28,7 +28,8 @@ from .crew import Crew, Means
 from .direct.tasks import find_tasks
 from .direct.transfer import StoredDataError, bytes_of, read_into
 from .files import OpenDataset, OpenFile, OpenFiles
-from .plan import FileSlabs, Int64s, ReadPlan
+from .plan import ReadPlan
+from .slabs import FileSlabs, Int64s
 
 __all__ = ["FileRead", "Goal", "check_dataset"]
 
@@ -265,7 +266,7 @@ class _JobRead:
         return []
 
     def _row_bytes(self, shape: tuple[int, ...]) -> int:
-        itemsize: int = self._found.dataset.dtype.itemsize
+        itemsize: int = self._found.id.dtype.itemsize
         return prod(shape) * itemsize
 
     def _block_rows(self) -> int:
@@ -318,7 +319,7 @@ class _JobRead:
 
         if not target.flags.c_contiguous or not _converts_alike(self._goal.dtype, target.dtype):
             return False
-        dataset, hull = self._found.dataset.id, self._plan.region.hull
+        dataset, hull = self._found.id, self._plan.region.hull
         shape = self._plan.region.hull_shape
         offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
         space = dataset.get_space()

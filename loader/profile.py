@@ -35,11 +35,12 @@ from ..catalog.store.profiled import fresh_profiles
 from ..catalog.store.store import Store
 from .files import OpenFiles
 from .inventory import SourceEntry, take_inventory
-from .plan import FileSlabs, ReadPlan, merge_rows
+from .plan import ReadPlan
 from .read import check_consistent, execute_plan
 from .region import parse_region
 from .rows import RowStretch, select_rows
 from .selection import source_schema
+from .slabs import FileSlabs, merge_rows
 from .summary import Summary, summarize
 from .trains import TrainSet
 
@@ -387,7 +388,8 @@ def add_tasks(task: RunTask, entry: SourceEntry, record: KeyRecord, trains: Trai
     Raises InconsistentFilesError where the key differs between files.
     """
     refs = entry.files_within(trains)
-    stretches = [s for s in select_rows(entry, refs, record.group, trains) if s.count.any()]
+    selected = select_rows(entry, refs, record.group, trains).stretches
+    stretches = [s for s in selected if s.count.any()]
     described = [(s.ref, entry.schema(s.ref).by_name.get(record.name)) for s in stretches]
     record = check_consistent(entry.name, record, described)
     name = (entry.name, record.name)

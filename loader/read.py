@@ -17,7 +17,8 @@ from .crew import Crew
 from .files import OpenFiles
 from .inventory import FileRef
 from .piece import FileRead, Goal, check_dataset
-from .plan import FileSlabs, ReadPlan
+from .plan import ReadPlan
+from .slabs import FileSlabs
 
 __all__ = [
     "allocate",

@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 from ..catalog.errors import IrregularDataError, NoDataError, TargetWriteError
 from ..catalog.store.publish import is_text
 from .dataset import name_dimensions
-from .plan import FileSlabs, ReadPlan
+from .plan import ReadPlan
 from .read import checked_path
 from .region import parse_region
+from .slabs import FileSlabs
 from .storedchunks import NotPlainError, StoredChunks, find_stored
 
 if TYPE_CHECKING:

@@ -2,11 +2,12 @@
 
 The index group of a key says, per train of a file, how many rows it has and where they begin.
 
-1. ``select_rows``: the rows of an index group for the selected trains, in the order of data.
-2. ``count_entries``: how many rows each selected train has.
-3. ``train_coordinates``: the train of each row, in the order of data.
-4. ``trains_with_data``: the selected trains that have any row.
-5. ``entry_bounds``: where the rows of each train lie in the data.
+1. ``select_rows``: the ``Rows`` of an index group for the selected trains, in the order of data.
+2. ``find_slabs``: the slabs of the files that hold them.
+3. ``count_entries``: how many rows each selected train has.
+4. ``train_coordinates``: the train of each row, in the order of data.
+5. ``trains_with_data``: the selected trains that have any row.
+6. ``entry_bounds``: where the rows of each train lie in the data.
 
 Data come in order of train ID. Where trains are out of order in or between files, selected trains
 that lie one behind the other in a file stay together, ordered by the first of them.
@@ -14,6 +15,7 @@ that lie one behind the other in a file stay together, ordered by the first of t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -21,19 +23,22 @@ from numpy.typing import NDArray
 
 from ..catalog.runlength import IndexPattern
 from .inventory import FileRef, SourceEntry
+from .slabs import FileSlabs, Int64s, merge_rows
 from .trains import NO_TRAINS, TrainSet
+from .value import Value
 
 __all__ = [
     "RowStretch",
+    "Rows",
     "count_entries",
     "entry_bounds",
+    "find_slabs",
     "select_rows",
     "train_coordinates",
     "trains_with_data",
 ]
 
 UInt64s = NDArray[np.uint64]
-Int64s = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -55,33 +60,114 @@ class RowStretch:
         return RowStretch(self.ref, ids[chosen], first[chosen], count[chosen], at[chosen])
 
 
+@dataclass(frozen=True, eq=False)
+class Rows(Value):
+    """The rows of an index group for some trains, and what follows from them.
+
+    One object serves all keys of all sources that have the same INDEX in the same files.
+    """
+
+    stretches: tuple[RowStretch, ...]
+    trains: TrainSet
+
+    @cached_property
+    def n_rows(self) -> int:
+        """How many there are."""
+        return sum(int(s.count.sum()) for s in self.stretches)
+
+    @cached_property
+    def refs(self) -> tuple[FileRef, ...]:
+        """The files that have any of them."""
+        return tuple({id(s.ref): s.ref for s in self.stretches if s.count.any()}.values())
+
+    @cached_property
+    def slabs(self) -> tuple[FileSlabs, ...]:
+        """The slabs that hold them."""
+        return find_slabs(self.stretches)
+
+    @cached_property
+    def coordinates(self) -> UInt64s:
+        """The train ID of each row, (rows,) uint64. Not to be written to."""
+        found = train_coordinates(self.stretches)
+        found.flags.writeable = False
+        return found
+
+    @cached_property
+    def bounds(self) -> tuple[UInt64s, UInt64s]:
+        """First and last (not included) row of each train. Not to be written to."""
+        return entry_bounds(self.stretches, self.trains)
+
+
 def select_rows(
-    entry: SourceEntry, refs: Sequence[FileRef], group: str, trains: TrainSet
-) -> list[RowStretch]:
+    entry: SourceEntry, refs: tuple[FileRef, ...], group: str, trains: TrainSet
+) -> Rows:
     """The rows of an index group for the selected trains, in the order of data.
 
-    The last answer is kept with the source: its keys are asked for one after the other.
+    The last answers are kept with the set of files: keys are asked for one after the other.
     """
-    last = entry.__dict__.get("_last_rows")
-    if last is None or last[0] != group or last[1] is not trains or last[2] is not refs:
-        found = _select(entry, refs, group, trains)
-        last = entry.__dict__["_last_rows"] = (group, trains, refs, found)
-    stretches: list[RowStretch] = last[3]
-    return stretches
+    kept: _KeptRows | None = entry.files.__dict__.get("_kept_rows")
+    if kept is None or kept.refs is not refs or kept.trains is not trains:
+        kept = _KeptRows(refs, trains) if kept is None else kept.with_trains(refs, trains)
+        entry.files.__dict__["_kept_rows"] = kept
+    return kept.find(entry, group)
+
+
+class _KeptRows:
+    """The rows of the sources of a set of files, for the files and trains last asked for."""
+
+    def __init__(self, refs: tuple[FileRef, ...], trains: TrainSet) -> None:
+        self.refs = refs
+        self.trains = trains
+        self.patterns: dict[tuple[str, str, str], tuple[IndexPattern, ...]] = {}
+        self.rows: dict[tuple[int, ...], tuple[tuple[IndexPattern, ...], Rows]] = {}
+
+    def with_trains(self, refs: tuple[FileRef, ...], trains: TrainSet) -> "_KeptRows":
+        """What is kept once others are asked for; a new object, for threads may use this one."""
+        kept = _KeptRows(refs, trains)
+        if refs is self.refs:
+            kept.patterns = self.patterns
+        return kept
+
+    def find(self, entry: SourceEntry, group: str) -> Rows:
+        place = (entry.section, entry.real_name, group)
+        patterns = self.patterns.get(place)
+        if patterns is None:
+            patterns = tuple(entry.patterns(self.refs, group))
+            self.patterns[place] = patterns
+        # The patterns are kept with the rows, so that no others can have their places in memory.
+        key = tuple(map(id, patterns))
+        known = self.rows.get(key)
+        if known is None:
+            rows = Rows(_select(self.refs, patterns, self.trains), self.trains)
+            known = self.rows[key] = patterns, rows
+        return known[1]
 
 
 def _select(
-    entry: SourceEntry, refs: Sequence[FileRef], group: str, trains: TrainSet
-) -> list[RowStretch]:
-    found = [(ref, entry.pattern(ref, group)) for ref in refs]
-    found = [(ref, pattern) for ref, pattern in found if len(pattern)]
+    refs: Sequence[FileRef], patterns: Sequence[IndexPattern], trains: TrainSet
+) -> tuple[RowStretch, ...]:
+    found = [(r, pattern) for r, pattern in zip(refs, patterns, strict=True) if len(pattern)]
     stretches = [s for ref, pattern in found for s in _in_file(ref, pattern, trains)]
     if all(_increases(s.ids) for s in stretches) and all(
         a.ids[-1] < b.ids[0] for a, b in pairwise(stretches)
     ):
-        return stretches
+        return tuple(stretches)
     pieces = [p for s in stretches for p in _cut(s)]
-    return sorted(pieces, key=lambda piece: int(piece.ids[0]))
+    return tuple(sorted(pieces, key=lambda piece: int(piece.ids[0])))
+
+
+def find_slabs(stretches: Sequence[RowStretch]) -> tuple[FileSlabs, ...]:
+    """The slabs that hold the rows of these stretches, in their order."""
+    found: list[FileSlabs] = []
+    done = 0
+    for stretch in stretches:
+        starts, stops = merge_rows(stretch.first, stretch.count)
+        if starts.size:
+            ends = done + np.cumsum(stops - starts)
+            targets = ends - (stops - starts)
+            found.append(FileSlabs(stretch.ref.data_file, starts, stops, targets))
+            done = int(ends[-1])
+    return tuple(found)
 
 
 def _increases(ids: UInt64s) -> bool:

@@ -245,8 +245,8 @@ class SourceData(OfSource):
         """The selected trains, whether or not they have data, in increasing order."""
         return self._trains.to_list()
 
-    def _stretches(self, index_group: str) -> list[rows.RowStretch]:
-        return rows.select_rows(self._entry, self._refs, index_group, self._trains)
+    def _stretches(self, index_group: str) -> tuple[rows.RowStretch, ...]:
+        return rows.select_rows(self._entry, self._refs, index_group, self._trains).stretches
 
     def _counts(self, index_group: str) -> NDArray[np.int64]:
         return counting.count_entries(self._entry, self._refs, index_group, self._trains)
@@ -299,7 +299,7 @@ class SourceData(OfSource):
                 f"index groups of {self.source!r} have different counts: name one of"
                 f" {', '.join(map(repr, groups))}"
             )
-        return rows.train_coordinates(self._stretches(groups[0]) if groups else [])
+        return rows.train_coordinates(self._stretches(groups[0]) if groups else ())
 
     def drop_empty_trains(self, index_group: str | None = None) -> "SourceData":
         """The source for the trains with data in one index group, by default in any."""

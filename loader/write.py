@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from ..catalog.dtypes import decode_dtype
 from ..catalog.errors import MultiRunError, TargetFileError
 from ..catalog.records import KeyRecord
-from .plan import FileSlabs, ReadPlan
+from .plan import ReadPlan
 from .read import checked_path, execute_plan
-from .region import parse_region
+from .slabs import FileSlabs
 
 if TYPE_CHECKING:
     from .collection import DataCollection
@@ -222,7 +222,7 @@ def _put_key(f: h5py.File, key: "KeyData", put: PutData) -> h5py.Dataset:
 
 def _plan(key: "KeyData") -> ReadPlan:
     """All data of a key: which rows of which files, in the order of ``ndarray()``."""
-    return key._plan(parse_region((), key.entry_shape))
+    return key._whole
 
 
 def _copy(home: h5py.Group, path: str, key: "KeyData") -> h5py.Dataset:

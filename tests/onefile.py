@@ -11,9 +11,10 @@ from xfelcat.catalog.runfacts import DataFile
 from xfelcat.loader.crew import Means
 from xfelcat.loader.direct.transfer import StoredDataError
 from xfelcat.loader.files import OpenFiles
-from xfelcat.loader.plan import FileSlabs, ReadPlan
+from xfelcat.loader.plan import ReadPlan
 from xfelcat.loader.read import execute_plan
 from xfelcat.loader.region import parse_region
+from xfelcat.loader.slabs import FileSlabs
 
 
 def inflate_by_zlib(stored, size):

@@ -15,7 +15,7 @@ from .parts import find_parts, part_tasks
 from .storage import Chunks, Layout
 
 if TYPE_CHECKING:
-    from ..plan import Int64s
+    from ..slabs import Int64s
 
 __all__ = ["find_tasks"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xfelcat.loader.plan import merge_rows
 from xfelcat.loader.region import parse_region
+from xfelcat.loader.slabs import merge_rows
 from xfelcat.loader.trains import by_id, by_index
 
 rows = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 4)), max_size=20)

@@ -178,6 +178,29 @@ def test_only_files_with_selected_data_are_opened(gappy, monkeypatch):
     assert opened == []
 
 
+def test_many_keys_open_each_file_once_in_the_order_of_files(gappy):
+    flat = {richrun.XGM: {"beamPosition.ixPos", "state"}, richrun.MOTOR: {"actualPosition"}}
+    one_by_one = open_scanned(gappy)
+    for read in (
+        lambda run: run.get_dataframe(flat),
+        lambda run: list(run.trains({**flat, richrun.CAMERA: set(), richrun.MODULE: set()})),
+    ):
+        files = OpenFiles(1)
+        order = []
+        real = files.acquire
+        files.acquire = lambda file, real=real, order=order: order.append(file.path) or real(file)
+        found = read(open_scanned(gappy, files=files))
+        assert len(found) == 26
+        assert files.n_opened == len(order) == len(set(order))
+        for aggregator in {os.path.basename(p)[:-10] for p in order}:
+            of_it = [p for p in order if aggregator in p]
+            assert of_it == sorted(of_it)
+    frame = one_by_one.get_dataframe(flat)
+    for source, keys in flat.items():
+        for key in keys:
+            assert frame[f"{source}/{key}"].tolist() == one_by_one[source, key].ndarray().tolist()
+
+
 def test_few_files_stay_open(gappy):
     files = OpenFiles(2)
     run = open_scanned(gappy, files=files)
