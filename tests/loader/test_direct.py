@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onefile import make_plan, numbers, open_files, other, read, same
 from xfelcat.catalog.errors import FileStructureError
+from xfelcat.catalog.records import KeyRecord
 from xfelcat.loader import piece as piece_module
 from xfelcat.loader.direct import extents, parts
 from xfelcat.loader.direct.codec import find_inflate
@@ -322,7 +323,11 @@ def test_many_plans_are_read_file_by_file(tmp_path, monkeypatch):
         assert files.n_opened == 3
         # What fails first, one by one, is told.
         bad = [
-            replace(plan, path=f"/{name}", record=replace(plan.record, name=name))
+            replace(
+                plan,
+                path=f"/{name}",
+                record=KeyRecord(name, "", plan.record.dtype, plan.record.entry_shape),
+            )
             for plan, name in zip(plans[::-1], ("data", "one", "two"), strict=False)
         ]
         for order, message in ((bad, "/one"), (bad[::-1], "/two")):
