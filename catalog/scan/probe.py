@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Probe",
-    "read_layout",
-    "read_metadata",
+    "read_outline",
     "read_pattern",
     "read_run_values",
     "read_schema",
-    "read_timestamps",
-    "read_trains",
 ]
 
 T = TypeVar("T")
@@ -58,35 +55,16 @@ def _opened(path: str) -> Iterator[Any]:
         raise FileStructureError(path, reason_of(e)) from e
 
 
-def _outline(path: str) -> "Outline":
-    from .outline import read_outline
+def read_outline(path: str) -> "Outline":
+    """Trains, times, sources with index groups and legacy names, and METADATA of a file."""
+    from .outline import read_outline as read
 
     with _opened(path) as fid:
-        outline = read_outline(fid)
+        outline = read(fid)
         if not outline.usable:
             reason = "; ".join(f.message for f in outline.faults if f.check in ("F02", "F03"))
             raise FileStructureError(path, reason or "no EXDF file")
         return outline
-
-
-def read_layout(path: str) -> FileLayout:
-    """The sources of a file with index groups and legacy names, without schemas."""
-    return _outline(path).layout
-
-
-def read_trains(path: str) -> TrainList:
-    """The trains of a file."""
-    return _outline(path).trains
-
-
-def read_timestamps(path: str) -> NDArray[np.uint64] | None:
-    """The time of each train of a file, (n,) ns since the epoch; None where it has none."""
-    return _outline(path).timestamps
-
-
-def read_metadata(path: str) -> Mapping[str, str | int]:
-    """The entries of METADATA."""
-    return _outline(path).metadata
 
 
 def read_schema(path: str, section: str, source: str) -> KeySchema:
@@ -194,7 +172,7 @@ class Probe:
 
     def _outline(self, file: int) -> "Outline":
         def read(path: str) -> "Outline":
-            found = _outline(path)
+            found = read_outline(path)
             layout, trains = self.intern(found.layout), self.intern(found.trains)
             return replace(found, layout=layout, trains=trains)
 

@@ -122,13 +122,13 @@ def try_files(paths: Sequence[str], *, jobs: int, time_limit: float) -> dict[str
 def try_batch(paths: Sequence[str], options: object, note: Callable[[str], None]) -> dict[str, str]:
     """Open each file as far as its trains and sources; "" or the reason; in a worker."""
     from ..errors import FileStructureError
-    from ..scan.probe import read_layout
+    from ..scan.probe import read_outline
 
     found = {}
     for path in paths:
         note(path)
         try:
-            read_layout(path)
+            read_outline(path)
             found[path] = ""
         except FileStructureError as e:
             found[path] = e.reason

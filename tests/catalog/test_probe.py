@@ -46,10 +46,11 @@ def data_file(path):
 def test_each_fact_is_that_of_the_scan(path):
     record = scan_file(path)
     sources = record.layout.sources
-    assert probe.read_layout(str(path)).sources == sources
-    assert probe.read_trains(str(path)).token == record.trains.token
-    assert probe.read_timestamps(str(path)).tolist() == record.timestamps.tolist()
-    assert probe.read_metadata(str(path)) == record.metadata
+    outline = probe.read_outline(str(path))
+    assert outline.layout.sources == sources
+    assert outline.trains.token == record.trains.token
+    assert outline.timestamps.tolist() == record.timestamps.tolist()
+    assert outline.metadata == record.metadata
     assert probe.read_run_values(str(path), XGM) == record.run_values[XGM]
     assert probe.read_run_values(str(path), "no/such/source") == {}
     for source, schema in zip(sources, record.layout.schemas, strict=True):
@@ -145,11 +146,11 @@ def test_errors_name_the_file(path):
     with h5py.File(path, "r+") as f:
         del f["INDEX/trainId"]
     with pytest.raises(FileStructureError, match=r"DA01-S00000.h5: INDEX/trainId is missing"):
-        probe.read_trains(str(path))
+        probe.read_outline(str(path))
     path.write_text("text")
     with pytest.raises(FileStructureError, match=r"DA01-S00000.h5: not an HDF5 file"):
         probe.read_schema(str(path), "CONTROL", XGM)
     path.unlink()
     with pytest.raises(FileStructureError) as caught:
-        probe.read_metadata(str(path))
+        probe.read_outline(str(path))
     assert caught.value.path == str(path)

@@ -1,0 +1,35 @@
+"""The benchmark of the ingest compares equal facts, and measures how it grows."""
+
+import pytest
+
+from benchmarks import growth_ingest, rows_ingest
+from benchmarks.large_runs import LargeRun, make_run
+from benchmarks.measure import Place, measure
+
+SMALL = LargeRun("R220", 4220, 1, 2, 2, 4, 1, trains=20)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    scratch = tmp_path_factory.mktemp("bench")
+    return Place({"R220": str(make_run(SMALL, scratch))}, str(scratch / "catalog"), scratch)
+
+
+def test_both_know_the_same_of_every_file(place):
+    full, verified, again = rows_ingest.rows(place)
+    for row in (full, verified, again):
+        outcome = measure(row)
+        assert outcome.differs == ""
+        assert len(outcome.ours) == row.repeats
+    assert full.theirs is verified.theirs
+    assert again.seconds == SMALL.n_files * rows_ingest.SECONDS_PER_FILE
+
+
+def test_growth(place, tmp_path):
+    found = growth_ingest.measure(place.scratch / "exp/SPB/202430/p004220/raw/r0001", tmp_path)
+    assert found["files"] == SMALL.n_files
+    assert min(found.values()) > 0
+    assert growth_ingest.run_of(1000).n_files == 1000
+    assert f"| {SMALL.n_files} |" in growth_ingest.as_table([found])
+    growth_ingest.plot([found, {**found, "files": 100}], tmp_path / "growth.png")
+    assert 1000 < (tmp_path / "growth.png").stat().st_size < 100_000
