@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from .asked import Questions
 from .config import load_settings, user_catalog
+from .questions.question import Question, RunsChoice
 from .questions.run_filter import Moment, RunChoice, RunFilter, parse_time
 from .store.store import Store
 
@@ -210,7 +211,7 @@ class Catalog(Questions):
         *views: str,
         force: bool = False,
         progress: "ViewProgress | None" = None,
-        **where: Unpack[RunChoice],
+        **where: Unpack[RunsChoice],
     ) -> "list[ExportedView]":
         """Write documented views to Parquet files, ``<view>.parquet`` in a directory.
 
@@ -225,9 +226,9 @@ class Catalog(Questions):
         progress
             Told the view, and how many runs of it are done, of how many.
         **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``. The views sources, keys and audits cannot be filtered, and are left
-            out of all views then.
+            Which runs: proposal, run, instrument, cycle, data_class, since, until, below, train,
+            min_trains, has, has_not, where; see ``Questions``. The views sources, keys and audits
+            cannot be filtered, and are left out of all views then.
 
         Returns
         -------
@@ -245,8 +246,8 @@ class Catalog(Questions):
         """
         from .questions.export_views import export_views
 
-        where_ = RunFilter.of(**where)
-        return export_views(self._store, directory, views, where_, force=force, progress=progress)
+        asked = Question.of(**where)
+        return export_views(self._store, directory, views, asked, force=force, progress=progress)
 
     def audit(
         self,

@@ -15,13 +15,18 @@ from .options import (
     CatalogOption,
     ClassOption,
     CycleOption,
+    HasNotOption,
+    HasOption,
     InstrumentOption,
+    MinTrainsOption,
     ProposalOption,
     RunOption,
     SinceOption,
+    TrainOption,
     UntilOption,
+    WhereOption,
     existing_store,
-    make_filter,
+    make_question,
     open_store,
     say_if_behind,
 )
@@ -49,6 +54,11 @@ def parquet_command(
         typer.Argument(metavar="VIEW", help="Names of views; all of them if none is named."),
     ] = None,
     *,
+    where: WhereOption = None,
+    has: HasOption = None,
+    has_not: HasNotOption = None,
+    train: TrainOption = None,
+    min_trains: MinTrainsOption = None,
     proposal: ProposalOption = None,
     run: RunOption = None,
     instrument: InstrumentOption = None,
@@ -67,14 +77,10 @@ def parquet_command(
     from ..catalog.errors import QueryError
     from ..catalog.questions.export_views import export_views
 
-    where = make_filter(
-        proposal=proposal,
-        run=run,
-        instrument=instrument,
-        cycle=cycle,
-        data_class=data_class,
-        since=since,
-        until=until,
+    question = make_question(
+        **{"where": where, "has": has, "has_not": has_not, "train": train},
+        **{"min_trains": min_trains, "proposal": proposal, "run": run, "instrument": instrument},
+        **{"cycle": cycle, "data_class": data_class, "since": since, "until": until},
         below=below,
     )
     store = existing_store(catalog)
@@ -84,7 +90,7 @@ def parquet_command(
                 store,
                 directory,
                 views or (),
-                where,
+                question,
                 force=force,
                 progress=lambda view, done, total: show(done, total, view),
             )

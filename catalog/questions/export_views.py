@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError, TargetWriteError
 from ..store.store import Store
 from .answers import Provenance, ask
+from .chosen import RunIds, choose, is_one_of
 from .queries import provenance
-from .run_filter import ALL_RUNS, RunFilter
+from .question import EVERYTHING, Question
 from .view_docs import describe_views
 
 if TYPE_CHECKING:
@@ -51,16 +52,16 @@ def export_views(
     store: Store,
     directory: str | os.PathLike[str],
     views: Sequence[str] = (),
-    where: RunFilter = ALL_RUNS,
+    question: Question = EVERYTHING,
     *,
     force: bool = False,
     progress: ViewProgress | None = None,
 ) -> list[ExportedView]:
     """Write views to ``directory/<view>.parquet``; the directory is made if it is missing.
 
-    All views where none is named. ``where`` chooses the runs; the views that are not about single
-    runs (sources, keys, audits) cannot be filtered, and are left out of all views then. Rows come
-    in the order of runs. The metadata of each file say, under ``xfelcat``, what it rests on.
+    All views where none is named. ``question`` chooses the runs; the views that are not about
+    single runs (sources, keys, audits) cannot be filtered, and are left out of all views then. Rows
+    come in the order of runs. The metadata of each file say, under ``xfelcat``, what it rests on.
     ``progress`` is told the view and how many runs of it are done, of how many.
 
     Raises
@@ -73,18 +74,19 @@ def export_views(
         Where there is no catalog.
     """
     target = Path(os.path.expanduser(directory)).absolute()
-    names = _chosen(views, where)
+    names = _chosen(views, question)
     paths = {name: target / f"{name}.parquet" for name in names}
     for path in paths.values():
         if path.exists() and not force:
             raise TargetWriteError(str(path), "it exists; --force (force=True) replaces it")
     with store.read_merged() as cursor:
-        basis = provenance(cursor, store, where)
+        basis = provenance(cursor, store, question.runs)
+        runs = _find_runs(cursor, question)
         try:
             target.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".xfelcat-export-", dir=target) as drafts:
                 rows = {
-                    name: _write(cursor, name, where, basis, Path(drafts) / name, progress)
+                    name: _write(cursor, name, runs, basis, Path(drafts) / name, progress)
                     for name in names
                 }
                 for name, path in paths.items():
@@ -94,10 +96,10 @@ def export_views(
     return [ExportedView(n, path, rows[n], path.stat().st_size) for n, path in paths.items()]
 
 
-def _chosen(views: Sequence[str], where: RunFilter) -> list[str]:
+def _chosen(views: Sequence[str], question: Question) -> list[str]:
     """The views to write, each once."""
     described = describe_views(*dict.fromkeys(views))
-    if where == ALL_RUNS:
+    if question == EVERYTHING:
         return [view.name for view in described]
     of_runs = [v.name for v in described if any(c.name == "run_id" for c in v.columns)]
     if views and len(of_runs) < len(described):
@@ -106,10 +108,30 @@ def _chosen(views: Sequence[str], where: RunFilter) -> list[str]:
     return of_runs
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Runs:
+    """Run ids in order; ``are_all``: with what belongs to no run."""
+
+    ids: RunIds
+    are_all: bool
+
+
+def _find_runs(cursor: "duckdb.DuckDBPyConnection", question: Question) -> _Runs:
+    from sqlalchemy import select
+
+    from ..store.schema import run
+
+    ids = choose(cursor, question).ids
+    if ids is None:
+        found = ask(cursor, select(run.c.run_id).order_by(run.c.run_id))
+        ids = found.column("run_id").to_numpy()
+    return _Runs(ids, question == EVERYTHING)
+
+
 def _write(
     cursor: "duckdb.DuckDBPyConnection",
     name: str,
-    where: RunFilter,
+    runs: _Runs,
     basis: Provenance,
     path: Path,
     progress: ViewProgress | None,
@@ -122,7 +144,7 @@ def _write(
     rows = 0
     writer = None
     try:
-        for table, done, total in _portions(cursor, VIEWS.tables[name], where):
+        for table, done, total in _portions(cursor, VIEWS.tables[name], runs):
             if writer is None:
                 told = json.dumps({"view": name} | basis.as_dict())
                 schema = table.schema.with_metadata({"xfelcat": told})
@@ -139,46 +161,47 @@ def _write(
 
 
 def _portions(
-    cursor: "duckdb.DuckDBPyConnection", view: "Table", where: RunFilter
+    cursor: "duckdb.DuckDBPyConnection", view: "Table", runs: _Runs
 ) -> Iterator[tuple["pa.Table", int, int]]:
     """The rows of a view, how many runs are done with them, and of how many; at least one table."""
     from sqlalchemy import select
 
-    from ..store.schema import run
-
     if "run_id" not in view.c:
         yield ask(cursor, select(view)), 1, 1
         return
-    chosen = select(run.c.run_id).where(*where.conditions(run)).order_by(run.c.run_id)
-    ids = ask(cursor, chosen).column("run_id").to_pylist()
-    done, portion = 0, _RUNS_AT_FIRST
+    done, total, portion = 0, len(runs.ids), _RUNS_AT_FIRST
     while True:
-        end = min(done + portion, len(ids))
-        of_runs = _between(view.c.run_id, ids, done, end)
-        if where != ALL_RUNS:
-            of_runs.append(view.c.run_id.in_(chosen.order_by(None)))
+        end = min(done + portion, total)
+        of_runs = _conditions(view.c.run_id, runs, done, end)
         table = ask(cursor, select(view).where(*of_runs).order_by(view.c.run_id))
-        yield table, end, len(ids)
-        if end == len(ids):
+        yield table, end, total
+        if end == total:
             return
         per_run = max(table.num_rows / (end - done), 1)
         portion = max(min(int(_ROWS_AT_ONCE / per_run), 4 * portion), 1)
         done = end
 
 
-def _between(
-    run_id: "ColumnElement[Any]", ids: list[int], done: int, end: int
+def _conditions(
+    run_id: "ColumnElement[Any]", runs: _Runs, done: int, end: int
 ) -> list["ColumnElement[bool]"]:
-    """The conditions on rows of ``ids[done:end]``, and of what lies between: findings of no run.
+    """The conditions on rows of ``ids[done:end]``.
 
-    These have no run_id, or that of a run that is not catalogued.
+    Of all runs also on what lies between: findings of no run have no run_id, or that of a run that
+    is not catalogued.
     """
-    from sqlalchemy import or_
+    from sqlalchemy import false, or_
 
+    ids = runs.ids
+    if not runs.are_all:
+        if done == end:
+            return [false()]
+        within = run_id.between(int(ids[done]), int(ids[end - 1]))
+        return [within, is_one_of(run_id, ids[done:end])]
     conditions = []
     if done:
-        conditions.append(run_id >= ids[done])
+        conditions.append(run_id >= int(ids[done]))
     if end < len(ids):
-        below = run_id < ids[end]
+        below = run_id < int(ids[end])
         conditions.append(below if done else or_(below, run_id.is_(None)))
     return conditions

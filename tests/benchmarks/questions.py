@@ -103,23 +103,27 @@ QUESTIONS = (
     Question(
         "a run by its number", 0.02, lambda catalog, e: catalog.runs(proposal=e.proposal, run=e.run)
     ),
+    Question("the run that holds a train", 0.02, lambda catalog, e: catalog.runs(train=e.train)),
     Question(
-        "the run that holds a train",
-        0.02,
-        lambda catalog, e: catalog.sql(
-            "SELECT DISTINCT proposal, run, data_class FROM train_ranges"
-            " WHERE ? BETWEEN first_train AND last_train",
-            [e.train],
+        "the runs with a RUN value above a number",
+        0.5,
+        lambda catalog, e: catalog.find_runs(
+            f"{e.source} {e.key.removesuffix('.value')} > {e.number!r}"
         ),
     ),
     Question(
-        "the runs with a RUN value above a number",
+        "the same in SQL",
         0.5,
         lambda catalog, e: catalog.sql(
             "SELECT proposal, run, number FROM run_values"
             " WHERE source = ? AND key = ? AND number > ?",
             [e.source, e.key, e.number],
         ),
+    ),
+    Question(
+        "runs with one source that lack another",
+        0,
+        lambda catalog, e: catalog.runs(has="*XGM/DOOCS", has_not=f"{e.instrument}_*"),
     ),
     Question("all runs", 0, lambda catalog, _: catalog.runs()),
     Question("volume by instrument", 0, lambda catalog, _: catalog.inventory("volume")),

@@ -67,6 +67,21 @@ def test_only_the_runs_that_were_chosen(catalog, tmp_path):
     assert {file.view: file.rows for file in written}["runs"] == 2
 
 
+def test_runs_are_chosen_as_in_any_question(catalog, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_views, "_RUNS_AT_FIRST", 2)
+    choice = {"has": "*XGM/DOOCS beamPosition.*", "has_not": "*AGIPD*", "min_trains": 50}
+    (written,) = catalog.export(tmp_path, "files", **choice)
+    chosen = catalog.runs(**choice)
+    assert 3 < len(chosen) < len(catalog.runs())
+    table = pq.read_table(written.path)
+    assert sorted(set(table["run_id"].to_pylist())) == sorted(chosen["run_id"])
+    assert table.num_rows == chosen["files"].sum()
+    (one,) = catalog.export(tmp_path, "runs", train=int(chosen["first_train"].iloc[0]))
+    assert one.rows == 1
+    with pytest.raises(QueryError, match="no filter 'source"):
+        catalog.export(tmp_path / "a", "runs", sources="x")
+
+
 def test_findings_of_no_run_are_exported_too(demo, tmp_path):
     store = demo.copy_catalog(tmp_path / "catalog")
     path = store._merged.current()
