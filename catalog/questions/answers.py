@@ -104,6 +104,9 @@ class Answer:
 def _tuples(lists: "pa.ChunkedArray") -> list[tuple[Any, ...] | None]:
     found: list[tuple[Any, ...] | None] = []
     for chunk in lists.chunks:
+        if not len(chunk.values):  # shapes of scalars, mostly
+            found += [()] * len(chunk)
+            continue
         values, offsets = chunk.values.tolist(), chunk.offsets.tolist()
         found += [tuple(values[a:b]) for a, b in pairwise(offsets)]
     if lists.null_count:
