@@ -4,12 +4,13 @@ Pure functions over arrays that were read; each yields ``Fault``s. The IDs are t
 of audit checks.
 
 1. ``check_stamps``: the times of a control value, V04.
-2. ``stopped_at`` and ``check_source_stopped``: a control source from which no more news came, V01.
+2. ``find_news`` and ``check_source_stopped``: a control source from which no more news came, V01.
 3. ``check_train_column`` and ``check_pulse_column``: what a detector recorded for each row against
    the train that INDEX gives the row to, V03.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from ..catalog.scan.filechecks import Fault
 
 __all__ = [
+    "News",
     "check_pulse_column",
     "check_source_stopped",
     "check_stamps",
     "check_train_column",
-    "stopped_at",
+    "find_news",
 ]
 
 UInt64s = NDArray[np.uint64]
@@ -49,41 +51,76 @@ def check_stamps(ids: UInt64s, stamps: UInt64s, where: str) -> Iterator[Fault]:
         yield Fault("V04", message, where)
 
 
-def stopped_at(stamps: UInt64s, values: NDArray[Any]) -> int | None:
-    """From which position (n,) on a control value has no news until the end.
+@dataclass(frozen=True, slots=True)
+class News:
+    """When a control value sent news, in the trains of one file.
 
-    None where it goes on, never sent news, or is not known to: a value that changes without a new
-    time is alive. -1 where it had no news at all.
+    ``count`` new times, the last at position ``last`` of ``n_trains``; from one to the next it is
+    ``pause`` trains at most. ``is_alive``: after the last time the value changes nevertheless.
     """
-    n = stamps.size
-    news = np.flatnonzero(stamps[1:] != stamps[:-1]) + 1
-    if not news.size:
-        return -1
-    last = int(news[-1])
+
+    n_trains: int
+    count: int
+    last: int
+    pause: int
+    is_alive: bool
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether news came often enough to miss them."""
+        return self.count >= _MIN_NEWS
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there was no news at all."""
+        return not self.count and not self.is_alive
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether there was news, and then none for too long."""
+        limit = max(_MIN_TRAINS, _MIN_SHARE * self.n_trains, _MIN_PAUSES * self.pause)
+        silent = self.n_trains - 1 - self.last
+        return self.is_regular and not self.is_alive and silent > limit
+
+
+def find_news(stamps: UInt64s, values: NDArray[Any]) -> News:
+    """The news of a control value with times and values (n,), at least one."""
+    at = np.flatnonzero(stamps[1:] != stamps[:-1]) + 1
+    last = int(at[-1]) if at.size else 0
     rest = values[last:]
     is_same = (rest == rest[0]) | ((rest != rest) & (rest[0] != rest[0]))  # NaN stays NaN
-    if news.size < _MIN_NEWS or not is_same.all():
-        return None
-    pause = int(np.diff(news).max())
-    silent = n - 1 - last
-    limit = max(_MIN_TRAINS, _MIN_SHARE * n, _MIN_PAUSES * pause)
-    return last if silent > limit else None
+    pause = int(np.diff(at).max()) if at.size > 1 else 0
+    return News(stamps.size, at.size, last, pause, is_alive=not is_same.all())
 
 
 def check_source_stopped(
-    ids: UInt64s, stops: Mapping[str, int | None], where: str
+    ids: UInt64s, news: Mapping[str, News], before: Mapping[str, News], where: str
 ) -> Iterator[Fault]:
-    """V01: a source of which every key that ever sent news has stopped (``stopped_at``)."""
-    stopped = {key: at for key, at in stops.items() if at is not None and at >= 0}
-    if not stopped or any(at is None for at in stops.values()):
-        return
-    last = max(stopped.values())
-    silent = ids.size - 1 - last
-    message = (
-        f"no news after train {ids[last]}: time and value stay the same "
-        f"for the last {silent} of {ids.size} trains, such as those of {min(stopped)!r}"
-    )
-    yield Fault("V01", message, where)
+    """V01: a source of which every key that ever sent news has stopped.
+
+    ``news`` are of keys at trains (n,), ``before`` those in the file of the sequence before.
+    """
+    heard = {key: of_key for key, of_key in news.items() if not of_key.is_silent}
+    if heard and all(of_key.has_stopped for of_key in heard.values()):
+        last = max(of_key.last for of_key in heard.values())
+        silent = ids.size - 1 - last
+        message = (
+            f"no news after train {ids[last]}: time and value stay the same "
+            f"for the last {silent} of {ids.size} trains, such as those of {min(heard)!r}"
+        )
+        yield Fault("V01", message, where)
+    elif not heard:
+        missed = {
+            key: before[key].pause
+            for key in news
+            if key in before and before[key].is_regular and not before[key].has_stopped
+        }
+        if missed and ids.size > max(_MIN_TRAINS, _MIN_PAUSES * min(missed.values())):
+            message = (
+                f"no news in {ids.size} trains, but in the sequence before: time and value stay "
+                f"the same, such as those of {min(missed)!r}"
+            )
+            yield Fault("V01", message, where)
 
 
 def check_train_column(

@@ -11,6 +11,7 @@
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -18,17 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.errors import FileStructureError
+from ..catalog.layout import parse_file_name
 from ..catalog.records import Problem, SourceRecord
 from ..catalog.runlength import IndexPattern, TrainList
 from ..catalog.scan.filechecks import Fault, as_problems
 from ..catalog.scan.locality import file_localities, is_on_disk
 from ..catalog.scan.workers import Batch, run_batches
 from .datachecks import (
+    News,
     check_pulse_column,
     check_source_stopped,
     check_stamps,
     check_train_column,
-    stopped_at,
+    find_news,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +40,11 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_SAMPLE", "DeepOptions", "check_data"]
 
 DEFAULT_SAMPLE = 8
-_BATCH_FILES = 8
+_BATCH_FILES = 64
 _MAX_BLOCK = 1 << 26  # bytes to read at once: the rows of a chunk row may be larger
+
+SourceNews = dict[str, dict[str, News]]
+"""The news of control sources: by source, then by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +82,29 @@ def check_data(
     for path in files:
         if not is_on_disk(where[path]):
             yield _told(path, [Fault("F06", f"data not checked: file is {where[path]}")], progress)
-    batches = [
-        Batch(None, tuple(on_disk[at : at + _BATCH_FILES]), options)
-        for at in range(0, len(on_disk), _BATCH_FILES)
-    ]
+    batches = _batches(on_disk, options)
     jobs = os.cpu_count() or 1 if options.jobs is None else options.jobs
     for result in run_batches(check_batch, batches, jobs=jobs, time_limit=options.time_limit):
         for path, faults in result.results.items():
             yield _told(path, faults, progress)
         for path, reason in result.blamed.items():
             yield _told(path, [Fault("F06", f"data not checked: {reason}")], progress)
+
+
+def _batches(paths: Iterable[str], options: DeepOptions) -> list[Batch]:
+    """The files of an aggregator of a run together, in order, in batches."""
+
+    def order(path: str) -> tuple[str, str, int, str]:
+        directory, name = os.path.split(path)
+        parsed = parse_file_name(name)
+        return (directory, *((parsed.aggregator, parsed.sequence) if parsed else ("", -1)), path)
+
+    batches = []
+    for _, group in groupby(sorted(paths, key=order), key=lambda path: order(path)[:2]):
+        together = list(group)
+        for at in range(0, len(together), _BATCH_FILES):
+            batches.append(Batch(None, tuple(together[at : at + _BATCH_FILES]), options))
+    return batches
 
 
 def _told(
@@ -107,28 +126,36 @@ def _size(path: str) -> int:
 def check_batch(
     paths: Sequence[str], options: DeepOptions, note: Callable[[str], None]
 ) -> dict[str, list[Fault]]:
-    """Check some files one after the other; in a worker."""
+    """Check the files of one aggregator, in the order of their sequences; in a worker."""
     found = {}
+    heard: SourceNews = {}
     for path in paths:
         note(path)
-        found[path] = check_file(path, options)
+        found[path], heard = check_file(path, options, heard)
     return found
 
 
-def check_file(path: str, options: DeepOptions) -> list[Fault]:
-    """What a sample of the data of one file says; nothing where the scan has said why."""
+def check_file(
+    path: str, options: DeepOptions, before: SourceNews
+) -> tuple[list[Fault], SourceNews]:
+    """What a sample of the data of one file says; nothing where the scan has said why.
+
+    ``before`` are the news of control sources in the sequence before; returned with those of this
+    file.
+    """
     from ..catalog.scan.hdf5 import READ_ERRORS, open_file, reason_of
 
     try:
         fid = open_file(path)
     except FileStructureError:
-        return []
+        return [], {}
     except OSError as e:
-        return [Fault("F06", f"data not checked: {e.strerror or reason_of(e)}")]
+        return [Fault("F06", f"data not checked: {e.strerror or reason_of(e)}")], {}
+    check = _DataCheck(fid, options, before)
     try:
-        return list(_DataCheck(fid, options).all_sources())
+        return list(check.all_sources()), check.news
     except READ_ERRORS as e:
-        return [Fault("V02", f"data cannot be read: {reason_of(e)}")]
+        return [Fault("V02", f"data cannot be read: {reason_of(e)}")], {}
     finally:
         fid.close()
 
@@ -136,9 +163,11 @@ def check_file(path: str, options: DeepOptions) -> list[Fault]:
 class _DataCheck:
     """The reading of samples from one open file."""
 
-    def __init__(self, fid: Any, options: DeepOptions) -> None:
+    def __init__(self, fid: Any, options: DeepOptions, before: SourceNews) -> None:
+        self.news: SourceNews = {}
         self._fid = fid
         self._options = options
+        self._before = before
         self._memo: dict[bytes, IndexPattern] = {}
 
     def all_sources(self) -> Iterator[Fault]:
@@ -183,7 +212,7 @@ class _DataCheck:
         rows, ids = pattern.first[used], trains.ids[used]
         place = f"CONTROL/{source.name}"
         names = [p.removesuffix("/value") for p in self._leaves(source) if p.endswith("/value")]
-        stops: dict[str, int | None] = {}
+        news: dict[str, News] = {}
         for at in self._pick(len(names), place):
             key = names[at].replace("/", ".")
             stamps = yield from self._column(f"{place}/{names[at]}/timestamp", rows)
@@ -193,8 +222,9 @@ class _DataCheck:
             stamps = stamps.astype(np.uint64)
             yield from check_stamps(ids, stamps, f"{place}/{names[at]}/timestamp")
             if values is not None and ids.size:
-                stops[key] = stopped_at(stamps, values)
-        yield from check_source_stopped(ids, stops, place)
+                news[key] = find_news(stamps, values)
+        self.news[source.name] = news
+        yield from check_source_stopped(ids, news, self._before.get(source.name, {}), place)
 
     def _column(
         self, path: str, rows: NDArray[np.int64]

@@ -99,6 +99,9 @@ def _pattern(
     if first.size != count.size or min(first.size, count.size) < n:
         message = f"{first.size} first rows and {count.size} counts for {n} trains"
         faults.append(Fault("I02", message, place))
+    elif beyond := np.count_nonzero((count[n:] > 0) & (first[n:] > 0)):
+        message = f"rows for {n + beyond} trains, but there are {n} train IDs"
+        faults.append(Fault("I02", message, place))
     starts, counts = (_fitted(a, n, trains.dropped) for a in (first, count))
     absurd = (
         (counts < 0) | (counts > _MAX_ROW) | ((counts > 0) & ((starts < 0) | (starts > _MAX_ROW)))

@@ -113,6 +113,13 @@ def zero_inside_trains(path, draw):
     return {("T01", "E", TRAINS)} | lost
 
 
+def lose_last_trains(path, draw):
+    n = draw(st.integers(1, N_TRAINS - 1))
+    with h5py.File(path, "r+") as f:
+        f[TRAINS][N_TRAINS - n : N_TRAINS] = 0
+    return {("I02", "E", index_place(s, g)) for _, s, g in INDEX_GROUPS[path.name]}
+
+
 def step_back_in_trains(path, draw):
     at = draw(st.integers(1, N_TRAINS - 1))
     with h5py.File(path, "r+") as f:
@@ -351,7 +358,8 @@ def break_legacy_link(path, draw):
 
 IN_ANY_FILE = [
     cut_off, overwrite_signature, lose_essentials, invent_version, contradict_metadata,
-    list_in_unknown_section, add_unknown_group, zero_inside_trains, step_back_in_trains,
+    list_in_unknown_section, add_unknown_group, zero_inside_trains, lose_last_trains,
+    step_back_in_trains,
     send_absurd_train, jump_in_trains, set_clock, run_clock_too_fast, lose_times,
     index_beyond_the_end, index_impossible_rows, misshape_index, lose_index, overlap_rows,
     start_late, empty_datasets, forget_rows, lengthen_one_key, list_absent_source, hide_data,

@@ -9,14 +9,14 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from checkedrun import AGIPD0, CAMERA, DA0, FIRST, MODULE, MOTOR, XGM, write_checked_run
+from checkedrun import AGIPD0, CAMERA, DA0, DA1, FIRST, MODULE, MOTOR, XGM, write_checked_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mockruns import MOCKS
 from tinyfile import write_tiny
 from xfelcat.catalog.checks.registry import CHECKS
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.loader.datachecks import stopped_at
+from xfelcat.loader.datachecks import find_news
 from xfelcat.loader.deepcheck import DeepOptions, check_data, check_file
 
 N = 40
@@ -208,13 +208,33 @@ def test_a_file_that_hangs_is_given_up_and_the_others_are_checked(run, tmp_path)
 def test_a_value_that_stays_the_same_has_stopped_with_its_time(value):
     stamps = np.minimum(np.arange(40), 15).astype(np.uint64)
     values = np.full(40, value)
-    assert stopped_at(stamps, values) == 15
-    assert stopped_at(np.arange(40, dtype=np.uint64), values) is None
-    assert stopped_at(np.full(40, 7, np.uint64), values) == -1
-    values = np.arange(40)
-    assert stopped_at(stamps, values) is None
+    found = find_news(stamps, values)
+    assert (found.count, found.last, found.pause, found.has_stopped) == (15, 15, 1, True)
+    assert not find_news(np.arange(40, dtype=np.uint64), values).has_stopped
+    assert find_news(np.full(40, 7, np.uint64), values).is_silent
+    assert not find_news(stamps, np.arange(40)).has_stopped  # new values without a new time
+    assert not find_news(np.full(40, 7, np.uint64), np.arange(40)).is_silent
     rarely = (np.arange(40) // 8 * 8).astype(np.uint64)  # news every eighth train goes on
-    assert stopped_at(rarely, np.zeros(40)) is None
+    assert not find_news(rarely, np.zeros(40)).has_stopped
+
+
+@pytest.mark.parametrize("n_silent", [0, 1, 5])
+def test_a_device_that_dies_between_two_sequences(run, tmp_path, n_silent):
+    directory = tmp_path / "r0008"
+    shutil.copytree(run, directory)
+    with h5py.File(directory / DA0, "r+") as f, h5py.File(directory / DA1, "r+") as g:
+        for key in (k for s, k in KEYS if s == MOTOR):
+            for name in ("value", "timestamp"):
+                place = f"CONTROL/{MOTOR}/{key}/{name}"
+                last = f[place][N - n_silent - 1]
+                f[place][N - n_silent : N] = last
+                g[place][:N] = np.full(N, last)
+    ((name, problems),) = checked(directory).items()
+    message = f"no news in {N} trains, but in the sequence before: time and value stay the same"
+    assert (name, [p[:3] for p in problems]) == (DA1, [("V01", "W", f"CONTROL/{MOTOR}")])
+    assert problems[0][3].startswith(message)
+    (directory / DA0).unlink()  # then nobody knows that there ever was news
+    assert checked(directory) == {}
 
 
 @settings(
@@ -231,7 +251,7 @@ def test_nothing_that_a_file_may_be_raises(tmp_path, data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / DA0
     path.write_bytes(content)
-    assert {f.check for f in check_file(str(path), EVERYTHING)} <= {
+    assert {f.check for f in check_file(str(path), EVERYTHING, {})[0]} <= {
         "V01",
         "V02",
         "V03",
