@@ -5,10 +5,20 @@ import json
 import re
 import shutil
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import pytest
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+_MISSING = [
+    *(name for name in ("chromium", "chromedriver") if shutil.which(name) is None),
+    *(["the extra `browser`"] if find_spec("selenium") is None else []),
+]
+# For tests that need it.
+needs_browser = pytest.mark.skipif(
+    bool(_MISSING),
+    reason=f"{', '.join(_MISSING)} missing: `make test-browser` installs what it needs",
+)
 ARGUMENTS = (
     "--headless",
     "--no-sandbox",
@@ -134,10 +144,8 @@ class Browser:
 
 @contextmanager
 def browse(profile):
-    """A browser with a profile of its own; the test is skipped where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra `browser` is missing")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium or chromedriver is missing: see `make test-browser`")
+    """A browser with a profile of its own."""
+    from selenium import webdriver
     from selenium.webdriver.chrome.options import Options
     from selenium.webdriver.chrome.service import Service
 

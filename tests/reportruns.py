@@ -52,12 +52,12 @@ def hostile_store(location):
     return store_of(location, [run])
 
 
-def faulty_runs(proposals, runs, *, kinds=12):
+def faulty_runs(proposals, runs, *, kinds=12, faults=True):
     """Many runs, each with findings of some of many kinds; every fifth run has none."""
     for proposal in range(2001, 2001 + proposals):
         for number in range(1, runs + 1):
             run = make_run(number, proposal, n_sequences=1, n_control=2, moment=later(number))
-            if number % 5:
+            if faults and number % 5:
                 run = with_file(run, 0, problems=tuple(_problems(run, proposal, number, kinds)))
             yield run
 

@@ -1,13 +1,14 @@
 """What is wrong at present, condensed until a person can read it?
 
-``collect_findings`` makes the table ``open_finding`` of the cursor it is given: what is open of the
-runs that are meant, as the catalog has it or as an audit just found it. The others are questions
-about that table. Sums are made in SQL: over millions of findings none leaves the database that is
-not shown. Waived findings are shown as such, and count for nothing else.
+``collect_findings`` makes two tables for a cursor: ``open_finding``, what is open of the runs that
+are meant, and ``gone_finding``, what went lately; as the catalog has it or as an audit just found
+it. The others are questions about these tables. Sums are made in SQL: over millions of
+findings none leaves the database that is not shown. Waived findings are shown as such, and count
+for nothing else.
 
 1. ``condensed_findings``: one row for all findings alike in check, severity, message and place but
    for numbers and names (see ``condense``), with counts and an example.
-2. ``counts_by_check``: findings, runs and proposals of each check.
+2. ``counts_by_check``: findings, runs and proposals of each check; ``count_gone`` what is gone.
 3. ``worst_runs``: the runs with most wrong, and how many findings they have.
 4. ``checks_of_runs``: findings per run and check, of some runs; ``checks_of_proposals`` the runs
    that have them, per proposal and check.
@@ -35,6 +36,7 @@ __all__ = [
     "checks_of_runs",
     "collect_findings",
     "condensed_findings",
+    "count_gone",
     "counts_by_check",
     "facts_of_runs",
     "faulty_runs",
@@ -48,20 +50,21 @@ _COLUMNS = (
     *("first_seen", "waived", "is_new"),
 )
 _RUN_NAMES = ("run_id", "proposal", "run", "data_class", "loose_path", "directory")
-_OF_AUDIT = f"""
-CREATE OR REPLACE TEMP TABLE open_finding AS
-SELECT {", ".join(_COLUMNS[:-1])}, status = 'new' AS is_new
-FROM found WHERE status <> 'resolved'
+_OF_AUDIT = """
+CREATE OR REPLACE TEMP TABLE {table} AS
+SELECT {columns}, status = 'new' AS is_new FROM found WHERE (status = 'resolved') = {gone}
 """
-# New is what came with the last audit, or after it.
+# New is what came with the last audit or after it, and gone what went then.
 _OF_CATALOG = """
-CREATE OR REPLACE TEMP TABLE open_finding AS
+CREATE OR REPLACE TEMP TABLE {table} AS
+WITH last AS (SELECT max(started_at) AS moment FROM audit)
 SELECT
     f.run_id, f.proposal, f.check_id, f.severity, f.file, f.place, f.message, f.path, f.first_seen,
-    ({waived}) AS waived,
-    coalesce(f.first_seen >= (SELECT max(started_at) FROM audit), false) AS is_new
-FROM ({chosen}) AS f
+    ({waived}) AS waived, coalesce(f.first_seen >= last.moment, false) AS is_new
+FROM ({chosen}) AS f, last
+WHERE CASE WHEN {gone} THEN f.resolved_at >= last.moment ELSE f.resolved_at IS NULL END
 """
+_TABLES = {"open_finding": "false", "gone_finding": "true"}
 
 
 def collect_findings(
@@ -70,10 +73,11 @@ def collect_findings(
     waivers: "pa.Table",
     found: "pa.Table | None" = None,
 ) -> None:
-    """Make the table ``open_finding``: of the rows of an audit, else of what the catalog has.
+    """Make ``open_finding`` and ``gone_finding``: of the rows of an audit, else of the catalog's.
 
     ``waivers`` (see ``waiver_table``) are for the latter; what an audit found says itself what is
-    waived. Without a filter, findings about no catalogued run are among them.
+    waived. Without a filter, findings about no catalogued run are among them. Gone is what went
+    since the audit before, or, in the catalog, since the last one began.
     """
     from sqlalchemy import select
 
@@ -81,22 +85,28 @@ def collect_findings(
 
     if found is not None:
         cursor.register("found", found)
-        fetch(cursor, _OF_AUDIT)
+        for table, gone in _TABLES.items():
+            columns = ", ".join(_COLUMNS[:-1])
+            fetch(cursor, _OF_AUDIT.format(table=table, columns=columns, gone=gone))
         cursor.unregister("found")
         return
-    statement = select(findings_view).where(findings_view.c.resolved_at.is_(None))
+    statement = select(findings_view)
     if where != ALL_RUNS:
         chosen = select(run.c.run_id).where(*where.conditions(run))
         statement = statement.where(findings_view.c.run_id.in_(chosen))
     sql, values = to_sql(statement)
     cursor.register("waiver", waivers)
     waived = WAIVED_SQL if waivers.num_rows else "NULL::VARCHAR"
-    fetch(cursor, _OF_CATALOG.format(waived=waived, chosen=sql), values)
+    for table, gone in _TABLES.items():
+        text = _OF_CATALOG.format(table=table, waived=waived, chosen=sql, gone=gone)
+        fetch(cursor, text, values)
     cursor.unregister("waiver")
 
 
-def condensed_findings(*, limit: int | None = None) -> "SelectBase":
+def condensed_findings(*, gone: bool = False, limit: int | None = None) -> "SelectBase":
     """Errors first, and of those the ones that most runs have; what is waived last.
+
+    With ``gone``, those that are gone instead.
 
     With a limit no check is crowded out: the first of each go before the second of any.
 
@@ -108,7 +118,7 @@ def condensed_findings(*, limit: int | None = None) -> "SelectBase":
     from sqlalchemy import func, select
 
     # Each text is condensed once, however many findings have it.
-    open_ = _open_findings()
+    open_ = _findings("gone_finding" if gone else "open_finding")
     of_message = _condensed_texts(open_.c.message, TEMPLATE_SQL, "template")
     of_place = _condensed_texts(open_.c.place, PATTERN_SQL, "pattern")
     alike = [
@@ -145,7 +155,7 @@ def condensed_findings(*, limit: int | None = None) -> "SelectBase":
     ranked = select(groups, place, position.label("position")).subquery("ranked")
     order = [ranked.c.place_in_check, ranked.c.position]
     first = select(ranked).order_by(*order).limit(limit).subquery("first")
-    example = _open_findings().alias("example")
+    example = open_.alias("example")
     left_out = ("example", "place_in_check", "position")
     columns = [c for c in first.c if c.name not in left_out]
     parts = [example.c[name] for name in ("run_id", "path", "place", "message")]
@@ -162,7 +172,7 @@ def counts_by_check() -> "SelectBase":
     """
     from sqlalchemy import func, select
 
-    open_ = _open_findings()
+    open_ = _findings()
     counts = open_.c.waived.is_(None)
     return (
         select(
@@ -179,6 +189,13 @@ def counts_by_check() -> "SelectBase":
     )
 
 
+def count_gone() -> "SelectBase":
+    """One row with ``gone``: how many findings are gone."""
+    from sqlalchemy import func, select
+
+    return select(func.count().label("gone")).select_from(_findings("gone_finding"))
+
+
 def worst_runs(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> "SelectBase":
     """The runs where most checks find errors, then warnings, then the latest.
 
@@ -189,7 +206,7 @@ def worst_runs(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> "Sel
 
     from ..store.schema import run
 
-    open_ = _open_findings()
+    open_ = _findings()
 
     def checks(severity: str) -> "ColumnElement[Any]":
         of_this = case((open_.c.severity == severity, open_.c.check_id), else_=None)
@@ -234,7 +251,7 @@ def checks_of_runs(run_ids: Sequence[int]) -> "SelectBase":
     """Columns run_id, check_id, severity, findings."""
     from sqlalchemy import func, select
 
-    open_ = _open_findings()
+    open_ = _findings()
     groups = [open_.c.run_id, open_.c.check_id, open_.c.severity]
     return (
         select(*groups, func.count().label("findings"))
@@ -248,7 +265,7 @@ def checks_of_proposals() -> "SelectBase":
     """Columns proposal (None for loose runs), check_id, severity, runs, findings."""
     from sqlalchemy import func, select
 
-    open_ = _open_findings()
+    open_ = _findings()
     groups = [open_.c.proposal, open_.c.check_id, open_.c.severity]
     return (
         select(
@@ -269,7 +286,7 @@ def findings_of_runs(run_ids: Sequence[int], *, limit: int) -> "SelectBase":
     """
     from sqlalchemy import func, select
 
-    open_ = _open_findings()
+    open_ = _findings()
     order = [open_.c.waived.is_not(None), _rank(open_.c.severity), open_.c.check_id, open_.c.file]
     names = ("run_id", "check_id", "severity", "waived", "file", "place", "message", "first_seen")
     ranked = (
@@ -308,7 +325,7 @@ def faulty_runs(per: str, where: RunFilter = ALL_RUNS) -> "SelectBase":
 
     from ..store.schema import run
 
-    open_ = _open_findings()
+    open_ = _findings()
     worst = (
         select(open_.c.run_id, func.min(_rank(open_.c.severity)).label("rank"))
         .where(open_.c.waived.is_(None))
@@ -344,10 +361,10 @@ def latest_audits(limit: int) -> "SelectBase":
     return columns.order_by(audit.c.started_at.desc()).limit(limit)
 
 
-def _open_findings() -> "TableClause":
+def _findings(name: str = "open_finding") -> "TableClause":
     from sqlalchemy import column, table
 
-    return table("open_finding", *map(column, (*_COLUMNS, "rowid")))
+    return table(name, *map(column, (*_COLUMNS, "rowid")))
 
 
 def _condensed_texts(text: "ColumnElement[Any]", condense: str, name: str) -> "Subquery":

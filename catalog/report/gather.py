@@ -60,6 +60,7 @@ class Limits:
     """
 
     findings: int = 300
+    gone: int = 100
     proposals: int = 1500
     coverage: int = 1200
     runs: int = 300
@@ -89,8 +90,9 @@ def gather(
         condensed.collect_findings(cursor, where, waiver_table(waivers, now.date()), found)
         checks = _rows(cursor, condensed.counts_by_check())
         proposals = _proposals(store, cursor, where, limits)
-        known = {str(row["check_id"]) for row in checks}
         findings = _rows(cursor, condensed.condensed_findings(limit=limits.findings))
+        gone = _rows(cursor, condensed.condensed_findings(gone=True, limit=limits.gone))
+        known = {row["check_id"] for row in (*checks, *gone)}
         worst = _rows(cursor, condensed.worst_runs(where, limit=limits.runs))
         looked_at = [row["run_id"] for row in worst[: limits.detailed]] + _examples(findings)
         details = _details(store, cursor, looked_at, limits)
@@ -104,6 +106,8 @@ def gather(
             "classes": _table(volume(store, ["data_class"], where).table.to_pylist()),
             "timeline": _timeline(store, cursor, where),
             "findings": _cut(_named(cursor, findings)),
+            "n_gone": _rows(cursor, condensed.count_gone())[0]["gone"],
+            "gone": _cut(_named(cursor, gone)),
             "runs": _table(_heat_map(cursor, worst), worst[0]["faulty"] if worst else 0),
             "details": details,
             "coverage": _cut(_rows(cursor, source_coverage(where, limit=limits.coverage))),

@@ -274,6 +274,7 @@ function totals(instruments, counts) {
   const wrong = [
     ["Errors", count(open("E")), "E"], ["Warnings", count(open("W")), "W"], ["Information", count(open("I")), "I"],
     ["New of these", count(all("new"))], ["Waived, not counted", count(all("waived"))],
+    ["Gone", count(content.n_gone)],
   ];
   const tile = ([name, value, mark]) => element("div", { class: mark ?? null }, element("dt", {}, name), element("dd", {}, value));
   return [there, wrong].map((tiles) => element("dl", { class: "tiles" }, ...tiles.map(tile)));
@@ -311,7 +312,7 @@ function findingsTable(table, noun, options = {}) {
   return makeTable(rows, columns, { ofAll: table.of_all, noun, tools: [severities], ...options });
 }
 
-function condensed() {
+function condensedTable(table) {
   const quiet = (line) => (line ? element("span", { class: "quiet" }, breakable(line)) : null);
   const fileOf = (row) => (row.run && row.path ? row.path.slice(row.path.lastIndexOf("/") + 1) : row.path);
   const message = {
@@ -327,10 +328,16 @@ function condensed() {
     message, number("Findings", "findings"), number("New", "new", { kind: "number wide" }), number("Files", "files", { kind: "number wide" }), number("Runs", "runs"), number("Proposals", "proposals", { kind: "number wide" }),
     { title: "Since", kind: "name wide", value: (row) => row.first_seen, show: (row) => day(row.first_seen) }, example,
   ];
+  return findingsTable(table, "kind of finding", { columns });
+}
+
+function condensed() {
   const meanings = content.checks.flatMap((check) => [element("dt", {}, `${check.id} ${check.title}`), element("dd", {}, check.meaning), element("dd", { class: "quiet" }, check.remedy)]);
   return [
     element("p", { class: "quiet" }, "Findings alike but for numbers (N, #) and names ('…', FILE, RUN, SOURCE) are one row, with one of them as an example."),
-    findingsTable(content.findings, "kind of finding", { columns, noun: "kind of finding" }),
+    content.findings.of_all ? condensedTable(content.findings) : element("p", {}, "Nothing is wrong."),
+    content.gone.of_all ? element("h3", {}, "Gone since the audit before") : null,
+    content.gone.of_all ? condensedTable(content.gone) : null,
     meanings.length ? element("details", {}, element("summary", {}, "What the checks mean, and what to do"), element("dl", { class: "checks" }, ...meanings)) : null,
   ];
 }
@@ -466,8 +473,8 @@ function forgetRun() {
 const note = about();
 const instruments = rowsOf(content.instruments);
 main.append(...totals(instruments, rowsOf(content.counts)));
-if (content.about.runs_searched || content.findings.of_all) {
-  section("findings", "Findings", ...(content.findings.of_all ? condensed() : [element("p", {}, "Nothing is wrong.")]));
+if (content.about.runs_searched || content.findings.of_all || content.n_gone) {
+  section("findings", "Findings", ...condensed());
   section("checks", "Runs and checks", ...(content.counts.of_all ? heatMaps() : [element("p", {}, "No check found anything.")]));
   section("where", "Volume", ...whereTables(instruments));
   section("timeline", "Timeline", ...timeline(content.timeline));

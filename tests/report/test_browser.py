@@ -4,18 +4,24 @@
 """
 
 import dataclasses
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from browsing import browse
+from benchmarks.synthetic import Scale, fill
+from browsing import browse, needs_browser
 from reportruns import HOSTILE, faulty_runs, gappy_run, hostile_store, store_of
+from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.waivers import Waiver
 from xfelcat.catalog.checks.registry import CHECKS
 from xfelcat.catalog.questions.run_filter import RunFilter
 from xfelcat.catalog.report.gather import Limits, gather
 from xfelcat.catalog.report.page import render, write_report
+from xfelcat.catalog.store.store import Store
 
+pytestmark = needs_browser
+SYNTHETIC = Path(__file__).parents[2] / "synthetic"
 WIDTHS = (1280, 800)
 A4_LANDSCAPE = 1031  # CSS pixels between margins of 12 mm
 SCHEMES = ("light", "dark")
@@ -33,7 +39,13 @@ def browser(tmp_path_factory):
 def pages(browser, demo, tmp_path_factory):
     """Reports: of the demo facility, of nothing, of hostile names, of as much as fits."""
     folder = tmp_path_factory.mktemp("pages")
-    made = {name: folder / f"{name}.html" for name in ("demo", "empty", "hostile", "huge", "gappy")}
+    names = ("demo", "empty", "hostile", "huge", "gappy", "synthetic")
+    made = {name: folder / f"{name}.html" for name in names}
+    # As large as `make synthetic` makes it, if it was run; else the same, small.
+    synthetic = SYNTHETIC if (SYNTHETIC / "merged").exists() else folder / "synthetic"
+    if synthetic != SYNTHETIC:
+        fill(synthetic, Scale(proposals=2, runs=3, sequences=2, trains=50), jobs=1)
+    write_report(Store(synthetic), path=made["synthetic"])
     write_report(demo.store, path=made["demo"], waivers=[WAIVER])
     write_report(demo.store, RunFilter.of(proposal=1), made["empty"])
     write_report(hostile_store(folder / "hostile"), path=made["hostile"])
@@ -264,6 +276,21 @@ def test_schemes_differ(browser, pages):
     assert len(colours) == 2
 
 
+def test_what_is_gone_is_shown(browser, tmp_path):
+    store = store_of(tmp_path / "catalog", faulty_runs(1, 2))
+    audit(store, options=AuditOptions(checks=(CHECKS["I01"],)))
+    clean = next(iter(faulty_runs(1, 5, faults=False)))
+    with store.write(clean.identity.shard) as writer:
+        writer.replace_run(dataclasses.replace(clean, ingested_at=datetime.now(UTC)))
+    store.publish_merged()
+    write_report(store, path=tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    gone = browser.texts("#findings .table:last-of-type tbody tr")
+    assert gone
+    assert browser.texts(".tiles div:last-child dd")[-1] == str(len(gone))
+    assert browser.complaints() == []
+
+
 def test_an_empty_catalog_says_so(browser, pages):
     browser.open(pages.empty)
     assert "No run" in browser.one(".notice").text
@@ -279,6 +306,15 @@ def test_large_numbers_stay_within_their_tiles(browser, pages):
             ".filter((t) => t.scrollWidth > t.clientWidth).map((t) => t.innerText)"
         )
         assert wide == []
+
+
+def test_the_synthetic_facility(browser, pages):
+    assert pages.synthetic.stat().st_size < 3_000_000
+    browser.open(pages.synthetic)
+    assert browser.all("#coverage tbody tr")
+    rects = browser.all("#timeline rect")
+    assert rects
+    assert browser.complaints() == []
 
 
 def test_a_full_page_is_small_and_says_what_it_leaves_out(browser, pages):

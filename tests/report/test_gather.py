@@ -1,11 +1,11 @@
 """What the report says is what the catalog has, counted here row by row."""
 
 from collections import Counter, defaultdict
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from reportruns import faulty_runs, store_of
-from runrecords import later, make_run, with_file
+from runrecords import make_run, with_file
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.waivers import Waiver
 from xfelcat.catalog.catalog import Catalog
@@ -153,17 +153,31 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert content["instruments"] == whole["instruments"]
 
 
-def test_a_finding_that_is_resolved_does_not_count(tmp_path):
-    run = make_run(1)
-    problem = Problem("I01", "E", "bad", f"{run.directory}/{run.files[0].name}", "INDEX/x")
-    store = store_of(tmp_path / "catalog", [with_file(run, 0, problems=(problem,))])
+def with_problem(run):
+    path = f"{run.directory}/{run.files[0].name}"
+    return with_file(run, 0, problems=(Problem("I01", "E", "bad", path, "INDEX/x"),))
+
+
+def test_a_finding_that_is_gone_counts_for_nothing_and_is_shown_until_the_next_audit(tmp_path):
+    run = with_problem(make_run(1, moment=datetime.now(UTC)))
+    store = store_of(tmp_path / "catalog", [run])
     assert gather(store)["findings"]["of_all"] == 1
+    only = AuditOptions(checks=(CHECKS["I01"],))
+    audit(store, options=only)
+    assert gather(store)["n_gone"] == 0
     with store.write(run.identity.shard) as writer:
-        writer.replace_run(make_run(1, moment=later(1)))
+        writer.replace_run(make_run(1, moment=datetime.now(UTC)))
     store.publish_merged()
     content = gather(store)
     assert content["findings"]["of_all"] == content["runs"]["of_all"] == 0
     assert content["counts"]["rows"] == []
+    (gone,) = rows_of(content["gone"])
+    assert (gone["check_id"], gone["message"], gone["run"]) == ("I01", "bad", str(run.identity))
+    assert content["n_gone"] == 1
+    assert [c["id"] for c in content["checks"]] == ["I01"]
+    report = audit(store, options=only)
+    assert gather(store, found=report.findings.table)["n_gone"] == 1
+    assert gather(store)["n_gone"] == 0
 
 
 def test_no_run(demo):
