@@ -305,6 +305,8 @@ class Catalog(Questions):
             For a check, level or filter that there is not.
         ConfigError
             For a file of waivers that is wrong.
+        RunNotFoundError
+            Where no catalogued run is meant.
         CatalogNotFoundError
             Where nothing was ingested yet.
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..checks.catalog_checks import SQL_CHECKS, choose_runs, execute, find_faults
 from ..checks.limits import DEFAULT_LIMITS, Limits
 from ..checks.registry import CHECKS, Check
-from ..errors import CatalogNotFoundError, CatalogWriteError
+from ..errors import CatalogNotFoundError, CatalogWriteError, RunNotFoundError
 from ..questions.answers import fetch
 from ..questions.run_filter import ALL_RUNS, RunFilter
 from ..records import Problem
@@ -151,6 +151,8 @@ def audit(
     ------
     CatalogNotFoundError
         Where nothing was ingested yet.
+    RunNotFoundError
+        Where no catalogued run is meant; but not with roots in which to look for others.
     ConfigError
         For a file of waivers that is wrong.
     """
@@ -208,9 +210,11 @@ class _Audit:
         waivers = () if file is None else read_waivers(file)
         cursor = self._cursor()
         choose_runs(cursor, self.where, self.options.run_ids)
+        ((n_runs, n_files),) = execute(cursor, _SIZE)
+        if not n_runs and not (self.options.disk and self.options.disk.roots):
+            raise RunNotFoundError("a catalogued run to audit", [str(self.store.location)])
         found = self._find(cursor)
         area = self._area(cursor)
-        ((n_runs, n_files),) = execute(cursor, _SIZE)
         made: list[Findings] = []
 
         def describe(recorded: "pa.Table") -> dict[str, Any]:

@@ -40,11 +40,9 @@ _REQUIRED = ("check", "reason", "expires")
 # its section and before its index group or key.
 WAIVED_SQL = """
     SELECT min(w.reason) FROM waiver AS w
-    WHERE list_contains(w.checks, f.check_id)
-    AND (len(w.proposals) = 0 OR list_contains(w.proposals, f.proposal))
-    AND (len(w.first_runs) = 0 OR list_bool_or(list_transform(
-        list_zip(w.first_runs, w.last_runs), lambda r: f.run BETWEEN r[1] AND r[2]
-    )))
+    WHERE w.check_id = f.check_id
+    AND (w.proposal IS NULL OR w.proposal = f.proposal)
+    AND (w.first_run IS NULL OR f.run BETWEEN w.first_run AND w.last_run)
     AND (w.data_class IS NULL OR w.data_class = f.data_class)
     AND (w.source IS NULL OR regexp_full_match(coalesce(f.place, ''), w.source))
 """
@@ -134,22 +132,25 @@ def _several(value: Any) -> Sequence[Any]:
 
 
 def waiver_table(waivers: Iterable[Waiver], today: date) -> "pa.Table":
-    """The waivers in force, as the table ``waiver`` that ``WAIVED_SQL`` asks."""
+    """The waivers in force, as the table ``waiver`` that ``WAIVED_SQL`` asks.
+
+    One row per check, proposal and range of runs; NULL where any will do.
+    """
     import pyarrow as pa
 
-    valid = [w for w in waivers if not w.is_expired(today)]
-    sources = [
-        None if w.source is None else rf"(?:[A-Z]+/)?(?:{glob_to_regex(w.source)})(?:/.*)?"
-        for w in valid
+    rows = [
+        (check, proposal, first, last, w.data_class, _place_regex(w.source), w.reason)
+        for w in waivers
+        if not w.is_expired(today)
+        for check in w.checks
+        for proposal in w.proposals or (None,)
+        for first, last in w.runs or ((None, None),)
     ]
-    return pa.table(
-        {
-            "checks": pa.array([list(w.checks) for w in valid], pa.list_(pa.string())),
-            "proposals": pa.array([list(w.proposals) for w in valid], pa.list_(pa.int64())),
-            "first_runs": pa.array([[a for a, _ in w.runs] for w in valid], pa.list_(pa.int64())),
-            "last_runs": pa.array([[b for _, b in w.runs] for w in valid], pa.list_(pa.int64())),
-            "data_class": pa.array([w.data_class for w in valid], pa.string()),
-            "source": pa.array(sources, pa.string()),
-            "reason": pa.array([w.reason for w in valid], pa.string()),
-        }
-    )
+    names = ("check_id", "proposal", "first_run", "last_run", "data_class", "source", "reason")
+    kinds = (pa.string(), *[pa.int64()] * 3, *[pa.string()] * 3)
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return pa.table({n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)})
+
+
+def _place_regex(glob: str | None) -> str | None:
+    return None if glob is None else rf"(?:[A-Z]+/)?(?:{glob_to_regex(glob)})(?:/.*)?"

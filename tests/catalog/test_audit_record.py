@@ -11,9 +11,10 @@ from auditruns import LIMITS, SEQUENCES, facility, records
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.checks.registry import choose_checks
 from xfelcat.catalog.errors import CatalogNotFoundError
+from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.questions.forget import find_known, forget
 from xfelcat.catalog.questions.run_filter import ALL_RUNS, RunFilter
-from xfelcat.catalog.records import Problem
+from xfelcat.catalog.records import Depth, Problem
 from xfelcat.catalog.store.connections import POOL
 from xfelcat.catalog.store.store import Store
 
@@ -51,7 +52,7 @@ def with_faults(*, lost=True, gone=True):
 
 
 def run(store, *checks, where=ALL_RUNS, **options):
-    chosen = choose_checks(checks)
+    chosen = choose_checks(checks or ("R01", "X01"))
     return audit(store, where, AuditOptions(checks=chosen, limits=LIMITS, **options))
 
 
@@ -193,7 +194,7 @@ def test_a_few_runs_are_audited_from_their_shard(store):
     write(store, with_faults(gone=False), merge=False)
     assert store.merged_is_stale()
     ids = tuple(r.identity.run_id for r in records(facility()) if r.identity.run == 6)
-    report = run(store, run_ids=ids)
+    report = run(store, "R01", "X", run_ids=ids)
     assert told(report) == {("X01", 6, "resolved")}
     assert "X04" not in report.checks
     assert report.n_runs == 2
@@ -233,6 +234,20 @@ def test_a_rescanned_run_keeps_what_audits_found(store):
     assert [row[:2] for row in rows(store, FINDINGS)] == [("R01", 3), ("X01", 6)]
     store.compact()
     assert [row[:2] for row in rows(store, FINDINGS)] == [("R01", 3), ("X01", 6)]
+
+
+def test_a_run_outside_a_facility_and_one_known_by_outline_only(store):
+    (record,) = (r for r in records(with_faults()) if str(r.identity) == "p002012/raw/r0003")
+    loose = dataclasses.replace(record, identity=RunIdentity(loose_path="/copy/of/it"))
+    with store.write(loose.identity.shard) as writer:
+        writer.replace_run(loose)
+    outlines = tuple(dataclasses.replace(f, depth=Depth.OUTLINE, patterns=()) for f in record.files)
+    with store.write("p002012") as writer:
+        writer.replace_run(dataclasses.replace(record, files=outlines))
+    report = run(store)
+    assert told(report) == {("R01", None, "new"), ("R01", 3, "new"), ("X01", 6, "new")}
+    assert report.n_runs == 13
+    assert told(run(store, run_ids=(loose.identity.run_id,))) == {("R01", None, "new")}
 
 
 def test_no_catalog(tmp_path):
