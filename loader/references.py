@@ -245,9 +245,15 @@ def _write_parquet(arrays: dict[str, _Array], trains: NDArray[np.uint64], target
                 path = pa.DictionaryArray.from_arrays(file, pa.array(array.paths, pa.string()))
                 columns = {"path": path, "offset": array.offset[part], "size": array.size[part]}
                 pq.write_table(pa.table(columns), draft / f"{name}/refs.{number}.parq")
-        if target.exists():
-            target.rename(Path(folder) / "old")
-        draft.rename(target)
+        old = Path(folder) / "old"
+        if os.path.lexists(target):
+            target.rename(old)
+        try:
+            draft.rename(target)
+        except BaseException:
+            if os.path.lexists(old):
+                old.rename(target)
+            raise
 
 
 # -- what is referred to -------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -372,6 +373,24 @@ def test_files(tmp_path, monkeypatch, name):
     refs = str(path) if path.suffix == ".json" else LazyReferenceMapper(str(path), engine="pyarrow")
     equals(open_zarr(refs), key[:2])
     assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_what_was_there_stays_if_it_cannot_be_replaced(tmp_path, monkeypatch):
+    key = write_run(tmp_path / "run", [2], contiguous)
+    path = tmp_path / "refs.parquet"
+    xfelcat.write_zarr_references(key, path)
+    before = (path / ".zmetadata").read_bytes()
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == "new":
+            raise PermissionError(13, "no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(TargetWriteError, match="is not written: no"):
+        xfelcat.write_zarr_references(key[:1], path, force=True)
+    assert (path / ".zmetadata").read_bytes() == before
 
 
 @pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3")
