@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 __all__ = [
     "FileName",
     "RunIdentity",
+    "aggregator_and_sequence",
     "identify_run",
     "is_data_file",
     "parse_file_name",
@@ -51,6 +52,12 @@ def parse_file_name(name: str) -> FileName | None:
         return None
     sequence = int(m["seq"]) if m["seq"] is not None else -1
     return FileName(m["prefix"], int(m["run"]), m["aggregator"], sequence)
+
+
+def aggregator_and_sequence(name: str) -> tuple[str, int]:
+    """What a file name says of its aggregator and sequence; "" and -1 where it says nothing."""
+    parsed = parse_file_name(name)
+    return (parsed.aggregator, parsed.sequence) if parsed else ("", -1)
 
 
 def is_data_file(name: str) -> bool:

@@ -215,8 +215,8 @@ def _scan(
     compared = Comparison(new=list(wanted))
     if best is not None:
         candidate, compared = best
-        with candidate.store.read(candidate.shard) as cursor:
-            old = load_run(cursor, candidate.run_id) if cursor else None
+        with uninterrupted():
+            old = load_run(candidate.source.cursor(), candidate.run_id)
     scanned = scan_run(found, {n: wanted[n] for n in compared.to_scan}, parallelize)
     kept = {f.name: f for f in old.files if f.name in wanted} if old else {}
     for name in compared.returned:

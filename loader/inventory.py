@@ -234,9 +234,12 @@ class SourceMap(Mapping[str, SourceEntry]):
 
     def one_of_each(self) -> Iterator[SourceEntry]:
         """Of the sources with data, one for each set of files."""
-        seen = set()
+        seen: set[int | tuple[int, ...]] = set()
         for name, held in self._held.items():
-            groups = tuple(id(group) for _, group in held)
+            if len(held) == 1:  # mostly
+                groups: int | tuple[int, ...] = id(held[0][1])
+            else:
+                groups = tuple(id(group) for _, group in held)
             if groups not in seen and not self[name].run_only:
                 seen.add(groups)
                 yield self[name]

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 from ..errors import RunNotFoundError, nearest
@@ -96,16 +96,15 @@ def list_run(directory: str) -> dict[str, FileStat]:
 
 def _stat_all(names: list[str], folder: int) -> list[FileStat | None]:
     """One stat for each name in an open directory; in threads if the first few are slow."""
-    stat = partial(stat_file, folder=folder)
     started = time.perf_counter()
-    found = list(map(stat, names[:_FIRST_STATS]))
+    found = [stat_file(name, folder) for name in names[:_FIRST_STATS]]
     rest = names[_FIRST_STATS:]
     if rest and time.perf_counter() - started > _FIRST_STATS * _SLOW_STAT:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(_STAT_THREADS) as pool:
-            return found + list(pool.map(stat, rest))
-    return found + list(map(stat, rest))
+            return found + list(pool.map(stat_file, rest, repeat(folder)))
+    return found + [stat_file(name, folder) for name in rest]
 
 
 def stat_file(path: str, folder: int | None = None) -> FileStat | None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ChangedFileError, RunNotFoundError, SourceNameError
-from ..layout import RunIdentity
+from ..layout import RunIdentity, aggregator_and_sequence
 from ..records import Depth, FileLayout, KeySchema, Problem, RunValue
 from ..runfacts import DataFile
 from ..runlength import IndexPattern, TrainList
@@ -262,9 +262,12 @@ class CatalogFacts:
         """The data files that can serve data, sorted by name."""
         if self._files is None:
             known, prefix = self._rows, os.path.join(self._directory, "")
-            paths = [prefix + name for name in known.names]
-            columns = (known.sizes, known.mtimes_ns, known.aggregators, known.sequences)
-            self._files = tuple(map(DataFile._make, zip(paths, *columns, strict=True)))
+            self._files = tuple(
+                DataFile(prefix + name, size, mtime_ns, *aggregator_and_sequence(name))
+                for name, size, mtime_ns in zip(
+                    known.names, known.sizes, known.mtimes_ns, strict=True
+                )
+            )
         return self._files
 
     @property
@@ -334,12 +337,12 @@ class CatalogFacts:
         if self._depths[file] < Depth.OUTLINE:
             return self._probe.timestamps(file)
         self._after_fork()
-        number = self._rows.times[file]
-        if number is None:
-            return None
         if self._times is None:
-            self._times = fetch_timestamps(self._cursor(), self._run_id)
-        return self._times[number]
+            times = fetch_timestamps(self._cursor(), self._run_id)
+            sql = f"SELECT ordinal, timestamps FROM file WHERE run_id = {self._run_id:d}"
+            found = rows(self._cursor(), sql)
+            self._times = {at: times[number] for at, number in found if number is not None}
+        return self._times.get(self._ordinals[file])
 
     def metadata(self, file: int) -> Mapping[str, str | int]:
         """The entries of METADATA of a file."""

@@ -26,7 +26,7 @@ __all__ = ["FileRows", "fetch_file_rows"]
 class FileRows:
     """The files of a run in the order of their ordinals: one column per fact.
 
-    ``train_lists``, ``times`` and ``layouts`` are numbers of what the files share with others.
+    ``train_lists`` and ``layouts`` are numbers of what the files share with others.
     """
 
     names: tuple[str, ...] = ()
@@ -34,11 +34,8 @@ class FileRows:
     mtimes_ns: tuple[int, ...] = ()
     depths: tuple[int, ...] = ()
     missing: tuple[bool, ...] = ()
-    aggregators: tuple[str, ...] = ()
-    sequences: tuple[int, ...] = ()
     ordinals: tuple[int, ...] = ()
     train_lists: tuple[int, ...] = ()
-    times: tuple[int | None, ...] = ()
     layouts: tuple[int, ...] = ()
 
     @cached_property
@@ -93,10 +90,9 @@ def fetch_file_rows(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> FileRow
     """The rows of a run; none where the shard does not have it."""
     found = rows(
         cursor,
-        "SELECT name, size, mtime_ns, depth, missing_since IS NOT NULL, aggregator, sequence,"
-        " ordinal, train_list, timestamps, layout_id"
-        f" FROM file WHERE run_id = {run_id:d}",
+        "SELECT name, size, mtime_ns, depth, missing_since IS NOT NULL, ordinal, train_list,"
+        f" layout_id FROM file WHERE run_id = {run_id:d}",
     )
-    found.sort(key=itemgetter(7))  # quicker than to have it sorted, and mostly it is
+    found.sort(key=itemgetter(5))  # quicker than to have it sorted, and mostly it is
     names, *columns = zip(*found, strict=True) if found else ((),)
     return FileRows(tuple(map(from_text, names)), *columns)

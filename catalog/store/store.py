@@ -87,14 +87,14 @@ class Store:
                     yield entry.name, current.name
 
     def open_shard(self, shard: str) -> OpenFile | None:
-        """The current version of a shard, open; None where it is not published."""
+        """The current version of a shard, open for what opening asks; None if not published."""
         return _open_current(self.versions(shard), plain=True)
 
     def open_version(self, shard: str, path: Path | None) -> OpenFile | None:
         """A version of a shard that was current once; the current one where it is gone."""
         if path is not None:
             with suppress(OSError):
-                return POOL.open(path, partial(OpenFile.at, path, plain=True))
+                return _open_file(path, plain=True)
         return self.open_shard(shard)
 
     @contextmanager
@@ -104,7 +104,7 @@ class Store:
         What it sees stays as it is, whatever is published meanwhile.
         """
         with uninterrupted():
-            file = self.open_shard(shard)
+            file = _open_current(self.versions(shard))
             yield None if file is None else file.cursor()
 
     @contextmanager
@@ -296,6 +296,11 @@ def _shard_order(shard: str) -> tuple[bool, str]:
     return shard.startswith("loose-"), shard
 
 
+def _open_file(path: Path, *, plain: bool = False, memory_limit: int = 0) -> OpenFile:
+    make = partial(OpenFile.at, path, plain=plain, memory_limit=memory_limit)
+    return POOL.open((path, plain, memory_limit), make)
+
+
 def _open_current(
     versions: Versions, *, plain: bool = False, memory_limit: int = 0
 ) -> OpenFile | None:
@@ -308,9 +313,7 @@ def _open_current(
         if path is None:
             return None
         try:
-            key = (path, memory_limit) if memory_limit else path
-            make = partial(OpenFile.at, path, plain=plain, memory_limit=memory_limit)
-            return POOL.open(key, make)
+            return _open_file(path, plain=plain, memory_limit=memory_limit)
         except OSError:
             if path.exists() or attempt == _TRIES - 1:
                 raise

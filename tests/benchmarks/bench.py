@@ -27,7 +27,7 @@ from xfelcat.catalog.store.store import Store
 
 import benchmarks
 
-from .large_runs import R220, R960, LargeRun, make_run
+from .large_runs import MAKING, R220, R960, LargeRun, make_run
 from .measure import Outcome, Place, Row, measure
 from .report import as_json, as_table, put_into_page
 
@@ -84,7 +84,7 @@ def measure_rows(place: Place, *, quick: bool, only: str) -> list[Outcome]:
 def main(given_arguments: Sequence[str] | None = None, runs: Sequence[LargeRun] = RUNS) -> int:
     """Time xfelcat next to others, and check that all give the same."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    home = Path(tempfile.gettempdir()) / "xfelcat-bench"
+    home = Path(tempfile.gettempdir()) / f"xfelcat-bench-{MAKING}"
     parser.add_argument("--place", type=Path, default=home, help=f"for the runs, {home}")
     parser.add_argument("--quick", action="store_true", help="R220 only, few repeats")
     parser.add_argument("--only", default="", help="part of the titles of the rows, or a glob")

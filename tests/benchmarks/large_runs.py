@@ -38,7 +38,7 @@ from xfelcat.loader.examples.writing import write_file
 
 __all__ = ["R220", "R960", "LargeRun", "make_run"]
 
-MAKING = 1  # counts up when what is written changes
+MAKING = 2  # counts up when what is written changes
 FIRST_TRAIN = 2_000_000_000
 TRAIN_NS = 100_000_000
 N_MODULES = 16
@@ -120,12 +120,22 @@ def aggregators(run: LargeRun) -> Iterator[tuple[str, tuple[SourceSpec, ...]]]:
             sources.append(instrument(CAMERA, GroupSpec("data", (pixels,), (1, 0, 2, 1, 1))))
         yield f"DA{a + 1:02d}", tuple(sources)
     for number in range(N_MODULES):
-        columns = tuple(KeySpec(f"{n}Id", t, fill=f"{n}_id") for n, t in COLUMNS.items())
-        image = GroupSpec("image", columns, partial(frames_of, number, run.frames))
-        yield f"AGIPD{number:02d}", (instrument(module(number), image),)
+        yield f"AGIPD{number:02d}", (detector_module(run, number),)
 
 
-COLUMNS = {"train": "u8", "pulse": "u8", "cell": "u2"}
+def detector_module(run: LargeRun, number: int) -> SourceSpec:
+    """The four index groups of a module; the pixels are added later, see ``declare_frames``."""
+    frames = partial(frames_of, number, run.frames)
+    columns = {"train": "u8", "pulse": "u8", "cell": "u2"}
+    image = tuple(KeySpec(f"{n}Id", t, fill=f"{n}_id") for n, t in columns.items())
+    train = KeySpec("trainId", "u8", fill="train_id")
+    return instrument(
+        module(number),
+        GroupSpec("image", (*image, KeySpec("status", "u2")), frames),
+        GroupSpec("header", (train, KeySpec("pulseCount", "u8"), KeySpec("dataId", "u8"))),
+        GroupSpec("detector", (train, KeySpec("data", "u1", (416,)))),
+        GroupSpec("trailer", (train, KeySpec("status", "u8"), KeySpec("checksum", "u1", (16,)))),
+    )
 
 
 def make_run(run: LargeRun, place: Path, say: Callable[[str], None] = lambda line: None) -> Path:

@@ -7,6 +7,7 @@
 """
 
 import gc
+import resource
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_MOST_TURNS = 31
+_SECONDS = 4.0
 
 __all__ = ["Outcome", "Place", "Row", "Side", "equal", "measure", "run_python"]
 
@@ -73,6 +77,8 @@ class Outcome:
     row: Row
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
+    ours_cpu: list[float] = field(default_factory=list)
+    theirs_cpu: list[float] = field(default_factory=list)
     differs: str = ""
 
     @property
@@ -83,6 +89,13 @@ class Outcome:
         return statistics.median(self.theirs) / statistics.median(self.ours)
 
     @property
+    def cpu_ratio(self) -> float | None:
+        """The same of the time that processors worked, which a busy machine disturbs less."""
+        if not self.theirs:
+            return None
+        return statistics.median(self.theirs_cpu) / statistics.median(self.ours_cpu)
+
+    @property
     def is_reached(self) -> bool:
         """Whether the target is met, and the answers are equal."""
         fast = self.ratio is None or self.ratio >= self.row.ratio
@@ -91,30 +104,46 @@ class Outcome:
 
 
 def measure(row: Row, repeats: int | None = None) -> Outcome:
-    """Time both sides in turns, after one turn that does not count."""
+    """Time both sides in turns, after one turn that does not count.
+
+    As many turns as the row says, of a quick thing as many as there is time for; or ``repeats``.
+    """
     outcome = Outcome(row)
-    for turn in range((repeats or row.repeats) + 1):
+    ends = time.monotonic() + (_SECONDS if repeats is None else 0)
+    least, turn = repeats or row.repeats, -1
+    while turn < least or (turn < _MOST_TURNS and time.monotonic() < ends):
+        turn += 1
         answers = []
-        for side, times in ((row.theirs, outcome.theirs), (row.ours, outcome.ours)):
+        for side, times, cpu_times in (
+            (row.theirs, outcome.theirs, outcome.theirs_cpu),
+            (row.ours, outcome.ours, outcome.ours_cpu),
+        ):
             if side is None:
                 continue
-            seconds, answer = _once(side)
+            seconds, cpu_seconds, answer = _once(side)
             answers.append(answer)
             if turn:
                 times.append(seconds)
+                cpu_times.append(cpu_seconds)
         if len(answers) == 2 and not equal(*answers):
             outcome.differs = f"theirs {answers[0]!r:.300}\nours   {answers[1]!r:.300}"
             return outcome
     return outcome
 
 
-def _once(side: Side) -> tuple[float, Any]:
+def _once(side: Side) -> tuple[float, float, Any]:
     prepared = side.prepare()
     gc.collect()
-    started = time.perf_counter()
+    worked, started = _cpu_seconds(), time.perf_counter()
     result = side.run(prepared)
-    seconds = time.perf_counter() - started
-    return seconds, side.answer(result)
+    seconds, cpu_seconds = time.perf_counter() - started, _cpu_seconds() - worked
+    return seconds, cpu_seconds, side.answer(result)
+
+
+def _cpu_seconds() -> float:
+    """How long processors have worked for this process and its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -16,7 +16,7 @@ __all__ = ["as_json", "as_table", "put_into_page"]
 BEGIN = "<!-- begin: written by make bench -->"
 END = "<!-- end: written by make bench -->"
 LIBRARIES = ("xfelcat", "EXtra-data", "h5py", "duckdb", "numpy", "pandas")
-HEAD = ("What", "Run", "Other", "Theirs", "Ours", "Ratio", "To reach", "")
+HEAD = ("What", "Run", "Other", "Theirs", "Ours", "Ratio", "of CPU", "To reach", "")
 
 
 def machine() -> dict[str, str]:
@@ -60,7 +60,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         row.theirs.name if row.theirs else "",
         seconds(statistics.median(outcome.theirs)) if outcome.theirs else "",
         seconds(statistics.median(outcome.ours)) if outcome.ours else "",
-        f"{ratio:.3g}x" if ratio is not None and outcome.ours else "",
+        *(f"{r:.3g}x" if r is not None else "" for r in (ratio, outcome.cpu_ratio)),
         _target(outcome),
         "DIFFERENT" if outcome.differs else reached,
     )
@@ -87,6 +87,8 @@ def as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
                 "other": o.row.theirs and o.row.theirs.name,
                 "theirs": o.theirs,
                 "ours": o.ours,
+                "theirs CPU": o.theirs_cpu,
+                "ours CPU": o.ours_cpu,
                 "ratio": o.ratio,
                 "ratio to reach": o.row.ratio,
                 "seconds to reach": o.row.seconds,

@@ -13,6 +13,7 @@ from .measure import Place, Row, Side
 from .rows_opening import EXTRA_DATA, open_ours, open_theirs
 
 KEY = "property006.value"
+OTHER_KEY = "property004.value"
 DATA = "image.data"
 
 
@@ -82,27 +83,32 @@ def plain(answer: Any) -> Any:
     return answer
 
 
-def describe(source: str) -> Callable[[Any], Any]:
+def describe(source: str, name: str = KEY) -> Callable[[Any], Any]:
     """Ask for the dtype, shape and units of a key."""
 
     def ask(run: Any) -> Any:
-        key = run[source, KEY]
+        key = run[source, name]
         return key.dtype, key.shape, key.units
 
     return ask
 
 
 def warmed(source: str) -> Callable[[Any], Any]:
-    """Ask a run for another key of the source."""
+    """Ask the same of another key first."""
 
     def ask(run: Any) -> Any:
-        run[source, "property001.value"].dtype
+        describe(source, OTHER_KEY)(run)
         return run
 
     return ask
 
 
 def counts(run: Any) -> Any:
+    """How many entries each train has, the most over all index groups."""
+    return run[module(3)].data_counts()
+
+
+def image_counts(run: Any) -> Any:
     """How many frames each train has."""
     return run[module(3), DATA].data_counts()
 

@@ -67,15 +67,16 @@ def row(ours, theirs, **more):
 
 
 def test_a_different_answer_is_found():
-    good = measure(row(lambda _: [1, 2], lambda _: (1, 2), ratio=1e-9, repeats=2))
+    good = measure(row(lambda _: [1, 2], lambda _: (1, 2), ratio=1e-9), repeats=2)
     assert (len(good.ours), len(good.theirs), good.differs) == (2, 2, "")
+    assert len(good.ours_cpu) == len(good.theirs_cpu) == 2
     assert good.is_reached
-    assert not measure(row(lambda _: 1, lambda _: 1, ratio=1e9)).is_reached
+    assert not measure(row(lambda _: 1, lambda _: 1, ratio=1e9), repeats=1).is_reached
     bad = measure(row(lambda _: 1, lambda _: 2))
     assert bad.differs
     assert not bad.is_reached
     assert "DIFFERENT" in as_table([bad, good])
-    alone = measure(Row("alone", (), Side("we", lambda _: 1), seconds=10.0))
+    alone = measure(Row("alone", (), Side("we", lambda _: 1), seconds=10.0), repeats=1)
     assert alone.is_reached
     assert as_json([alone])["rows"][0]["ratio"] is None
 

@@ -100,6 +100,21 @@ def test_only_what_changed_is_scanned(run, catalog, opened):
     assert len(facts.files) == 4
 
 
+def test_a_file_that_is_back_as_it_was_is_used_again(run, catalog, opened):
+    path, aside = run / "RAW-R0001-DA01-S00002.h5", run.parent / "aside"
+    path.rename(aside)
+    ingest(Store(catalog), [str(run)], IngestOptions(jobs=0))
+    without = look_up_run(str(run), catalog=catalog)
+    assert trains(without) == [*range(1000, 1010), *range(1015, 1020)]
+    opened.clear()
+    aside.rename(path)
+    facts = look_up_run(str(run), catalog=catalog)
+    assert isinstance(facts, CatalogFacts)
+    assert trains(facts) == list(range(1000, 1020))
+    assert facts.problems == ()
+    assert opened == []
+
+
 def test_never_stat_believes_the_catalog(run, catalog):
     shutil.rmtree(run)
     facts = look_up_run(str(run), catalog=catalog, trust="never-stat")
