@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["render", "write_report"]
 
+# One script, its files one behind the other.
+_SCRIPTS = ("1_elements.js", "2_tables.js", "3_charts.js", "4_sections.js", "5_run.js")
 TITLE = "xfelcat: state of the data"
 
 
@@ -66,7 +68,7 @@ def write_report(
 
 def render(content: Content) -> str:
     """The page as text."""
-    style, script = _packaged("page.css"), _packaged("page.js")
+    style, script = _packaged("page.css"), "\n".join(map(_packaged, _SCRIPTS))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)};"
         " base-uri 'none'; form-action 'none'"
@@ -82,7 +84,7 @@ def render(content: Content) -> str:
 
 @cache
 def _packaged(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+    return (resources.files(__package__) / "web" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

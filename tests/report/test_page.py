@@ -5,10 +5,12 @@ import hashlib
 import html
 import json
 import re
+from pathlib import Path
 
 import pytest
 from reportruns import HOSTILE, hostile_store
 from xfelcat.catalog.errors import CatalogNotFoundError, TargetWriteError
+from xfelcat.catalog.report import page as page_module
 from xfelcat.catalog.report.gather import gather
 from xfelcat.catalog.report.page import render, write_report
 from xfelcat.catalog.store.store import Store
@@ -77,3 +79,11 @@ def test_no_catalog(tmp_path):
     with pytest.raises(CatalogNotFoundError):
         write_report(Store(tmp_path / "nothing"), path=tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_of_the_page_are_short_and_packaged():
+    web = Path(page_module.__file__).parent / "web"
+    files = {path.name: path.read_text().splitlines() for path in web.iterdir()}
+    assert {name for name in files if name.endswith(".js")} == set(page_module._SCRIPTS)
+    assert max(map(len, files.values())) <= 400
+    assert max(len(line) for name in page_module._SCRIPTS for line in files[name]) <= 120

@@ -1,0 +1,97 @@
+"use strict";
+// Elements and texts. The report is drawn from the JSON in the page; texts of the catalog are only ever
+// set as text nodes. The files of this script are put one behind the other, in the order of their numbers.
+
+const content = JSON.parse(document.getElementById("content").textContent);
+const checks = new Map(content.checks.map((check) => [check.id, check]));
+const MAX_BARS_LABELLED = 90; // pixels for a label on the time axis
+
+function element(name, attributes = {}, ...children) {
+  return filled(document.createElement(name), attributes, children);
+}
+
+function drawn(name, attributes = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+}
+
+function filled(made, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+function count(n) {
+  return n === null ? "" : n.toLocaleString("en").replaceAll(",", "\u202f");
+}
+
+function counted(n, noun) {
+  return `${count(n)} ${n === 1 ? noun : plural(noun)}`;
+}
+
+function plural(noun) {
+  return noun.endsWith("class") ? `${noun}es` : noun.startsWith("kind ") ? "kinds of findings" : `${noun}s`;
+}
+
+function short(n) {
+  if (n < 1000) return String(n);
+  return n < 1e6 ? `${trimmed(n / 1e3)}k` : `${trimmed(n / 1e6)}M`;
+}
+
+// A name that may be broken after its separators.
+function breakable(name) {
+  const parts = name.split(/(?<=[/:_.,-])/);
+  return element("span", {}, ...parts.flatMap((part, at) => (at ? [element("wbr"), part] : [part])));
+}
+
+function trimmed(n) {
+  return n >= 10 ? String(Math.floor(n)) : n.toFixed(1).replace(".0", "");
+}
+
+function size(bytes) {
+  if (bytes === null) return "";
+  const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+  let at = 0;
+  while (Math.abs(bytes) >= 999.95 && at < units.length - 1) [bytes, at] = [bytes / 1000, at + 1];
+  return at ? `${bytes.toFixed(1)} ${units[at]}` : `${bytes} B`;
+}
+
+// Never rounded up to 100 or down to 0: what is incomplete says so.
+function percent(part, whole) {
+  if (!whole) return "–";
+  const share = (part / whole) * 100;
+  return share > 0 && share < 0.1 ? "<0.1 %" : `${(Math.floor(share * 10 + 1e-9) / 10).toFixed(1)} %`;
+}
+
+function day(time) {
+  return time ? time.slice(0, 10) : "";
+}
+
+function moment(time) {
+  return time ? `${time.slice(0, 16).replace("T", " ")} UTC` : "not recorded";
+}
+
+function rowsOf(table) {
+  return table.rows.map((row) => Object.fromEntries(table.columns.map((name, at) => [name, row[at]])));
+}
+
+function addressOf(run) {
+  return `#run=${encodeURIComponent(run)}`;
+}
+
+function runLink(run) {
+  return run && Object.hasOwn(content.details, run) ? element("a", { href: addressOf(run) }, run) : (run ?? "");
+}
+
+function proposalName(number) {
+  return number === null ? "(outside a facility tree)" : `p${String(number).padStart(6, "0")}`;
+}
+
+function severityMark(letter, waived) {
+  const name = content.severities[letter] ?? letter;
+  return waived
+    ? element("span", { title: `waived: ${waived}` }, `${name}, waived`)
+    : element("span", { class: `severity ${letter}` }, name);
+}
