@@ -149,6 +149,15 @@ def test_nothing_is_found_in_what_extra_data_writes(tmp_path, name):
     assert checked(tmp_path, DeepOptions(sample=2, jobs=0)) == {}
 
 
+def test_the_trains_of_errata_are_others(tmp_path):
+    with write_tiny(tmp_path / DA0) as f:
+        f["METADATA/auxiliarySources/ERRATA"] = [b"ERRATA/TOO_LATE/event"]
+        f["INDEX/TOO_LATE/event/first"] = np.zeros(10, "u8")
+        f["INDEX/TOO_LATE/event/count"] = np.eye(1, 10, 0, "u8")[0]
+        f["ERRATA/TOO_LATE/event/trainId"] = np.array([7], "u8")
+    assert checked(tmp_path) == {}
+
+
 def test_a_source_is_alive_while_one_key_has_news(run, tmp_path):
     directory = tmp_path / "r0008"
     shutil.copytree(run, directory)
