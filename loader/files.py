@@ -46,9 +46,9 @@ class OpenFile:
     """
 
     def __init__(self, file: Any, data_file: DataFile) -> None:
-        self.file = file
         from .direct.storage import plain_handle
 
+        self.file = file
         self.handle = plain_handle(file)
         self._data_file = data_file
         self._datasets: dict[str, OpenDataset | None] = {}
@@ -144,12 +144,16 @@ class OpenDataset:
 
 
 class OpenFiles:
-    """At most ``limit`` open data files, the ones used last. Safe to share between threads."""
+    """At most ``limit`` open data files, the ones used last. Safe to share between threads.
+
+    ``is_copy``: it came from another process, or out of a pickle of this one.
+    """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
         if limit < 1:
             raise ValueError("at least one file must be allowed to be open")
         self.limit = limit
+        self.is_copy = False
         self.n_opened = 0
         self._start_afresh()
 
@@ -165,6 +169,7 @@ class OpenFiles:
 
     def __setstate__(self, state: dict[str, int]) -> None:
         self.limit = state["limit"]
+        self.is_copy = True
         self.n_opened = 0
         self._start_afresh()
 

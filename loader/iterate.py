@@ -1,20 +1,25 @@
 """What does each train hold, one after the other?
 
-Trains are read in blocks of many, within a budget of memory, and given out one by one as views.
+Trains are read in blocks of many and given out one by one as views. While one block is used, a
+thread reads the next, within a budget of memory.
 
 1. ``key_trains``, ``key_train``: the trains of one key.
 2. ``collection_trains``, ``collection_train``: dicts of all selected sources and keys.
+3. ``_read_blocks``: the blocks, in their order. A block that cannot be read is read train by train,
+   so that the trains before the one that fails are given.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
-from ..catalog.errors import TrainIDError
+from ..catalog.errors import TrainIDError, XfelcatError
+from .files import OpenFiles
 from .read import execute_plans
-from .trains import TrainSet
+from .trains import NO_TRAINS, TrainSet
 
 if TYPE_CHECKING:
     from .collection import DataCollection
@@ -22,7 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["collection_train", "collection_trains", "key_train", "key_trains", "train_at"]
 
+_Block = TypeVar("_Block")
+
 BLOCK_BYTES = 8 * 2**20
+AHEAD_BYTES = 256 * 2**20  # the largest block that is read ahead, beside the one in use
 
 
 def train_at(trains: TrainSet, position: int) -> int:
@@ -32,12 +40,49 @@ def train_at(trains: TrainSet, position: int) -> int:
     return int(trains.at([position % len(trains)])[0])
 
 
-def _blocks(n_trains: int, n_bytes: int) -> Iterator[tuple[int, int]]:
-    """Positions of trains in stretches that take about ``BLOCK_BYTES`` together."""
-    per_train = max(n_bytes // max(n_trains, 1), 1)
+def _read_blocks(
+    trains: TrainSet, n_bytes: int, files: OpenFiles, read: Callable[[TrainSet], _Block]
+) -> Iterator[tuple[TrainSet, _Block]]:
+    """Some trains after the other, about ``BLOCK_BYTES`` at once, and what ``read`` gives of them.
+
+    ``n_bytes`` is the size of all of them together.
+    """
+    per_train = max(n_bytes // max(len(trains), 1), 1)
     step = max(BLOCK_BYTES // per_train, 1)
-    for start in range(0, n_trains, step):
-        yield start, min(start + step, n_trains)
+    blocks = [trains.span(at, at + step) for at in range(0, len(trains), step)]
+    if len(blocks) < 2 or step * per_train > AHEAD_BYTES or files.means.n_threads == 1:
+        for block in blocks:
+            yield from _read_now(block, read)
+        return
+    with ThreadPoolExecutor(1, "xfelcat-ahead") as pool:
+        coming = pool.submit(read, blocks[0])
+        for block, following in zip(blocks, [*blocks[1:], NO_TRAINS], strict=True):
+            try:
+                found = coming.result()
+            except XfelcatError:
+                again = _read_now(block, read)
+            else:
+                again = iter([(block, found)])
+            if len(following):
+                coming = pool.submit(read, following)
+            yield from again
+
+
+def _read_now(
+    block: TrainSet, read: Callable[[TrainSet], _Block]
+) -> Iterator[tuple[TrainSet, _Block]]:
+    """A block; train by train if it cannot be read, up to the train that cannot."""
+    try:
+        found = read(block)
+    except XfelcatError:
+        if len(block) == 1:
+            raise
+    else:
+        yield block, found
+        return
+    for at in range(len(block)):
+        train = block.span(at, at + 1)
+        yield train, read(train)
 
 
 def _entry(data: NDArray[Any], start: int, stop: int, keep_dims: bool) -> Any:
@@ -49,13 +94,14 @@ def _entry(data: NDArray[Any], start: int, stop: int, keep_dims: bool) -> Any:
 
 def key_trains(key: "KeyData", keep_dims: bool, include_empty: bool) -> Iterator[tuple[int, Any]]:
     """(Train ID, array) of each train of a key, in order of train ID."""
-    n_trains = len(key._trains)
-    for first, end in _blocks(n_trains, key.nbytes):
-        part = key._with_trains(key._trains.span(first, end))
-        data = part.ndarray()
-        starts, stops = part.train_index_bounds()
-        ids = part.train_ids
-        for tid, start, stop in zip(ids, starts.tolist(), stops.tolist(), strict=True):
+
+    def read(trains: TrainSet) -> tuple["KeyData", NDArray[Any]]:
+        part = key._with_trains(trains)
+        return part, part.ndarray()
+
+    for trains, (part, data) in _read_blocks(key._trains, key.nbytes, key._files, read):
+        starts, stops = (ends.tolist() for ends in part._rows.bounds)
+        for tid, start, stop in zip(trains.to_list(), starts, stops, strict=True):
             if stop > start:
                 yield tid, _entry(data, start, stop, keep_dims)
             elif include_empty:
@@ -95,12 +141,12 @@ def collection_trains(
 ) -> Iterator[tuple[int, dict[Any, Any]]]:
     """(Train ID, data) of each selected train, in order of train ID."""
     keys = _selected(collection)
-    trains = collection._trains
     n_bytes = sum(k.nbytes for k in keys)
-    for first, end in _blocks(len(trains), n_bytes):
-        block = trains.span(first, end)
-        columns = _read_columns(keys, block)
-        for at, tid in enumerate(block.ids.tolist()):
+    blocks = _read_blocks(
+        collection._trains, n_bytes, collection._files, lambda block: _read_columns(keys, block)
+    )
+    for trains, columns in blocks:
+        for at, tid in enumerate(trains.to_list()):
             yield tid, _gather(collection, columns, at, tid, flat_keys, keep_dims)
 
 

@@ -322,14 +322,19 @@ class KeyData(OfSource):
 
         return convert.to_xarray(self, extra_dims, roi, name, extra_coords)
 
-    def dask_array(self, labelled: bool = False) -> Any:
+    def dask_array(self, labelled: bool = False, chunk_bytes: int | None = None) -> Any:
         """A dask array that reads the data when it is computed, a chunk or more per file.
 
-        A DataArray labelled with train IDs around it if ``labelled``.
+        Parameters
+        ----------
+        labelled
+            Put a DataArray labelled with train IDs around it.
+        chunk_bytes
+            About how large a chunk is at most, 128 MiB by default; a train is never divided.
         """
         from . import lazy
 
-        return lazy.to_dask(self, labelled)
+        return lazy.to_dask(self, labelled, chunk_bytes)
 
     def as_single_value(
         self,

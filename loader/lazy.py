@@ -1,8 +1,9 @@
 """How does a key become a dask array?
 
-One dask chunk is a stretch of rows of one file, of at most about ``CHUNK_BYTES``; the graph is made
-without opening a file. A task holds the slabs it reads and the facts of its one file's size and
-time, no more.
+One dask chunk is a stretch of rows of one file, of at most about ``CHUNK_BYTES`` unless told
+otherwise; the graph is made without opening a file. A task holds the slabs it reads and the facts
+of its one file's size and time. The tasks of a process share its open files, with what is known of
+where their chunks lie; each reads with one thread, for dask has its own.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,11 @@ __all__ = ["to_dask"]
 CHUNK_BYTES = 128 * 2**20
 
 
-def to_dask(key: "KeyData", labelled: bool) -> Any:
+def to_dask(key: "KeyData", labelled: bool, chunk_bytes: int | None = None) -> Any:
     """A dask array of a key; in a DataArray labelled with train IDs if ``labelled``."""
-    array = _dask_array(key)
+    if chunk_bytes is not None and chunk_bytes < 1:
+        raise ValueError(f"chunk_bytes is {chunk_bytes}: it must be at least 1")
+    array = _dask_array(key, chunk_bytes or CHUNK_BYTES)
     if not labelled:
         return array
     import xarray as xr
@@ -42,14 +45,14 @@ def to_dask(key: "KeyData", labelled: bool) -> Any:
     )
 
 
-def _dask_array(key: "KeyData") -> Any:
+def _dask_array(key: "KeyData", chunk_bytes: int) -> Any:
     import dask.array as da
     from dask.base import tokenize
 
     whole = key._whole
     meta = np.empty((0,) * key.ndim, array_dtype(whole.record))
     entry_bytes = max(whole.dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
-    rows_per_chunk = max(CHUNK_BYTES // entry_bytes, 1)
+    rows_per_chunk = max(chunk_bytes // entry_bytes, 1)
     plans = [
         plan_read(whole.source, whole.path, whole.record, [part], whole.region)
         for stretch in key._rows.stretches
@@ -59,8 +62,7 @@ def _dask_array(key: "KeyData") -> Any:
         return da.zeros(whole.shape, dtype=whole.dtype, chunks=whole.shape)
     name = f"xfelcat-{tokenize(*(_identity(plan) for plan in plans))}"
     last = (0,) * len(key.entry_shape)
-    limit = key._files.limit
-    graph = {(name, i, *last): (_read, plan, limit) for i, plan in enumerate(plans)}
+    graph = {(name, i, *last): (_read, plan, key._files) for i, plan in enumerate(plans)}
     chunks = (tuple(p.n_rows for p in plans), *((n,) for n in key.entry_shape))
     return da.Array(graph, name, chunks=chunks, meta=meta)  # type: ignore[no-untyped-call]
 
@@ -95,10 +97,10 @@ def _identity(plan: ReadPlan) -> tuple[Any, ...]:
     )
 
 
-def _read(plan: ReadPlan, limit: int) -> NDArray[Any]:
-    """A chunk, in whatever process dask computes it."""
-    files = OpenFiles(limit)
+def _read(plan: ReadPlan, files: OpenFiles) -> NDArray[Any]:
+    """A chunk, in whatever process dask computes it; there a copy of ``files`` starts empty."""
     try:
-        return execute_plan(plan, files)
+        return execute_plan(plan, files, n_threads=1)
     finally:
-        files.close()
+        if files.is_copy:
+            files.close()

@@ -1,5 +1,7 @@
 """Labels, coordinates, regions and single values, where they are ours to define."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,6 +133,35 @@ def test_dask_chunks_are_of_one_file_and_bounded(run, monkeypatch):
     assert labelled.trainId.values.tolist() == key.train_id_coordinates().tolist()
     text = run[XGM, "state"].dask_array()
     assert text.compute(scheduler="synchronous").tolist() == run[XGM, "state"].ndarray().tolist()
+
+
+def test_the_size_of_dask_chunks_can_be_said(run):
+    key = run[MODULE, "image.data"]
+    row = key.nbytes // key.shape[0]
+    array = key.dask_array(chunk_bytes=5 * row)
+    assert 5 <= max(array.chunks[0]) <= 5 + 4
+    np.testing.assert_array_equal(array.compute(scheduler="threads"), key.ndarray())
+    with pytest.raises(ValueError, match="chunk_bytes is 0"):
+        key.dask_array(chunk_bytes=0)
+
+
+def test_dask_tasks_share_open_files_in_a_process_and_close_them_in_another(tmp_path, monkeypatch):
+    run = open_scanned(richrun.write_rich_run(tmp_path))
+    key = run[MODULE, "image.data"]
+    monkeypatch.setattr(lazy, "CHUNK_BYTES", 1)
+    threads = []
+    real = lazy.execute_plan
+    monkeypatch.setattr(
+        lazy, "execute_plan", lambda *a, n_threads: threads.append(n_threads) or real(*a)
+    )
+    array = key.dask_array()
+    array.compute(scheduler="threads")
+    assert run._files.n_opened == 2
+    assert set(threads) == {1}
+    assert len(threads) == array.npartitions > 10
+    read, plan, files = pickle.loads(pickle.dumps(next(iter(array.dask.values()))))
+    assert len(read(plan, files)) == plan.n_rows
+    assert (files.n_opened, len(files)) == (1, 0)
 
 
 def test_making_a_dask_array_opens_no_file(tmp_path):

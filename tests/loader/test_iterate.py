@@ -1,11 +1,16 @@
 """Train by train: same data in blocks of any size, for one key and for many."""
 
+import collections
+import os
+import threading
+
 import numpy as np
 import pytest
 import richrun
 from bothways import open_scanned
-from xfelcat.catalog.errors import TrainIDError
+from xfelcat.catalog.errors import ChangedFileError, TrainIDError
 from xfelcat.loader import iterate
+from xfelcat.loader.keydata import KeyData
 from xfelcat.loader.trains import by_id, by_index
 
 XGM, CAMERA, MODULE = richrun.XGM, richrun.CAMERA, richrun.MODULE
@@ -23,8 +28,11 @@ def flat(trains):
     ]
 
 
+@pytest.mark.parametrize("n_threads", ["1", "2"])
 @pytest.mark.parametrize("block_bytes", [1, 300, 2_000, 10**9])
-def test_blocks_of_any_size_give_the_same(run, block_bytes, monkeypatch):
+def test_blocks_of_any_size_give_the_same(tmp_path, block_bytes, n_threads, monkeypatch):
+    monkeypatch.setenv("XFELCAT_THREADS", n_threads)
+    run = open_scanned(richrun.write_rich_run(tmp_path, gaps=(0, 1)))
     chosen = run.select([(XGM, "*"), (CAMERA, "*"), (MODULE, "*")])
     expected = flat(chosen.trains(flat_keys=True))
     key = run[MODULE, "image.data"]
@@ -99,3 +107,52 @@ def test_empty_trains_on_request(run):
         key.trains(include_empty=True, keep_dims=True), counts, strict=True
     ):
         assert len(value) == count
+
+
+@pytest.mark.parametrize("n_threads", ["1", "2"])
+@pytest.mark.parametrize("block_bytes", [1, 300, 10**9])
+def test_what_can_be_read_comes_before_the_error(tmp_path, block_bytes, n_threads, monkeypatch):
+    monkeypatch.setenv("XFELCAT_THREADS", n_threads)
+    monkeypatch.setattr(iterate, "BLOCK_BYTES", block_bytes)
+    place = richrun.write_rich_run(tmp_path)
+    run = open_scanned(place)
+    of_key = list(run[MODULE, "image.data"].trains())
+    chosen = run.select([(XGM, "beam*"), (MODULE, "image.data")])
+    of_all = list(chosen.trains())
+    last = run[MODULE]._entry.refs[1]
+    run.close()
+    (place / os.path.basename(last.path)).unlink()
+    for trains, expected in (
+        (run[MODULE, "image.data"].trains(), of_key),
+        (chosen.trains(), of_all),
+    ):
+        seen = []
+        with pytest.raises(ChangedFileError, match="no longer there"):
+            collections.deque(map(seen.append, trains), 0)
+        good = [(tid, data) for tid, data in expected if tid < int(last.listed.starts[0])]
+        assert good
+        np.testing.assert_equal(seen, good)
+
+
+def test_the_next_block_is_read_while_one_is_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("XFELCAT_THREADS", "2")
+    run = open_scanned(richrun.write_rich_run(tmp_path))
+    key = run[MODULE, "image.data"].drop_empty_trains()
+    monkeypatch.setattr(iterate, "BLOCK_BYTES", 2 * key.nbytes // len(key.train_ids))
+    read = []
+    real = KeyData.ndarray
+
+    def noted(self):
+        read.append(threading.current_thread().name)
+        return real(self)
+
+    monkeypatch.setattr(KeyData, "ndarray", noted)
+    trains = key.trains()
+    next(trains)
+    trains.close()  # waits for the one that is being read
+    assert len(read) == 2
+    assert all(name.startswith("xfelcat-ahead") for name in read)
+    read.clear()
+    monkeypatch.setattr(iterate, "AHEAD_BYTES", 1)  # beyond the budget: one at a time
+    next(key.trains())
+    assert read == [threading.current_thread().name]
