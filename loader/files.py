@@ -13,6 +13,7 @@ handed on to all that is selected from it; nothing is open before array data are
 5. A copy in another process (pickled or forked) starts without open files.
 """
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenDataset", "OpenFile", "OpenFiles"]
 
-DEFAULT_LIMIT = 128
+DEFAULT_LIMIT = 256  # a process may mostly open 1024
 DATASET_LIMIT = 512
 # To ask HDF5 how a dataset is stored takes as long as to read about so many bytes by HDF5.
 WORTH_LAYOUT = 64 * 2**10
@@ -215,8 +216,8 @@ class OpenFiles:
         with self._lock:
             file = self._open.get(path)
             if file is None:
-                self._make_room()
-                file = self._open[path] = _open_unchanged(data_file)
+                self._make_room(self.limit)
+                file = self._open[path] = self._open_file(data_file)
                 self.n_opened += 1
             self._open.move_to_end(path)
             self._in_use[path] = self._in_use.get(path, 0) + 1
@@ -230,9 +231,20 @@ class OpenFiles:
             if not self._in_use[path]:
                 del self._in_use[path]
 
-    def _make_room(self) -> None:
+    def _open_file(self, data_file: DataFile) -> OpenFile:
+        try:
+            return _open_unchanged(data_file)
+        except FileStructureError as error:
+            if getattr(error.__cause__, "errno", None) != errno.EMFILE:
+                raise
+        # The process has too many files open: what other runs have open counts too.
+        self._make_room(len(self._open) // 2)
+        return _open_unchanged(data_file)
+
+    def _make_room(self, limit: int) -> None:
+        """Close idle files, so that with one more there are ``limit`` open if that can be."""
         idle = [path for path in self._open if path not in self._in_use]
-        for path in idle[: max(len(self._open) - self.limit + 1, 0)]:
+        for path in idle[: max(len(self._open) - limit + 1, 0)]:
             self._open.pop(path).close()
 
     def close(self) -> None:

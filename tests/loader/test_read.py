@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import richrun
 from bothways import open_scanned
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onefile import facts_of, open_files, other
 from xfelcat.catalog.errors import (
     ChangedFileError,
     FileStructureError,
@@ -358,3 +360,26 @@ print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_process_with_too_many_open_files_closes_some(tmp_path):
+    paths = [tmp_path / f"{i}.h5" for i in range(12)]
+    for path in paths:
+        other(path)
+    files = open_files()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(n) for n in os.listdir("/proc/self/fd"))
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    while fillers[-1] < used:  # no numbers are free between
+        fillers.append(os.open(os.devnull, os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 7, hard))
+    try:
+        for path in paths:
+            with files.borrow(facts_of(path)) as opened:
+                assert opened.file["data"].shape == (8, 3)
+        assert 1 <= len(files) < 12
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for filler in fillers:
+            os.close(filler)
+        files.close()
