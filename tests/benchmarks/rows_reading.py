@@ -16,7 +16,7 @@ import xfelcat
 from xfelcat.loader.examples import GroupSpec, KeySpec, RunSpec, control, instrument, split
 from xfelcat.loader.examples.writing import write_run
 
-from .large_runs import FIRST_TRAIN, motor
+from .large_runs import FIRST_TRAIN
 from .measure import Place, Row, Side
 from .rows_opening import EXTRA_DATA, open_ours, open_theirs
 
@@ -146,15 +146,19 @@ def rows_of_keys(name: str, place: Place) -> Iterator[Row]:
     """Keys with a value per train, which are a few bytes in each of many files."""
     if name not in place.runs:
         return
-    per_aggregator = 11 if name == "R220" else 10
-    sources = [motor(a, n) for a in (0, 1, 2) for n in range(per_aggregator)][:22]
-    chosen = {source: {"property001.value"} for source in sources}
-    source = sources[-1]
     answers: list[tuple[str, float, Callable[[Any], Any]]] = [
-        ("ndarray of a key with a value per train", 0, lambda r: r[source, VALUE].ndarray()),
-        ("get_dataframe, 22 columns", 5, lambda r: r.get_dataframe(chosen)),
-        ("trains() over 22 keys", 10, lambda r: some_trains(r.select(chosen))),
-        ("train_from_id over 22 keys", 0, lambda r: r.train_from_index(700, chosen)),
+        (
+            "ndarray of a key with a value per train",
+            0,
+            lambda run: run[min(run.control_sources), VALUE].ndarray(),
+        ),
+        ("get_dataframe, 22 columns", 5, lambda run: run.get_dataframe(some_keys(run))),
+        ("trains() over 22 keys", 10, lambda run: some_trains(run.select(some_keys(run)))),
+        (
+            "train_from_id over 22 keys",
+            0,
+            lambda run: run.train_from_index(len(run.train_ids) // 3, some_keys(run)),
+        ),
     ]
     for title, ratio, ask in answers:
         for warm in (True, False) if title.startswith("get") else (True,):
@@ -167,6 +171,12 @@ def rows_of_keys(name: str, place: Place) -> Iterator[Row]:
                 ratio if warm and name == "R220" else 0,
                 repeats=3,
             )
+
+
+def some_keys(run: Any) -> dict[str, set[str]]:
+    """A key each of 22 control sources of all aggregators."""
+    names = sorted(run.control_sources)
+    return {name: {VALUE} for name in names[:: max(len(names) // 22, 1)][:22]}
 
 
 def some_trains(run: Any) -> list[Any]:
