@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
-    from sqlalchemy import Dialect, SelectBase
+    from numpy.typing import NDArray
+    from sqlalchemy import ColumnElement, Dialect, SelectBase
 
-__all__ = ["Answer", "Provenance", "ask", "fetch", "interruptible", "to_sql"]
+__all__ = ["Answer", "Provenance", "ask", "fetch", "interruptible", "is_one_of", "to_sql"]
 
 T = TypeVar("T")
 _ROWS_AT_ONCE = 100_000
@@ -133,6 +135,17 @@ def ask(
     Raises MemoryError where they are more than ``size_limit`` bytes.
     """
     return fetch(cursor, *to_sql(statement), size_limit=size_limit)
+
+
+def is_one_of(
+    column: "ColumnElement[Any]", numbers: "NDArray[np.integer[Any]]"
+) -> "ColumnElement[bool]":
+    """The condition that a number is among some, however many; they are bound as one list."""
+    from sqlalchemy import ARRAY, bindparam, cast, func, select
+
+    listed = ARRAY(column.type)
+    several = cast(bindparam(None, numbers.tolist(), listed), listed)
+    return column.in_(select(func.unnest(several)))
 
 
 def to_sql(statement: "SelectBase") -> tuple[str, list[Any]]:

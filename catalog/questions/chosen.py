@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import ask
+from .answers import ask, is_one_of
 from .data_filter import DataFilter
 from .question import Question
 from .values import Evaluation
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import duckdb
     from sqlalchemy import ColumnElement, FromClause, Select
 
-__all__ = ["Chosen", "choose", "is_one_of"]
+__all__ = ["Chosen", "choose"]
 
 RunIds = NDArray[np.uint64]
 
@@ -72,16 +72,6 @@ def choose(cursor: "duckdb.DuckDBPyConnection", question: Question, *has: DataFi
         ids = ids[evaluation.holds]
     is_narrowed = ids.size < n_before or bool(question.min_trains or question.trains)
     return Chosen(question, ids, is_narrowed, evaluation)
-
-
-def is_one_of(column: "ColumnElement[Any]", ids: RunIds) -> "ColumnElement[bool]":
-    """The condition that a run id is among some, however many; they are bound as one list."""
-    from sqlalchemy import ARRAY, bindparam, cast, func, select
-
-    from ..store.schema import UBIGINT
-
-    several = cast(bindparam(None, ids.tolist(), ARRAY(UBIGINT())), ARRAY(UBIGINT()))
-    return column.in_(select(func.unnest(several)))
 
 
 def _candidates(

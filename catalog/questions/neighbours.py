@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import QueryError
 from ..store.store import Store
-from .answers import Answer, ask
-from .chosen import Chosen, choose, is_one_of
+from .answers import Answer, ask, is_one_of
+from .chosen import Chosen, choose
 from .data_filter import DataFilter
 from .queries import provenance
 from .question import EVERYTHING, Question

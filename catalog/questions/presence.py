@@ -19,8 +19,8 @@ from ..records import Depth
 from ..store.encoding import from_text
 from ..store.facts import find_run
 from ..store.store import Store
-from .answers import Answer, ask
-from .chosen import Chosen, choose, is_one_of
+from .answers import Answer, ask, is_one_of
+from .chosen import Chosen, choose
 from .data_filter import DataFilter
 from .queries import provenance
 from .question import EVERYTHING, Question

@@ -10,12 +10,13 @@ the sorted run ids with numpy: a condition is an array of bool, one per run.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import ask
+from .answers import ask, is_one_of
 from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand
 from .data_filter import DataFilter, control_key_matches, shown_unit
 from .patterns import Pattern
@@ -23,9 +24,11 @@ from .patterns import Pattern
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-    from sqlalchemy import ColumnElement, Select, Subquery
+    from sqlalchemy import ColumnElement, Select, SelectBase, Subquery
 
 __all__ = ["Evaluation", "comparisons"]
+
+_MOST_PAIRS = 50
 
 
 def comparisons(condition: Condition) -> list[Comparison]:
@@ -73,10 +76,27 @@ class Evaluation:
         return {c: self._read(c) for c in dict.fromkeys(comparisons(self._condition))}
 
     def _read(self, comparison: Comparison) -> _Found:
-        rows = ask(self._cursor, _stretches(comparison))
+        from sqlalchemy import select
+
+        named = [ask(self._cursor, select(t)) for t in _sources_and_keys(comparison.operand)]
+        ids = [table.column(0).to_numpy() for table in named]
+        rows = ask(self._cursor, _stretches(comparison, *ids))
+        # Names are put to the ids here: there are few names, and many rows.
+        by_name = [np.argsort(table.column("name").to_numpy()) for table in named]
+        places = [
+            _places(rows.column(n).to_numpy(), i[order])
+            for n, i, order in zip(("source_id", "key_id"), ids, by_name, strict=True)
+        ]
+        first = rows.column("first_run").to_numpy()
+        order = np.lexsort((first, places[1], places[0]))
+        rows = rows.take(order)
+        source, key = (
+            table.column("name").take(names[place[order]])
+            for table, names, place in zip(named, by_name, places, strict=True)
+        )
         first, last = (rows.column(n).to_numpy() for n in ("first_run", "last_run"))
         return _Found(
-            rows,
+            rows.append_column("source", source).append_column("key", key),
             np.searchsorted(self._run_ids, first),
             np.searchsorted(self._run_ids, last, side="right"),
             rows.column("ok").to_numpy(),
@@ -95,10 +115,10 @@ class Evaluation:
         if isinstance(condition, Either):
             return self._holds(condition.left) | self._holds(condition.right)
         found = self._found[condition]
-        change = np.zeros(len(self._run_ids) + 1, np.int64)
-        np.add.at(change, found.low[found.ok], 1)
-        np.subtract.at(change, found.high[found.ok], 1)
-        return np.cumsum(change[:-1]) > 0
+        n_runs = len(self._run_ids)
+        begun = np.bincount(found.low[found.ok], minlength=n_runs + 1)
+        ended = np.bincount(found.high[found.ok], minlength=n_runs + 1)
+        return np.cumsum(begun - ended)[:n_runs] > 0
 
     def columns(self) -> "dict[str, pa.Array]":
         """The value of each operand, by ``"SOURCE KEY [unit]"``, in the runs where ``holds``.
@@ -131,40 +151,51 @@ class Evaluation:
         unit = f" [{' or '.join(units)}]" if units else ""
         value = found.rows.column("text" if comparison.is_text else "number")
         columns = {f"{operand}{unit}": value.take(take).combine_chunks()}
-        if not (operand.source.is_exact and operand.key.is_exact):
-            name = "source" if operand.key.is_exact else "name"
-            columns[f"{operand}: {name}"] = found.rows.column(name).take(take).combine_chunks()
+        for name in ("source", "key"):
+            if not getattr(operand, name).is_exact:
+                of_run = found.rows.column(name).take(take)
+                columns[f"{operand}: {name}"] = of_run.combine_chunks()
         return columns
 
 
-def _stretches(comparison: Comparison) -> "Select[Any]":
-    """first_run, last_run, number, text, ok, source and name of all stretches of the operand."""
-    from sqlalchemy import func, select, true
+def _places(numbers: "NDArray[Any]", ids: "NDArray[Any]") -> NDArray[np.intp]:
+    """Where each number stands among ``ids``, of which it is one."""
+    order = np.argsort(ids)
+    return order[np.searchsorted(ids, numbers, sorter=order)]
+
+
+def _stretches(
+    comparison: Comparison, source_ids: "NDArray[Any]", key_ids: "NDArray[Any]"
+) -> "SelectBase":
+    """source_id, key_id, first_run, last_run, number, text and ok of all stretches."""
+    from sqlalchemy import func, select, union_all
 
     from ..store.schema import key_profile, run_value
 
-    operand = comparison.operand
-    is_profile = operand.function is not None
+    is_profile = comparison.operand.function is not None
     table = key_profile if is_profile else run_value
-    sources, keys = _sources_and_keys(operand)
-    number, text = _compared(operand)
+    number, text = _compared(comparison.operand)
     ok = _is_fulfilled(comparison, number, text, None if is_profile else run_value.c.dtype)
     first, last = ("run_id", "run_id") if is_profile else ("first_run", "last_run")
-    return (
-        select(
-            table.c[first].label("first_run"),
-            table.c[last].label("last_run"),
-            number.label("number"),
-            text.label("text"),
-            func.coalesce(ok, False).label("ok"),
-            sources.c.name.label("source"),
-            func.concat(sources.c.name, " ", keys.c.name).label("name"),
-        )
-        .join(sources, sources.c.source_id == table.c.source_id)
-        .join(keys, keys.c.key_id == table.c.key_id)
-        .where(key_profile.c.stale.is_(False) if is_profile else true())
-        .order_by(sources.c.place, keys.c.name, "first_run")
+    statement = select(
+        table.c.source_id,
+        table.c.key_id,
+        table.c[first].label("first_run"),
+        table.c[last].label("last_run"),
+        number.label("number"),
+        text.label("text"),
+        func.coalesce(ok, False).label("ok"),
     )
+    if is_profile:
+        statement = statement.where(key_profile.c.stale.is_(False))
+    pairs = list(product(source_ids.tolist(), key_ids.tolist()))
+    if not 0 < len(pairs) <= _MOST_PAIRS:
+        return statement.where(
+            is_one_of(table.c.source_id, source_ids), is_one_of(table.c.key_id, key_ids)
+        )
+    # The database skips what another source and key has, if one is asked for at a time.
+    of_pair = (statement.where(table.c.source_id == s, table.c.key_id == k) for s, k in pairs)
+    return union_all(*of_pair)
 
 
 def _units(operand: Operand) -> "Select[Any]":

@@ -126,6 +126,27 @@ QUESTIONS = (
         0,
         lambda catalog, e: catalog.runs(has="*XGM/DOOCS", has_not=f"{e.instrument}_*"),
     ),
+    Question(
+        "two conditions, one of them for sources by a glob",
+        0.5,
+        lambda catalog, e: catalog.find_runs(
+            [
+                {("*" + e.source[4:], e.key): (">", e.number)},
+                {(e.source, e.key): ("<", 2 * e.number)},
+            ]
+        ),
+    ),
+    Question(
+        "RUN values of a run",
+        0,
+        lambda catalog, e: catalog.run_values(proposal=e.proposal, run=e.run),
+    ),
+    Question(
+        "what the runs of a proposal lack",
+        0,
+        lambda catalog, e: catalog.lacking(proposal=e.proposal),
+    ),
+    Question("all sources", 0, lambda catalog, _: catalog.sources()),
     Question("all runs", 0, lambda catalog, _: catalog.runs()),
     Question("volume by instrument", 0, lambda catalog, _: catalog.inventory("volume")),
 )
