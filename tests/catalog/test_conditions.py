@@ -9,7 +9,7 @@ import pytest
 from asking import identities, means, named, walked
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xfelcat import Catalog
+from xfelcat import Catalog, profile
 from xfelcat.catalog.errors import QueryError
 from xfelcat.catalog.questions.conditions import parse_condition
 
@@ -124,6 +124,40 @@ def test_find_runs_shows_values_units_and_whose_they_are(facility):
         }
         assert (source, value) == (min(values), values[min(values)])
     assert len(frame)
+
+
+def test_what_happened_during_runs(demo, tmp_path):
+    """Conditions on profiles give what numpy says of all values of the runs."""
+    store = demo.copy_catalog(tmp_path / "catalog")
+    catalog = Catalog(store.location)
+    functions = {
+        "min": np.min,
+        "max": np.max,
+        "mean": np.mean,
+        "std": np.std,
+        "first": lambda v: v[0],
+        "last": lambda v: v[-1],
+        "changes": lambda v: np.count_nonzero(np.diff(v)),
+        "entries": len,
+    }
+    values = {}
+    for i, run in walked(demo.root).items():
+        if i[0] == 900032 and ("CONTROL", XGM) in run.sources:
+            files = [f for f in run.files if ("CONTROL", XGM) in f.sources]
+            place = f"CONTROL/{XGM}/pulseEnergy/photonFlux/value"
+            rows = [f.get(place)[f.get(f"INDEX/{XGM}/count") > 0] for f in files]
+            values[i] = np.concatenate(rows).astype(float)
+    assert catalog.find_runs(f"max({ENERGY}) > 0").empty  # nothing is known before it is read
+    report = profile(XGM, "pulseEnergy.photonFlux", proposal=900032, catalog=store.location, jobs=0)
+    assert report.keys_read == len(values)
+    for name, function in functions.items():
+        of_run = {i: function(v) for i, v in values.items()}
+        bound = float(np.median(list(of_run.values())))
+        frame = catalog.find_runs(f"{name}({ENERGY}) >= {bound!r}")
+        expected = {i: v for i, v in of_run.items() if v >= bound or np.isclose(v, bound)}
+        assert identities(frame) == list(expected)
+        assert frame.iloc[:, 8].to_numpy() == pytest.approx(list(expected.values()))
+        assert frame.columns[8].startswith(f"{name}({ENERGY})")
 
 
 def test_conditions_as_python_says_them(facility):

@@ -79,6 +79,64 @@ def test_filters(xfelcat, demo, options, parts):
     assert str(answer.provenance) in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "choice"),
+    [
+        (["--train", "2508780005"], {"train": 2508780005}),
+        (["--has", "*XGM*", "--has", "*AGIPD* image.data"], {"has": ["*XGM*", "*AGIPD* image.*"]}),
+        (["--has-not", "*XGM*", "--min-trains", "20"], {"has_not": "*XGM*", "min_trains": 20}),
+        (
+            ["--device-class", "DoocsXGM", "-d", "raw"],
+            {"device_class": "DoocsXGM", "data_class": "raw"},
+        ),
+        (["--dtype", "uint16", "--shape", "2x32x16"], {"dtype": "uint16", "shape": (2, 32, 16)}),
+        (["--unit", "mm", "-n", "4"], {"unit": "mm"}),
+    ],
+)
+def test_without_a_source_rows_are_runs(xfelcat, demo, options, choice):
+    result = xfelcat("find", *options, "-f", "json", "-c", demo.location)
+    rows = json.loads(result.stdout)
+    expected = Catalog(demo.location).runs(**choice)["path"].tolist()
+    assert [row["path"] for row in rows] == expected[: 4 if "-n" in options else None]
+    assert rows
+    shown = xfelcat("find", *options, "-c", demo.location).stdout.splitlines()
+    assert shown[0].split()[:3] == ["proposal", "run", "data_class"]
+    assert len(shown) == len(rows) + 2
+
+
+def test_where_shows_the_values(xfelcat, demo):
+    condition = "SA1_XTD2_XGM/XGM/DOOCS pulseEnergy.photonFlux > 1000"
+    frame = Catalog(demo.location).find_runs(condition)
+    result = xfelcat("find", "--where", condition, "-f", "json", "-c", demo.location)
+    name = frame.columns[8]
+    assert name.endswith("photonFlux [μJ]")
+    assert [row[name] for row in json.loads(result.stdout)] == frame[name].tolist()
+    rows = xfelcat("find", "*CAM*", "-w", condition, "-f", "json", "-c", demo.location).stdout
+    assert {row["run_id"] for row in json.loads(rows)} <= set(frame["run_id"])
+    both = xfelcat("find", "-w", condition, "-w", "* nosuch = 1", "-f", "json", "-c", demo.location)
+    assert json.loads(both.stdout) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--where", "A x <"),
+        ("--where", "A x = 'open"),
+        ("--train", "soon"),
+        ("--dtype", "floaty"),
+        ("--shape", "2y3"),
+        ("--has", "a b c"),
+        ("re:(",),
+        ("*", "re:(?=x)"),
+    ],
+)
+def test_filters_that_mean_nothing_are_wrong_usage(xfelcat, demo, words):
+    result = xfelcat("find", *words, "-c", demo.location)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
 def test_below_and_limit(xfelcat, demo):
     words = ("find", *XGM, "--below", demo.root / "FXE", "-n", "5", "-f", "json", "-c")
     rows = json.loads(xfelcat(*words, demo.location).stdout)
