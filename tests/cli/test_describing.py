@@ -248,7 +248,7 @@ def test_info_of_a_run(info, demo):
     assert rows_of(info("900032/1", "-f", "json")) == source_rows(
         RunDirectory(path, catalog=demo.location, save=False)
     )
-    assert all(len(x) <= 90 for x in shown.splitlines() if path not in x)
+    assert all(len(x) <= 90 for x in shown.splitlines() if str(path) not in x)
 
 
 def test_info_of_a_source_and_a_key(info):
