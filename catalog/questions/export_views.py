@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError, TargetWriteError
 from ..store.store import Store
-from .answers import Provenance, ask
-from .chosen import RunIds, choose, is_one_of
+from .answers import Provenance, ask, is_one_of
+from .chosen import RunIds, choose
 from .queries import provenance
 from .question import EVERYTHING, Question
 from .view_docs import describe_views
