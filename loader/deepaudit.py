@@ -33,7 +33,7 @@ class RunDataCheck:
     left_out: list[Problem] = field(default_factory=list)
 
     def __call__(self, runs: Sequence[tuple[int, str]]) -> Iterable[tuple[int, Problem]]:
-        """Problems (V01 to V04) by run_id, given run_id and directory of each run."""
+        """Problems by run_id, given run_id and directory of each run: V01 to V04 and F06."""
         store = Store(self.location)
         for at in range(0, len(runs), _RUNS_AT_ONCE):
             if self.steps:
@@ -46,8 +46,7 @@ class RunDataCheck:
                 for problem in problems:
                     if problem.check == "F06":
                         self.left_out.append(problem)
-                    else:
-                        yield of_run[path], problem
+                    yield of_run[path], problem
         if self.steps:
             self.steps(len(runs), len(runs))
 

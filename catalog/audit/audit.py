@@ -45,6 +45,11 @@ __all__ = ["AuditOptions", "AuditReport", "DeepCheck", "audit", "log_fields", "w
 
 MEMORY_LIMIT = 3 << 30
 _SIZE = "SELECT count(*), coalesce(sum(n_files), 0)::BIGINT FROM run JOIN scope USING (run_id)"
+_STANDS = """
+SELECT run_id, name, check_id, severity, message, place, path, origin FROM finding
+WHERE origin = 'deep' AND resolved_at IS NULL
+AND list_contains($files::VARCHAR[], concat(run_id, '/', name))
+"""
 _DISK_CHECKS = ("C01", "C02", "F06")
 _OF_ALL_RUNS = ("X04",)  # compare runs of several proposals
 _THRESHOLDS = {"error": ("E",), "warning": ("E", "W"), "never": ()}
@@ -57,7 +62,7 @@ class DeepCheck(Protocol):
     """Reads data of some runs: given run_id and directory of each, says what is wrong there."""
 
     def __call__(self, runs: Sequence[tuple[int, str]]) -> Iterable[tuple[int, Problem]]:
-        """Problems by run_id; ``Problem.path`` is the file."""
+        """Problems by run_id; ``Problem.path`` is the file. F06: it could not be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,16 +307,26 @@ class _Audit:
             steps = self._steps("looking at the disk")
             on_disk = find_on_disk(cursor, self.store, options.disk, settled, steps)
             rows += [(*row, "audit") for row in on_disk if row[2] in wanted]
-        if options.deep is not None and any(CHECKS[i].origin == "deep" for i in wanted):
-            sql = "SELECT run_id, directory FROM run JOIN scope USING (run_id) ORDER BY run_id"
-            runs = execute(cursor, sql)
-            rows += [_deep_row(i, p) for i, p in options.deep(runs) if p.check in wanted]
+        rows += self._find_in_data(cursor, wanted)
         table = fetch(cursor, "SELECT *, 'audit' AS origin FROM found")
         columns = list(zip(*rows, strict=True)) or [()] * len(table.schema)
         arrays = [pa.array(c, k) for c, k in zip(columns, table.schema.types, strict=True)]
         found = pa.concat_tables([table, pa.table(arrays, schema=table.schema)])
         chosen = pc.is_in(found.column("check_id"), pa.array(sorted(wanted), pa.string()))
         return found.filter(chosen)
+
+    def _find_in_data(
+        self, cursor: "duckdb.DuckDBPyConnection", wanted: set[str]
+    ) -> list[tuple[Any, ...]]:
+        """What reading data finds; what was found before in files not looked at still stands."""
+        of_data = {i for i in wanted if CHECKS[i].origin == "deep"}
+        if self.options.deep is None or not of_data:
+            return []
+        sql = "SELECT run_id, directory FROM run JOIN scope USING (run_id) ORDER BY run_id"
+        found = list(self.options.deep(execute(cursor, sql)))
+        unseen = [f"{i}/{os.path.basename(p.path)}" for i, p in found if p.check == "F06"]
+        stands = execute(cursor, _STANDS, {"files": [to_text(name) for name in unseen]})
+        return [_deep_row(i, p) for i, p in found if p.check in of_data] + stands
 
     def _steps(self, label: str) -> Callable[[int, int], None]:
         return lambda done, total: self.progress(label, done, total)

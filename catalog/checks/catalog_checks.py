@@ -46,11 +46,11 @@ def choose_runs(
     cursor: "duckdb.DuckDBPyConnection", where: RunFilter, run_ids: Iterable[int] | None = None
 ) -> None:
     """Make the table ``scope`` of the runs that a filter means, or of these run_ids alone."""
-    from sqlalchemy import select
-
-    from ..store.schema import run as runs
-
     if run_ids is None:
+        from sqlalchemy import select
+
+        from ..store.schema import run as runs
+
         sql, values = to_sql(select(runs.c.run_id).where(*where.conditions(runs)))
     else:
         sql = "SELECT run_id FROM run WHERE list_contains($1::UBIGINT[], run_id)"

@@ -63,6 +63,21 @@ def test_files_that_cannot_be_looked_at_are_told(xfelcat, catalog):
     assert f"{directory / AGIPD1}: data not checked: file is NEARLINE" in result.stderr
 
 
+def test_what_was_found_stands_while_it_cannot_be_looked_at(xfelcat, catalog):
+    made, directory = catalog
+    words = ("audit", "--deep", "--jobs", "0", "--sample", "0", "--catalog", made.location)
+    for name in (AGIPD0, AGIPD1):
+        change(directory / name, 5)
+    assert xfelcat(*words).exit_code == 1
+    for path in directory.glob("*.h5"):
+        where = "NEARLINE" if path.name == AGIPD1 else "ONLINE"
+        (directory / f".(get)({path.name})(locality)").write_text(f"{where}\n")
+    change(directory / AGIPD0, 1_000_000_003)
+    assert xfelcat(*words).exit_code == 1
+    found = {(file, is_open) for _, _, file, _, is_open in findings(made)}
+    assert found == {(AGIPD0, False), (AGIPD1, True)}
+
+
 def test_in_python(catalog):
     made, directory = catalog
     change(directory / AGIPD1, 5)
