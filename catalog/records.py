@@ -181,7 +181,7 @@ class FileRecord:
     """All that is known of one data file.
 
     ``size`` in bytes and ``mtime_ns`` in ns since the epoch are what it was scanned with.
-    ``verified``: every dataset was opened, not only one per index group. ``aggregator`` and
+    ``verified``: nothing was taken from an earlier sequence file. ``aggregator`` and
     ``sequence`` come from the file name ("" and -1 where it has none). ``timestamps`` are ns since
     the epoch in UTC, (n,) uint64 for the n trains, None where the file has none or (below depth
     OUTLINE) where it is unknown. ``patterns`` follow ``layout.slots`` at depth FULL, else empty.

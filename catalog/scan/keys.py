@@ -2,8 +2,8 @@
 
 1. ``key_leaves``: the datasets of every listed source of a section, by one traversal of names.
 2. ``read_keys``: their dtypes, shapes and units, each dataset opened.
-3. ``reuse_keys``: the same by opening one dataset per index group, where an earlier sequence file
-   of the run has a source with the same names.
+3. ``reuse_keys``: the same with less work, where an earlier sequence file of the run has a source
+   with the same names.
 4. ``read_run_values``: RUN of a control source.
 5. ``find_dataset``: the dataset of a key, whose name does not tell dots from slashes.
 """
@@ -24,6 +24,7 @@ from .hdf5 import (
     text_attributes,
     walk_names,
 )
+from .structures import OwnGroup
 
 __all__ = [
     "find_dataset",
@@ -155,25 +156,28 @@ def _units(loc: Any) -> tuple[str, str, str, str]:
 def reuse_keys(
     fid: Any, section: str, source: str, paths: Sequence[str], known: KeySchema
 ) -> Rows | None:
-    """The dataset lengths, by one dataset per index group, if the keys seem to be ``known``.
+    """The dataset lengths, if the keys seem to be ``known``: units are taken to be the same.
 
-    None where the names, or the dtype or shape of a dataset that was opened, differ.
+    Our own reader has met every dataset already, and compares them all; by the HDF5 library, one
+    per index group is opened. None where the names, or a dtype or shape, differ.
     """
     by_name = {key_name(p): p for p in paths}
     if by_name.keys() != known.by_name.keys():
         return None
+    top = open_group(fid, f"{section}/{source}") if paths else None
+    compares_all = isinstance(top, OwnGroup)
     rows: Rows = {}
     # A value says more than a time, where a group has both.
     for key in sorted(known.keys, key=lambda k: k.name.endswith(".timestamp")):
-        if key.group in rows:
+        if key.group in rows and not compares_all:
             continue
-        dataset = open_dataset(fid, f"{section}/{source}/{by_name[key.name]}")
+        dataset = open_dataset(top, by_name[key.name])
         shape = dataset.shape if dataset is not None else None
-        if not shape or tuple(shape[1:]) != key.entry_shape:
+        if not shape or shape[1:] != key.entry_shape:
             return None
         if encode_dtype(dataset.dtype) != key.dtype:  # type: ignore[union-attr]
             return None
-        rows[key.group] = {key.name: int(shape[0])}
+        rows.setdefault(key.group, {})[key.name] = int(shape[0])
     return rows
 
 

@@ -70,11 +70,12 @@ def scan_file(
     depth
         OUTLINE or less reads what opening a run needs; FULL also keys, INDEX, RUN and checks.
     like
-        The FULL record of an earlier sequence file of the same aggregator in the same run. Sources
-        whose dataset names are the same there are opened at one dataset per index group only, and
-        RUN is read only of sources whose values it does not have.
+        The FULL record of an earlier sequence file of the same aggregator in the same run. Units of
+        sources with the same datasets are taken from there, and RUN is read only of sources whose
+        values it does not have.
     verify
-        Open every dataset and read RUN of every source nevertheless, and compare with ``like``.
+        Open every dataset with the HDF5 library and read RUN of every source nevertheless, and
+        compare with ``like``.
     run_values
         Which RUN values the record shall hold: those that ``like`` does not have, or all.
 
@@ -120,7 +121,7 @@ def scan_outline(path: str, like: FileRecord | None = None) -> FileRecord | None
         found = _scan_own(path, record, Depth.OUTLINE, like, "new")
     except OSError:
         return None
-    if found is None or _changed(path, record):
+    if found is None or any(map(_may_be_damage, found[1])) or _changed(path, record):
         return None
     return replace(found[0], problems=as_problems(path, found[1]))
 
@@ -186,8 +187,9 @@ def _scan_open(
     """
     if not verify:
         found = _scan_own(path, record, depth, like, run_values)
-        if found is not None:
+        if found is not None and not any(map(_may_be_damage, found[1])):
             return found
+        verify = found is not None  # see at least as much as we did
     fid = open_file(path)
     try:
         return _scan_root(fid, path, record, depth, like, verify, run_values)
@@ -202,16 +204,15 @@ def _scan_own(
     like: FileRecord | None,
     run_values: Literal["new", "all"],
 ) -> tuple[FileRecord, list[Fault]] | None:
-    """Read a file by our own reader; None where the HDF5 library decides. Raises OSError."""
+    """Read a file by our own reader; None where that does not understand it. Raises OSError."""
     try:
         own = OwnFile(path)
         try:
-            found = _scan_root(own.root, path, record, depth, like, False, run_values)
+            return _scan_root(own.root, path, record, depth, like, False, run_values)
         finally:
             own.close()
     except NotUnderstoodError:
         return None
-    return None if any(_may_be_damage(fault) for fault in found[1]) else found
 
 
 def _may_be_damage(fault: Fault) -> bool:

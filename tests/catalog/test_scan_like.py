@@ -9,7 +9,8 @@ import pytest
 from samerecords import same
 from tinyfile import CAMERA, SOURCES, XGM, write_tiny
 from xfelcat.catalog.records import Depth
-from xfelcat.catalog.scan import hdf5, structures
+from xfelcat.catalog.scan import hdf5, scan, structures
+from xfelcat.catalog.scan.blocks import NotUnderstoodError
 from xfelcat.catalog.scan.scan import scan_file
 
 
@@ -78,12 +79,12 @@ def test_like_gives_the_same_record_of_mocks(build_mock, tmp_path, name):
     assert second.layout is first.layout
 
 
-def test_like_opens_one_dataset_per_index_group(pair, calls):
+def test_what_is_opened(pair, calls):
     first = scan_file(pair[0])
     assert (calls["CONTROL"], calls["INSTRUMENT"], calls["RUN"]) == (4, 2, 5)
     calls.clear()
-    scan_file(pair[1], like=first)
-    assert (calls["CONTROL"], calls["INSTRUMENT"]) == (1, 1)
+    assert not scan_file(pair[1], like=first).verified
+    assert (calls["CONTROL"], calls["INSTRUMENT"]) == (4, 2)
     assert "RUN" not in calls
     calls.clear()
     assert scan_file(pair[1], like=first, verify=True).verified
@@ -91,6 +92,21 @@ def test_like_opens_one_dataset_per_index_group(pair, calls):
     calls.clear()
     scan_file(pair[1], depth=Depth.OUTLINE)
     assert set(calls) == {"METADATA", "INDEX"}
+
+
+def test_the_library_opens_one_dataset_per_index_group(pair, calls, monkeypatch):
+    def leave_to_the_library(path):
+        raise NotUnderstoodError(path)
+
+    monkeypatch.setattr(scan, "OwnFile", leave_to_the_library)
+    first = scan_file(pair[0])
+    assert (calls["CONTROL"], calls["INSTRUMENT"], calls["RUN"]) == (4, 2, 5)
+    calls.clear()
+    second = scan_file(pair[1], like=first)
+    assert not second.verified
+    assert (calls["CONTROL"], calls["INSTRUMENT"]) == (1, 1)
+    assert "RUN" not in calls
+    same(second, scan_file(pair[1]))
 
 
 @pytest.mark.parametrize("verify", [False, True])
@@ -109,20 +125,34 @@ def test_changed_dtype_and_new_key_are_found(pair, verify):
     same(dataclasses.replace(second, problems=()), scan_file(pair[1]))
 
 
-def test_what_one_dataset_does_not_tell_needs_verify(pair):
+def test_units_and_run_of_later_files_need_verify(pair):
+    with h5py.File(pair[0], "r+") as f:
+        f[f"RUN/{XGM}/beam/x/value"][:] = np.nan
+    with h5py.File(pair[1], "r+") as f:
+        f[f"CONTROL/{XGM}/power"].attrs["unitSymbol"] = "eV"
+        f[f"RUN/{XGM}/power/value"][:] = 5
+        f[f"RUN/{XGM}/beam/x/value"][:] = np.nan
+    first = scan_file(pair[0])
+    second = scan_file(pair[1], like=first)
+    assert second.problems == ()
+    assert second.layout is first.layout
+    verified = scan_file(pair[1], like=first, verify=True)
+    assert [(p.check, p.severity) for p in verified.problems] == [("R08", "W")]
+    assert "1 values changed" in verified.problems[0].message
+    assert "power.value" in verified.problems[0].message
+    assert verified.layout.schemas[0].by_name["power.value"].unit_symbol == "eV"
+
+
+def test_every_dataset_of_later_files_is_compared(pair):
     with h5py.File(pair[1], "r+") as f:
         del f[f"INSTRUMENT/{CAMERA}/data/sum/x"]
         f[f"INSTRUMENT/{CAMERA}/data/sum/x"] = np.zeros(20, "f8")
-        f[f"RUN/{XGM}/power/value"][:] = 5
-        f[f"RUN/{XGM}/beam/x/value"][:] = np.nan
-    with h5py.File(pair[0], "r+") as f:
-        f[f"RUN/{XGM}/beam/x/value"][:] = np.nan
-    first = scan_file(pair[0])
-    assert scan_file(pair[1], like=first).problems == ()
-    verified = scan_file(pair[1], like=first, verify=True)
-    assert [(p.check, p.severity) for p in verified.problems] == [("R07", "E"), ("R08", "W")]
-    assert "1 values changed" in verified.problems[1].message
-    assert "power.value" in verified.problems[1].message
+        del f[f"CONTROL/{XGM}/power/timestamp"]
+        f[f"CONTROL/{XGM}/power/timestamp"] = np.zeros(9, "u8")
+    second = scan_file(pair[1], like=scan_file(pair[0]))
+    found = [(p.check, p.where) for p in second.problems]
+    assert ("R07", f"INSTRUMENT/{CAMERA}") in found
+    assert ("I06", f"INDEX/{XGM}") in found
 
 
 def test_a_new_source_is_read_in_full(pair):
