@@ -3,8 +3,8 @@
     python -m benchmarks.growth_ingest --place DIR [--files N ...] [--picture FILE]
 
 Runs of so many files are made below ``--place`` (10^4 files: 4 GB) and ingested, each by a process
-of its own: seconds, the peak memory of that process and of the largest of its workers, and the size
-of the catalog. Then each is ingested again, with nothing changed.
+of its own: seconds, CPU time, the peak memory of that process and of the largest of its workers,
+and the size of the catalog. Then each is ingested again, with nothing changed.
 """
 
 import argparse
@@ -28,16 +28,22 @@ from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.store import Store
 
 path, location, jobs = sys.argv[1], sys.argv[2], int(sys.argv[3])
-times = []
+def cpu():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+times, started_with = [], cpu()
 for files in ("files_scanned", "files_unchanged"):
     started = time.perf_counter()
     report = ingest(Store(location), [path], IngestOptions(jobs=jobs))
     times.append(time.perf_counter() - started)
     n = getattr(report, files)
+    if len(times) == 1:
+        used = cpu() - started_with
 mib = [resource.getrusage(who).ru_maxrss / 1024 for who in
        (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 size = sum(p.stat().st_size for p in Path(location).rglob("*.duckdb") if not p.is_symlink())
-print(json.dumps({"files": n, "seconds": times[0], "again": times[1], "parent": mib[0],
+print(json.dumps({"files": n, "seconds": times[0], "cpu": used, "again": times[1], "parent": mib[0],
                   "worker": mib[1], "bytes": size}))
 """
 
@@ -66,9 +72,13 @@ def plot(measured: Sequence[dict[str, float]], picture: Path) -> None:
 
     files = [m["files"] for m in measured]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for name, label in (("seconds", "all new"), ("again", "nothing changed")):
+    for name, label in (
+        ("seconds", "all new"),
+        ("cpu", "its CPU time"),
+        ("again", "nothing changed"),
+    ):
         left.loglog(files, [m[name] for m in measured], "o-", label=label)
-    left.loglog(files, [measured[-1]["seconds"] * n / files[-1] for n in files], "k:", lw=0.8)
+    left.loglog(files, [measured[-1]["cpu"] * n / files[-1] for n in files], "k:", lw=0.8)
     left.set(xlabel="files", ylabel="seconds", title=f"Ingest with {PROCESSES} processes")
     for name, label in (("parent", "main process"), ("worker", "largest worker")):
         right.semilogx(files, [m[name] for m in measured], "o-", label=label)
@@ -81,10 +91,18 @@ def plot(measured: Sequence[dict[str, float]], picture: Path) -> None:
 
 def as_table(measured: Sequence[dict[str, float]]) -> str:
     """A Markdown table."""
-    head = ("Files", "All new", "Nothing changed", "Main process", "Largest worker", "Catalog")
+    head = (
+        "Files",
+        "All new",
+        "CPU",
+        "Nothing changed",
+        "Main process",
+        "Largest worker",
+        "Catalog",
+    )
     rows = [
         (
-            f"{m['files']:,}", seconds(m["seconds"]), seconds(m["again"]),
+            f"{m['files']:,}", seconds(m["seconds"]), seconds(m["cpu"]), seconds(m["again"]),
             f"{m['parent']:.0f} MiB", f"{m['worker']:.0f} MiB", f"{m['bytes'] / 2**20:.1f} MiB",
         )
         for m in measured
