@@ -121,7 +121,7 @@ def audit_command(
     ] = None,
     fail_on: Annotated[
         Threshold,
-        typer.Option("--fail-on", help="Exit with 1 if there are findings of this severity."),
+        typer.Option("--fail-on", help="Exit with 1 if findings of this severity are shown."),
     ] = Threshold.ERROR,
     html: Annotated[
         Path | None,
@@ -223,7 +223,8 @@ def audit_command(
         say_problems(data.left_out)
     if html is not None:
         _write_html(html, store, where, report)
-    if report.fails(fail_on.value):
+    # What is shown decides: all that is there, or what is new, or what is gone.
+    if (new or not resolved) and report.fails(fail_on.value, new=new):
         raise typer.Exit(1)
 
 

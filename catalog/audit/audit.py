@@ -139,9 +139,12 @@ class AuditReport:
     checks: tuple[str, ...]
     expired: tuple[Waiver, ...] = ()
 
-    def fails(self, threshold: str) -> bool:
-        """Whether a finding that is open and not waived is at or above ``error`` or ``warning``."""
-        return any(self.findings.count(severity) for severity in _THRESHOLDS[threshold])
+    def fails(self, threshold: str, *, new: bool = False) -> bool:
+        """Whether a finding that is not waived is at or above ``error`` or ``warning``.
+
+        With ``new`` only findings that are new count; never one that is gone.
+        """
+        return any(self.findings.count(severity, new=new) for severity in _THRESHOLDS[threshold])
 
 
 def audit(
@@ -184,6 +187,7 @@ def log_fields(report: AuditReport) -> dict[str, Any]:
         "new": found.n_new,
         "resolved": found.n_resolved,
         "seconds": round(report.seconds, 3),
+        "not_recorded": report.not_recorded,
     }
 
 

@@ -93,12 +93,13 @@ class Findings:
     summary: "pa.Table" = field(repr=False)
     counts: dict[tuple[str, str, bool], int]
 
-    def count(self, severity: str, *, with_waived: bool = False) -> int:
-        """How many findings of a severity are there now."""
+    def count(self, severity: str, *, with_waived: bool = False, new: bool = False) -> int:
+        """How many findings of a severity are there now; or only how many of them are new."""
+        statuses = ("new",) if new else ("new", "open")
         return sum(
             n
             for (of, status, waived), n in self.counts.items()
-            if of == severity and status != "resolved" and (with_waived or not waived)
+            if of == severity and status in statuses and (with_waived or not waived)
         )
 
     @property

@@ -49,6 +49,14 @@ def test_the_exit_code_says_how_bad_it_is(xfelcat, own, words, code):
     assert xfelcat("audit", *words, "--no-save", "--catalog", own.location).exit_code == code
 
 
+def test_what_is_shown_decides_the_exit_code(xfelcat, own):
+    words = ("audit", "--check", "R01", "--catalog", own.location)
+    assert xfelcat(*words, "--new").exit_code == 1  # it has never been told
+    assert xfelcat(*words, "--new").exit_code == 0
+    assert xfelcat(*words, "--resolved").exit_code == 0
+    assert xfelcat(*words).exit_code == 1
+
+
 def test_rows_for_programs(xfelcat, own, tmp_path):
     words = ("audit", "--check", "R", "--fail-on", "never", "--no-save", "--catalog", own.location)
     rows = json.loads(xfelcat(*words, "--format", "json").stdout)
