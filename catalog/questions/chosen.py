@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import ask, is_one_of
+from .answers import ask, is_one_of, numbers
 from .data_filter import DataFilter
 from .question import Question
 from .values import Evaluation
@@ -90,7 +90,7 @@ def _candidates(
         low, high = question.trains
         statement = statement.where(run.c.first_train <= high, run.c.last_train >= low)
     table = ask(cursor, statement.order_by(run.c.run_id))
-    ids, first, last = (column.to_numpy().astype(np.uint64) for column in table.columns)
+    ids, first, last = (numbers(column).astype(np.uint64) for column in table.columns)
     return ids, first, last
 
 
@@ -137,5 +137,5 @@ def _having(cursor: "duckdb.DuckDBPyConnection", filter_: DataFilter, among: Run
 
 
 def _ids(cursor: "duckdb.DuckDBPyConnection", statement: "Select[Any]") -> RunIds:
-    found: RunIds = ask(cursor, statement.distinct()).column(0).to_numpy()
+    found: RunIds = numbers(ask(cursor, statement.distinct()).column(0))
     return np.sort(found)

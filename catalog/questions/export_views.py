@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError, TargetWriteError
 from ..store.store import Store
-from .answers import Provenance, ask, is_one_of
+from .answers import Provenance, ask, is_one_of, numbers
 from .chosen import RunIds, choose
 from .queries import provenance
 from .question import EVERYTHING, Question
@@ -124,7 +124,7 @@ def _find_runs(cursor: "duckdb.DuckDBPyConnection", question: Question) -> _Runs
     ids = choose(cursor, question).ids
     if ids is None:
         found = ask(cursor, select(run.c.run_id).order_by(run.c.run_id))
-        ids = found.column("run_id").to_numpy()
+        ids = numbers(found.column("run_id"))
     return _Runs(ids, question == EVERYTHING)
 
 

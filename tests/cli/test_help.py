@@ -90,6 +90,21 @@ def test_showing_help_loads_nothing_heavy():
     assert not loaded & {"duckdb", "pandas", "numpy", "pyarrow", "sqlalchemy", "h5py", "xarray"}
 
 
+@pytest.mark.parametrize("words", [("find", "*XGM*", "--run", "1"), ("info", "p900032")])
+def test_questions_do_not_load_pandas(demo, words):
+    words = [*words, "--catalog", str(demo.location)]
+    code = (
+        "import sys\n"
+        "from xfelcat.cli.app import app\n"
+        f"try: app({words!r})\n"
+        "except SystemExit as done: assert not done.code\n"
+        "assert 'pandas' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "XGM" in done.stdout
+
+
 def test_version(xfelcat):
     assert xfelcat("--version").stdout.split() == ["xfelcat", __version__]
 
