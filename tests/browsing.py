@@ -30,8 +30,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 
-# For each text that can be seen: its contrast with what is behind it, its size, and what it says.
-CONTRASTS = """
+COLOURS = """
 const rgb = (text) => {
   const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
   return [r, g, b, a];
@@ -39,6 +38,10 @@ const rgb = (text) => {
 const luminance = ([r, g, b]) => [r, g, b]
   .map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
   .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+const contrast = (one, other) => {
+  const [a, b] = [luminance(one), luminance(other)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+};
 const behind = (node) => {
   for (; node; node = node.parentElement) {
     const colour = rgb(getComputedStyle(node).backgroundColor);
@@ -47,6 +50,9 @@ const behind = (node) => {
   }
   return [255, 255, 255];
 };
+"""
+# For each text that can be seen: its contrast with what is behind it, its size, and what it says.
+CONTRASTS = """
 const found = [];
 const walker = document.createTreeWalker(arguments[0] ?? document.body, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
@@ -55,10 +61,15 @@ while (walker.nextNode()) {
   if (!text || !parent.checkVisibility() || ["SCRIPT", "title"].includes(parent.tagName)) continue;
   const style = getComputedStyle(parent);
   const ink = rgb(parent instanceof SVGElement ? style.fill : style.color);
-  const [a, b] = [luminance(ink), luminance(behind(parent))].sort((x, y) => y - x);
-  found.push([(a + 0.05) / (b + 0.05), parseFloat(style.fontSize), text.slice(0, 60)]);
+  found.push([contrast(ink, behind(parent)), parseFloat(style.fontSize), text.slice(0, 60)]);
 }
 return found;
+"""
+SHAPES = """
+return [...document.querySelectorAll(arguments[0])].map((shape) => [
+  contrast(rgb(getComputedStyle(shape).fill), behind(shape.ownerSVGElement)),
+  shape.getAttribute("class"),
+]);
 """
 
 
@@ -132,9 +143,15 @@ class Browser:
 
     def low_contrasts(self, selector="body"):
         """Texts whose contrast is below that of WCAG AA: 4.5, or 3 for large ones."""
-        found = self.run(CONTRASTS, self.one(selector))
+        found = self.run(COLOURS + CONTRASTS, self.one(selector))
         assert found
         return [f for f in found if f[0] < (3 if f[1] >= 24 else 4.5)]
+
+    def pale_shapes(self, selector):
+        """Shapes whose contrast with what is behind them is below that of WCAG AA: 3."""
+        found = self.run(COLOURS + SHAPES, selector)
+        assert found
+        return {name: contrast for contrast, name in found if contrast < 3}
 
     def pdf_pages(self):
         """How many pages the print has."""

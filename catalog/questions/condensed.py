@@ -197,7 +197,7 @@ def count_gone() -> "SelectBase":
 
 
 def worst_runs(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> "SelectBase":
-    """The runs where most checks find errors, then warnings, then the latest.
+    """The runs where most checks find errors, then warnings, then anything, then the latest.
 
     Columns: run_id, proposal, run, data_class, loose_path, directory, instrument, n_files, bytes,
     n_trains, started_at, errors, warnings, infos, and faulty (how many runs have findings).
@@ -240,6 +240,7 @@ def worst_runs(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> "Sel
         .order_by(
             func.coalesce(of_run.c.checks_E, 0).desc(),
             func.coalesce(of_run.c.checks_W, 0).desc(),
+            of_run.c.run_id.is_(None),
             func.coalesce(run.c.started_at, run.c.newest_mtime).desc().nulls_last(),
             run.c.run_id,
         )

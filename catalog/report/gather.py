@@ -171,9 +171,10 @@ def _proposals(
         if group["last_data"] and (not row["last_data"] or group["last_data"] > row["last_data"]):
             row["last_data"] = group["last_data"]
     for cell in _rows(cursor, condensed.checks_of_proposals()):
-        row = found[cell["proposal"]]
-        row[_COUNT_OF[cell["severity"]]] += cell["findings"]
-        _add_check(row["checks"], cell, cell["runs"])
+        if cell["proposal"] in found:  # else forgotten since the audit
+            row = found[cell["proposal"]]
+            row[_COUNT_OF[cell["severity"]]] += cell["findings"]
+            _add_check(row["checks"], cell, cell["runs"])
     rows = sorted(found.values(), key=lambda r: (-r["errors"], -r["warnings"], -r["bytes"]))
     for row in rows[limits.runs :]:
         row["checks"] = {}

@@ -260,6 +260,9 @@ def test_contrast(browser, pages, scheme):
     browser.open(pages.huge, scheme=scheme)
     browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true })")
     assert browser.low_contrasts() == []
+    assert browser.pale_shapes(".chart rect") == {}
+    browser.open(pages.demo, scheme=scheme)
+    assert browser.pale_shapes(".chart rect") == {}
     browser.open(pages.demo, scheme=scheme, fragment=f"#run={FAULTY_RUN.replace('/', '%2F')}")
     assert browser.low_contrasts("#detail") == []
     browser.open(pages.empty, scheme=scheme)

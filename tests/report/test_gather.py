@@ -254,3 +254,13 @@ def test_a_shard_that_may_not_be_read_leaves_out_the_picture_only(tmp_path, monk
     details = gather(store)["details"]
     assert len(details) == 2
     assert all("aggregators" not in d and d["findings"]["rows"] for d in details.values())
+
+
+def test_runs_with_findings_of_any_kind_come_before_those_without(tmp_path):
+    runs = [make_run(number) for number in range(1, 8)]
+    path = f"{runs[0].directory}/{runs[0].files[0].name}"
+    runs[0] = with_file(runs[0], 0, problems=(Problem("F08", "I", "odd", path, "X"),))
+    content = gather(store_of(tmp_path / "catalog", runs), limits=Limits(runs=2, detailed=2))
+    assert [r["run"] for r in rows_of(content["runs"])] == [str(runs[0].identity)]
+    assert content["runs"]["of_all"] == 1
+    assert set(content["details"]) == {str(runs[0].identity), str(runs[-1].identity)}

@@ -114,7 +114,12 @@ function findingsTable(table, noun, options = {}) {
 
 function condensedTable(table) {
   const quiet = (line) => (line ? element("span", { class: "quiet" }, breakable(line)) : null);
-  const fileOf = (row) => (row.run && row.path ? row.path.slice(row.path.lastIndexOf("/") + 1) : row.path);
+  // Its run is named already; of a finding about the run as a whole nothing is left.
+  const fileOf = (row) => {
+    const name = row.path?.slice(row.path.lastIndexOf("/") + 1) ?? "";
+    if (!row.run) return row.path ?? "";
+    return row.run.endsWith(`/${name}`) ? "" : name;
+  };
   const message = {
     title: "What was found",
     kind: "long",
@@ -135,7 +140,7 @@ function condensedTable(table) {
         "span",
         {},
         row.run ? element("div", {}, runLink(row.run)) : null,
-        breakable(fileOf(row) ?? ""),
+        breakable(fileOf(row)),
         quiet(unlike(row)),
       ),
   };
