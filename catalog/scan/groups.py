@@ -174,24 +174,34 @@ def _tree2_records(blocks: Blocks, at: int) -> Iterator[bytes]:
         pointer = 8 + count + rests[-1]
         most = (node_size - 10 - pointer) // (record_size + pointer)
         below = (most + 1) * below + most
-
-    def walk(node: int, n: int, level: int) -> Iterator[bytes]:
-        signature = blocks.get(node, 4)
-        if signature != (b"BTIN" if level else b"BTLF"):
-            raise NotUnderstoodError("no node of a version 2 B-tree")
-        records = blocks.get(node + 6, n * record_size)
-        for i in range(0, len(records), record_size):
-            yield records[i : i + record_size]
-        if level:
-            size = 8 + count + rests[level - 1]
-            children = blocks.get(node + 6 + len(records), (n + 1) * size)
-            for i in range(0, len(children), size):
-                child = int.from_bytes(children[i : i + 8], "little")
-                n_child = int.from_bytes(children[i + 8 : i + 8 + count], "little")
-                yield from walk(child, n_child, level - 1)
-
     if root != NOWHERE and n:
-        yield from walk(root, n, depth)
+        yield from _node_records(blocks, root, n, depth, _Widths(record_size, count, rests))
+
+
+class _Widths(NamedTuple):
+    """Bytes of a record, of the number of records in a child, and by level of those below it."""
+
+    record: int
+    number: int
+    rests: list[int]
+
+
+def _node_records(
+    blocks: Blocks, node: int, n: int, level: int, widths: _Widths
+) -> Iterator[bytes]:
+    """The records of a node of a version 2 B-tree and of all below it, in any order."""
+    if blocks.get(node, 4) != (b"BTIN" if level else b"BTLF"):
+        raise NotUnderstoodError("no node of a version 2 B-tree")
+    records = blocks.get(node + 6, n * widths.record)
+    for i in range(0, len(records), widths.record):
+        yield records[i : i + widths.record]
+    if level:
+        size = 8 + widths.number + widths.rests[level - 1]
+        children = blocks.get(node + 6 + len(records), (n + 1) * size)
+        for i in range(0, len(children), size):
+            child = int.from_bytes(children[i : i + 8], "little")
+            n_child = int.from_bytes(children[i + 8 : i + 8 + widths.number], "little")
+            yield from _node_records(blocks, child, n_child, level - 1, widths)
 
 
 def _width(most: int) -> int:

@@ -97,8 +97,9 @@ class OwnFile:
         self._links: dict[int, dict[bytes, Link]] = {}
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and forget what was read of it: the root group refers to it in turn."""
         os.close(self._fd)
+        self.__dict__.pop("root", None)
         if self.library is not None:
             self.library.close()
 
@@ -323,22 +324,23 @@ class OwnGroup(_OwnObject):
 
     def walk(self) -> list[bytes]:
         """The paths of all hard links below, each group right before what it holds."""
-        file, names, seen = self.file, list[bytes](), {self.at}
-
-        def visit(at: int, above: bytes) -> None:
-            for name, target in file.links(at).items():
-                if isinstance(target, int):
-                    path = above + name
-                    names.append(path)
-                    if file.header(target).is_group and target not in seen:
-                        seen.add(target)
-                        visit(target, path + b"/")
-
+        names: list[bytes] = []
         try:
-            visit(self.at, b"")
+            _walk(self.file, self.at, b"", names, {self.at})
         except (RecursionError, *DAMAGES) as e:
             raise NotUnderstoodError(str(e)) from e
         return names
+
+
+def _walk(file: OwnFile, at: int, above: bytes, names: list[bytes], seen: set[int]) -> None:
+    """Add the paths of all hard links below a group; ``seen`` are the groups met so far."""
+    for name, target in file.links(at).items():
+        if isinstance(target, int):
+            path = above + name
+            names.append(path)
+            if file.header(target).is_group and target not in seen:
+                seen.add(target)
+                _walk(file, target, path + b"/", names, seen)
 
 
 class OwnDataset(_OwnObject):

@@ -1,6 +1,8 @@
 """Our own reader of HDF5 files finds what the HDF5 library finds, or leaves the file to it."""
 
+import gc
 import random
+import weakref
 
 import h5py
 import numpy as np
@@ -189,6 +191,23 @@ def test_few_reads(tmp_path, libver):
     own = OwnFile(str(path))
     own.root.walk()
     assert own.blocks.n_reads <= 1 + (path.stat().st_size >> 16)
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_what_was_read_is_let_go_with_the_file(tmp_path, libver):
+    """Without waiting for the garbage collector: a worker scans thousands of files."""
+    path = write_run(tmp_path, example_run("1.3", libver))[0]
+    gc.collect()
+    gc.disable()
+    try:
+        own = OwnFile(str(path))
+        own.root.walk()
+        blocks = weakref.ref(own.blocks)
+        own.close()
+        del own
+        assert blocks() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
