@@ -310,12 +310,9 @@ def test_an_interrupt_keeps_what_is_complete(store, tree, tmp_path, jobs):
 
 
 def test_reads_can_be_limited(store, tree):
-    free = run_ingest(store, tree / "r0001")
     started = time.monotonic()
-    run_ingest(store, tree / "r0002", reads_per_second=100)
-    slow = time.monotonic() - started
-    assert slow > 3 * free.seconds
-    assert slow > 0.3  # each of four files takes ten reads at the very least
+    run_ingest(store, tree / "r0002", reads_per_second=20)
+    assert time.monotonic() - started > 0.15  # at least one read of each of four files
 
 
 def test_bad_files_are_reported_and_the_rest_is_catalogued(store, tree):
