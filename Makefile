@@ -7,7 +7,7 @@ DEMO ?= demo
 SYNTHETIC ?= synthetic
 BENCH ?= bench
 
-.PHONY: setup demo test test-slow test-browser lint types bench bench-quick bench-questions synthetic clean
+.PHONY: setup demo test test-slow test-browser lint types bench bench-quick bench-growth bench-questions synthetic clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,11 @@ bench: $(STAMP)
 
 bench-quick: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.bench --place $(abspath $(BENCH)) --quick
+
+# How opening grows with the catalog and with the run: one minute, besides `make synthetic`.
+bench-growth: $(STAMP)
+	cd tests && ../$(BIN)/python -m benchmarks.growth_opening --place $(abspath $(BENCH))/growth \
+	  --synthetic $(abspath $(SYNTHETIC)) --picture ../docs/pictures/growth-opening.png
 
 # Questions over all runs of a catalog, best one of 10^5 runs as `make synthetic` makes it: three minutes.
 CATALOG ?= $(SYNTHETIC)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from xfelcat import RunDirectory
 
-from benchmarks import bench
+from benchmarks import bench, growth_opening
 from benchmarks.large_runs import FIRST_TRAIN, XGM, LargeRun, count_datasets, make_run, module
 from benchmarks.measure import Place, Row, Side, equal, measure
 from benchmarks.report import BEGIN, END, as_json, as_table, put_into_page, seconds
+from benchmarks.synthetic import Scale
 
 SMALL = LargeRun("R220", 4220, 3, 2, 3, 12, 2, trains=100)
 
@@ -130,3 +131,15 @@ def test_a_difference_is_the_exit_status(place, path, monkeypatch, tmp_path, cap
     monkeypatch.setattr(bench, "all_rows", rows)
     assert bench.main(["--place", str(place)], [SMALL]) == 1
     assert "DIFFERENT" in capsys.readouterr().out
+
+
+def test_growth_of_opening_is_measured_and_drawn(tmp_path, monkeypatch, capsys):
+    few = Scale(proposals=1, runs=2, sequences=1, trains=10)
+    monkeypatch.setattr(growth_opening, "RUNS", (few,))
+    picture = tmp_path / "growth.png"
+    options = ["--place", str(tmp_path), "--picture", str(picture)]
+    assert growth_opening.main(options, sequences=(1, 2)) == 0
+    by_runs, by_files = capsys.readouterr().out.strip().split("\n\n")
+    assert [row.split(" ")[1] for row in by_runs.splitlines()[2:]] == ["2"]
+    assert [row.split(" ")[1] for row in by_files.splitlines()[2:]] == ["20", "40"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
