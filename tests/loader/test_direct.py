@@ -15,7 +15,7 @@ from xfelcat.catalog.errors import FileStructureError
 from xfelcat.catalog.records import KeyRecord
 from xfelcat.loader import piece as piece_module
 from xfelcat.loader.direct import extents, parts
-from xfelcat.loader.direct.codec import find_inflate
+from xfelcat.loader.direct.codec import decode_chunk, find_inflate
 from xfelcat.loader.direct.transfer import StoredDataError
 from xfelcat.loader.read import execute_plan, execute_plans
 
@@ -247,6 +247,12 @@ def committed(path):
     with h5py.File(path, "w") as f:
         f["type"] = np.dtype(">i4")
         f.create_dataset("data", (8, 3), f["type"])[:] = numbers((8, 3), "i4")
+
+
+def test_a_chunk_of_another_size_is_none():
+    for content in (b"1234567", b"123456789"):
+        with pytest.raises(StoredDataError, match="bytes, not 8"):
+            decode_chunk(content, (2, 2), np.dtype("u2"), False, lambda stored, size: stored)
 
 
 @pytest.mark.parametrize("make", [committed, an_enum])
