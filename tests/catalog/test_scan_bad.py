@@ -170,9 +170,9 @@ def test_changed_while_it_was_read(path, monkeypatch):
     write_tiny(path).close()
     original = scan.read_outline
 
-    def slow(fid):
+    def slow(fid, known=None):
         os.utime(path, ns=(1, 1))
-        return original(fid)
+        return original(fid, known)
 
     monkeypatch.setattr(scan, "read_outline", slow)
     record = scan_file(path)
