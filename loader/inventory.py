@@ -136,10 +136,18 @@ class SourceEntry(Value):
 
     def pattern(self, ref: FileRef, group: str) -> IndexPattern:
         """INDEX of an index group in one of the files; empty where the file has no such group."""
-        return self.patterns((ref,), group)[0]
+        return self._find_patterns((ref,), group)[0]
 
-    def patterns(self, refs: Iterable[FileRef], group: str) -> list[IndexPattern]:
-        """``pattern`` of each of these files."""
+    def patterns(self, refs: Sequence[FileRef], group: str) -> list[IndexPattern]:
+        """``pattern`` of each of these files; kept, as other keys of the group need the same."""
+        last = self.__dict__.get("_last_patterns")
+        if last is None or last[0] is not refs or last[1] != group:
+            found = self._find_patterns(refs, group)
+            last = self.__dict__["_last_patterns"] = (refs, group, found)
+        patterns: list[IndexPattern] = last[2]
+        return patterns
+
+    def _find_patterns(self, refs: Sequence[FileRef], group: str) -> list[IndexPattern]:
         found: list[IndexPattern] = []
         has_group, layout_before = False, None
         for ref in refs:

@@ -18,9 +18,9 @@ def place(tmp_path_factory):
 def test_both_know_the_same_of_every_file(place):
     full, verified, again = rows_ingest.rows(place)
     for row in (full, verified, again):
-        outcome = measure(row)
+        outcome = measure(row, repeats=1)
         assert outcome.differs == ""
-        assert len(outcome.ours) == row.repeats
+        assert len(outcome.ours) == 1
     assert full.theirs is verified.theirs
     assert again.seconds == SMALL.n_files * rows_ingest.SECONDS_PER_FILE
 

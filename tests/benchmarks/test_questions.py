@@ -31,6 +31,8 @@ def test_every_question_finds_something(location, tmp_path, capsys, monkeypatch)
     assert rows["all runs"] == rows["find a key by globs of source and key, all runs"] == n_runs
     assert rows["a run by its number"] == rows["the run that holds a train"] == 1
     assert 0 < rows["the runs with a RUN value above a number"] < n_runs
+    # The synthetic runs of a proposal all have the same sources.
+    assert rows.pop("what the runs of a proposal lack") == 0
     assert all(rows.values())
     files = told["size"]["files"]
     assert files == n_runs * SCALE.files_per_run

@@ -27,7 +27,7 @@ def failing(monkeypatch):
 
 def test_an_error_of_ours(xfelcat, failing, demo):
     failing(FileStructureError("/x.h5", "is broken", "mend it"))
-    result = xfelcat("find", "-c", demo.location)
+    result = xfelcat("find", "*", "-c", demo.location)
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         f"catalog: {demo.location}",
@@ -38,12 +38,12 @@ def test_an_error_of_ours(xfelcat, failing, demo):
 def test_a_bug_keeps_its_traceback(xfelcat, failing, demo):
     failing(ZeroDivisionError("a bug"))
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        xfelcat("find", "-c", demo.location)
+        xfelcat("find", "*", "-c", demo.location)
 
 
 def test_ctrl_c(xfelcat, failing, demo):
     failing(KeyboardInterrupt())
-    result = xfelcat("find", "-c", demo.location)
+    result = xfelcat("find", "*", "-c", demo.location)
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == "xfelcat: interrupted"
 
