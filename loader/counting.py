@@ -33,12 +33,6 @@ def _is_plain(ref: FileRef, pattern: IndexPattern) -> bool:
     )
 
 
-def _is_within(ref: FileRef, trains: TrainSet) -> bool:
-    """Whether all trains of a plain file are selected."""
-    first = int(ref.listed.starts[0])
-    return trains.covers(first, first + ref.listed.n_trains - 1)
-
-
 def _selected(ref: FileRef, pattern: IndexPattern, trains: TrainSet) -> tuple[UInt64s, Int64s]:
     """The selected trains of any file with their rows; a damaged INDEX is cut to what fits."""
     size = min(ref.listed.n_trains, pattern.n_trains)
@@ -52,8 +46,9 @@ def _selected(ref: FileRef, pattern: IndexPattern, trains: TrainSet) -> tuple[UI
 def count_rows(entry: SourceEntry, refs: Sequence[FileRef], group: str, trains: TrainSet) -> int:
     """All rows of an index group that belong to the selected trains."""
     n = 0
-    for ref, pattern in zip(refs, entry.patterns(refs, group), strict=True):
-        if _is_plain(ref, pattern) and _is_within(ref, trains):
+    starts = entry.files.starts_within(refs, trains)
+    for ref, start, pattern in zip(refs, starts, entry.patterns(refs, group), strict=True):
+        if start >= 0 and pattern.n_trains == ref.listed.n_trains:
             n += pattern.n_rows
         else:
             n += int(_selected(ref, pattern, trains)[1].sum())
@@ -65,10 +60,10 @@ def count_entries(
 ) -> Int64s:
     """How many rows each of the trains has, (n,) int64 in order of train ID."""
     counts = np.zeros(len(trains), np.int64)
-    for ref, pattern in zip(refs, entry.patterns(refs, group), strict=True):
-        if _is_plain(ref, pattern) and _is_within(ref, trains):
-            at = trains.position(int(ref.listed.starts[0]))
-            counts[at : at + pattern.n_trains] += pattern.count
+    starts = entry.files.starts_within(refs, trains)
+    for ref, start, pattern in zip(refs, starts, entry.patterns(refs, group), strict=True):
+        if start >= 0 and pattern.n_trains == ref.listed.n_trains:
+            counts[start : start + pattern.n_trains] += pattern.count
         else:
             ids, count = _selected(ref, pattern, trains)
             np.add.at(counts, trains.positions(ids), count)

@@ -100,6 +100,17 @@ class FileSet(Value):
         refs: tuple[FileRef, ...] = last[1]
         return refs
 
+    def starts_within(self, refs: Sequence[FileRef], trains: TrainSet) -> list[int]:
+        """The position among ``trains`` of the first train of each of these files.
+
+        -1 for a file whose trains are not one stretch, do not all count or are not all selected.
+        """
+        last = self.__dict__.get("_last_starts")
+        if last is None or last[0] is not refs or last[1] is not trains:
+            last = self.__dict__["_last_starts"] = (refs, trains, [_start(r, trains) for r in refs])
+        starts: list[int] = last[2]
+        return starts
+
 
 @dataclass(frozen=True, eq=False)
 class SourceEntry(Value):
@@ -385,6 +396,15 @@ def _merge(one: SourceEntry, other: SourceEntry, files: FileSet) -> SourceEntry:
         keys=keys,
         run_only=one.run_only and other.run_only,
     )
+
+
+def _start(ref: FileRef, trains: TrainSet) -> int:
+    listed = ref.listed
+    if listed.starts.size != 1 or (ref.good_only and listed.suspect.size):
+        return -1
+    first = int(listed.starts[0])
+    is_within = trains.covers(first, first + listed.n_trains - 1)
+    return trains.position(first) if is_within else -1
 
 
 def _distinct(groups: Iterable[FileGroup]) -> tuple[FileGroup, ...]:

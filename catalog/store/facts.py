@@ -321,6 +321,10 @@ class CatalogFacts:
             if name != source:
                 return self.pattern(file, section, name, group)
             return self._probe.pattern(file, section, name, group, self._trains[file])
+        numbers = self._pattern_numbers.get(self._ordinals[file])
+        found = self._patterns.known(numbers[slot]) if numbers else None
+        if found is not None:
+            return found
 
         def likely() -> Iterator[int]:
             """The same group in files alike, which is mostly asked for next; then what is known."""

@@ -31,6 +31,10 @@ class Portions(Generic[K, V]):
         self._known: dict[K, V] = {}
         self._lock = threading.Lock()
 
+    def known(self, key: K) -> V | None:
+        """The item of a key if it was fetched before."""
+        return self._known.get(key)
+
     def get(self, key: K, likely: Callable[[], Iterable[K]]) -> V:
         """The item of a key; ``likely`` gives keys that may be asked for next."""
         found = self._known.get(key)
