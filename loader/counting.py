@@ -25,12 +25,7 @@ UInt64s = NDArray[np.uint64]
 
 def _is_plain(ref: FileRef, pattern: IndexPattern) -> bool:
     """Whether the trains of a file are one stretch, all of them count, and INDEX fits them."""
-    listed = ref.listed
-    return (
-        listed.starts.size == 1
-        and pattern.n_trains == listed.n_trains
-        and not (ref.good_only and listed.suspect.size)
-    )
+    return ref.is_one_stretch and pattern.n_trains == ref.listed.n_trains
 
 
 def _selected(ref: FileRef, pattern: IndexPattern, trains: TrainSet) -> tuple[UInt64s, Int64s]:

@@ -52,6 +52,11 @@ class FileRef(NamedTuple):
     good_only: bool
 
     @property
+    def is_one_stretch(self) -> bool:
+        """Whether its trains follow each other without a gap, and all of them count."""
+        return self.listed.starts.size == 1 and not (self.good_only and self.listed.suspect.size)
+
+    @property
     def data_file(self) -> DataFile:
         """The file, as it was when its facts were taken."""
         return self.facts.files[self.number]
@@ -399,11 +404,10 @@ def _merge(one: SourceEntry, other: SourceEntry, files: FileSet) -> SourceEntry:
 
 
 def _start(ref: FileRef, trains: TrainSet) -> int:
-    listed = ref.listed
-    if listed.starts.size != 1 or (ref.good_only and listed.suspect.size):
+    if not ref.is_one_stretch:
         return -1
-    first = int(listed.starts[0])
-    is_within = trains.covers(first, first + listed.n_trains - 1)
+    first = int(ref.listed.starts[0])
+    is_within = trains.covers(first, first + ref.listed.n_trains - 1)
     return trains.position(first) if is_within else -1
 
 

@@ -21,9 +21,17 @@ from .patterns import Pattern, PatternLike
 
 if TYPE_CHECKING:
     import numpy as np
-    from sqlalchemy import ColumnElement, Select, Subquery
+    from sqlalchemy import ColumnElement, FromClause, Select, Subquery
 
-__all__ = ["ALL_DATA", "DataFilter", "Spec", "shown_unit"]
+__all__ = [
+    "ALL_DATA",
+    "DataFilter",
+    "Spec",
+    "control_key_matches",
+    "in_group",
+    "in_section",
+    "shown_unit",
+]
 
 Patterns = PatternLike | Pattern | Iterable[PatternLike | Pattern]
 Shape = str | tuple[int, ...] | list[int]
@@ -171,11 +179,7 @@ class DataFilter:
             )
             statement = statement.join(
                 found,
-                and_(
-                    found.c.schema_id == run_source.c.schema_id,
-                    found.c.index_group == run_source.c.index_group,
-                    found.c.is_control == (run_source.c.section == "CONTROL"),
-                ),
+                and_(in_group(found, run_source), in_section(found, run_source)),
             )
         return statement.where(*self.class_conditions())
 
@@ -222,6 +226,20 @@ def control_key_matches(pattern: Pattern, name: "ColumnElement[Any]") -> "Column
     if pattern.text.endswith("timestamp"):
         return matches
     return and_(matches, name.not_like("%.timestamp"))
+
+
+def in_group(keys: "FromClause", sources: "FromClause") -> "ColumnElement[bool]":
+    """The condition that rows of keys belong to rows of sources by schema and index group."""
+    from sqlalchemy import and_
+
+    return and_(
+        keys.c.schema_id == sources.c.schema_id, keys.c.index_group == sources.c.index_group
+    )
+
+
+def in_section(found_keys: "FromClause", sources: "FromClause") -> "ColumnElement[bool]":
+    """The condition that keys were found by the rules of the section of a source."""
+    return found_keys.c.is_control == (sources.c.section == "CONTROL")
 
 
 def shown_unit() -> "ColumnElement[Any]":

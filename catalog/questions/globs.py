@@ -6,13 +6,18 @@ of these, ``[!xyz]`` none of these; upper and lower case differ. DuckDB's own GL
 
 1. ``is_glob``: whether a text means anything but itself.
 2. ``glob_to_regex``: the regular expression (RE2) of the names that a glob matches as a whole.
+3. ``text_matches``: the condition on a column.
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from ..store.encoding import to_text
 
-__all__ = ["glob_to_regex", "is_glob"]
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+__all__ = ["glob_to_regex", "is_glob", "text_matches"]
 
 _NEVER = r"[^\x{0}-\x{10FFFF}]"
 
@@ -25,6 +30,15 @@ def is_glob(text: str) -> bool:
 def glob_to_regex(glob: str) -> str:
     """The regular expression for ``regexp_full_match`` that matches what the glob matches."""
     return "(?s)" + "".join(_parts(to_text(glob)))
+
+
+def text_matches(column: "ColumnElement[Any]", glob: str) -> "ColumnElement[bool]":
+    """The condition that a text column matches a glob; equality where it has no wildcard."""
+    from sqlalchemy import func
+
+    if not is_glob(glob):
+        return column == to_text(glob)
+    return func.regexp_full_match(column, glob_to_regex(glob))
 
 
 def _parts(glob: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..store.encoding import to_text
-from .globs import glob_to_regex, is_glob
+from .globs import glob_to_regex, is_glob, text_matches
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -69,9 +69,9 @@ class Pattern:
         """The condition that a text column matches; equality where only one name does."""
         from sqlalchemy import func
 
-        if self.is_exact:
-            return column == to_text(self.text)
-        return func.regexp_full_match(column, self.regex)
+        if self.text.startswith(_PREFIX):
+            return func.regexp_full_match(column, self.regex)
+        return text_matches(column, self.text)
 
 
 def _flags_of(pattern: re.Pattern[str]) -> str:

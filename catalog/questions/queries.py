@@ -17,7 +17,7 @@ from ..records import Depth
 from ..store.store import Store
 from .answers import Answer, Provenance, ask
 from .chosen import Chosen, choose
-from .data_filter import shown_unit
+from .data_filter import in_group, in_section, shown_unit
 from .question import EVERYTHING, Question
 from .run_filter import ALL_RUNS, RunFilter
 
@@ -186,22 +186,15 @@ def keys(store: Store, question: Question = EVERYTHING) -> Answer:
             schema_key.c.entry_shape.label("shape"),
             shown_unit().label("unit"),
         ]
-        in_group = and_(
-            schema_key.c.schema_id == groups.c.schema_id,
-            schema_key.c.index_group == groups.c.index_group,
-        )
-        in_section = and_(
-            found.c.key_id == schema_key.c.key_id,
-            found.c.is_control == (groups.c.section == "CONTROL"),
-        )
+        of_section = and_(found.c.key_id == schema_key.c.key_id, in_section(found, groups))
         statement = (
             select(
                 *what,
                 *(func.sum(groups.c[name]).label(name) for name in ("runs", "trains", "entries")),
             )
             .select_from(groups)
-            .join(schema_key, in_group)
-            .join(found, in_section)
+            .join(schema_key, in_group(schema_key, groups))
+            .join(found, of_section)
             .join(named, named.c.source_id == groups.c.source_id)
             .where(*data.key_conditions())
             .group_by(*what)
@@ -289,17 +282,10 @@ def _by_key(chosen: Chosen) -> "Select[Any]":
         schema_key.c.entry_shape.label("shape"),
         shown_unit().label("unit"),
     ]
-    of_group = and_(
-        schema_key.c.schema_id == run_source.c.schema_id,
-        schema_key.c.index_group == run_source.c.index_group,
-    )
-    of_section = and_(
-        found.c.key_id == schema_key.c.key_id,
-        found.c.is_control == (run_source.c.section == "CONTROL"),
-    )
+    of_section = and_(found.c.key_id == schema_key.c.key_id, in_section(found, run_source))
     return (
         _rows_of_sources(columns, chosen)
-        .join(schema_key, of_group)
+        .join(schema_key, in_group(schema_key, run_source))
         .join(found, of_section)
         .where(*data.key_conditions())
         .order_by(found.c.place)

@@ -22,7 +22,6 @@ __all__ = [
     "Question",
     "RunsChoice",
     "SourceChoice",
-    "train_range",
 ]
 
 Trains = int | str | tuple[int, int] | slice
@@ -114,7 +113,7 @@ class Question:
         return cls(
             runs=RunFilter.of(**{n: choice[n] for n in _OF_RUNS if n in choice}),
             data=DataFilter.of(**{n: choice[n] for n in _OF_DATA if n in choice}),
-            trains=None if train is None else train_range(train),
+            trains=None if train is None else _train_range(train),
             min_trains=min_trains or 0,
             has=_specs(choice.get("has")),
             has_not=_specs(choice.get("has_not")),
@@ -125,7 +124,7 @@ class Question:
 EVERYTHING = Question()
 
 
-def train_range(given: Trains) -> tuple[int, int]:
+def _train_range(given: Trains) -> tuple[int, int]:
     """First and last train ID, both included, of a train ID or a range of them.
 
     A range is ``(first, last)``, ``"first-last"``, or a half-open ``slice(first, end)``.

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from ..errors import QueryError
 from ..layout import parse_proposal, parse_run
 from ..store.encoding import to_text, to_utc
-from .globs import glob_to_regex, is_glob
+from .globs import text_matches
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause
 
-__all__ = ["ALL_RUNS", "RunChoice", "RunFilter", "parse_time", "text_matches"]
+__all__ = ["ALL_RUNS", "RunChoice", "RunFilter", "parse_time"]
 
 # What people may give: one of a thing or several.
 Numbers = int | str | Iterable[int | str]
@@ -162,15 +162,6 @@ class RunFilter:
 
 
 ALL_RUNS = RunFilter()
-
-
-def text_matches(column: "ColumnElement[Any]", glob: str) -> "ColumnElement[bool]":
-    """The condition that a text column matches a glob; equality where it has no wildcard."""
-    from sqlalchemy import func
-
-    if not is_glob(glob):
-        return column == to_text(glob)
-    return func.regexp_full_match(column, glob_to_regex(glob))
 
 
 def _seen_below(runs: "FromClause", paths: tuple[str, ...]) -> "ColumnElement[bool]":
