@@ -411,5 +411,6 @@ class Catalog(Questions):
 
     def compact(self) -> None:
         """Rewrite the databases in order, without what forgotten runs left behind."""
+        from .store.compact import compact
 
-        self._store.compact()
+        compact(self._store)

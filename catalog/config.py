@@ -25,7 +25,6 @@ direct     ``XFELCAT_DIRECT``                           ``1`` (the default): rea
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from .errors import ConfigError, nearest
 
@@ -99,19 +98,20 @@ def user_catalog() -> str:
     """Directory of the user's own catalog, used where no setting names one."""
     import platformdirs
 
-    return str(Path(platformdirs.user_data_dir("xfelcat", appauthor=False)) / "catalog")
+    return os.path.join(platformdirs.user_data_dir("xfelcat", appauthor=False), "catalog")
 
 
-def _config_path(environ: Mapping[str, str]) -> Path:
+def _config_path(environ: Mapping[str, str]) -> str:
     if named := environ.get("XFELCAT_CONFIG"):
-        return Path(named).expanduser()
+        return os.path.expanduser(named)
     home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(home) / "xfelcat" / "config.toml"
+    return os.path.join(home, "xfelcat", "config.toml")
 
 
-def _read_config(path: Path, required: bool) -> dict[str, str]:
+def _read_config(path: str, required: bool) -> dict[str, str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
     except FileNotFoundError:
         if required:
             raise ConfigError(f"config file {path}, named by XFELCAT_CONFIG, is absent") from None

@@ -29,6 +29,7 @@ A message says what is wrong, where, and what to do next. The parts are attribut
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "AliasError",
@@ -83,6 +84,19 @@ class XfelcatError(Exception):
     def __str__(self) -> str:
         # KeyError would show the repr of its argument: escaped quotes in a sentence.
         return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error of a worker process is made again from its message, which __init__ cannot take.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(
+    kind: type[XfelcatError], args: tuple[Any, ...], about: dict[str, Any]
+) -> XfelcatError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(about)
+    return error
 
 
 class SourceNameError(XfelcatError, KeyError):
@@ -228,13 +242,26 @@ class RunNotFoundError(XfelcatError, FileNotFoundError):
 
 
 class CatalogNotFoundError(XfelcatError, FileNotFoundError):
-    """No catalog at ``location``."""
+    """No catalog at ``location``, or ``found_version``, of another schema version than ours."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, found_version: int = 0, our_version: int = 0) -> None:
         self.location = location
-        super().__init__(
-            f"no catalog at {location}; make one with `xfelcat ingest PATH --catalog {location}`"
-        )
+        self.found_version = found_version
+        self.our_version = our_version
+        versions = f"has schema version {found_version}, this xfelcat reads {our_version}"
+        if not found_version:
+            message = (
+                f"no catalog at {location}; make one with"
+                f" `xfelcat ingest PATH --catalog {location}`"
+            )
+        elif found_version < our_version:
+            message = (
+                f"the catalog at {location} {versions}: `xfelcat db upgrade --catalog {location}`"
+                " brings it there; older clients go on reading theirs"
+            )
+        else:
+            message = f"the catalog at {location} {versions}: use a newer xfelcat"
+        super().__init__(message)
 
 
 class CatalogReadError(XfelcatError, OSError):

@@ -19,6 +19,7 @@ __all__ = [
     "aggregator_and_sequence",
     "identify_run",
     "is_data_file",
+    "is_made_anew",
     "parse_file_name",
     "parse_proposal",
     "parse_run",
@@ -115,6 +116,11 @@ class RunIdentity:
         if self.is_loose:
             return self.loose_path
         return f"p{self.proposal:06d}/{self.data_class}/r{self.run:04d}"
+
+
+def is_made_anew(run_id: int) -> bool:
+    """Whether a run's files may change: of a facility's folders all but raw, which never should."""
+    return run_id < _LOOSE and (run_id >> 20) & ((1 << 23) - 1) != _KNOWN_CLASSES.index("raw")
 
 
 def _identify(path: str) -> RunIdentity | None:

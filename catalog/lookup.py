@@ -19,7 +19,6 @@ from itertools import chain
 
 from .config import Settings, load_settings, user_catalog
 from .errors import (
-    CatalogNotFoundError,
     CatalogReadError,
     CatalogWriteError,
     ConfigError,
@@ -41,8 +40,8 @@ from .scan.discover import (
 from .scan.freshness import Comparison, compare_files
 from .store.connections import OpenFile
 from .store.facts import CatalogFacts, only_run
-from .store.file_rows import FileRows, fetch_file_rows
 from .store.interrupts import uninterrupted
+from .store.packed import PackedRun, fetch_packed
 from .store.store import Store
 
 __all__ = ["look_up_run"]
@@ -58,7 +57,7 @@ class _Candidate:
     shard: str
     run_id: int
     source: OpenFile
-    known: FileRows
+    known: PackedRun
 
 
 def look_up_run(
@@ -86,12 +85,10 @@ def look_up_run(
     if trust not in ("stat", "never-stat"):
         raise ConfigError(f"trust is {trust!r}: it must be 'stat' or 'never-stat'")
     found = locate_run(directory)
-    if catalog and not Store(catalog).exists():
-        raise CatalogNotFoundError(os.fspath(catalog))
     candidates = _candidates(found, os.fspath(catalog) if catalog else "", settings)
     if trust == "never-stat":
         for candidate in candidates:
-            names = candidate.known.present()
+            names = candidate.known.files.present()
             chosen = choose(names) if choose else names
             if chosen and set(chosen) <= set(names):
                 return _from_catalog(candidate, found, chosen if choose else None)
@@ -101,12 +98,13 @@ def look_up_run(
     wanted = stats if choose is None else _chosen(found, stats, choose)
     best: tuple[_Candidate, Comparison] | None = None
     for candidate in candidates:
-        if candidate.known.hold(wanted):
-            every = candidate.known.are_all(wanted)
+        known = candidate.known.files
+        if known.hold(wanted):
+            every = known.are_all(wanted)
             return _from_catalog(candidate, found, None if every else list(wanted))
         compared = compare_files(
             wanted,
-            candidate.known.known(),
+            known.known(),
             depth=Depth.NAMES,
             retry=False,
             considered=None if choose is None else wanted,
@@ -146,11 +144,12 @@ def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dic
 
 
 def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_Candidate]:
-    """The catalogs that know the run, in the order of asking."""
+    """The catalogs that know the run, in the order of asking.
+
+    Raises CatalogNotFoundError where ``catalog`` is none.
+    """
     for location in filter(None, chain((catalog, settings.catalog), _own_places(found))):
         store = Store(location)
-        if not store.exists():
-            continue
         beside = location == _beside(found)
         # A catalog beside the run came along if the run was copied: it knows one run, this one.
         shards = list(store.shards())[:1] if beside else [found.identity.shard]
@@ -159,14 +158,16 @@ def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_
                 with uninterrupted():
                     source = store.open_shard(shard)
                     if source is None:
+                        if location == catalog:
+                            store.require()
                         continue
                     cursor = source.cursor()
                     run_id = only_run(cursor) if beside else found.identity.run_id
-                    known = fetch_file_rows(cursor, run_id)
+                    known = fetch_packed(cursor, run_id)
             except CatalogReadError as e:  # the data can be opened without it
                 warnings.warn(f"opened without a catalog: {e}", UserWarning, stacklevel=2)
                 continue
-            if known.names:
+            if known and known.files.names:
                 yield _Candidate(store, shard, run_id, source, known)
 
 

@@ -8,7 +8,7 @@ them. Equal train lists, layouts and patterns are the same object, so that a cal
 what it computed for one of them by identity.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -72,8 +72,10 @@ class RunFacts(Protocol):
     def schema(self, file: int, section: str, source: str) -> KeySchema:
         """The keys of a source in a file; of a legacy name, those of the source it stands for."""
 
-    def pattern(self, file: int, section: str, source: str, group: str) -> IndexPattern:
-        """INDEX of an index group, for the trains of the file."""
+    def patterns(
+        self, files: Sequence[int], section: str, source: str, group: str
+    ) -> list[IndexPattern]:
+        """INDEX of an index group in each of some files of one layout, for their trains."""
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""

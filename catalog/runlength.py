@@ -25,6 +25,11 @@ def _run_starts(breaks: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.concatenate(([0], np.flatnonzero(breaks) + 1))
 
 
+def _total(lengths: Int64s) -> int:
+    """The sum; at once where there is one length, as of nearly every list of trains."""
+    return int(lengths[0] if lengths.size == 1 else lengths.sum())
+
+
 @dataclass(frozen=True, eq=False)
 class TrainList:
     """The train IDs of one file, in file order; not necessarily increasing.
@@ -60,7 +65,7 @@ class TrainList:
     @cached_property
     def n_trains(self) -> int:
         """How many trains are listed."""
-        return int(self.lengths.sum())
+        return _total(self.lengths)
 
     def __len__(self) -> int:
         return self.n_trains
@@ -123,7 +128,7 @@ class IndexPattern:
     @cached_property
     def n_trains(self) -> int:
         """How many trains the index is for."""
-        return int(self.lengths.sum())
+        return _total(self.lengths)
 
     def __len__(self) -> int:
         return self.n_trains

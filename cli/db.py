@@ -98,10 +98,12 @@ def merge_command(catalog: CatalogOption = None) -> None:
 @app.command("compact")
 def compact_command(catalog: CatalogOption = None) -> None:
     """Rewrite the databases in order, without what forgotten runs left behind."""
+    from ..catalog.store.compact import compact
+
     store = existing_store(catalog)
     before = _size(store.location)
     with showing_bar("compacting") as progress:
-        store.compact(progress)
+        compact(store, progress)
     say(
         f"{count(len(store.shards()), 'shard')} rewritten; {size_text(before)} before, "
         f"{size_text(_size(store.location))} now, with the versions before"

@@ -108,7 +108,7 @@ def _show_directory(
     target: str, path: str, store: "Store", details: Any, sink: Sink | None
 ) -> None:
     """What directory listings tell; the catalog does not know anything there."""
-    from ..catalog.errors import CatalogNotFoundError, RunNotFoundError
+    from ..catalog.errors import RunNotFoundError
     from ..catalog.records import Problem
     from ..catalog.scan.discover import find_runs, list_run
 
@@ -117,7 +117,7 @@ def _show_directory(
             say("the catalog holds no run")
             return
         if not target:
-            raise CatalogNotFoundError(str(store.location))
+            store.require()
         raise RunNotFoundError(
             f"{target} (a file, a directory, or the name of a catalogued run)",
             looked_at=[path, str(store.location)],

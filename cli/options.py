@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..catalog.errors import CatalogNotFoundError, QueryError
+from ..catalog.errors import QueryError
 from .output import Format, say
 from .progress import count
 
@@ -259,13 +259,16 @@ def existing_store(catalog: Path | None) -> "Store":
     Raises CatalogNotFoundError where nothing was ingested yet.
     """
     store = open_store(catalog)
-    if not store.exists():
-        raise CatalogNotFoundError(str(store.location))
+    store.require()
     return store
 
 
 def say_if_behind(store: "Store") -> None:
-    """Tell if the answers come from a merged file that is behind the shards."""
+    """Tell what the answers lack: changes since the merge, shards of another schema version."""
+    from ..catalog.store.upgrade import shard_states
+
+    if n := sum(not state.is_current for state in shard_states(store)):
+        say(f"{count(n, 'shard')} of another schema version left out: see `xfelcat db status`")
     if store.exists() and store.merged_is_stale():
         say("the catalog has changed since it was merged: `xfelcat db merge` renews the answers")
 

@@ -1,7 +1,14 @@
 """Fixtures that all tests share."""
 
+import signal
+
 import pytest
 from mockruns import MockBuilder
+from xfelcat.catalog.store import stored
+
+# A shell that runs the tests in the background leaves Ctrl-C ignored, and so would our processes.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +18,18 @@ def build_mock(tmp_path_factory):
     What it builds is shared by all tests of the session: never change it, copy it.
     """
     return MockBuilder(tmp_path_factory.mktemp("mocks"))
+
+
+@pytest.fixture
+def queries(monkeypatch):
+    """Grows by each query that opening or a fact sends to the catalog."""
+    sent = []
+    rows = stored.rows
+
+    def count(cursor, sql):
+        sent.append(sql)
+        return rows(cursor, sql)
+
+    for module in ("stored", "facts", "packed", "reload"):
+        monkeypatch.setattr(f"xfelcat.catalog.store.{module}.rows", count)
+    return sent

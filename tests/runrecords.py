@@ -174,3 +174,10 @@ def assert_same_run(a: RunRecord, b: RunRecord):
 
 def later(hours):
     return MOMENT + timedelta(hours=hours)
+
+
+def write(store, *records):
+    """Put records of one shard into a store."""
+    with store.write(records[0].identity.shard) as writer:
+        for record in records:
+            writer.replace_run(record)

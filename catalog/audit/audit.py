@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..checks.catalog_checks import SQL_CHECKS, choose_runs, execute, find_faults
 from ..checks.limits import DEFAULT_LIMITS, Limits
 from ..checks.registry import CHECKS, Check
-from ..errors import CatalogNotFoundError, CatalogWriteError, RunNotFoundError
+from ..errors import CatalogWriteError, RunNotFoundError
 from ..questions.answers import fetch
 from ..questions.run_filter import ALL_RUNS, RunFilter
 from ..records import Problem
@@ -213,8 +213,7 @@ class _Audit:
     _clock: float = field(default_factory=time.monotonic)
 
     def run(self) -> AuditReport:
-        if not self.store.exists():
-            raise CatalogNotFoundError(str(self.store.location))
+        self.store.require()
         file = waiver_file(self.store, self.options.waivers)
         waivers = () if file is None else read_waivers(file)
         cursor = self._cursor()

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..checks.catalog_checks import execute
-from ..layout import is_data_file, parse_file_name
+from ..layout import is_data_file, is_made_anew, parse_file_name
 from ..scan.discover import FileStat, list_run, locate_run
 from ..scan.locality import file_localities, is_on_disk
 from ..scan.workers import Batch, run_batches
@@ -309,7 +309,7 @@ def compare(cursor: "duckdb.DuckDBPyConnection", store: Store, settled: datetime
                 if size != size_now
                 else f"modified since it was catalogued (mtime {mtime_ns}, now {mtime_now})"
             )
-            yield run_id, name, "C02", "E", what, "", None
+            yield run_id, name, "C02", "I" if is_made_anew(run_id) else "E", what, "", None
     for run_id, name, reason in execute(cursor, _UNREADABLE):
         yield run_id, name, "F06", "W", reason, "", None
 

@@ -273,7 +273,8 @@ _CATALOG = (
     ),
     Check(
         "C02", "file changed since it was catalogued", "S", "E", "audit",
-        "Size or time of modification are not what they were; raw data should never change.",
+        "Size or time of modification are not what they were; raw data should never change. For"
+        " information in proc and other folders, whose data are made anew.",
         "Compare with the archived copy; then `xfelcat ingest` to bring the catalog up to date.",
     ),
     Check(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike, fspath
 
-from ..errors import CatalogNotFoundError, RunNotFoundError, nearest
+from ..errors import RunNotFoundError, nearest
 from ..layout import RunIdentity
 from ..store.encoding import from_text
 from ..store.store import Store
@@ -40,8 +40,7 @@ def find_known(store: Store, targets: Iterable[str | PathLike[str]]) -> list[Kno
     Raises CatalogNotFoundError where there is no catalog, and RunNotFoundError for a target that
     means no catalogued run.
     """
-    if not store.exists():
-        raise CatalogNotFoundError(str(store.location))
+    store.require()
     found: dict[int, KnownRun] = {}
     for target in targets:
         meant = list(_known(store, RunFilter.named(target)))

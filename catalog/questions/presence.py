@@ -221,7 +221,8 @@ def _trains_with_data(
                 f for f, w in zip(found, wanted, strict=True) if (section, source, group) in w
             ]
             if takers:
-                with_rows = ids[facts.pattern(file, section, source, group).count > 0]
+                (pattern,) = facts.patterns([file], section, source, group)
+                with_rows = ids[pattern.count > 0]
                 for taker in takers:
                     taker.append(with_rows)
     return [np.unique(np.concatenate(parts)) for parts in found]

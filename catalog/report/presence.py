@@ -9,15 +9,18 @@ for which of them a source has data.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..layout import aggregator_and_sequence
 from ..records import Depth
 from ..runlength import TrainList
-from ..store.stored import StoredLayout, fetch_layouts, fetch_patterns, fetch_train_lists, rows
+from ..store.packed import PackedIndex, fetch_packed
+from ..store.stored import StoredLayout, fetch_layouts
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,29 +78,34 @@ class _File:
     aggregator: str
     size: int
     depth: int
-    train_list: int | None
-    layout: int | None
-    patterns: list[int]
+    train_list: int
+    layout: int
+    slots: list[int]
 
 
 def run_presence(
     cursor: "duckdb.DuckDBPyConnection", run_id: int, *, limit: int = 24
 ) -> RunPresence:
     """The presence of a run, from a cursor on its shard; ``limit`` rows of sources at most."""
+    packed = fetch_packed(cursor, run_id)
+    if packed is None:
+        return RunPresence(0, "", "", (), (), 0, 0, 0)
+    known, lists, index = packed
     files = [
-        _File(aggregator or "", size or 0, depth, trains, layout, patterns or [])
-        for aggregator, size, depth, trains, layout, patterns in rows(
-            cursor,
-            "SELECT aggregator, size, depth, train_list, layout_id, patterns FROM file"
-            f" WHERE run_id = {run_id:d} AND missing_since IS NULL ORDER BY ordinal",
+        _File(aggregator_and_sequence(name)[0], size, depth, trains, layout, index.numbers(ordinal))
+        for name, size, depth, missing, ordinal, trains, layout in zip(
+            *(known.names, known.sizes, known.depths, known.missing, known.ordinals),
+            *(known.train_lists, known.layouts),
+            strict=True,
         )
+        if not missing
     ]
-    lists = fetch_train_lists(cursor, run_id)
-    good = {number: trains.ids[trains.good] for number, trains in lists.items()}
+    good = {number: trains.ids[trains.good] for number, trains in enumerate(lists)}
     all_ids = np.unique(np.concatenate([*good.values(), np.empty(0, np.uint64)]))
     at = {number: np.searchsorted(all_ids, ids) for number, ids in good.items()}
     aggregators = _of_aggregators(files, at, all_ids.size)
-    masks = _of_sources(cursor, run_id, files, lists, at, all_ids.size)
+    layouts = fetch_layouts(cursor, {f.layout for f in files if f.depth >= Depth.FULL})
+    masks = _of_sources(files, layouts, lists, index, at, all_ids.size)
     sources = _incomplete(masks)
     return RunPresence(
         n_trains=int(all_ids.size),
@@ -118,8 +126,7 @@ def _of_aggregators(
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for file in files:
         mask = masks.setdefault(file.aggregator, np.zeros(n_trains, dtype=bool))
-        if file.train_list is not None:
-            mask[at[file.train_list]] = True
+        mask[at[file.train_list]] = True
         counts[file.aggregator][0] += 1
         counts[file.aggregator][1] += file.size
     return [
@@ -129,26 +136,22 @@ def _of_aggregators(
 
 
 def _of_sources(
-    cursor: "duckdb.DuckDBPyConnection",
-    run_id: int,
     files: list[_File],
-    lists: dict[int, TrainList],
+    layouts: dict[int, StoredLayout],
+    lists: Sequence[TrainList],
+    index: PackedIndex,
     at: dict[int, NDArray[np.intp]],
     n_trains: int,
 ) -> dict[str, Mask]:
     """Which trains each source has data for, in any of its index groups."""
-    full = [f for f in files if f.depth >= Depth.FULL and f.train_list is not None]
-    slots = _slots(fetch_layouts(cursor, {f.layout for f in full if f.layout is not None}))
-    patterns = fetch_patterns(cursor, run_id)
-    has_rows = {number: pattern.count > 0 for number, pattern in patterns.items()}
+    slots = _slots(layouts)
+    has_rows = [pattern.count > 0 for pattern in index.by_number()]
     masks: dict[str, Mask] = {}
-    for file in full:
-        if file.layout is None or file.train_list is None:
-            continue
+    for file in (f for f in files if f.depth >= Depth.FULL):
         good = lists[file.train_list].good
         positions = at[file.train_list]
-        for name, number in zip(slots[file.layout], file.patterns, strict=True):
-            if name is None or number not in has_rows:
+        for name, number in zip(slots[file.layout], file.slots, strict=True):
+            if name is None:
                 continue
             mask = masks.setdefault(name, np.zeros(n_trains, dtype=bool))
             mask[positions[has_rows[number][good]]] = True

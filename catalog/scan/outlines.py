@@ -1,7 +1,8 @@
 """What do many files hold, in outline, when a run is opened?
 
-1. Threads read the files by our own reader: what they wait for is the file system, and one may hang
-   without keeping the others. First files of aggregators come first, for they help with the others.
+1. A thread reads the files by our own reader. As soon as it waits for the file system there are
+   more, so that one file may hang without keeping the others; where nothing waits they would only
+   wait for each other. First files of aggregators come first, for they help with the others.
 2. What the HDF5 library has to read is left to worker processes where it is much, for a damaged
    file may crash it; else it is read here.
 """
@@ -23,6 +24,7 @@ _THREADS_FROM = 8  # files; fewer are read before threads have started
 _PROCESSES_FROM = 50  # files for the HDF5 library
 _TIME_LIMIT = 120.0  # seconds per file
 _POLL_SECONDS = 0.25
+_WAIT_SECONDS = 1e-3  # what reading a file may take besides work before there are more threads
 
 
 def scan_outlines(
@@ -75,13 +77,19 @@ class _OwnReading:
         self._reading: dict[int, tuple[str, float]] = {}  # by thread: path and since when
         self._lock = threading.Lock()
         self._done = threading.Event()
+        self._n_more = 0
 
     def run_in_threads(self, n: int, time_limit: float) -> None:
-        """Read all files, without waiting for any of them longer than the limit."""
-        for _ in range(min(n, len(self._waiting))):
-            self._start_thread()
+        """Read all files in ``n`` threads, or in one where nothing makes it wait.
+
+        No file is waited for longer than the limit.
+        """
+        self._n_more = min(n, len(self._waiting)) - 1
+        self._start_thread()
         while not self._done.wait(_POLL_SECONDS):
             with self._lock:
+                long = time.monotonic() - _POLL_SECONDS
+                is_held_up = any(since < long for _, since in self._reading.values())
                 late = time.monotonic() - time_limit
                 hanging = [k for k, (_, since) in self._reading.items() if since < late]
                 for thread in hanging:
@@ -90,10 +98,18 @@ class _OwnReading:
                     self.blamed[path] = reason
             for _ in hanging:
                 self._start_thread()
+            if is_held_up:
+                self._start_more()
 
     def _start_thread(self) -> None:
         # A thread that hangs in the system must not keep the process from ending.
         threading.Thread(target=self.work, name="xfelcat-outline", daemon=True).start()
+
+    def _start_more(self) -> None:
+        with self._lock:
+            n, self._n_more = min(self._n_more, len(self._waiting)), 0
+        for _ in range(n):
+            self._start_thread()
 
     def work(self) -> None:
         """Read files until none waits."""
@@ -102,7 +118,10 @@ class _OwnReading:
         while path is not None:
             parsed = parse_file_name(os.path.basename(path))
             aggregator = parsed.aggregator if parsed else ""
+            began = time.perf_counter() - time.thread_time()
             record = scan_outline(path, self._first.get(aggregator))
+            if self._n_more and time.perf_counter() - time.thread_time() - began > _WAIT_SECONDS:
+                self._start_more()
             with self._lock:
                 if me not in self._reading:
                     return  # it was given up

@@ -124,12 +124,17 @@ class ScannedFacts:
         known = layout.schemas[at]
         return self._probe.schema(file, section, source) if known is None else known
 
-    def pattern(self, file: int, section: str, source: str, group: str) -> IndexPattern:
-        """INDEX of an index group, for the trains of the file; of a legacy name, of what it is."""
+    def patterns(
+        self, files: Sequence[int], section: str, source: str, group: str
+    ) -> list[IndexPattern]:
+        """INDEX of an index group in each of some files of one layout, for their trains."""
+        return [self._pattern(file, section, source, group) for file in files]
+
+    def _pattern(self, file: int, section: str, source: str, group: str) -> IndexPattern:
         layout = self._layouts[file]
         at = layout.position.get((section, source))
         if at is not None and (legacy_of := layout.sources[at].legacy_of):
-            return self.pattern(file, section, legacy_of, group)
+            return self._pattern(file, section, legacy_of, group)
         record = self._records[file]
         slot = layout.slots.get((section, source, group))
         if record.depth >= Depth.FULL and slot is not None:

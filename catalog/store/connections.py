@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_BLOCKS",
-    "ONE_RUN_BLOCKS",
     "POOL",
-    "PROPOSAL_BLOCKS",
     "ConnectionPool",
     "OpenFile",
+    "blocks_of",
     "connect_memory",
     "connect_read",
     "connect_write",
@@ -55,6 +54,11 @@ _RANGE_JOIN_ROWS = 0
 _NEEDED_OPTIMIZERS = {"expression_rewriter", "filter_pushdown", "unused_columns"}
 # How many times its memory a limited connection may put on the disk.
 _SPILLED = 4
+
+
+def blocks_of(shard: str) -> int:
+    """The size of the blocks of a shard."""
+    return ONE_RUN_BLOCKS if shard.startswith("loose-") else PROPOSAL_BLOCKS
 
 
 def quoted(text: str | Path) -> str:

@@ -7,6 +7,7 @@
    number and text are what one asks about, and raw is kept where they would not be exact.
 4. ``pack_integers`` / ``unpack_integers``: an array of integers as few bytes.
 5. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as packed differences.
+6. ``pack_schema`` / ``unpack_schema``: all keys of a source.
 """
 
 import json
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dtypes import decode_dtype, encode_dtype
-from ..records import RunValue
+from ..records import KeyRecord, KeySchema, RunValue
 
 __all__ = [
     "EncodedValue",
@@ -31,11 +32,13 @@ __all__ = [
     "from_text",
     "from_utc",
     "pack_integers",
+    "pack_schema",
     "scalar_maker",
     "time_of_ns",
     "to_text",
     "to_utc",
     "unpack_integers",
+    "unpack_schema",
 ]
 
 _ESCAPED = {0xDC80 + i: 0x10FF00 + i for i in range(0x80)}
@@ -222,3 +225,19 @@ def decode_timestamps(first: int | None, deltas: bytes) -> NDArray[np.uint64]:
         return np.empty(0, np.uint64)
     steps = np.concatenate(([0], unpack_integers(deltas))).view(np.uint64)
     return np.cumsum(steps, dtype=np.uint64) + np.uint64(first)
+
+
+def pack_schema(schema: KeySchema) -> bytes:
+    """A key schema: the names of its keys, and of each which of the kinds there are it is."""
+    kinds = {k[1:]: None for k in schema.keys}
+    numbers = {kind: number for number, kind in enumerate(kinds)}
+    columns = ([k.name for k in schema.keys], list(kinds), [numbers[k[1:]] for k in schema.keys])
+    return zlib.compress(json.dumps(columns, separators=(",", ":")).encode())
+
+
+def unpack_schema(packed: bytes) -> KeySchema:
+    """The key schema that ``pack_schema`` was given."""
+    names, kinds, numbers = json.loads(zlib.decompress(packed))
+    about = [(group, dtype, tuple(shape), *units) for group, dtype, shape, *units in kinds]
+    rows = ((name, *about[number]) for name, number in zip(names, numbers, strict=True))
+    return KeySchema(tuple(map(KeyRecord._make, rows)))

@@ -1,9 +1,9 @@
 """What does the catalog know of a run that is being opened?
 
-``CatalogFacts`` is the ``RunFacts`` of a catalogued run. Opening takes a constant number of small
-queries (run, files, train lists, layouts that are not known yet); everything else is fetched when
-it is asked for, a little at first and then in growing portions, so that one key costs one query and
-all keys cost few. What a file's depth lacks comes from the file itself (``probe``).
+``CatalogFacts`` is the ``RunFacts`` of a catalogued run. Opening takes one query for what is packed
+of the run (files, trains, index), and two for layouts that are not known yet; everything else is
+fetched when it is asked for, a little at first and then in growing portions, so that one key costs
+one query and all keys cost few. What a file's depth lacks comes from the file itself (``probe``).
 
 1. ``find_run``: the facts of a run, if a store has it.
 2. ``file_stats``, ``run_locations``, ``only_run``: what freshness and lookup ask.
@@ -14,8 +14,7 @@ Fixed plain SQL on the DuckDB API: no pandas, pyarrow or sqlalchemy is imported 
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Mapping
-from itertools import chain
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from ..runlength import IndexPattern, TrainList
 from ..scan.freshness import KnownFile
 from .connections import OpenFile
 from .encoding import from_text
-from .file_rows import FileRows, fetch_file_rows
+from .packed import PackedRun, fetch_packed
 from .portions import Portions
 from .store import Store
 from .stored import (
@@ -37,11 +36,9 @@ from .stored import (
     StoredLayout,
     fetch_layouts,
     fetch_metadata,
-    fetch_patterns,
     fetch_run_values,
     fetch_schemas,
     fetch_timestamps,
-    fetch_train_lists,
     rows,
 )
 
@@ -103,8 +100,8 @@ class CatalogFacts:
     names
         The files to use, which are there; by default all that can serve data.
     known
-        The shard, open, and what ``fetch_file_rows`` gave of the run there, if that was asked
-        already; ``directory`` is to be given too then.
+        The shard, open, and what ``fetch_packed`` gave of the run there, if that was asked already;
+        ``directory`` is to be given too then.
 
     Raises RunNotFoundError where the shard does not have the run.
 
@@ -120,7 +117,7 @@ class CatalogFacts:
         *,
         directory: str | None = None,
         names: Collection[str] | None = None,
-        known: tuple[OpenFile, FileRows] | None = None,
+        known: tuple[OpenFile, PackedRun] | None = None,
     ) -> None:
         self._store = store
         self._shard = shard
@@ -130,7 +127,7 @@ class CatalogFacts:
         self._open(source, directory, found)
 
     def _open(
-        self, source: OpenFile | None, directory: str | None, known: FileRows | None = None
+        self, source: OpenFile | None, directory: str | None, known: PackedRun | None = None
     ) -> None:
         if source is None:
             raise self._not_found()
@@ -143,9 +140,7 @@ class CatalogFacts:
         self._directory = os.fspath(directory)
         self._load_files(source.cursor(), known)
         self._schemas = Portions[int, KeySchema](self._fetch_schemas)
-        self._patterns = Portions[int, IndexPattern](self._fetch_patterns, first=64)
         self._values = Portions[int, Mapping[str, RunValue]](self._fetch_values)
-        self._pattern_numbers: dict[int, list[int]] = {}
         self._times: dict[int, NDArray[np.uint64]] | None = None
         self._metadata: list[dict[str, str | int]] | None = None
         self._run_sources: dict[str, int] | None = None
@@ -162,14 +157,16 @@ class CatalogFacts:
             raise self._not_found()
         return found[:2]
 
-    def _load_files(self, cursor: "duckdb.DuckDBPyConnection", known: FileRows | None) -> None:
-        every = fetch_file_rows(cursor, self._run_id) if known is None else known
+    def _load_files(self, cursor: "duckdb.DuckDBPyConnection", known: PackedRun | None) -> None:
+        packed = known or fetch_packed(cursor, self._run_id)
+        if packed is None:
+            raise self._not_found()
+        every, trains, self._index = packed
         self._rows = every.usable(self._names)
         self._left_out = self._rows is not every
         self._ordinals, self._depths = self._rows.ordinals, self._rows.depths
         self._files: tuple[DataFile, ...] | None = None
         self._probe_of_files: Probe | None = None
-        trains = fetch_train_lists(cursor, self._run_id)
         self._trains = tuple(map(trains.__getitem__, self._rows.train_lists))
         layouts = self._known_layouts(cursor, set(self._rows.layouts))
         bare = {number: layout for number, (layout, _) in layouts.items()}
@@ -310,31 +307,24 @@ class CatalogFacts:
             return self._probe.schema(file, section, layout.sources[at].name)
         return self._schemas.get(number, self._all_schema_ids)
 
-    def pattern(self, file: int, section: str, source: str, group: str) -> IndexPattern:
-        """INDEX of an index group, for the trains of the file."""
-        self._after_fork()
-        layout = self._layouts[file]
-        slot = layout.slots.get((section, source, group))
+    def patterns(
+        self, files: Sequence[int], section: str, source: str, group: str
+    ) -> list[IndexPattern]:
+        """INDEX of an index group in each of some files of one layout, for their trains."""
+        slot = self._layouts[files[0]].slots.get((section, source, group))
+        depths = map(self._depths.__getitem__, files)
+        if slot is None or min(depths) < Depth.FULL:
+            return [self._pattern(file, section, source, group) for file in files]
+        return self._index.at([self._ordinals[file] for file in files], slot)
+
+    def _pattern(self, file: int, section: str, source: str, group: str) -> IndexPattern:
+        """The same of one file, of which the catalog may not know it, or by a legacy name."""
+        layout, at = self._place(file, section, source)
+        name = layout.sources[at].name
+        slot = layout.slots.get((section, name, group))
         if slot is None or self._depths[file] < Depth.FULL:
-            layout, at = self._place(file, section, source)
-            name = layout.sources[at].name
-            if name != source:
-                return self.pattern(file, section, name, group)
             return self._probe.pattern(file, section, name, group, self._trains[file])
-        numbers = self._pattern_numbers.get(self._ordinals[file])
-        found = self._patterns.known(numbers[slot]) if numbers else None
-        if found is not None:
-            return found
-
-        def likely() -> Iterator[int]:
-            """The same group in files alike, which is mostly asked for next; then what is known."""
-            for other, its_layout in enumerate(self._layouts):
-                if its_layout is layout and (numbers := known.get(self._ordinals[other])):
-                    yield numbers[slot]
-            yield from chain.from_iterable(known.values())
-
-        known = self._numbers_of_patterns(file)
-        return self._patterns.get(known[self._ordinals[file]][slot], likely)
+        return self._index.at([self._ordinals[file]], slot)[0]
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
@@ -403,7 +393,7 @@ class CatalogFacts:
         if missing:
             if sum(len(s.keys) for s in list(memo.values())) > _SHARED_KEYS:
                 memo.clear()
-            for number, schema in fetch_schemas(cursor, missing, self._key_names).items():
+            for number, schema in fetch_schemas(cursor, missing).items():
                 memo.setdefault(number, schema)
         return {n: memo[n] for n in numbers}
 
@@ -411,22 +401,6 @@ class CatalogFacts:
     def _key_names(self) -> Names:
         names: Names = self._source.memo.setdefault("key names", {})
         return names
-
-    def _numbers_of_patterns(self, file: int) -> dict[int, list[int]]:
-        """The patterns of this file by its ordinal, and of others: first of those alike, then all.
-
-        Never changed in place, as another thread may be reading it.
-        """
-        known = self._pattern_numbers
-        if self._ordinals[file] not in known:
-            sql = f"SELECT ordinal, patterns FROM file WHERE run_id = {self._run_id:d}"
-            if not known:
-                sql += f" AND layout_id = {self._rows.layouts[file]:d}"
-            known = self._pattern_numbers = dict(rows(self._cursor(), sql))
-        return known
-
-    def _fetch_patterns(self, numbers: list[int]) -> dict[int, IndexPattern]:
-        return fetch_patterns(self._cursor(), self._run_id, numbers)
 
     def _sources_with_values(self) -> dict[str, int]:
         """Ids of the sources whose RUN the catalog has, by name; only of the files in use."""

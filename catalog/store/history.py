@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any
 
+from ..layout import is_made_anew
 from ..records import Problem, RunRecord
 from .encoding import to_text, to_utc
 
@@ -61,6 +62,8 @@ def changed_files(record: RunRecord, old: Mapping[str, OldFile]) -> list[tuple[F
     Not for one that could not be read before (``retry``): it was known to be unfinished.
     """
     found = []
+    run_id = record.identity.run_id
+    severity = "I" if is_made_anew(run_id) else "E"
     for file in record.files:
         was = old.get(file.name)
         if was is None or was.retry or (was.size, was.mtime_ns) == (file.size, file.mtime_ns):
@@ -71,10 +74,8 @@ def changed_files(record: RunRecord, old: Mapping[str, OldFile]) -> list[tuple[F
             else f"modified since it was catalogued (mtime {was.mtime_ns}, now {file.mtime_ns})"
         )
         name = to_text(file.name)
-        line = (record.identity.run_id, name, was.size, was.mtime_ns, was.scanned_at)
-        found.append(
-            (FindingKey(name, "C02", "E", what, "", None), (*line, to_utc(record.ingested_at)))
-        )
+        line = (run_id, name, was.size, was.mtime_ns, was.scanned_at, to_utc(record.ingested_at))
+        found.append((FindingKey(name, "C02", severity, what, "", None), line))
     return found
 
 

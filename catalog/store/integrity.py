@@ -1,11 +1,18 @@
 """Is a catalog file what keys and constraints would make it?
 
 The tables have none (they would block bulk inserts and later changes), so ``check_file`` asks: each
-question counts rows that should not exist.
+question counts rows that should not exist. What is packed in a shard is unpacked and compared with
+the rows that say the same.
 """
 
-from typing import TYPE_CHECKING
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
+from ..records import Depth
+from .encoding import from_text, unpack_schema
+from .packed import PackedRun, fetch_packed
 from .publish import AUDITS
 from .stored import rows
 
@@ -33,7 +40,7 @@ _BOTH = {
             SELECT run_id FROM file UNION ALL SELECT run_id FROM run_location
             UNION ALL SELECT run_id FROM file_history UNION ALL SELECT run_id FROM file_metadata
             UNION ALL SELECT run_id FROM train_list UNION ALL SELECT run_id FROM timestamps
-            UNION ALL SELECT run_id FROM index_pattern UNION ALL SELECT run_id FROM run_source
+            UNION ALL SELECT run_id FROM run_packed UNION ALL SELECT run_id FROM run_source
             UNION ALL SELECT first_run FROM run_value UNION ALL SELECT last_run FROM run_value
             UNION ALL SELECT run_id FROM key_profile
             UNION ALL SELECT run_id FROM finding WHERE run_id IS NOT NULL
@@ -98,10 +105,9 @@ _SHARD = {
     "files without their timestamps": """
         SELECT count(*) FROM file AS f ANTI JOIN timestamps AS t
         ON t.run_id = f.run_id AND t.ordinal = f.timestamps WHERE f.timestamps IS NOT NULL""",
-    "files without their index patterns": """
-        SELECT count(*) FROM (
-            SELECT run_id, unnest(patterns) AS ordinal FROM file
-        ) AS f ANTI JOIN index_pattern USING (run_id, ordinal)""",
+    "runs without their packed row": "SELECT count(*) FROM run ANTI JOIN run_packed USING (run_id)",
+    "runs with more than one packed row": """
+        SELECT count(*) FROM (SELECT run_id FROM run_packed GROUP BY run_id HAVING count(*) > 1)""",
 }
 _AUDITS = {
     "audits of the same number": """
@@ -126,4 +132,73 @@ def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
         count = sum(n for (n,) in rows(cursor, question))
         if count:
             found.append(f"{count} {fault}")
+    if kind == "shard":
+        found += _packed_faults(cursor)
     return found
+
+
+def _packed_faults(cursor: "duckdb.DuckDBPyConnection") -> Iterator[str]:
+    """What is packed in a shard, and is not what the rows of its tables say."""
+    schemas = rows(cursor, "SELECT packed, digest, n_keys FROM key_schema")
+    if count := sum(not _holds(_is_schema, *row) for row in schemas):
+        yield f"{count} key schemas that are packed otherwise"
+    of_layouts = rows(
+        cursor,
+        "SELECT layout_id, coalesce(sum(len(index_groups)), 0)::BIGINT FROM layout"
+        " LEFT JOIN layout_source USING (layout_id) GROUP BY layout_id",
+    )
+    slots: dict[int, int] = dict(of_layouts)
+    run_ids = rows(cursor, "SELECT run_id FROM run")
+    if count := sum(not _holds(_is_run, cursor, run_id, slots) for (run_id,) in run_ids):
+        yield f"{count} runs that are packed otherwise"
+
+
+def _holds(check: Callable[..., bool], *about: Any) -> bool:
+    """The answer of a check; no where what is packed cannot be unpacked."""
+    try:
+        return check(*about)
+    except (ValueError, IndexError, TypeError, MemoryError, struct.error, zlib.error):
+        return False
+
+
+def _is_schema(packed: bytes, digest: str, n_keys: int) -> bool:
+    schema = unpack_schema(packed)
+    return schema.digest == digest and len(schema.keys) == n_keys
+
+
+def _is_run(cursor: "duckdb.DuckDBPyConnection", run_id: int, slots: dict[int, int]) -> bool:
+    packed = fetch_packed(cursor, run_id)
+    if packed is None:  # counted already
+        return True
+    files = rows(
+        cursor,
+        "SELECT name, size, mtime_ns, depth, missing_since IS NOT NULL, ordinal, train_list,"
+        f" layout_id FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
+    )
+    told = [(from_text(name), *others) for name, *others in files]
+    trains = rows(
+        cursor,
+        "SELECT starts, lengths, suspect, dropped FROM train_list"
+        f" WHERE run_id = {run_id:d} ORDER BY ordinal",
+    )
+    return (
+        told == list(packed.files.rows())
+        and trains == [_numbers(t.starts, t.lengths, t.suspect, t.dropped) for t in packed.trains]
+        and _has_index(packed, slots)
+    )
+
+
+def _numbers(*arrays: Any) -> tuple[list[int], ...]:
+    return tuple(array.tolist() for array in arrays)
+
+
+def _has_index(packed: PackedRun, slots: dict[int, int]) -> bool:
+    """Whether each file of full depth has a pattern that exists for each slot of its layout."""
+    n_patterns = len(packed.patterns.by_number())
+    for _, _, _, depth, _, ordinal, _, layout in packed.files.rows():
+        numbers = packed.patterns.numbers(ordinal)
+        if numbers and not 0 <= min(numbers) <= max(numbers) < n_patterns:
+            return False
+        if depth >= Depth.FULL and len(numbers) != slots.get(layout):
+            return False
+    return True

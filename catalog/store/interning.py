@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CatalogWriteError
 from ..records import FileLayout, KeySchema
-from .encoding import from_text, to_text
+from .encoding import from_text, pack_schema, to_text
 from .stored import StoredLayout, fetch_layouts, fetch_schemas, rows
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ class Interner:
             return number
         number = self._schemas[schema.digest] = self._next("key_schema", self._schemas)
         self._known_schemas[schema.digest] = schema
-        self._new.setdefault("key_schema", []).append((number, schema.digest, len(schema.keys)))
+        self._new.setdefault("key_schema", []).append(
+            (number, schema.digest, len(schema.keys), pack_schema(schema))
+        )
         self._new.setdefault("schema_key", []).extend(
             (
                 *(number, position, self.key(k.name), to_text(k.group), k.dtype, k.entry_shape),

@@ -5,8 +5,8 @@
 1. Rows of a shard that changed, or is gone, are taken out.
 2. Names, key schemas and layouts that the merged file lacks get its next numbers; temporary tables
    map the shard's numbers to them. What has the same digest is compared as well.
-3. The shard's rows are copied with the numbers mapped; what only opening needs (timestamps, index
-   patterns, METADATA) stays behind.
+3. The shard's rows are copied with the numbers mapped; what only opening needs (what is packed,
+   timestamps, METADATA) stays behind.
 
 4. The database of the audits is one more shard, of findings and audits alone.
 
@@ -77,7 +77,7 @@ JOIN schema_map AS sm ON sm.old_id = k.schema_id
 JOIN key_map AS km ON km.old_id = k.key_id;
 
 INSERT INTO key_schema
-SELECT new_id, digest, n_keys FROM schema_map WHERE is_new ORDER BY new_id;
+SELECT new_id, digest, n_keys, NULL FROM schema_map WHERE is_new ORDER BY new_id;
 
 INSERT INTO schema_key
 SELECT * EXCLUDE (is_new) FROM incoming_key WHERE is_new ORDER BY schema_id, position;
@@ -138,7 +138,7 @@ INSERT INTO run_location SELECT * FROM shard.run_location ORDER BY run_id, posit
 
 INSERT INTO file
 SELECT f.* REPLACE (
-    NULL AS timestamps, lm.new_id AS layout_id, NULL AS patterns, NULL AS run_sources
+    NULL AS timestamps, lm.new_id AS layout_id, NULL AS run_sources
 )
 FROM shard.file AS f JOIN layout_map AS lm ON lm.old_id = f.layout_id
 ORDER BY f.run_id, f.ordinal;

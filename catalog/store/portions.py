@@ -20,20 +20,15 @@ V = TypeVar("V")
 class Portions(Generic[K, V]):
     """Items by key, fetched in growing portions and then remembered; safe between threads.
 
-    ``fetch`` gives the items of a list of keys, all of which exist; ``first`` is how many the first
-    miss fetches.
+    ``fetch`` gives the items of a list of keys, all of which exist.
     """
 
-    def __init__(self, fetch: Callable[[list[K]], dict[K, V]], first: int = 1) -> None:
+    def __init__(self, fetch: Callable[[list[K]], dict[K, V]]) -> None:
         self._fetch = fetch
-        self._size = first
+        self._size = 1
         self._pid = os.getpid()
         self._known: dict[K, V] = {}
         self._lock = threading.Lock()
-
-    def known(self, key: K) -> V | None:
-        """The item of a key if it was fetched before."""
-        return self._known.get(key)
 
     def get(self, key: K, likely: Callable[[], Iterable[K]]) -> V:
         """The item of a key; ``likely`` gives keys that may be asked for next."""

@@ -29,7 +29,7 @@ from ..errors import CatalogBusyError, CatalogWriteError
 
 __all__ = ["AUDITS", "NOT_TEXT", "SCHEMA_VERSION", "Versions", "is_text", "make_directory"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 AUDITS = "audits"  # the database of what audits found, among the shards that are merged
 NOT_TEXT = "its path is not UTF-8, and DuckDB takes no other"
 _NAME = re.compile(r"v(\d+)\.(\d{8,})-[0-9a-f]{6}\.duckdb")

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ..layout import RunIdentity
 from ..records import Depth, FileLayout, FileRecord, Problem, RunRecord, RunValue
 from .encoding import from_text, from_utc
+from .packed import fetch_packed
 from .stored import (
     fetch_layouts,
     fetch_metadata,
-    fetch_patterns,
     fetch_run_values,
     fetch_schemas,
     fetch_timestamps,
-    fetch_train_lists,
     integers,
     rows,
 )
@@ -104,26 +103,28 @@ def _load_files(
         cursor,
         "SELECT ordinal, name, size, mtime_ns, depth, scanned_at, verified, aggregator, sequence,"
         " format_version, locality, retry, missing_since, train_list, timestamps, layout_id,"
-        f" patterns, run_sources FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
+        f" run_sources FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
     )
-    trains = fetch_train_lists(cursor, run_id)
+    packed = fetch_packed(cursor, run_id)
+    if packed is None:
+        return ()
+    patterns = packed.patterns.by_number()
     times = fetch_timestamps(cursor, run_id)
-    patterns = fetch_patterns(cursor, run_id)
     layouts = _load_layouts(cursor, {row[15] for row in found})
-    values = _load_values(cursor, run_id, {s for row in found for s in row[17]})
+    values = _load_values(cursor, run_id, {s for row in found for s in row[16]})
     metadata = _load_metadata(cursor, run_id, len(found))
     return tuple(
         FileRecord(
             **_about(name, *about),
-            trains=trains[train_list],
+            trains=packed.trains[train_list],
             timestamps=None if timestamps is None else times[timestamps],
             layout=layouts[layout],
-            patterns=tuple(patterns[p] for p in numbers),
+            patterns=tuple(patterns[p] for p in packed.patterns.numbers(ordinal)),
             metadata=metadata[ordinal],
             run_values=dict(values[source] for source in run_sources),
             problems=tuple(problems.get(from_text(name), ())),
         )
-        for ordinal, name, *about, train_list, timestamps, layout, numbers, run_sources in found
+        for ordinal, name, *about, train_list, timestamps, layout, run_sources in found
     )
 
 

@@ -9,7 +9,7 @@ Pure: a ``RunRecord`` and the numbers of an ``Interner`` in, rows out.
 Columns stand in the order of schema.sql.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from ..records import Depth, FileRecord, KeyProfile, RunRecord
 from ..runlength import IndexPattern, TrainList
-from .encoding import encode_timestamps, encode_value, pack_integers, time_of_ns, to_text, to_utc
+from .encoding import encode_timestamps, encode_value, time_of_ns, to_text, to_utc
+from .file_facts import FileFacts
 from .interning import Interner
+from .packed import pack_run
 from .source_rows import source_rows
 
 __all__ = ["Numbered", "profile_row", "run_rows"]
@@ -77,10 +79,12 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     interner.check(layout for layout in {id(f.layout): f.layout for f in record.files}.values())
     tables: dict[str, list[Row]] = {"file": [], "run_value": []}
     read: set[str] = set()
+    slots: list[NDArray[np.int32]] = []
     for ordinal, file in enumerate(record.files):
         values = {s: v for s, v in file.run_values.items() if s not in read}
         read.update(values)
         tables["run_value"].extend(_value_rows(run_id, values, interner))
+        slots.append(np.array([patterns.number(p) for p in file.patterns], np.int32))
         tables["file"].append(
             (
                 *(run_id, ordinal, to_text(file.name), file.size, file.mtime_ns, int(file.depth)),
@@ -90,7 +94,6 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
                 trains.number(file.trains),
                 None if file.timestamps is None else times.number(file.timestamps),
                 interner.layout(layouts.values[layouts.number(file.layout)]),
-                np.array([patterns.number(p) for p in file.patterns], np.int32),
                 [interner.source(s) for s in values],
             )
         )
@@ -98,15 +101,26 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
         (run_id, i, t.starts, t.lengths, t.suspect, t.dropped) for i, t in enumerate(trains.values)
     ]
     tables["timestamps"] = [(run_id, i, *encode_timestamps(t)) for i, t in enumerate(times.values)]
-    tables["index_pattern"] = [
-        (run_id, i, *map(pack_integers, (p.lengths, p.counts, p.offsets)))
-        for i, p in enumerate(patterns.values)
-    ]
-    file_patterns = [row[17] for row in tables["file"]]
-    tables["run_source"] = source_rows(record, patterns.values, file_patterns, interner)
+    files = _file_facts(record.files, tables["file"])
+    tables["run_packed"] = [pack_run(run_id, files, trains.values, slots, patterns.values)]
+    tables["run_source"] = source_rows(record, patterns.values, slots, interner)
     tables["file_metadata"] = list(_metadata_rows(run_id, record.files))
     tables["run"] = [_summary(record, trains.values)]
     return tables
+
+
+def _file_facts(files: Sequence[FileRecord], rows: Sequence[Row]) -> FileFacts:
+    """What is packed of the files, whose rows say which train list and layout is theirs."""
+    return FileFacts(
+        [f.name for f in files],
+        [f.size for f in files],
+        [f.mtime_ns for f in files],
+        [f.depth for f in files],
+        [f.missing_since is not None for f in files],
+        range(len(files)),
+        [row[14] for row in rows],
+        [row[16] for row in rows],
+    )
 
 
 def profile_row(run_id: int, profile: KeyProfile, interner: Interner) -> Row:

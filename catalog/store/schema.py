@@ -95,7 +95,14 @@ file = Table(
     *_columns(depth=TINYINT, verified=Boolean, aggregator=String, sequence=BigInteger),
     *_columns(format_version=String, locality=String, retry=Boolean, scanned_at=DateTime),
     *_columns(missing_since=DateTime, train_list=Integer, timestamps=Integer, layout_id=Integer),
-    *_columns(patterns=ARRAY(Integer), run_sources=ARRAY(Integer)),
+    *_columns(run_sources=ARRAY(Integer)),
+)
+
+run_packed = Table(
+    "run_packed",
+    TABLES,
+    *_columns(run_id=UBIGINT, files=LargeBinary, trains=LargeBinary, slots=LargeBinary),
+    *_columns(patterns=LargeBinary),
 )
 
 file_history = Table(
@@ -125,13 +132,6 @@ timestamps = Table(
     *_columns(run_id=UBIGINT, ordinal=Integer, first=UBIGINT, deltas=LargeBinary),
 )
 
-index_pattern = Table(
-    "index_pattern",
-    TABLES,
-    *_columns(run_id=UBIGINT, ordinal=Integer, lengths=LargeBinary, counts=LargeBinary),
-    *_columns(offsets=LargeBinary),
-)
-
 source = Table(
     "source",
     TABLES,
@@ -147,7 +147,7 @@ key = Table(
 key_schema = Table(
     "key_schema",
     TABLES,
-    *_columns(schema_id=Integer, digest=String, n_keys=Integer),
+    *_columns(schema_id=Integer, digest=String, n_keys=Integer, packed=LargeBinary),
 )
 
 schema_key = Table(

@@ -58,8 +58,8 @@ CREATE TABLE run (
 -- Every directory a run was seen at, newest last.
 CREATE TABLE run_location (run_id UBIGINT, position INTEGER, path VARCHAR, seen_at TIMESTAMP);
 
--- patterns follows FileLayout.slots; run_sources are the sources whose RUN was read from this file.
--- Both, and timestamps, are NULL in the merged file.
+-- run_sources are the sources whose RUN was read from this file. They, and timestamps, are NULL in
+-- the merged file.
 CREATE TABLE file (
     run_id UBIGINT,
     ordinal INTEGER,
@@ -78,8 +78,19 @@ CREATE TABLE file (
     train_list INTEGER,
     timestamps INTEGER,
     layout_id INTEGER,
-    patterns INTEGER[],
     run_sources INTEGER[]
+);
+
+-- What opening a run asks, in one row: its files and train lists as `file` and `train_list` have
+-- them, the number of the runlength.IndexPattern in each of FileLayout.slots of each file, and these
+-- patterns. Packed, see store/packed.py; DuckDB's own compression would unpack many rows for one.
+-- Shards only.
+CREATE TABLE run_packed (
+    run_id UBIGINT,
+    files BLOB USING COMPRESSION uncompressed,
+    trains BLOB USING COMPRESSION uncompressed,
+    slots BLOB USING COMPRESSION uncompressed,
+    patterns BLOB USING COMPRESSION uncompressed
 );
 
 -- What a file was before it changed.
@@ -116,21 +127,17 @@ CREATE TABLE train_list (
 -- (modulo 2^64), packed. Shards only.
 CREATE TABLE timestamps (run_id UBIGINT, ordinal INTEGER, first UBIGINT, deltas BLOB);
 
--- runlength.IndexPattern, packed. Shards only.
-CREATE TABLE index_pattern (
-    run_id UBIGINT,
-    ordinal INTEGER,
-    lengths BLOB,
-    counts BLOB,
-    offsets BLOB
-);
-
 CREATE TABLE source (source_id INTEGER, name VARCHAR);
 
 CREATE TABLE key (key_id INTEGER, name VARCHAR);
 
--- records.KeySchema: its digest, and its keys.
-CREATE TABLE key_schema (schema_id INTEGER, digest VARCHAR, n_keys INTEGER);
+-- records.KeySchema: its digest, and its keys; packed is all of it, and NULL in the merged file.
+CREATE TABLE key_schema (
+    schema_id INTEGER,
+    digest VARCHAR,
+    n_keys INTEGER,
+    packed BLOB USING COMPRESSION uncompressed
+);
 
 CREATE TABLE schema_key (
     schema_id INTEGER,

@@ -12,7 +12,7 @@ the process's pool (``connections``).
 1. ``read``: a cursor on a shard's current version; it never waits for a writer.
 2. ``write``: a ``ShardWriter``; its changes are published together on leaving the context.
 3. ``publish_merged`` / ``read_merged``: the database for questions over runs.
-4. ``compact`` and ``check``: rewrite everything in order; say what is wrong.
+4. ``check``: say what is wrong.
 """
 
 import os
@@ -25,15 +25,14 @@ from typing import TYPE_CHECKING
 from ..errors import CatalogNotFoundError, CatalogWriteError
 from .connections import (
     DEFAULT_BLOCKS,
-    ONE_RUN_BLOCKS,
     POOL,
-    PROPOSAL_BLOCKS,
     OpenFile,
+    blocks_of,
     connect_memory,
     connect_write,
 )
 from .interrupts import uninterrupted
-from .publish import AUDITS, Versions
+from .publish import AUDITS, SCHEMA_VERSION, Versions
 
 if TYPE_CHECKING:
     import duckdb
@@ -71,20 +70,30 @@ class Store:
         """Whether any shard is published here, for this schema version."""
         return next(self._published_shards(), None) is not None
 
+    def require(self) -> None:
+        """Raise CatalogNotFoundError where nothing is published for this schema version."""
+        if not self.exists():
+            shards = map(self.versions, self._shard_folders())
+            newest = max((v for s in shards for v in s.schema_versions()), default=0)
+            raise CatalogNotFoundError(str(self.location), newest, SCHEMA_VERSION)
+
     def shards(self) -> dict[str, str]:
         """The current version (a file name) of every shard, in the order of their runs."""
         return dict(sorted(self._published_shards(), key=lambda item: _shard_order(item[0])))
 
     def _published_shards(self) -> Iterator[tuple[str, str]]:
+        for name in self._shard_folders():
+            current = self.versions(name).current()
+            if current is not None:
+                yield name, current.name
+
+    def _shard_folders(self) -> Iterator[str]:
         try:
             entries = os.scandir(self.location / "shards")
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return
         with entries:
-            for entry in entries:
-                current = self.versions(entry.name).current()
-                if current is not None:
-                    yield entry.name, current.name
+            yield from (entry.name for entry in entries)
 
     def open_shard(self, shard: str) -> OpenFile | None:
         """The current version of a shard, open for what opening asks; None if not published."""
@@ -128,7 +137,7 @@ class Store:
         versions = self.versions(shard)
         with versions.lock(wait=wait), uninterrupted(), versions.draft() as draft:
             is_new = not draft.exists() and not migrate_draft(versions, draft, shard)
-            with connect_write(draft, block_size=_block_size(shard)) as connection:
+            with connect_write(draft, block_size=blocks_of(shard)) as connection:
                 connection.execute("BEGIN")
                 if is_new:
                     create_schema(connection, "shard", shard)
@@ -205,8 +214,7 @@ class Store:
             file = _open_current(self._merged, memory_limit=memory_limit)
             if file is not None:
                 return file
-            if not self.exists():
-                raise CatalogNotFoundError(str(self.location))
+            self.require()
             try:
                 self.publish_merged()
                 file = _open_current(self._merged, memory_limit=memory_limit)
@@ -250,26 +258,6 @@ class Store:
 
     # Care ---------------------------------------------------------------------------------------
 
-    def compact(self, progress: Progress | None = None) -> None:
-        """Rewrite every database in run order, without names that no run refers to any more."""
-        from .compact import rewrite_shard
-        from .creation import create_schema
-
-        shards = self.shards()
-        for done, shard in enumerate(shards):
-            versions = self.versions(shard)
-            with versions.lock(), uninterrupted(), versions.draft(empty=True) as draft:
-                current = versions.current()
-                if current is not None:
-                    size = _block_size(shard)
-                    with connect_write(draft, block_size=size, attach=current) as connection:
-                        create_schema(connection, "shard", shard)
-                        rewrite_shard(connection)
-                    versions.publish(draft)
-            if progress:
-                progress(done + 1, len(shards))
-        self.publish_merged()
-
     def check(self) -> list[str]:
         """What is wrong inside the databases, one sentence each; empty where all is well."""
         from .integrity import check_file
@@ -285,10 +273,6 @@ class Store:
                 if file is not None:
                     found += [f"{name}: {fault}" for fault in check_file(file.cursor())]
         return found
-
-
-def _block_size(shard: str) -> int:
-    return ONE_RUN_BLOCKS if shard.startswith("loose-") else PROPOSAL_BLOCKS
 
 
 def _shard_order(shard: str) -> tuple[bool, str]:

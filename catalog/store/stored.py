@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import KeyRecord, KeySchema, RunValue, SourceRecord
-from ..runlength import IndexPattern, TrainList
+from ..records import KeySchema, RunValue, SourceRecord
 from .encoding import (
     decode_timestamps,
     decode_value,
     from_text,
     scalar_maker,
-    unpack_integers,
+    unpack_schema,
 )
 
 if TYPE_CHECKING:
@@ -35,19 +34,15 @@ __all__ = [
     "StoredLayout",
     "fetch_layouts",
     "fetch_metadata",
-    "fetch_patterns",
     "fetch_run_values",
     "fetch_schemas",
     "fetch_timestamps",
-    "fetch_train_lists",
     "integers",
     "rows",
 ]
 
 Rows = list[tuple[Any, ...]]
 Names = dict[int, str]
-# A stretch is asked for in place of single numbers that make up so much of it: it is quicker.
-_DENSE = 4
 
 
 def integers(numbers: Iterable[int]) -> str:
@@ -97,22 +92,13 @@ def _source_names(
 
 
 def fetch_schemas(
-    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None = None
+    cursor: "duckdb.DuckDBPyConnection", ids: Collection[int]
 ) -> dict[int, KeySchema]:
-    """Key schemas by their ids; a schema without keys is there too."""
-    keys: dict[int, list[KeyRecord]] = {int(i): [] for i in ids}
-    found = rows(
-        cursor,
-        "SELECT schema_id, position, key_id, index_group, dtype, entry_shape, unit_symbol,"
-        " unit_name, prefix_symbol, prefix_name"
-        f" FROM schema_key WHERE {_one_of('schema_id', keys)}",
-    )
-    found.sort(key=itemgetter(0, 1))
-    names = _key_names(cursor, [row[2] for row in found], known)
-    for schema, _, key, group, dtype, shape, *units in found:
-        about = (names[key], from_text(group), dtype, tuple(shape))
-        keys[schema].append(KeyRecord(*about, *map(from_text, units)))
-    return {schema: KeySchema(tuple(records)) for schema, records in keys.items()}
+    """Key schemas by their ids."""
+    if not ids:
+        return {}
+    sql = f"SELECT schema_id, packed FROM key_schema WHERE {_one_of('schema_id', ids)}"
+    return {number: unpack_schema(packed) for number, packed in rows(cursor, sql)}
 
 
 class StoredLayout(NamedTuple):
@@ -148,42 +134,6 @@ def fetch_layouts(
     return {
         layout: StoredLayout(*zip(*parts, strict=True)) if parts else StoredLayout((), (), ())
         for layout, parts in members.items()
-    }
-
-
-def fetch_train_lists(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[int, TrainList]:
-    """Every train list of a run, by ordinal."""
-    return {
-        ordinal: TrainList(
-            np.array(starts, np.uint64),
-            np.array(lengths, np.int64),
-            np.array(suspect, np.int64),
-            np.array(dropped, np.int64),
-        )
-        for ordinal, starts, lengths, suspect, dropped in rows(
-            cursor,
-            "SELECT ordinal, starts, lengths, suspect, dropped FROM train_list"
-            f" WHERE run_id = {run_id:d}",
-        )
-    }
-
-
-def fetch_patterns(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, ordinals: Iterable[int] | None = None
-) -> dict[int, IndexPattern]:
-    """Index patterns of a run by ordinal, these among them; all where no ordinals are given."""
-    wanted = None if ordinals is None else set(ordinals)
-    some = ""
-    if wanted:
-        is_dense = max(wanted) - min(wanted) < _DENSE * len(wanted)
-        some = " AND ordinal " + (_between(wanted) if is_dense else f"IN {integers(wanted)}")
-    return {
-        ordinal: IndexPattern(*map(unpack_integers, packed))
-        for ordinal, *packed in rows(
-            cursor,
-            "SELECT ordinal, lengths, counts, offsets FROM index_pattern"
-            f" WHERE run_id = {run_id:d}{some}",
-        )
     }
 
 

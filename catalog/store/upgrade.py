@@ -5,13 +5,13 @@ published beside the old one, which older clients go on reading. Only ingest (th
 ``Store.write``) and `xfelcat db upgrade` come here: opening a run never migrates.
 
 1. ``shard_states``: which schema versions each shard has.
-2. ``upgrade_shards``: migrate and publish every shard that needs it.
+2. ``upgrade_shards``: migrate and publish every shard that needs it, and what audits found.
 """
 
 from dataclasses import dataclass
 
 from .creation import migrate_draft
-from .publish import SCHEMA_VERSION
+from .publish import AUDITS, SCHEMA_VERSION, Versions
 from .store import Progress, Store
 
 __all__ = ["ShardState", "shard_states", "upgrade_shards"]
@@ -46,14 +46,20 @@ def shard_states(store: Store) -> list[ShardState]:
 def upgrade_shards(store: Store, progress: Progress | None = None) -> list[str]:
     """Publish every shard that is older in our schema version too; their names.
 
-    ``progress`` is told how many shards are done, of how many.
+    The same for the database of the audits. ``progress`` is told how many shards are done, of how
+    many.
     """
+    if store.audits.current() is None and store.audits.schema_versions():
+        _upgrade(store.audits, AUDITS, kind=AUDITS)
     todo = [s.shard for s in shard_states(store) if s.can_be_upgraded]
     for done, shard in enumerate(todo):
-        versions = store.versions(shard)
-        with versions.lock(), versions.draft() as draft:
-            if not draft.exists() and migrate_draft(versions, draft, shard):
-                versions.publish(draft)
+        _upgrade(store.versions(shard), shard, kind="shard")
         if progress:
             progress(done + 1, len(todo))
     return todo
+
+
+def _upgrade(versions: Versions, name: str, *, kind: str) -> None:
+    with versions.lock(), versions.draft() as draft:
+        if not draft.exists() and migrate_draft(versions, draft, name, kind=kind):
+            versions.publish(draft)

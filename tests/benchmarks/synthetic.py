@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,14 @@ import numpy as np
 import pyarrow as pa
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import FileLayout
-from xfelcat.catalog.runlength import IndexPattern
+from xfelcat.catalog.runlength import IndexPattern, TrainList
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.creation import create_schema
-from xfelcat.catalog.store.encoding import encode_timestamps, pack_integers, time_of_ns
+from xfelcat.catalog.store.encoding import encode_timestamps, time_of_ns
+from xfelcat.catalog.store.file_facts import FileFacts
 from xfelcat.catalog.store.interning import Interner
+from xfelcat.catalog.store.packed import pack_run
+from xfelcat.catalog.store.run_rows import Numbered
 from xfelcat.catalog.store.shard_writer import insert_rows, table_columns
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples.specs import train_at, train_time_ns
@@ -40,6 +44,7 @@ from .synthetic_values import run_value_table
 FIRST_PROPOSAL = 2001
 START = datetime(2018, 1, 8, tzinfo=UTC)
 _INGESTED = datetime(2026, 11, 1)
+NOTHING = np.empty(0, np.int64)
 _FILES_BYTES = {"DA": 48_000_000, "AG": 2_130_000_000}
 
 
@@ -184,32 +189,36 @@ def _lists(values: Any, lengths: Sequence[int] | np.ndarray, kind: pa.DataType) 
 
 
 def _train_lists(shard: _Shard) -> pa.Table:
-    """One stretch per sequence; in every tenth run the second sequence has a gap."""
     scale = shard.scale
-    run_id, ordinal, starts, lengths, stretches = [], [], [], [], []
-    for r in range(scale.runs):
-        for s in range(scale.sequences):
-            first = shard.start_of(r) + s * scale.trains
-            gap = r % 10 == 9 and s == 1
-            half = scale.trains // 2
-            starts += [first, first + half + 1] if gap else [first]
-            lengths += [half, scale.trains - half - 1] if gap else [scale.trains]
-            stretches.append(2 if gap else 1)
-            run_id.append(shard.run_ids[r])
-            ordinal.append(s)
-    nothing = _lists(np.empty(0, np.int64), np.zeros(len(ordinal), int), pa.int64())
+    lists = [_trains(shard, r, s) for r in range(scale.runs) for s in range(scale.sequences)]
+    stretches = [len(t.starts) for t in lists]
+    nothing = _lists(NOTHING, np.zeros(len(lists), int), pa.int64())
     return _table(
-        run_id=np.array(run_id, np.uint64),
-        ordinal=np.array(ordinal, np.int32),
-        starts=_lists(np.array(starts, np.uint64), stretches, pa.uint64()),
-        lengths=_lists(np.array(lengths, np.int64), stretches, pa.int64()),
+        run_id=np.repeat(shard.run_ids, scale.sequences),
+        ordinal=np.tile(np.arange(scale.sequences, dtype=np.int32), scale.runs),
+        starts=_lists(np.concatenate([t.starts for t in lists]), stretches, pa.uint64()),
+        lengths=_lists(np.concatenate([t.lengths for t in lists]), stretches, pa.int64()),
         suspect=nothing,
         dropped=nothing,
     )
 
 
+def _trains(shard: _Shard, run: int, sequence: int) -> TrainList:
+    """One stretch per sequence; in every tenth run the second sequence has a gap."""
+    n = shard.scale.trains
+    first, half = shard.start_of(run) + sequence * n, n // 2
+    starts, lengths = [first], [n]
+    if _has_gap(run, sequence):
+        starts, lengths = [first, first + half + 1], [half, n - half - 1]
+    return TrainList(np.array(starts, np.uint64), np.array(lengths, np.int64), NOTHING, NOTHING)
+
+
+def _has_gap(run: int, sequence: int) -> bool:
+    return run % 10 == 9 and sequence == 1
+
+
 def _n_trains(shard: _Shard, run: int, sequence: int) -> int:
-    return shard.scale.trains - (run % 10 == 9 and sequence == 1)
+    return shard.scale.trains - _has_gap(run, sequence)
 
 
 def _timestamps(shard: _Shard) -> pa.Table:
@@ -234,53 +243,40 @@ def _timestamps(shard: _Shard) -> pa.Table:
 def _indexed(
     shard: _Shard, interner: Interner, layout_ids: dict[str, int]
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Index patterns, the files that refer to them, and what each run has of each source.
-
-    Patterns of a run: one per sequence for what has a row per train, or 250; and for every camera
-    and sequence one of its own.
-    """
-    scale = shard.scale
+    """The files, what is packed of each run, and what each run has of each source."""
     cameras = [f"{shard.instrument}_EXP_CAM/CAM/{c}:output" for c in words.CAMERAS]
-    packed: list[tuple[Any, ...]] = []
-    of_camera = np.zeros((scale.runs, scale.sequences, len(cameras), 3), np.int64)
-    for r in range(scale.runs):
-        for kind, count in enumerate((1, 250)):
-            for s in range(scale.sequences):
-                n = _n_trains(shard, r, s)
-                pattern = IndexPattern.from_arrays(np.arange(n) * count, np.full(n, count))
-                packed.append((r, kind * scale.sequences + s, pattern))
-        for s in range(scale.sequences):
-            for c in range(len(cameras)):
-                count = shard.rng.choice(3, _n_trains(shard, r, s), p=(0.2, 0.7, 0.1))
-                pattern = IndexPattern.from_arrays(np.cumsum(count) - count, count)
-                ordinal = (2 + c) * scale.sequences + s
-                packed.append((r, ordinal, pattern))
-                of_camera[r, s, c] = ordinal, pattern.n_trains_with_rows, pattern.n_rows
-    yield (
-        "index_pattern",
-        _table(
-            run_id=shard.run_ids[[r for r, _, _ in packed]],
-            ordinal=np.array([o for _, o, _ in packed], np.int32),
-            **{
-                part: pa.array([pack_integers(getattr(p, part)) for _, _, p in packed], pa.binary())
-                for part in ("lengths", "counts", "offsets")
-            },
-        ),
-    )
-    yield "file", _files(shard, interner, layout_ids, cameras)
-    yield "run_source", _run_sources(shard, interner, cameras, of_camera.sum(axis=1))
+    patterns = [_patterns(shard, r, len(cameras)) for r in range(shard.scale.runs)]
+    files = _files(shard, interner, layout_ids)
+    yield "file", files
+    yield "run_packed", _packed(shard, files, patterns, cameras)
+    counted = [[(p.n_trains_with_rows, p.n_rows) for p in row] for run in patterns for row in run]
+    of_kind = np.array(counted).reshape(len(patterns), -1, shard.scale.sequences, 2).sum(axis=2)
+    yield "run_source", _run_sources(shard, interner, cameras, of_kind[:, 2:])
 
 
-def _files(
-    shard: _Shard, interner: Interner, layout_ids: dict[str, int], cameras: list[str]
-) -> pa.Table:
+def _patterns(shard: _Shard, run: int, n_cameras: int) -> list[list[IndexPattern]]:
+    """The index patterns of a run, by kind and sequence: rows per train 1, 250, as a camera has."""
+    lengths = [_n_trains(shard, run, s) for s in range(shard.scale.sequences)]
+    found = [[_regular(n, count) for n in lengths] for count in (1, 250)]
+    by_sequence = [
+        [shard.rng.choice(3, n, p=(0.2, 0.7, 0.1)) for _ in range(n_cameras)] for n in lengths
+    ]
+    for of_camera in zip(*by_sequence, strict=True):
+        found.append([IndexPattern.from_arrays(np.cumsum(c) - c, c) for c in of_camera])
+    return found
+
+
+@cache
+def _regular(n: int, count: int) -> IndexPattern:
+    return IndexPattern.from_arrays(np.arange(n) * count, np.full(n, count))
+
+
+def _files(shard: _Shard, interner: Interner, layout_ids: dict[str, int]) -> pa.Table:
     scale = shard.scale
-    slots, with_run = [], []
+    with_run = []
     for layout in shard.layouts.values():
-        for s in range(scale.sequences):
-            slots.append(_slot_patterns(layout, s, scale.sequences, cameras))
-            controls = [x.name for x in layout.sources if x.section == "CONTROL"]
-            with_run.append([interner.source(x) for x in controls] if s == 0 else [])
+        controls = [interner.source(x.name) for x in layout.sources if x.section == "CONTROL"]
+        with_run += [controls, *[[]] * (scale.sequences - 1)]
     n_runs, n_files = scale.runs, scale.files_per_run
     names = [
         f"RAW-R{r + 1:04d}-{a}-S{s:05d}.h5"
@@ -294,11 +290,6 @@ def _files(
     ended = np.repeat([shard.start_of(r) for r in range(n_runs)], n_files)
     ended = ended + (sequence + 1) * scale.trains
     n = n_runs * n_files
-    per_run = lambda lists, kind: _lists(  # noqa: E731
-        np.tile(np.concatenate([np.array(x, np.int64) for x in lists]), n_runs),
-        np.tile([len(x) for x in lists], n_runs),
-        kind,
-    )
     return _table(
         run_id=np.repeat(shard.run_ids, n_files),
         ordinal=np.tile(np.arange(n_files, dtype=np.int32), n_runs),
@@ -319,19 +310,45 @@ def _files(
         layout_id=np.tile(
             np.repeat([layout_ids[a] for a in shard.layouts], scale.sequences), n_runs
         ).astype(np.int32),
-        patterns=per_run(slots, pa.int32()),
-        run_sources=per_run(with_run, pa.int32()),
+        run_sources=_lists(
+            np.tile(np.concatenate([np.array(x, np.int64) for x in with_run]), n_runs),
+            np.tile([len(x) for x in with_run], n_runs),
+            pa.int32(),
+        ),
     )
 
 
-def _slot_patterns(layout: FileLayout, sequence: int, n: int, cameras: list[str]) -> list[int]:
-    """The pattern of each slot of a file."""
+def _packed(
+    shard: _Shard, files: pa.Table, patterns: list[list[list[IndexPattern]]], cameras: list[str]
+) -> pa.Table:
+    """One row per run, packed by the store from its rows of ``file`` and its patterns."""
+    n, sequences = shard.scale.files_per_run, range(shard.scale.sequences)
+    kinds = [_kinds(layout, cameras) for layout in shard.layouts.values()]
+    columns = [files[c] for c in ("name", "size", "mtime_ns", "depth", "train_list", "layout_id")]
+    made = []
+    for r, of_kind in enumerate(patterns):
+        names, *numbers = (column.slice(r * n, n).to_pylist() for column in columns)
+        facts = FileFacts(names, *numbers[:3], [False] * n, range(n), *numbers[3:])
+        trains = [_trains(shard, r, s) for s in sequences]
+        distinct = Numbered[IndexPattern](lambda pattern: pattern.token)
+        slots = [
+            np.array([distinct.number(of_kind[kind][s]) for kind in of_file], np.int32)
+            for of_file in kinds
+            for s in sequences
+        ]
+        made.append(pack_run(int(shard.run_ids[r]), facts, trains, slots, distinct.values))
+    _, *blobs = zip(*made, strict=True)
+    names = ("files", "trains", "slots", "patterns")
+    packed = {c: pa.array(b, pa.binary()) for c, b in zip(names, blobs, strict=True)}
+    return _table(run_id=shard.run_ids, **packed)
+
+
+def _kinds(layout: FileLayout, cameras: list[str]) -> list[int]:
+    """The kind of pattern that each slot of a file has."""
     found = []
     for section, source, group in layout.slots:
         kind = 0 if section == "CONTROL" or group != "image" else 1
-        if source in cameras:
-            kind = 2 + cameras.index(source)
-        found.append(kind * n + sequence)
+        found.append(2 + cameras.index(source) if source in cameras else kind)
     return found
 
 
@@ -355,8 +372,8 @@ def _run_sources(
         if group == "image":
             entries[:, at] *= 250
         if name in cameras:
-            trains[:, at] = of_camera[:, cameras.index(name), 1]
-            entries[:, at] = of_camera[:, cameras.index(name), 2]
+            trains[:, at] = of_camera[:, cameras.index(name), 0]
+            entries[:, at] = of_camera[:, cameras.index(name), 1]
     n = scale.runs * len(rows)
     return _table(
         run_id=np.repeat(shard.run_ids, len(rows)),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from xfelcat import Catalog, RunDirectory
+from xfelcat.catalog.store.reload import load_run
 from xfelcat.catalog.store.store import Store
 
 from benchmarks import vocabulary as words
@@ -36,6 +37,20 @@ def test_every_run_has_its_run_values_of_which_a_fifth_changes(location):
     with Store(location).read(f"p{FIRST_PROPOSAL:06d}") as cursor:
         spans = cursor.execute("SELECT last_run - first_run, count(*) FROM run_value GROUP BY ALL")
         assert dict(spans.fetchall()) == {0: 1600 * SCALE.runs, SCALE.runs - 1: 6400}
+
+
+def test_what_is_packed_is_what_an_ingest_packs(location, tmp_path):
+    shard, question = f"p{FIRST_PROPOSAL:06d}", "SELECT * FROM run_packed ORDER BY run_id"
+    with Store(location).read(shard) as cursor:
+        packed = cursor.execute(question).fetchall()
+        records = [load_run(cursor, run_id) for run_id, *_ in packed]
+    assert len(records) == SCALE.runs
+    again = Store(tmp_path)
+    with again.write(shard) as writer:
+        for record in records:
+            writer.replace_run(record)
+    with again.read(shard) as cursor:
+        assert cursor.execute(question).fetchall() == packed
 
 
 def test_its_runs_open_without_their_files(location):

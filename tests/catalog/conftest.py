@@ -1,5 +1,13 @@
 """Fixtures of the tests of the catalog."""
 
+import pytest
 from demofacility import demo, demo_report
+from xfelcat.catalog.store.store import Store
 
-__all__ = ["demo", "demo_report"]
+__all__ = ["demo", "demo_report", "store"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store without anything in it."""
+    return Store(tmp_path / "catalog")

@@ -89,6 +89,16 @@ def test_a_file_that_changed(place):
     assert b[3].endswith(f"now {10**18})")
 
 
+def test_a_file_that_was_made_anew(place):
+    raw = run_of(place)
+    proc = raw.parents[1] / "proc" / raw.name
+    shutil.copytree(raw, proc)
+    ingest(Store(place / "catalog"), [str(proc)], IngestOptions(jobs=0))
+    file = sorted(proc.glob("*.h5"))[0]
+    os.utime(file, ns=(0, 10**18))
+    assert [row[:3] for row in found(look(place))] == [("C02", "I", str(file))]
+
+
 def test_a_file_that_is_not_catalogued(place):
     file = run_of(place) / "RAW-R0003-DA03-S00000.h5"
     shutil.copyfile(files_of(place)[0], file)

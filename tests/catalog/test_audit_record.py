@@ -8,6 +8,7 @@ from datetime import timedelta
 import duckdb
 import pytest
 from auditruns import LIMITS, SEQUENCES, facility, records
+from revision2 import downgrade
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.checks.registry import choose_checks
 from xfelcat.catalog.errors import CatalogNotFoundError
@@ -15,8 +16,10 @@ from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.questions.forget import find_known, forget
 from xfelcat.catalog.questions.run_filter import ALL_RUNS, RunFilter
 from xfelcat.catalog.records import Depth, Problem
+from xfelcat.catalog.store.compact import compact
 from xfelcat.catalog.store.connections import POOL
 from xfelcat.catalog.store.store import Store
+from xfelcat.catalog.store.upgrade import upgrade_shards
 
 
 def write(store, made, merge=True):
@@ -79,6 +82,27 @@ def test_first_and_last_seen_are_kept(store):
     assert [row[2:] for row in rows(store, FINDINGS)] == times
     sql = "SELECT audit_id, errors, warnings, new, resolved, runs, files FROM audits ORDER BY 1"
     assert rows(store, sql) == [(1, 1, 1, 2, 0, 12, 143), (2, 1, 1, 0, 0, 12, 143)]
+
+
+@pytest.mark.parametrize("how", ["upgrade", "write"])
+def test_what_an_older_client_recorded_goes_on(store, how):
+    first = run(store)
+    old = downgrade(store)
+    assert set(old) == {"p002012", "audits"}
+    if how == "upgrade":
+        upgrade_shards(store)
+        store.publish_merged()
+        assert [row[:2] for row in rows(store, FINDINGS)] == [("R01", 3), ("X01", 6)]
+    else:  # the audits wait for the next audit
+        write(store, with_faults())
+    second = run(store)
+    if how == "upgrade":
+        assert told(second) == {("R01", 3, "open"), ("X01", 6, "open")}
+    times = [(first.started_at, second.started_at, None)] * 2
+    assert [row[2:] for row in rows(store, FINDINGS)] == times
+    assert rows(store, "SELECT audit_id FROM audits ORDER BY audit_id") == [(1,), (2,)]
+    assert all(path.exists() for path in old.values())
+    assert store.check() == []
 
 
 def test_what_is_gone_is_resolved_and_may_come_back(store):
@@ -232,8 +256,11 @@ def test_a_rescanned_run_keeps_what_audits_found(store):
         writer.replace_run(again)
     store.publish_merged()
     assert [row[:2] for row in rows(store, FINDINGS)] == [("R01", 3), ("X01", 6)]
-    store.compact()
+    before = store.audits.current()
+    compact(store)
+    assert store.audits.current() != before
     assert [row[:2] for row in rows(store, FINDINGS)] == [("R01", 3), ("X01", 6)]
+    assert len(rows(store, "SELECT * FROM audits")) == 1
 
 
 def test_a_run_outside_a_facility_and_one_known_by_outline_only(store):

@@ -3,16 +3,12 @@
 import dataclasses
 import os
 import pickle
-import statistics
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from extra_data.tests import make_examples
-from runrecords import assert_same_values, identity, later, make_run, with_file
+from runrecords import assert_same_values, identity, later, make_run, with_file, write
 from xfelcat.catalog.errors import ChangedFileError, RunNotFoundError, SourceNameError
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import (
@@ -28,21 +24,8 @@ from xfelcat.catalog.scan import probe
 from xfelcat.catalog.scan.freshness import KnownFile
 from xfelcat.catalog.scan.scan import scan_file
 from xfelcat.catalog.scan.scanned import ScannedFacts
-from xfelcat.catalog.store import stored
 from xfelcat.catalog.store.connections import POOL
 from xfelcat.catalog.store.facts import CatalogFacts, file_stats, find_run, only_run, run_locations
-from xfelcat.catalog.store.store import Store
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "catalog")
-
-
-def write(store, *records):
-    with store.write(records[0].identity.shard) as writer:
-        for record in records:
-            writer.replace_run(record)
 
 
 def assert_facts(facts, record, files=None):
@@ -59,7 +42,7 @@ def assert_facts(facts, record, files=None):
             assert facts.schema(number, source.section, source.name).keys == schema.keys
             for group in source.groups:
                 slot = file.layout.slots[source.section, source.name, group]
-                found = facts.pattern(number, source.section, source.name, group)
+                (found,) = facts.patterns([number], source.section, source.name, group)
                 assert found.token == file.patterns[slot].token
         assert facts.timestamps(number).tolist() == file.timestamps.tolist()
         assert facts.metadata(number) == file.metadata
@@ -97,10 +80,26 @@ def test_what_is_equal_is_the_same_object(store):
     control = by_aggregator["DA00"]
     name = facts.layout(control[0]).sources[0].name
     assert len({id(facts.schema(n, "CONTROL", name)) for n in control}) == 1
-    assert len({id(facts.pattern(n, "CONTROL", name, "")) for n in control}) == 1
+    assert len({id(p) for p in facts.patterns(control, "CONTROL", name, "")}) == 1
     other = find_run(store, identity(2))
     assert other.layout(control[0]) is facts.layout(control[0])
     assert other.schema(control[0], "CONTROL", name) is facts.schema(control[0], "CONTROL", name)
+
+
+def test_patterns_of_many_files_are_those_of_each(store):
+    record = make_run(1, n_aggregators=1, n_modules=2, n_sequences=40, n_control=2)
+    write(store, record)
+    chosen = [f for f in record.files if f.sequence % 3]
+    facts = CatalogFacts(store, "p002012", record.identity.run_id, names=[f.name for f in chosen])
+    for aggregator in ("DA00", "AGIPD00", "AGIPD01"):
+        numbers = [n for n, f in enumerate(chosen) if f.aggregator == aggregator][::-1]
+        numbers += numbers[:5]
+        layout = facts.layout(numbers[0])
+        for (section, source, group), slot in layout.slots.items():
+            found = facts.patterns(numbers, section, source, group)
+            expected = [chosen[n].patterns[slot].token for n in numbers]
+            assert [p.token for p in found] == expected
+            assert len({id(p) for p in found}) == len(set(expected))
 
 
 def test_files_can_be_chosen_and_lie_elsewhere(store):
@@ -154,8 +153,8 @@ def test_a_legacy_name_stands_for_the_new_one(store):
     write(store, record)
     facts = find_run(store, record.identity)
     assert facts.schema(0, "INSTRUMENT", "OLD:out") is facts.schema(0, "INSTRUMENT", "NEW:out")
-    found = facts.pattern(0, "INSTRUMENT", "OLD:out", "image")
-    assert found is facts.pattern(0, "INSTRUMENT", "NEW:out", "image")
+    (found,) = facts.patterns([0], "INSTRUMENT", "OLD:out", "image")
+    assert found is facts.patterns([0], "INSTRUMENT", "NEW:out", "image")[0]
     assert found.token == record.files[0].patterns[0].token
 
 
@@ -189,7 +188,7 @@ def test_what_the_depth_lacks_comes_from_the_file(store, monkeypatch):
     assert facts.timestamps(0) == "timestamps"
     assert facts.metadata(0) == "metadata"
     assert facts.schema(0, "CONTROL", name) == "schema"
-    assert facts.pattern(0, "CONTROL", name, "") == "pattern"
+    assert facts.patterns([0], "CONTROL", name, "") == ["pattern"]
     assert facts.run_values(name) == "run_values"
     assert facts.timestamps(1).tolist() == record.files[1].timestamps.tolist()
     assert facts.timestamps(2) is None
@@ -302,118 +301,6 @@ def test_facts_can_be_asked_by_many_threads(store):
                 result.result()
 
 
-# Cost ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """The queries that were sent, as a list that grows."""
-    sent = []
-    rows = stored.rows
-
-    def count(cursor, sql):
-        sent.append(sql)
-        return rows(cursor, sql)
-
-    for module in ("stored", "facts", "file_rows", "reload"):
-        monkeypatch.setattr(f"xfelcat.catalog.store.{module}.rows", count)
-    return sent
-
-
-@pytest.mark.parametrize("size", [1, 30])
-def test_the_number_of_queries_does_not_grow_with_the_run(store, counted, size):
-    record = make_run(1, n_sequences=size, n_aggregators=size, n_modules=2, n_trains=2)
-    write(store, record, make_run(2))
-    find_run(store, identity(2))
-    counted.clear()
-    facts = find_run(store, record.identity)
-    assert len(counted) <= 5  # the run, its files, train lists, layouts, names of sources
-    counted.clear()
-    name = "DA00/MOTOR/M000"
-    numbers = [n for n, f in enumerate(facts.files) if f.aggregator == "DA00"]
-    for number in numbers:
-        facts.schema(number, "CONTROL", name)
-    assert len(counted) == 2  # its keys, and their names
-    counted.clear()
-    for number in numbers:
-        facts.pattern(number, "CONTROL", name, "")
-    assert len(counted) == 2
-    counted.clear()
-    for number in range(len(facts.files)):
-        facts.timestamps(number)
-        facts.metadata(number)
-    assert len(counted) == 3
-
-
-def test_all_of_many_things_take_few_queries(store, counted):
-    record = make_run(1, n_aggregators=12, n_control=25, n_modules=0, n_sequences=1)
-    for at, file in enumerate(record.files):  # 300 sources, each with keys of its own
-        schemas = tuple(
-            KeySchema((KeyRecord(f"k{at}.{i}", "", "<f8"),))
-            for i in range(len(file.layout.sources))
-        )
-        layout = FileLayout(file.layout.sources, schemas)
-        record = with_file(record, at, layout=layout)
-    write(store, record)
-    facts = find_run(store, record.identity)
-    counted.clear()
-    for number, file in enumerate(record.files):
-        for source, schema in zip(file.layout.sources, file.layout.schemas, strict=True):
-            assert facts.schema(number, "CONTROL", source.name).keys == schema.keys
-    assert len(counted) <= 10  # five portions
-    counted.clear()
-    for file in record.files:
-        for source in file.layout.sources:
-            assert facts.run_values(source.name)
-    assert len(counted) <= 7
-
-
-def test_opening_costs_the_same_among_a_thousand_runs(tmp_path):
-    few, many = Store(tmp_path / "few"), Store(tmp_path / "many")
-    size = {"n_aggregators": 4, "n_modules": 4, "n_sequences": 5, "n_control": 6, "n_keys": 5}
-    write(few, make_run(500, **size))
-    with many.write("p002012") as writer:
-        writer.replace_run(make_run(500, **size))
-        for number in range(1, 1001):
-            if number != 500:
-                writer.replace_run(make_run(number, **size))
-
-    def clock(store):
-        started = time.perf_counter()
-        facts = find_run(store, identity(500))
-        facts.schema(20, "CONTROL", "DA00/MOTOR/M003")
-        facts.run_values("DA00/MOTOR/M003")
-        facts.pattern(0, "INSTRUMENT", "XMPL_DET_AGIPD1M-1/DET/0CH0:xtdf", "image")
-        return time.perf_counter() - started
-
-    times = {store: [] for store in (few, many)}
-    for _ in range(40):
-        for store, its_times in times.items():  # interleaved: both see the same noise
-            its_times.append(clock(store))
-    ratio = statistics.median(times[many][5:]) / statistics.median(times[few][5:])
-    assert ratio <= 2, ratio
-
-
-def test_opening_imports_nothing_heavy(store):
-    write(store, make_run(1))
-    script = f"""
-import sys
-from xfelcat.catalog.store.facts import find_run
-from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.store.store import Store
-facts = find_run(Store({str(store.location)!r}), RunIdentity(2012, 1, "raw"))
-name = "DA00/MOTOR/M001"
-facts.schema(3, "CONTROL", name), facts.pattern(3, "CONTROL", name, ""), facts.run_values(name)
-facts.timestamps(3), facts.metadata(3), facts.problems, facts.files
-heavy = "pandas pyarrow xarray dask sqlalchemy alembic h5py matplotlib rich IPython".split()
-print([m for m in heavy if m in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
-
-
 def test_layouts_of_many_sources_keep_their_order(store):
     names = sorted(f"S{n}" for n in range(40))
     sources = tuple(SourceRecord("INSTRUMENT", n, ("a", "b")) for n in names)
@@ -429,7 +316,7 @@ def test_layouts_of_many_sources_keep_their_order(store):
     facts = find_run(store, record.identity)
     assert facts.layout(0).slots == layout.slots
     for (section, source, group), slot in layout.slots.items():
-        found = facts.pattern(0, section, source, group)
+        (found,) = facts.patterns([0], section, source, group)
         assert np.array_equal(found.offsets, per_slot[slot].offsets)
 
 
@@ -457,10 +344,11 @@ def test_catalogued_facts_are_those_of_the_files(store, tmp_path):
         layout = facts.layout(number)
         assert layout.sources == scanned.layout(number).sources
         for source in layout.sources:
-            where = (number, source.section, source.name)
-            assert facts.schema(*where).keys == scanned.schema(*where).keys
+            where = (source.section, source.name)
+            assert facts.schema(number, *where).keys == scanned.schema(number, *where).keys
             for group in source.groups:
-                assert facts.pattern(*where, group).token == scanned.pattern(*where, group).token
+                (found,) = facts.patterns([number], *where, group)
+                assert found.token == scanned.patterns([number], *where, group)[0].token
             if source.section == "CONTROL" and any(source.name in r.run_values for r in records):
                 values = scanned.run_values(source.name)
                 assert facts.run_values(source.name).keys() == values.keys()

@@ -33,11 +33,6 @@ def tree(tmp_path):
 
 
 @pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "catalog")
-
-
-@pytest.fixture
 def scanned(monkeypatch):
     """Names of the files that are scanned, in order."""
     names = []

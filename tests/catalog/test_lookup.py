@@ -296,4 +296,4 @@ def test_a_run_known_by_a_data_map_has_its_auxiliary_sources(tmp_path):
         assert [s.name for s in facts.layout(0).sources] == [XGM.name]
         assert {s.name for s in facts.full_layout(0).sources} == {XGM.name, late.name}
         assert [k.name for k in facts.schema(0, "ERRATA", late.name).keys] == ["late.trainId"]
-        assert facts.pattern(0, "ERRATA", late.name, "late").n_rows == 10
+        assert facts.patterns([0], "ERRATA", late.name, "late")[0].n_rows == 10

@@ -29,11 +29,6 @@ VIEWS = [
 ]
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "catalog")
-
-
 def write(store, *records):
     for shard, of_shard in groupby(records, lambda record: record.identity.shard):
         with store.write(shard) as writer:
@@ -178,10 +173,12 @@ def test_what_only_opening_needs_stays_in_the_shards(store):
     write(store, make_run(1))
     store.publish_merged()
     with store.read_merged() as cursor:
-        for table in ("timestamps", "index_pattern", "file_metadata"):
+        for table in ("timestamps", "run_packed", "file_metadata"):
             assert cursor.execute(f"SELECT count(*) FROM {table}").fetchall() == [(0,)]
-        count = cursor.execute("SELECT count(patterns), count(run_sources) FROM file").fetchall()
-    assert count == [(0, 0)]
+        for column in ("timestamps", "run_sources"):
+            assert cursor.execute(f"SELECT count({column}) FROM file").fetchall() == [(0,)]
+        packed = cursor.execute("SELECT count(*) > 0, count(packed) FROM key_schema").fetchall()
+    assert packed == [(True, 0)]
 
 
 def test_stretches_end_where_the_value_changes_or_a_run_lacks_it(store):

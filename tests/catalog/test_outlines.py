@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import h5py
 import pytest
@@ -89,3 +90,52 @@ def test_a_file_that_hangs_is_given_up(paths, monkeypatch):
 
 def test_no_files():
     assert scan_outlines([]) == ({}, {})
+
+
+@pytest.fixture
+def readers(monkeypatch):
+    """The threads that read, by name of file; ``wait`` is told each path before it is read."""
+    read, wait = {}, lambda path: None
+
+    def scan_outline(path, like=None):
+        read[path] = threading.get_ident()
+        readers.wait(path)
+        return scan.scan_outline(path, like)
+
+    readers = SimpleNamespace(read=read, wait=wait)
+    monkeypatch.setattr(outlines, "scan_outline", scan_outline)
+    return readers
+
+
+def test_one_thread_where_nothing_waits(paths, readers, monkeypatch):
+    monkeypatch.setattr(outlines, "_WAIT_SECONDS", 60)
+    scan_outlines(paths)
+    assert readers.read.keys() == set(paths)
+    (thread,) = set(readers.read.values())
+    assert thread != threading.get_ident()
+
+
+def test_more_threads_where_files_are_slow(paths, readers):
+    readers.wait = lambda path: time.sleep(0.02)
+    scan_outlines(paths)
+    assert readers.read.keys() == set(paths)
+    assert 2 < len(set(readers.read.values())) <= 8
+
+
+def test_more_threads_as_soon_as_one_file_is_slow(paths, readers, monkeypatch):
+    monkeypatch.setattr(outlines, "_WAIT_SECONDS", 60)
+    others = threading.Event()
+    order = []
+
+    def wait(path):
+        order.append(path)
+        if len(order) == 1:
+            assert others.wait(30), "no other file was read"
+        elif len(order) == len(paths):
+            others.set()
+
+    readers.wait = wait
+    records, blamed = scan_outlines(paths)
+    assert records.keys() == set(paths)
+    assert blamed == {}
+    assert sum(thread == readers.read[order[0]] for thread in readers.read.values()) == 1

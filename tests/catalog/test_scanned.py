@@ -94,10 +94,11 @@ def test_facts_at_every_depth(facts):
     assert [k.name for k in schema.keys] == ["data.img", "data.sum.x"]
     assert facts.schema(1, "INSTRUMENT", CAMERA) is schema
     assert facts.schema(2, "INSTRUMENT", OLD) is facts.schema(2, "INSTRUMENT", CAMERA)
-    pattern = facts.pattern(0, "INSTRUMENT", CAMERA, "data")
+    (pattern,) = facts.patterns([0], "INSTRUMENT", CAMERA, "data")
     assert pattern.count.tolist() == [2] * 10
-    assert facts.pattern(1, "INSTRUMENT", CAMERA, "data") is pattern
-    assert facts.pattern(2, "INSTRUMENT", OLD, "data") is pattern
+    alike = facts.patterns([1, 0, 1], "INSTRUMENT", CAMERA, "data")
+    assert [found is pattern for found in alike] == [True] * 3
+    assert facts.patterns([2], "INSTRUMENT", OLD, "data")[0] is pattern
     assert facts.timestamps(0).tolist() == [10**18 + i * 10**8 for i in range(10)]
     assert facts.metadata(1)["sequenceNumber"] == 1
     assert facts.run_values(XGM)["power.value"] == 100
@@ -112,7 +113,8 @@ def test_pickled_facts_say_the_same(facts):
     assert copy.problems == facts.problems
     assert copy.run_key == facts.run_key
     assert copy.layout(0) is copy.layout(1)
-    assert copy.pattern(0, "CONTROL", XGM, "").token == facts.pattern(0, "CONTROL", XGM, "").token
+    copied, original = (f.patterns([0, 1], "CONTROL", XGM, "") for f in (copy, facts))
+    assert [p.token for p in copied] == [p.token for p in original]
 
 
 def test_full_depth_needs_no_file(run):
@@ -137,7 +139,8 @@ def test_rows_of_a_mapped_file_with_zeros_inside_its_trains(tmp_path):
         f[f"INDEX/{CAMERA}/data/count"][:] = [1, 9, 2, 3]
     facts = facts_of_map(tmp_path)
     assert facts.trains(0).ids.tolist() == [1000, 1002, 1003]
-    assert facts.pattern(0, "INSTRUMENT", CAMERA, "data").count.tolist() == [1, 2, 3]
+    (pattern,) = facts.patterns([0], "INSTRUMENT", CAMERA, "data")
+    assert pattern.count.tolist() == [1, 2, 3]
 
 
 def facts_of_map(run):

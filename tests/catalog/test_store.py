@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from runrecords import assert_same_run, identity, make_run
+from runrecords import assert_same_run, identity, make_run, write
 from xfelcat.catalog.errors import (
     CatalogBusyError,
     CatalogNotFoundError,
@@ -24,17 +24,6 @@ from xfelcat.catalog.store.store import Store
 
 SHARD = "p002012"
 SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "catalog")
-
-
-def write(store, *records):
-    with store.write(records[0].identity.shard) as writer:
-        for record in records:
-            writer.replace_run(record)
 
 
 def run_numbers(store, shard=SHARD):

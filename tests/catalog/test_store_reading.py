@@ -5,30 +5,24 @@ import pickle
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 
 import duckdb
+import numpy as np
 import pytest
-from runrecords import assert_same_run, later, make_run
+from runrecords import assert_same_run, later, make_run, write
 from xfelcat.catalog.store import connections
+from xfelcat.catalog.store.compact import compact
 from xfelcat.catalog.store.connections import POOL, ConnectionPool, OpenFile
+from xfelcat.catalog.store.packed import fetch_packed, pack_run
 from xfelcat.catalog.store.publish import SCHEMA_VERSION, Versions
 from xfelcat.catalog.store.reload import load_run
 from xfelcat.catalog.store.store import Store
 from xfelcat.catalog.store.upgrade import shard_states, upgrade_shards
 
 SHARD = "p002012"
+PACKED = ("files", "trains", "slots", "patterns")
 SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "catalog")
-
-
-def write(store, *records):
-    with store.write(records[0].identity.shard) as writer:
-        for record in records:
-            writer.replace_run(record)
 
 
 def run_numbers(store, shard=SHARD):
@@ -162,7 +156,7 @@ def test_compacting_keeps_everything_and_drops_what_is_unused(store):
     with store.write(SHARD) as writer:
         writer.forget_run(odd.identity.run_id)
     told = []
-    store.compact(lambda done, of: told.append((done, of)))
+    compact(store, lambda done, of: told.append((done, of)))
     assert told == [(1, 1)]
     assert store.check() == []
     with store.read(SHARD) as cursor:
@@ -184,7 +178,6 @@ def test_compacting_keeps_everything_and_drops_what_is_unused(store):
         ("INSERT INTO run SELECT * FROM run", "runs that are there more than once"),
         ("DELETE FROM train_list", "files without their train list"),
         ("DELETE FROM timestamps", "files without their timestamps"),
-        ("DELETE FROM index_pattern WHERE ordinal = 1", "files without their index patterns"),
         ("DELETE FROM layout", "files without their layout"),
         ("DELETE FROM layout_source WHERE position = 0", "layouts whose number of sources"),
         ("DELETE FROM schema_key WHERE position = 0", "key schemas whose number of keys"),
@@ -195,17 +188,87 @@ def test_compacting_keeps_everything_and_drops_what_is_unused(store):
         ("UPDATE key SET name = 'same'", "names, schemas and layouts that are there more than"),
         ("INSERT INTO run_value SELECT * FROM run_value", "RUN values that are there more than"),
         ("UPDATE run_value SET last_run = last_run + (1::UBIGINT << 20)", "RUN values of runs of"),
+        ("DELETE FROM run_packed", "1 runs without their packed row"),
+        ("INSERT INTO run_packed SELECT * FROM run_packed", "1 runs with more than one packed row"),
+        ("UPDATE run_packed SET run_id = run_id + 1", "rows of runs that do not exist"),
+        ("UPDATE key_schema SET packed = NULL", "2 key schemas that are packed otherwise"),
+        ("UPDATE key_schema SET packed = packed[:-2]", "2 key schemas that are packed otherwise"),
+        ("UPDATE key_schema SET packed = (SELECT max(packed) FROM key_schema)", "1 key schemas"),
     ],
 )
 def test_damage_is_found(store, damage, told):
     write(store, make_run(1))
     assert store.check() == []
+    do_damage(store, damage)
+    assert any(told in fault for fault in store.check())
+
+
+def do_damage(store, statement, values=()):
     versions = store.versions(SHARD)
     with versions.lock(), versions.draft() as draft:
         with connections.connect_write(draft) as connection:
-            connection.execute(damage)
+            connection.execute(statement, list(values))
         versions.publish(draft)
-    assert any(told in fault for fault in store.check())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(f"UPDATE run_packed SET {c} = NULL" for c in PACKED),
+        *(f"UPDATE run_packed SET {c} = ''" for c in PACKED),
+        *(f"UPDATE run_packed SET {c} = unhex('FF' || hex({c})[3:])" for c in PACKED),
+        *(f"UPDATE run_packed SET {c} = {c}[:-40]" for c in PACKED),
+        *(f"UPDATE run_packed SET {c} = {d}" for c, d in pairwise(PACKED)),
+        "UPDATE run_packed SET patterns = '\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00'::BLOB",
+        "UPDATE file SET name = name || '5' WHERE ordinal = 8",
+        "UPDATE file SET size = size + 1 WHERE ordinal = 4",
+        "UPDATE file SET mtime_ns = mtime_ns - 1 WHERE ordinal = 0",
+        "UPDATE file SET depth = 2 WHERE ordinal = 1",
+        "UPDATE file SET missing_since = scanned_at WHERE ordinal = 2",
+        "UPDATE file SET train_list = 2 - train_list",
+        "UPDATE file SET layout_id = 0",
+        "UPDATE layout_source SET index_groups = ['image', 'more'] WHERE section = 'INSTRUMENT'",
+        "UPDATE train_list SET starts = [starts[1] + 1] WHERE ordinal = 1",
+        "UPDATE train_list SET lengths = [lengths[1] + 1] WHERE ordinal = 1",
+        "UPDATE train_list SET suspect = [1] WHERE ordinal = 1",
+        "UPDATE train_list SET dropped = [1] WHERE ordinal = 1",
+        "DELETE FROM train_list WHERE ordinal = 2",
+    ],
+)
+def test_what_is_packed_must_be_what_the_rows_say(store, damage):
+    write(store, make_run(1))
+    assert store.check() == []
+    do_damage(store, damage)
+    assert f"shard {SHARD}: 1 runs that are packed otherwise" in store.check()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda slots, n: [*slots[:-1], slots[-1][:-1]],  # a slot of the last file
+        lambda slots, n: slots[:-1],
+        lambda slots, n: [*slots[:-1], slots[-1] + n],
+        lambda slots, n: [*slots[:-1], slots[-1] - n],
+    ],
+)
+def test_slots_that_name_no_pattern_are_found(store, change):
+    write(store, make_run(1))
+    run_id = make_run(1).identity.run_id
+    with store.read(SHARD) as cursor:
+        files, trains, index = fetch_packed(cursor, run_id)
+    slots = [np.array(index.numbers(n)) for n in range(len(files.names))]
+    patterns = index.by_number()
+
+    def repack(slots):
+        _, *columns = pack_run(run_id, files, trains, slots, patterns)
+        settings = ", ".join(f"{c} = ${n}" for n, c in enumerate(PACKED, 1))
+        do_damage(store, f"UPDATE run_packed SET {settings}", columns)
+        return store.check()
+
+    assert repack(slots) == []
+    assert repack(change(slots, len(patterns))) == [
+        f"shard {SHARD}: 1 runs that are packed otherwise"
+    ]
 
 
 def publish_as(store, schema_version):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from runrecords import MOMENT, assert_same_run, later, make_run, with_file
+from runrecords import MOMENT, assert_same_run, later, make_run, with_file, write
 from xfelcat.catalog.errors import CatalogWriteError
 from xfelcat.catalog.layout import RunIdentity
 from xfelcat.catalog.records import (
@@ -19,18 +19,6 @@ from xfelcat.catalog.records import (
 from xfelcat.catalog.runlength import TrainList
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.reload import load_run
-from xfelcat.catalog.store.store import Store
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "catalog")
-
-
-def write(store, *records):
-    with store.write(records[0].identity.shard) as writer:
-        for record in records:
-            writer.replace_run(record)
 
 
 def ask(store, question):
@@ -97,6 +85,18 @@ def test_a_changed_file_leaves_history_and_a_finding(store):
     assert [row[4:] for row in found] == [(utc(later(1)), None), (utc(later(3)), None)]
     with store.read("p002012") as cursor:
         assert_same_run(load_run(cursor, run.identity.run_id), at_time(touched, later(3)))
+
+
+def test_data_that_are_made_anew_may_change(store):
+    raw = make_run(1)
+    proc = dataclasses.replace(raw, identity=dataclasses.replace(raw.identity, data_class="proc"))
+    loose = dataclasses.replace(raw, identity=RunIdentity(loose_path="/copy/of/r0001"))
+    for run, severity in ((raw, "E"), (proc, "I"), (loose, "E")):
+        write(store, run)
+        write(store, at_time(with_file(run, 0, size=10**9), later(1)))
+        with store.read(run.identity.shard) as cursor:
+            sql = f"SELECT check_id, severity FROM findings WHERE run_id = {run.identity.run_id}"
+            assert cursor.execute(sql).fetchall() == [("C02", severity)]
 
 
 def test_a_file_known_to_be_unfinished_may_change(store):

@@ -32,7 +32,8 @@ from xfelcat.catalog.store.encoding import (
     to_text,
     unpack_integers,
 )
-from xfelcat.catalog.store.shard_writer import ShardWriter
+from xfelcat.catalog.store.integrity import check_file
+from xfelcat.catalog.store.shard_writer import RUN_TABLES, ShardWriter
 
 # Names as file systems and scanners give them: any Unicode, and undecodable bytes as surrogates.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -259,11 +260,12 @@ def test_runs_come_back_the_same(shard, run):
         assert_same_run(again.load_run(run.identity.run_id), run)  # which flushes
         assert shard.execute("SELECT * FROM finding ORDER BY ALL").fetchall() == findings
         assert shard.execute("SELECT count(*) FROM file_history").fetchall() == [(0,)]
+        assert check_file(shard) == []
         for view in ("runs", "files", "run_sources", "run_keys", "train_ranges", "train_flags"):
             shard.execute(f"SELECT * FROM {view}").fetchall()
         assert again.forget_run(run.identity.run_id)
         assert again.load_run(run.identity.run_id) is None
-        for table in ("run", "file", "finding", "run_value", "train_list", "run_source"):
+        for table in (*RUN_TABLES, "run_value"):
             assert shard.execute(f"SELECT count(*) FROM {table}").fetchall() == [(0,)]
     finally:
         shard.execute("ROLLBACK")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from asking import runs
 from fileopens import forbid_opening
+from revision2 import downgrade
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.display import collection_info
 from xfelcat.loader.opening import H5File, RunDirectory
@@ -226,6 +227,23 @@ def test_care_of_nothing_is_an_error(xfelcat, tmp_path, command):
 
 def test_upgrade_with_nothing_to_do(xfelcat, own):
     assert "nothing to upgrade" in xfelcat("db", "upgrade", "-c", own).stderr
+
+
+def test_upgrade_of_what_an_older_client_wrote(xfelcat, own, demo, monkeypatch):
+    path = demo.summary.run(900032, 1).path
+    expected = xfelcat("ls", path, "--details", "*", "-c", own).stdout
+    old = downgrade(Store(own))
+    contents = {file: file.read_bytes() for file in old.values()}
+    assert "3 of an older schema version" in xfelcat("db", "status", "-c", own).stdout
+    assert "from the catalog" not in xfelcat("ls", path, "-c", own).stderr
+    assert "3 shards upgraded" in xfelcat("db", "upgrade", "-c", own).stderr
+    assert {file: file.read_bytes() for file in old.values()} == contents
+    assert xfelcat("db", "check", "-c", own).stdout == ""
+    forbid_opening(monkeypatch)
+    upgraded = xfelcat("ls", path, "--details", "*", "-c", own)
+    assert "from the catalog" in upgraded.stderr
+    assert upgraded.stdout == expected
+    assert runs(Store(own)).table.equals(runs(demo.store).table)
 
 
 def test_compact_and_check(xfelcat, own):

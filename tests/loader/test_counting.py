@@ -16,14 +16,14 @@ class Facts:
     """One source in each of several files, of which only trains and index are known."""
 
     def __init__(self, patterns):
-        self.patterns = patterns
+        self.by_file = patterns
 
     def layout(self, number):
         return LAYOUT
 
-    def pattern(self, number, section, source, group):
+    def patterns(self, files, section, source, group):
         assert (section, source, group) == ("INSTRUMENT", "s", "g")
-        return self.patterns[number]
+        return [self.by_file[number] for number in files]
 
 
 @st.composite

@@ -19,6 +19,7 @@ class Counting:
     def __init__(self, facts):
         self.facts = facts
         self.asked = []
+        self.indexed = []
 
     def __getattr__(self, name):
         value = getattr(self.facts, name)
@@ -27,6 +28,8 @@ class Counting:
 
         def counted(*args):
             self.asked.append(name)
+            if name == "patterns":
+                self.indexed.append(args[0])
             return value(*args)
 
         return counted
@@ -63,7 +66,8 @@ def test_keys_of_a_group_are_worked_out_together(counting):
     counting.asked.clear()
     shapes = [run[richrun.MODULE, key].shape for key in ("image.data", "image.pulseId")]
     assert shapes[0][0] == shapes[1][0]
-    assert counting.asked.count("pattern") == 2  # files with the source, once each
+    assert counting.asked.count("patterns") == 1
+    assert list(map(len, counting.indexed)) == [2]  # files with the source
 
 
 def test_only_the_files_of_selected_trains_are_asked(counting):
@@ -71,7 +75,8 @@ def test_only_the_files_of_selected_trains_are_asked(counting):
     counting.asked.clear()
     part = run[richrun.CAMERA, "data.exposure"][-3:]
     np.testing.assert_array_equal(part.data_counts().index, run.train_ids[-3:])
-    assert counting.asked.count("pattern") == 1
+    assert counting.asked.count("patterns") == 1
+    assert list(map(len, counting.indexed)) == [1]
 
 
 @pytest.mark.parametrize("depth", [Depth.OUTLINE, Depth.NAMES])

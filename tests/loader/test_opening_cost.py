@@ -9,7 +9,6 @@ import pytest
 import xfelcat
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.scan import discover
-from xfelcat.catalog.store import stored
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader import inventory
 from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
@@ -35,21 +34,6 @@ def open_run(place, name, **options):
 
 
 @pytest.fixture
-def queries(monkeypatch):
-    """Grows by each query."""
-    sent = []
-    rows = stored.rows
-
-    def count(cursor, sql):
-        sent.append(sql)
-        return rows(cursor, sql)
-
-    for module in ("stored", "facts", "file_rows", "reload"):
-        monkeypatch.setattr(f"xfelcat.catalog.store.{module}.rows", count)
-    return sent
-
-
-@pytest.fixture
 def stats(monkeypatch):
     """Grows by the name of each data file that is stat'ed, and the thread that did it."""
     made = []
@@ -67,16 +51,16 @@ def stats(monkeypatch):
 @pytest.mark.parametrize("name", N_SEQUENCES)
 def test_queries_are_few_and_files_are_stated_once(place, name, queries, stats):
     run = open_run(place, name)
-    assert len(queries) == 4  # its files, train lists, layouts, names of sources
+    assert len(queries) == 3  # what is packed of it, layouts, names of sources
     assert sorted(n for n, _ in stats) == sorted(os.listdir(place / name))
     queries.clear()
     stats.clear()
     again = open_run(place, name, trust="never-stat")
-    assert len(queries) == 2  # the layouts are known
+    assert len(queries) == 1  # the layouts are known
     assert stats == []
     assert again.train_ids == run.train_ids == list(range(1000, 1060))
     assert len(run.all_sources) == len(SOURCES)
-    assert len(queries) == 2
+    assert len(queries) == 1
 
 
 def test_on_a_slow_file_system_stats_are_made_in_parallel(place, stats, monkeypatch):

@@ -129,19 +129,19 @@ def test_a_catalog_of_revision_1_keeps_what_it_says(tmp_path):
 def test_a_failing_revision_leaves_the_file_as_it_was(migrated, tmp_path, monkeypatch):
     scripts = tmp_path / "100% scripts"
     shutil.copytree(Path(runner.__file__).parent, scripts)
-    (scripts / "versions" / "0003_break_something.py").write_text(
+    (scripts / "versions" / "0004_break_something.py").write_text(
         "from alembic import op\n"
-        "revision, down_revision = '0003', '0002'\n"
+        "revision, down_revision = '0004', '0003'\n"
         "def upgrade():\n"
         "    op.get_bind().exec_driver_sql('ALTER TABLE run ADD COLUMN extra INTEGER')\n"
         "    op.get_bind().exec_driver_sql('SELECT * FROM no_such_table')\n"
     )
     monkeypatch.setattr(runner, "_HERE", scripts)
     before = described(migrated)
-    assert runner.head() == "0003"
+    assert runner.head() == "0004"
     with pytest.raises(Exception, match="no_such_table"):
         runner.upgrade(migrated)
-    assert runner.status(migrated) == "0002"
+    assert runner.status(migrated) == "0003"
     assert described(migrated) == before
 
 

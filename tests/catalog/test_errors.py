@@ -1,0 +1,63 @@
+"""Errors of ours: what they say of a catalog of another version, and that they can be sent."""
+
+import pickle
+import re
+
+import pytest
+from xfelcat.catalog import errors
+from xfelcat.catalog.errors import CatalogNotFoundError, XfelcatError
+from xfelcat.catalog.store.connections import connect_write
+from xfelcat.catalog.store.publish import SCHEMA_VERSION, Versions
+from xfelcat.catalog.store.store import Store
+from xfelcat.catalog.store.upgrade import upgrade_shards
+
+MADE = [
+    errors.CatalogBusyError("/catalog"),
+    errors.CatalogNotFoundError("/catalog", 2, 3),
+    errors.CatalogReadError("/catalog", "is broken"),
+    errors.ChangedFileError("/run/file.h5", "has another size"),
+    errors.FileStructureError("/run/file.h5", "is broken", "mend it"),
+    errors.InconsistentFilesError("A/B/C", "x", "differs", ("one.h5", "two.h5")),
+    errors.PropertyNameError("y", "A/B/C", ["x", "yy"]),
+    errors.RunNotFoundError("run r0001", ["/here"], ["/there"]),
+    errors.SourceNameError("A/B/C", ["A/B/D"]),
+    errors.TrainIDError(1000, "this data"),
+]
+
+
+@pytest.mark.parametrize("error", MADE, ids=lambda e: type(e).__name__)
+def test_an_error_of_a_worker_is_the_same_here(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.args == error.args
+    assert vars(again) == vars(error)
+    with pytest.raises(XfelcatError, match=re.escape(str(error))):
+        raise again
+
+
+def published(store, shard, schema_version):
+    versions = Versions(store.versions(shard).directory, schema_version)
+    with versions.lock(), versions.draft() as draft:
+        with connect_write(draft):
+            pass
+        versions.publish(draft)
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        (1, f"has schema version 1, this xfelcat reads {SCHEMA_VERSION}: `xfelcat db upgrade"),
+        (SCHEMA_VERSION + 1, f"reads {SCHEMA_VERSION}: use a newer xfelcat"),
+    ],
+)
+def test_a_catalog_of_another_version_is_no_empty_place(tmp_path, version, told):
+    store = Store(tmp_path)
+    with pytest.raises(CatalogNotFoundError, match=f"no catalog at {tmp_path}; make one"):
+        store.require()
+    published(store, "p002012", version)
+    with pytest.raises(CatalogNotFoundError, match=re.escape(told)):
+        store.require()
+    if version < SCHEMA_VERSION:
+        upgrade_shards(store)
+        store.require()

@@ -1,0 +1,207 @@
+"""What revision 2 had in rows, revision 3 has packed: just as ingest would have written it."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+from revision2 import downgrade, write_revision_2
+from richrun import write_rich_run
+from runrecords import assert_same_run, identity, later, make_run, with_file
+from xfelcat.catalog.layout import RunIdentity
+from xfelcat.catalog.records import (
+    Depth,
+    FileLayout,
+    KeyProfile,
+    KeyRecord,
+    KeySchema,
+    Problem,
+    RunRecord,
+    SourceRecord,
+)
+from xfelcat.catalog.runlength import IndexPattern, TrainList
+from xfelcat.catalog.scan.scan import scan_file
+from xfelcat.catalog.store.connections import connect_write
+from xfelcat.catalog.store.facts import find_run
+from xfelcat.catalog.store.integrity import check_file
+from xfelcat.catalog.store.publish import SCHEMA_VERSION
+from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.store import Store
+from xfelcat.catalog.store.upgrade import shard_states, upgrade_shards
+from xfelcat.migrations import runner
+
+SHARD = "p002012"
+LOOSE = RunIdentity(loose_path="/data/odd\udcff")
+
+
+def scanned_run(directory, number):
+    """Files with every kind of data: index gaps, RUN only, structures, units, legacy names."""
+    place = write_rich_run(directory, gaps=(1, 3))
+    files = tuple(scan_file(str(p)) for p in sorted(place.glob("*.h5")))
+    return RunRecord(identity(number), str(place), str(place), files, later(0), (str(place),))
+
+
+def faulty_run(number):
+    """Files that were read in part, not at all, or are gone; odd names, trains and problems."""
+    run = make_run(number, n_modules=2, changing=0.5)
+    sources = run.files[7].layout.sources
+    bare = FileLayout(sources, (None,) * len(sources))
+    ids = np.array([2**64 - 2, 2**64 - 1, 0, 7, 8, 9, 3, 2**63], np.uint64)
+    odd = run.files[0].name.replace(".h5", "\udcff µ.h5")
+    unread = Problem("F06", "W", "permission denied", f"{run.directory}/{run.files[6].name}")
+    run = with_file(run, 0, name=odd, size=2**62, mtime_ns=-(2**63), timestamps=None)
+    run = with_file(run, 1, trains=TrainList.from_ids(ids, [2, 6], [0, 4]), timestamps=ids)
+    run = with_file(run, 2, missing_since=later(2), verified=True, locality="NEARLINE")
+    run = with_file(run, 7, depth=Depth.OUTLINE, layout=bare, patterns=(), run_values={})
+    nothing = {"patterns": (), "run_values": {}, "trains": TrainList.from_ids(())}
+    run = with_file(
+        run,
+        6,
+        **nothing,
+        **{"depth": Depth.UNREAD, "layout": FileLayout((), ()), "timestamps": None},
+        **{"retry": True, "problems": (unread,), "metadata": {}},
+    )
+    problem = Problem("R03", "E", "sequences overlap", run.directory)
+    return dataclasses.replace(run, locations=("/old", "/nè\udcfew"), problems=(problem,))
+
+
+def legacy_run(number):
+    """Sources by their old names, of several index groups and of none, with odd keys and units."""
+    keys = (
+        KeyRecord("image.data", "image", "<f4", (512, 128), "µm", "micro\udcfe", "µ", "micro"),
+        KeyRecord("image.list", "image", '{"of": "<f4", "shape": [2]}', (10**6,)),
+        KeyRecord("more.\udcffkey", "more", "str"),
+    )
+    sources = (
+        SourceRecord("CONTROL", "RUN/ONLY", ("",), run_only=True),
+        SourceRecord("INSTRUMENT", "NEW:out", ("image", "more")),
+        SourceRecord("INSTRUMENT", "OLD:\udcff", (), legacy_of="NEW:out"),
+        SourceRecord("REDUCTION", "R", ()),
+    )
+    layout = FileLayout(sources, (KeySchema(()), KeySchema(keys), None, KeySchema(keys[:1])))
+    run = make_run(number, n_aggregators=0, n_modules=1, n_sequences=40)
+    for at, file in enumerate(run.files):  # 81 patterns
+        (counts,) = file.patterns
+        gap = IndexPattern.from_arrays(np.arange(10) * 5 + at, np.full(10, 2))
+        nothing = IndexPattern.from_arrays((), ())
+        run = with_file(run, at, layout=layout, patterns=(nothing, counts, gap))
+    return with_file(run, 0, run_values={"RUN/ONLY": {"x.value": np.float64("nan")}})
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    empty = dataclasses.replace(make_run(9), files=())
+    return [
+        scanned_run(tmp_path_factory.mktemp("rich"), 34),
+        faulty_run(2),
+        legacy_run(3),
+        empty,
+        make_run(1, changing=0.5),
+    ]
+
+
+@pytest.fixture
+def store(records, tmp_path):
+    """Runs of a proposal, one of them replaced and one with a profile; and a loose run."""
+    made = Store(tmp_path / "catalog")
+    *others, last = records
+    profile = KeyProfile("DA00/MOTOR/M000", "prop000.value", later(1), 10, 2, 0.0, 5.0, 2.5)
+    with made.write(SHARD) as writer:
+        for record in (with_file(last, 0, size=5), *others):
+            writer.replace_run(record)
+    with made.write(SHARD) as writer:
+        writer.replace_run(last)
+        writer.replace_profiles(last.identity.run_id, [profile])
+    with made.write(LOOSE.shard) as writer:
+        writer.replace_run(dataclasses.replace(records[1], identity=LOOSE))
+    return made
+
+
+def differences(path, other):
+    """Rows of one file that the other lacks, by table; of its stamp, what it is."""
+    found = {}
+    with connect_write(path, attach=other) as connection:
+        tables = connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'xfelcat'"
+        ).fetchall()
+        for (table,) in tables:
+            what = "kind, name, schema_version" if table == "catalog_info" else "*"
+            here, there = (f"SELECT {what} FROM {place}.{table}" for place in ("xfelcat", "other"))
+            for one, two in ((here, there), (there, here)):
+                rows = connection.execute(f"{one} EXCEPT ALL {two}").fetchall()
+                if rows:
+                    found.setdefault(table, []).append(rows)
+    return found
+
+
+def shard_files(store):
+    return {shard: store.versions(shard).current() for shard in store.shards()}
+
+
+def test_it_becomes_what_ingest_writes(store, tmp_path):
+    """Row by row, and what is packed byte by byte."""
+    for number, path in enumerate(shard_files(store).values()):
+        old = tmp_path / f"{number}.duckdb"
+        write_revision_2(path, old)
+        runner.upgrade(old)
+        found = differences(old, path)
+        assert found.pop("catalog_info")  # the store stamps it
+        assert found == {}
+        with connect_write(old) as connection:
+            assert check_file(connection) == []
+            ids = connection.execute("SELECT run_id FROM run_packed").fetchall()
+            assert ids == sorted(ids)
+            assert len(ids) == (1 if number else 5)
+
+
+def told(store, record):
+    """Everything that is said of a run as it is opened, and as it is loaded to be written again."""
+    facts = find_run(store, record.identity)
+    by_name = {f.name: f for f in record.files}
+    said = [facts.directory, facts.identity, facts.files, facts.problems]
+    for number, file in enumerate(facts.files):
+        times, layout = facts.timestamps(number), facts.layout(number)
+        said += [facts.trains(number).token, facts.metadata(number), layout.sources]
+        said.append(None if times is None else times.tolist())
+        if by_name[os.path.basename(file.path)].depth < Depth.FULL:
+            continue  # the file itself would be asked
+        for source in layout.sources:
+            where = (source.section, source.name)
+            said += [facts.schema(number, *where).keys, repr(facts.run_values(source.name))]
+            for group in source.groups:
+                said += [p.token for p in facts.patterns([number], *where, group)]
+    return said
+
+
+def load(store, who):
+    with store.read(who.shard) as cursor:
+        return load_run(cursor, who.run_id)
+
+
+@pytest.mark.parametrize("how", ["upgrade", "write"])
+def test_a_store_of_revision_2_serves_the_same_runs(store, records, how):
+    known = [*records, dataclasses.replace(records[1], identity=LOOSE)]
+    before = [(told(store, record), load(store, record.identity)) for record in known]
+    names = sorted(store.shards())
+    old = downgrade(store)
+    contents = {path: path.read_bytes() for path in old.values()}
+    assert not store.exists()
+    assert find_run(store, LOOSE) is None
+    states = [(s.shard, s.schema_versions, s.can_be_upgraded) for s in shard_states(store)]
+    assert states == [(name, (2,), True) for name in names]
+    if how == "upgrade":
+        assert upgrade_shards(store) == names
+    else:
+        for more in (make_run(50), known[-1]):
+            with store.write(more.identity.shard) as writer:
+                writer.replace_run(more)
+    assert [s.schema_versions for s in shard_states(store)] == [(2, SCHEMA_VERSION)] * 2
+    assert {path: path.read_bytes() for path in old.values()} == contents
+    assert store.check() == []
+    for record, (said, loaded) in zip(known, before, strict=True):
+        assert told(store, record) == said
+        assert_same_run(load(store, record.identity), loaded)
+    store.publish_merged()
+    with store.read_merged() as cursor:
+        n_runs = len(known) + (how == "write")
+        assert cursor.execute("SELECT count(*) FROM runs").fetchall() == [(n_runs,)]
