@@ -129,8 +129,20 @@ def test_a_difference_is_the_exit_status(place, path, monkeypatch, tmp_path, cap
         return iter([wrong])
 
     monkeypatch.setattr(bench, "all_rows", rows)
-    assert bench.main(["--place", str(place)], [SMALL]) == 1
+    assert bench.main(["--quick", "--place", str(place)], [SMALL]) == 1
     assert "DIFFERENT" in capsys.readouterr().out
+
+
+def test_a_row_is_measured_in_a_process_of_its_own(place, path, tmp_path, monkeypatch, capsys):
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    result = tmp_path / "one.json"
+    options = ["--only", "every key of", "--json", str(result), "--place", str(place)]
+    assert bench.main(options, [SMALL]) == 0
+    (told,) = json.loads(result.read_text())["rows"]
+    assert told["title"] == "every key of every source"
+    assert len(told["ours"]) == len(told["theirs"]) > 2
+    assert not told["differs"]
 
 
 def test_growth_of_opening_is_measured_and_drawn(tmp_path, monkeypatch, capsys):
