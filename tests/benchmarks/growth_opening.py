@@ -76,7 +76,7 @@ def plot(
                 label=label,
             )
         axes.set(xlabel=f"{name} in the {'catalog' if name == 'runs' else 'run'}", ylabel="ms")
-        axes.set_ylim(1, 300)
+        axes.set_ylim(1, 1000)
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_title("Opening a run of 100 files")
