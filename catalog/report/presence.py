@@ -93,11 +93,7 @@ def run_presence(
     known, lists, index = packed
     files = [
         _File(aggregator_and_sequence(name)[0], size, depth, trains, layout, index.numbers(ordinal))
-        for name, size, depth, missing, ordinal, trains, layout in zip(
-            *(known.names, known.sizes, known.depths, known.missing, known.ordinals),
-            *(known.train_lists, known.layouts),
-            strict=True,
-        )
+        for name, size, _, depth, missing, ordinal, trains, layout in known.rows()
         if not missing
     ]
     good = {number: trains.ids[trains.good] for number, trains in enumerate(lists)}

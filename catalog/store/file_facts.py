@@ -32,6 +32,11 @@ class FileFacts:
     train_lists: Sequence[int] = ()
     layouts: Sequence[int] = ()
 
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Any, ...]]) -> "FileFacts":
+        """From the facts of one file after the other, as ``rows`` gives them."""
+        return cls(*zip(*rows, strict=True))
+
     @cached_property
     def stats(self) -> dict[str, tuple[int, int]]:
         """Size and mtime by name; equal to the ``FileStat`` of a file that has not changed."""
@@ -79,5 +84,4 @@ class FileFacts:
             ]
         if all(kept):
             return self
-        chosen = [row for row, keep in zip(self.rows(), kept, strict=True) if keep]
-        return FileFacts(*zip(*chosen, strict=True))
+        return FileFacts.of(row for row, keep in zip(self.rows(), kept, strict=True) if keep)

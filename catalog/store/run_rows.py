@@ -9,7 +9,7 @@ Pure: a ``RunRecord`` and the numbers of an ``Interner`` in, rows out.
 Columns stand in the order of schema.sql.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -80,20 +80,25 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     tables: dict[str, list[Row]] = {"file": [], "run_value": []}
     read: set[str] = set()
     slots: list[NDArray[np.int32]] = []
+    facts: list[Row] = []
     for ordinal, file in enumerate(record.files):
         values = {s: v for s, v in file.run_values.items() if s not in read}
         read.update(values)
         tables["run_value"].extend(_value_rows(run_id, values, interner))
         slots.append(np.array([patterns.number(p) for p in file.patterns], np.int32))
+        train_list = trains.number(file.trains)
+        layout = interner.layout(layouts.values[layouts.number(file.layout)])
+        found = (file.name, file.size, file.mtime_ns, file.depth, file.missing_since is not None)
+        facts.append((*found, ordinal, train_list, layout))
         tables["file"].append(
             (
                 *(run_id, ordinal, to_text(file.name), file.size, file.mtime_ns, int(file.depth)),
                 *(file.verified, file.aggregator, file.sequence, to_text(file.format_version)),
                 *(file.locality, file.retry, to_utc(file.scanned_at)),
                 None if file.missing_since is None else to_utc(file.missing_since),
-                trains.number(file.trains),
+                train_list,
                 None if file.timestamps is None else times.number(file.timestamps),
-                interner.layout(layouts.values[layouts.number(file.layout)]),
+                layout,
                 [interner.source(s) for s in values],
             )
         )
@@ -101,26 +106,12 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
         (run_id, i, t.starts, t.lengths, t.suspect, t.dropped) for i, t in enumerate(trains.values)
     ]
     tables["timestamps"] = [(run_id, i, *encode_timestamps(t)) for i, t in enumerate(times.values)]
-    files = _file_facts(record.files, tables["file"])
+    files = FileFacts.of(facts)
     tables["run_packed"] = [pack_run(run_id, files, trains.values, slots, patterns.values)]
     tables["run_source"] = source_rows(record, patterns.values, slots, interner)
     tables["file_metadata"] = list(_metadata_rows(run_id, record.files))
     tables["run"] = [_summary(record, trains.values)]
     return tables
-
-
-def _file_facts(files: Sequence[FileRecord], rows: Sequence[Row]) -> FileFacts:
-    """What is packed of the files, whose rows say which train list and layout is theirs."""
-    return FileFacts(
-        [f.name for f in files],
-        [f.size for f in files],
-        [f.mtime_ns for f in files],
-        [f.depth for f in files],
-        [f.missing_since is not None for f in files],
-        range(len(files)),
-        [row[14] for row in rows],
-        [row[16] for row in rows],
-    )
 
 
 def profile_row(run_id: int, profile: KeyProfile, interner: Interner) -> Row:
