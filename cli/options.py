@@ -265,9 +265,9 @@ def existing_store(catalog: Path | None) -> "Store":
 
 def say_if_behind(store: "Store") -> None:
     """Tell what the answers lack: changes since the merge, shards of another schema version."""
-    from ..catalog.store.upgrade import shard_states
+    from ..catalog.store.upgrade import left_out
 
-    if n := sum(not state.is_current for state in shard_states(store)):
+    if n := len(left_out(store)):
         say(f"{count(n, 'shard')} of another schema version left out: see `xfelcat db status`")
     if store.exists() and store.merged_is_stale():
         say("the catalog has changed since it was merged: `xfelcat db merge` renews the answers")

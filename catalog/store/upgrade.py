@@ -4,17 +4,18 @@ The versions of a schema have links and names of their own (``publish``), so a m
 published beside the old one, which older clients go on reading. Only ingest (through
 ``Store.write``) and `xfelcat db upgrade` come here: opening a run never migrates.
 
-1. ``shard_states``: which schema versions each shard has.
+1. ``shard_states``: which schema versions each shard has; ``left_out``: of those not of ours.
 2. ``upgrade_shards``: migrate and publish every shard that needs it, and what audits found.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .creation import migrate_draft
 from .publish import AUDITS, SCHEMA_VERSION, Versions
 from .store import Progress, Store
 
-__all__ = ["ShardState", "shard_states", "upgrade_shards"]
+__all__ = ["ShardState", "left_out", "shard_states", "upgrade_shards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,24 @@ class ShardState:
 
 def shard_states(store: Store) -> list[ShardState]:
     """The state of every shard of a store, in the order of their names."""
+    return _states(store, _folders(store))
+
+
+def left_out(store: Store) -> list[ShardState]:
+    """The shards that no question sees, as they are published for other schema versions only.
+
+    Asked after each answer: a shard that is current costs one look at its link.
+    """
+    return _states(store, (n for n in _folders(store) if store.versions(n).current() is None))
+
+
+def _folders(store: Store) -> list[str]:
     folder = store.location / "shards"
-    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    states = [ShardState(n, tuple(store.versions(n).schema_versions())) for n in names]
+    return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
+
+def _states(store: Store, names: Iterable[str]) -> list[ShardState]:
+    states = (ShardState(n, tuple(store.versions(n).schema_versions())) for n in names)
     return [s for s in states if s.schema_versions]
 
 

@@ -246,6 +246,15 @@ def test_upgrade_of_what_an_older_client_wrote(xfelcat, own, demo, monkeypatch):
     assert runs(Store(own)).table.equals(runs(demo.store).table)
 
 
+def test_answers_say_that_shards_of_an_older_client_are_left_out(xfelcat, own, demo):
+    downgrade(Store(own))
+    assert xfelcat("ingest", demo.summary.run(900032, 1).path, "-c", own).exit_code == 0
+    told = "2 shards of another schema version left out: see `xfelcat db status`"
+    assert told in xfelcat("find", "*XGM*", "-c", own).stderr
+    assert "2 shards upgraded" in xfelcat("db", "upgrade", "-c", own).stderr
+    assert "left out" not in xfelcat("find", "*XGM*", "-c", own).stderr
+
+
 def test_compact_and_check(xfelcat, own):
     before = runs(Store(own)).table
     assert xfelcat("db", "compact", "-c", own).exit_code == 0
