@@ -11,20 +11,20 @@ __version__ = "0.1.0"
 _HOMES = {
     "Catalog": ".catalog.catalog",
     "DataCollection": ".loader.collection",
-    "H5File": ".loader.opening",
+    "H5File": ".loader.open",
     "KeyData": ".loader.keydata",
-    "RunDirectory": ".loader.opening",
+    "RunDirectory": ".loader.open",
     "SourceData": ".loader.sourcedata",
-    "by_id": ".loader.trains",
-    "by_index": ".loader.trains",
-    "open_run": ".loader.opening",
+    "by_id": ".loader.select.trains",
+    "by_index": ".loader.select.trains",
+    "open_run": ".loader.open",
     "open_runs": ".loader.runs",
-    "profile": ".loader.profile",
-    "stack_data": ".loader.stacking",
-    "stack_detector_data": ".loader.stacking",
-    "validate": ".loader.validation",
-    "write_zarr_references": ".loader.references",
-    "zarr_references": ".loader.references",
+    "profile": ".loader.jobs.profile",
+    "stack_data": ".loader.output.stacking",
+    "stack_detector_data": ".loader.output.stacking",
+    "validate": ".loader.jobs.validation",
+    "write_zarr_references": ".loader.output.references",
+    "zarr_references": ".loader.output.references",
 }
 _ERRORS = (
     "AliasError",
@@ -35,13 +35,13 @@ _ERRORS = (
     "TrainIDError",
     "XfelcatError",
 )
-_HOMES |= dict.fromkeys(_ERRORS, ".catalog.errors")
+_HOMES |= dict.fromkeys(_ERRORS, ".catalog.model.errors")
 
 __all__ = sorted(["__version__", *_HOMES])
 
 if TYPE_CHECKING:
     from .catalog.catalog import Catalog
-    from .catalog.errors import (
+    from .catalog.model.errors import (
         AliasError,
         MultiRunError,
         NoDataError,
@@ -51,15 +51,15 @@ if TYPE_CHECKING:
         XfelcatError,
     )
     from .loader.collection import DataCollection
+    from .loader.jobs.profile import profile
+    from .loader.jobs.validation import validate
     from .loader.keydata import KeyData
-    from .loader.opening import H5File, RunDirectory, open_run
-    from .loader.profile import profile
-    from .loader.references import write_zarr_references, zarr_references
+    from .loader.open import H5File, RunDirectory, open_run
+    from .loader.output.references import write_zarr_references, zarr_references
+    from .loader.output.stacking import stack_data, stack_detector_data
     from .loader.runs import open_runs
+    from .loader.select.trains import by_id, by_index
     from .loader.sourcedata import SourceData
-    from .loader.stacking import stack_data, stack_detector_data
-    from .loader.trains import by_id, by_index
-    from .loader.validation import validate
 
 
 def __getattr__(name: str) -> Any:

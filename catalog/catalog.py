@@ -1,19 +1,24 @@
-"""What is the catalog, to someone who has one in the hand?
+"""What can be asked of a catalog? The methods of ``Catalog`` that are questions over runs.
 
-``Catalog`` is the thin public class: it finds its place, and each method is one call of the module
-that does the work (``ingest``, ``audit``, ``user_sql``, ``inventory``, ``forget``, ``store``). The
-questions over runs are in ``asked``.
+They share one set of filters, ``questions.question.Choice``; docs/questions.md explains it.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from .asked import Questions
 from .config import load_settings, user_catalog
-from .questions.question import Question, RunsChoice
-from .questions.run_filter import Moment, RunChoice, RunFilter, parse_time
+from .questions.filters import Moment, RunChoice, RunFilter, parse_time
+from .questions.question import (
+    Choice,
+    ConditionChoice,
+    KeyChoice,
+    Question,
+    RunsChoice,
+    SourceChoice,
+)
+from .questions.selection import Spec
 from .store.store import Store
 
 if TYPE_CHECKING:
@@ -21,11 +26,368 @@ if TYPE_CHECKING:
 
     from .audit.audit import AuditReport, DeepCheck
     from .audit.audit import Progress as AuditProgress
-    from .checks.limits import Limits
+    from .audit.limits import Limits
     from .ingest.ingest import IngestProgress, IngestReport
-    from .questions.export_views import ExportedView, ViewProgress
+    from .questions.export import ExportedView, ViewProgress
 
-__all__ = ["Catalog"]
+__all__ = [
+    "Catalog",
+    "Questions",
+]
+
+
+class Questions:
+    """Questions over all runs of a catalog; they read no data file.
+
+    All take the same filters as keyword arguments, and what is not said is left open:
+
+    - which runs: ``proposal``, ``run``, ``instrument``, ``cycle``, ``data_class``, ``since``,
+      ``until``, ``below``, and ``train`` (a train ID, or a range of them, of which the run has
+      one), ``min_trains``, ``has`` and ``has_not`` (``"SOURCE"`` or ``"SOURCE KEY"``, several in a
+      list: all of them, none of them), ``where`` (a condition on RUN values, see ``find_runs``);
+    - which data: ``source`` and ``key`` (globs, or regular expressions after ``"re:"``),
+      ``device_class``, ``dtype``, ``shape`` (of one entry), ``unit``. ``min_trains`` then counts
+      the trains with such data.
+
+    Raises
+    ------
+    QueryError
+        By each of them, for a filter that means nothing.
+    CatalogNotFoundError
+        By each of them, where nothing was ingested yet.
+    """
+
+    _store: Store
+
+    def runs(self, **where: Unpack[Choice]) -> "pd.DataFrame":
+        """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
+
+        Parameters
+        ----------
+        **where
+            Filters; with one of data, the runs that have such data.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of the view ``runs``: run_id, proposal, run, data_class, instrument, cycle,
+            path, realpath, depth, files, files_missing, files_unread, bytes, trains,
+            suspect_trains, first_train, last_train, started_at, ended_at, newest_mtime,
+            format_version, recorded_proposal, recorded_run, ingested_at.
+
+        Examples
+        --------
+        >>> from xfelcat import Catalog
+        >>> catalog = Catalog("demo/catalog")
+        >>> catalog.runs(instrument="SPB", data_class="proc")[["proposal", "run", "trains"]]
+           proposal  run  trains
+        0    900010    1      20
+        1    900010    2      32
+        2    900032    1      20
+        3    900032    2      32
+        4    900032    4      20
+        >>> catalog.runs(train=1_003_200_000, data_class="raw")[["proposal", "run"]]
+        Empty DataFrame
+        Columns: [proposal, run]
+        Index: []
+        """
+        from .questions.find import runs
+
+        return runs(self._store, Question.of(**where)).to_frame()
+
+    def find(
+        self,
+        source: Any = "*",
+        key: Any = None,
+        *,
+        limit: int | None = None,
+        **where: Unpack[KeyChoice],
+    ) -> "pd.DataFrame":
+        """The runs that have a source, or a key of it: one row per run, source and key.
+
+        Parameters
+        ----------
+        source
+            A glob: ``*`` matches any text (also ``/``), ``?`` one character, ``[xyz]`` one of
+            these, ``[!xyz]`` none of these; upper and lower case differ. Or a regular expression:
+            ``"re:..."``, or compiled; or several in a list.
+        key
+            The same; the keys of control sources with ``.value`` or without, and their timestamps
+            only if the glob ends in ``timestamp``. None: rows per source and index group, with the
+            glob of its keys (``image.*``) for a key, and no dtype, shape or unit, unless a filter
+            is about these.
+        limit
+            Give this many rows at most.
+        **where
+            Filters.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run_id, proposal, run, data_class, instrument, cycle, section, source, key,
+            dtype, shape (of one entry), unit, trains (with data), entries, path (of the run),
+            depth.
+
+        Examples
+        --------
+        >>> from xfelcat import Catalog
+        >>> catalog = Catalog("demo/catalog")
+        >>> found = catalog.find("SA1*", "beamPosition.ixPos", proposal=900032, run="1-2")
+        >>> found[["proposal", "run", "key", "unit", "trains"]]
+           proposal  run                       key unit  trains
+        0    900032    1  beamPosition.ixPos.value   mm      20
+        1    900032    2  beamPosition.ixPos.value   mm      32
+        """
+        from .questions.find import find
+
+        question = Question.of(source=source, key=key, **where)
+        return find(self._store, question, limit=limit).to_frame()
+
+    def find_runs(
+        self, where: str | Mapping[Any, Any] | Sequence[Any], **choice: Unpack[ConditionChoice]
+    ) -> "pd.DataFrame":
+        """The runs whose RUN values, or profiles, fulfil a condition, with these values.
+
+        Parameters
+        ----------
+        where
+            A text, ``"SOURCE KEY < 0.5"``: source and key as for ``find``; ``= != < <= > >=``,
+            ``between A and B``, ``in (A, B)``, ``glob 'TEXT*'``; numbers, ``true``, ``false`` and
+            texts; ``and``, ``or``, ``not`` and parentheses. A run fulfils a comparison if any of
+            the sources and keys does. ``max(SOURCE KEY)`` and ``min``, ``mean``, ``std``,
+            ``first``, ``last``, ``changes``, ``nans``, ``entries`` ask what ``xfelcat profile``
+            found during the run; a profile that is out of date counts as none.
+
+            Or a mapping, all of which must hold: ``{"SOURCE KEY": 0.5}``, ``{...: [1, 2]}`` (one of
+            them), ``{...: ("<", 0.5)}``, ``{...: ("between", 0, 1)}``. Or a list of these.
+        **choice
+            Filters.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run_id, proposal, run, data_class, instrument, cycle, started_at, trains; for
+            each operand ``"SOURCE KEY [unit]"`` and, where it is a pattern, the source whose value
+            that is; path, depth. Numbers are compared and given as 64-bit floating point.
+
+        Examples
+        --------
+        >>> from xfelcat import Catalog
+        >>> catalog = Catalog("demo/catalog")
+        >>> found = catalog.find_runs("SA1_XTD2_XGM/XGM/DOOCS gainMode in (1, 2)", proposal=900032)
+        >>> found.columns[8:10].tolist()
+        ['SA1_XTD2_XGM/XGM/DOOCS gainMode', 'path']
+        """
+        from .questions.find import find_runs
+
+        return find_runs(self._store, Question.of(where=where, **choice)).to_frame()
+
+    def sources(self, source: Any = "*", **where: Unpack[SourceChoice]) -> "pd.DataFrame":
+        """The sources of the runs, in the order of their names.
+
+        Parameters
+        ----------
+        source
+            As for ``find``.
+        **where
+            Filters.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns section, source, runs (that have it), trains (with data, summed over runs),
+            entries, first_run_id, last_run_id.
+
+        Examples
+        --------
+        >>> from xfelcat import Catalog
+        >>> catalog = Catalog("demo/catalog")
+        >>> catalog.sources("*XGM*", proposal=900032, run=1)[["section", "source", "trains"]]
+              section                         source  trains
+        0     CONTROL         SA1_XTD2_XGM/XGM/DOOCS      20
+        1  INSTRUMENT  SA1_XTD2_XGM/XGM/DOOCS:output      20
+        2     CONTROL         SPB_XTD9_XGM/XGM/DOOCS      20
+        3  INSTRUMENT  SPB_XTD9_XGM/XGM/DOOCS:output      20
+        """
+        from .questions.find import sources
+
+        return sources(self._store, Question.of(source=source, **where)).to_frame()
+
+    def keys(self, source: Any = "*", key: Any = "*", **where: Unpack[KeyChoice]) -> "pd.DataFrame":
+        """The keys of the runs' sources, and what they are; a row per type, shape and unit.
+
+        Parameters
+        ----------
+        source, key
+            As for ``find``.
+        **where
+            Filters.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns section, source, key, index_group, dtype, shape (of one entry), unit, runs,
+            trains (with data, summed over runs), entries.
+        """
+        from .questions.find import keys
+
+        return keys(self._store, Question.of(source=source, key=key, **where)).to_frame()
+
+    def files(self, **where: Unpack[Choice]) -> "pd.DataFrame":
+        """The files of the runs, in the order of runs and names.
+
+        Parameters
+        ----------
+        **where
+            Filters; with one of data, the files that list such sources, with such keys.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of the view ``files``: run_id, proposal, run, data_class, name, path, size
+            (bytes), mtime, aggregator, sequence, depth, verified, format_version, locality, trains,
+            scanned_at, missing_since.
+        """
+        from .questions.find import files
+
+        return files(self._store, Question.of(**where)).to_frame()
+
+    def train_ranges(self, **where: Unpack[Choice]) -> "pd.DataFrame":
+        """The train IDs of the runs: one row per range without a gap, in the order of runs.
+
+        Parameters
+        ----------
+        **where
+            Filters; with one of data, the trains of the files that list such sources.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run_id, proposal, run, data_class, first_train, last_train, trains.
+        """
+        from .questions.find import train_ranges
+
+        return train_ranges(self._store, Question.of(**where)).to_frame()
+
+    def run_values(
+        self,
+        source: Any = "*",
+        key: Any = "*",
+        *,
+        limit: int | None = None,
+        **where: Unpack[KeyChoice],
+    ) -> "pd.DataFrame":
+        """What the RUN sections say: the state of the control devices at the start of the runs.
+
+        Parameters
+        ----------
+        source, key
+            As for ``find``.
+        limit
+            Give this many rows at most.
+        **where
+            Filters.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run_id, proposal, run, data_class, source, key, dtype, number (of scalars), text
+            (of strings), shape (of arrays, whose values are not given), unit.
+        """
+        from .questions.find import run_values
+
+        question = Question.of(source=source, key=key, **where)
+        return run_values(self._store, question, limit=limit).to_frame()
+
+    def coverage(
+        self,
+        data: Spec | list[Spec],
+        *,
+        at_least: float = 0.0,
+        most_decoded: int = 500,
+        **where: Unpack[RunsChoice],
+    ) -> "pd.DataFrame":
+        """The runs that have all of some data, and for how many of their trains.
+
+        Parameters
+        ----------
+        data
+            ``"SOURCE"``, ``"SOURCE KEY"``, or several in a list.
+        at_least
+            Leave out runs that do not have them together in this share (0 to 1) of their trains.
+        most_decoded
+            For how many runs at most, in their order, the index is decoded where counts do not
+            tell; 2 to 10 ms each.
+        **where
+            Filters of runs.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run_id, proposal, run, data_class, instrument, cycle, trains; one for each of
+            ``data`` (trains in which anything that it matches has data); together, at_most: the
+            number of trains in which all have data, and its upper bound, which is larger only for
+            runs beyond ``most_decoded``; path.
+
+        Examples
+        --------
+        >>> from xfelcat import Catalog
+        >>> catalog = Catalog("demo/catalog")
+        >>> found = catalog.coverage(["*XGM*", "*AGIPD* image.*"], at_least=0.9, proposal=900032)
+        >>> found[["run", "data_class", "trains", "*XGM*", "*AGIPD* image.*", "together"]]
+        Empty DataFrame
+        Columns: [run, data_class, trains, *XGM*, *AGIPD* image.*, together]
+        Index: []
+        """
+        from .questions.coverage import coverage
+        from .questions.selection import DataFilter
+
+        several = [DataFilter.parse(d) for d in (data if isinstance(data, list) else [data])]
+        question = Question.of(**where)
+        options: Any = {"at_least": at_least, "most_decoded": most_decoded}
+        return coverage(self._store, several, question, **options).to_frame()
+
+    def lacking(
+        self,
+        source: Any = "*",
+        *,
+        neighbours: int = 5,
+        at_least: int = 4,
+        **where: Unpack[SourceChoice],
+    ) -> "pd.DataFrame":
+        """The runs that lack a source that several of their neighbours have.
+
+        Parameters
+        ----------
+        source
+            As for ``find``.
+        neighbours
+            How many runs before, and how many after, are looked at, in the same proposal and data
+            class.
+        at_least
+            How many of them must have the source.
+        **where
+            Filters; those of runs say which runs may lack something, not which have it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run_id, proposal, run, data_class, instrument, cycle, section, source,
+            neighbours_with, neighbours, path.
+        """
+        from .questions.coverage import lacking
+
+        question = Question.of(source=source, **where)
+        return lacking(self._store, question, neighbours=neighbours, at_least=at_least).to_frame()
+
+
+# What is the catalog, to someone who has one in the hand?
+#
+# ``Catalog`` is the thin public class: it finds its place, and each method is one call of the
+# module
+# that does the work (``ingest``, ``audit``, ``user_sql``, ``inventory``, ``forget``, ``store``).
+# The
+# questions over runs are in ``asked``.
 
 
 class Catalog(Questions):
@@ -146,7 +508,7 @@ class Catalog(Questions):
         1        raw    21
         2        red     1
         """
-        from .questions.user_sql import run_sql
+        from .questions.sql import run_sql
 
         limits: Any = {"time_limit": time_limit, "memory_limit": memory_limit}
         return run_sql(self._store, text, parameters, **limits).to_frame()
@@ -244,7 +606,7 @@ class Catalog(Questions):
         CatalogNotFoundError
             Where nothing was ingested yet.
         """
-        from .questions.export_views import export_views
+        from .questions.export import export_views
 
         asked = Question.of(**where)
         return export_views(self._store, directory, views, asked, force=force, progress=progress)
@@ -277,7 +639,7 @@ class Catalog(Questions):
             Compare the catalog with what is on disk: below the paths ``below``, or else beside the
             runs.
         deep
-            What reads a sample of the data: a ``RunDataCheck`` of ``xfelcat.loader.deepaudit``.
+            A ``RunDataCheck`` of ``xfelcat.loader.jobs.deepcheck``: it reads a sample of data.
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
         changes_since
@@ -320,8 +682,8 @@ class Catalog(Questions):
         """
         from .audit.audit import AuditOptions, audit
         from .audit.disk import DiskOptions
-        from .checks.limits import DEFAULT_LIMITS
-        from .checks.registry import choose_checks
+        from .audit.limits import DEFAULT_LIMITS
+        from .audit.registry import choose_checks
 
         chosen = ([x] if isinstance(x, str) else x for x in (check, skip, level))
         filter_ = RunFilter.of(**where)
@@ -411,6 +773,6 @@ class Catalog(Questions):
 
     def compact(self) -> None:
         """Rewrite the databases in order, without what forgotten runs left behind."""
-        from .store.compact import compact
+        from .store.care import compact
 
         compact(self._store)

@@ -26,7 +26,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .errors import ConfigError, nearest
+from .model.errors import ConfigError, nearest
 
 __all__ = ["Settings", "load_settings", "user_catalog"]
 

@@ -12,25 +12,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ..catalog.errors import XfelcatError
-from .asking import find_command
-from .auditing import audit_command
-from .comparing import diff_command
+from ..catalog.model.errors import XfelcatError
+from .audit import audit_command
 from .db import app as db_app
+from .db import forget_command
 from .demo import demo_command
-from .describing import info_command
-from .exporting import app as export_app
-from .forgetting import forget_command
-from .ingesting import ingest_command
-from .listing import ls_command
-from .locality import locality_command
-from .opening import open_command
+from .diff import diff_command
+from .export import app as export_app
+from .find import find_command
+from .info import info_command
+from .ingest import ingest_command
+from .inventory import inventory_command
+from .ls import ls_command
+from .open import locality_command, open_command
 from .output import say
-from .profiling import profile_command
+from .profile import profile_command
 from .sql import sql_command
-from .stocktaking import inventory_command
-from .validating import validate_command
-from .watching import watch_command
+from .validate import validate_command
+from .watch import watch_command
 
 __all__ = ["app", "main"]
 

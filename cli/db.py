@@ -1,7 +1,7 @@
 """How is the catalog itself? ``xfelcat db``: status, upgrade, merge, compact and check."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,10 @@ from .progress import count, showing_bar, size_text
 if TYPE_CHECKING:
     from ..catalog.store.store import Store
 
-__all__ = ["app"]
+__all__ = [
+    "app",
+    "forget_command",
+]
 
 app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True)
 
@@ -22,8 +25,8 @@ def status_command(catalog: CatalogOption = None) -> None:
     """Tell where the catalog lies, its versions, its size, and whether it is complete."""
     from importlib.metadata import version
 
-    from ..catalog.store.publish import SCHEMA_VERSION
-    from ..catalog.store.upgrade import shard_states
+    from ..catalog.store.care import shard_states
+    from ..catalog.store.versions import SCHEMA_VERSION
 
     store = open_store(catalog, quiet=True)
     states = shard_states(store)
@@ -49,7 +52,7 @@ def _tell(name: str, text: str) -> None:
 
 def _tell_merged(store: "Store") -> None:
     """The merged file, and the runs in it."""
-    from ..catalog.questions.queries import provenance
+    from ..catalog.questions.find import provenance
 
     stale = store.merged_is_stale()
     with store.read_merged() as cursor:
@@ -75,8 +78,8 @@ def _size(folder: Path) -> int:
 @app.command("upgrade")
 def upgrade_command(catalog: CatalogOption = None) -> None:
     """Bring a catalog of an older schema version to ours; older clients go on reading the old."""
-    from ..catalog.store.interrupts import uninterrupted
-    from ..catalog.store.upgrade import upgrade_shards
+    from ..catalog.store.care import upgrade_shards
+    from ..catalog.store.connections import uninterrupted
 
     store = open_store(catalog)
     with showing_bar("upgrading") as progress, uninterrupted():
@@ -98,7 +101,7 @@ def merge_command(catalog: CatalogOption = None) -> None:
 @app.command("compact")
 def compact_command(catalog: CatalogOption = None) -> None:
     """Rewrite the databases in order, without what forgotten runs left behind."""
-    from ..catalog.store.compact import compact
+    from ..catalog.store.care import compact
 
     store = existing_store(catalog)
     before = _size(store.location)
@@ -114,9 +117,39 @@ def compact_command(catalog: CatalogOption = None) -> None:
 def check_command(catalog: CatalogOption = None) -> None:
     """Verify that the databases are sound; exits 1 if they are not."""
     store = existing_store(catalog)
-    faults = store.check()
+    from ..catalog.store.care import check
+
+    faults = check(store)
     for fault in faults:
         typer.echo(fault)
     say(f"{count(len(faults), 'fault')} found" if faults else "sound")
     if faults:
         raise typer.Exit(1)
+
+
+# How is a run taken out of the catalog? ``xfelcat forget``.
+
+
+def forget_command(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="p002012, p002012/raw, p002012/raw/r0001, or a path: the run there, or all below.",
+            show_default=False,
+        ),
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Delete all that is known of some runs from the catalog; no data file is touched."""
+    from ..catalog.questions.forget import find_known, forget
+
+    store = open_store(catalog)
+    known = find_known(store, targets)
+    for run in known:
+        say(f"{run.name}: {count(run.n_files, 'file')}, {run.path}")
+    if not yes:
+        typer.confirm(f"Forget {count(len(known), 'run')}?", err=True, abort=True)
+    say(f"{count(forget(store, known), 'run')} forgotten")

@@ -98,7 +98,7 @@ def _head(command: str, *paths: Path) -> None:
 
 def _ingest(store: "Store", facility: Path) -> None:
     from ..catalog.ingest.ingest import ingest
-    from .ingesting import summary
+    from .ingest import summary
 
     relative = os.path.relpath(store.location)
     _head("xfelcat ingest", facility, Path("--catalog"), Path(relative))
@@ -110,7 +110,7 @@ def _ingest(store: "Store", facility: Path) -> None:
 
 
 def _find(store: "Store") -> None:
-    from ..catalog.questions.queries import find
+    from ..catalog.questions.find import find
     from ..catalog.questions.question import Question
 
     _head(f"xfelcat find {XGM} beamPosition.ixPos --catalog", Path(os.path.relpath(store.location)))
@@ -124,7 +124,7 @@ def _open_one(store: "Store", facility: Path) -> None:
     """One run from the catalog, and a table of the values of its XGM."""
     import pyarrow as pa
 
-    from ..loader.opening import RunDirectory
+    from ..loader.open import RunDirectory
 
     path = facility / PROPOSAL / "raw" / "r0001"
     _say_python(f"run = RunDirectory({str(path)!r})")
@@ -140,7 +140,7 @@ def _report(store: "Store", page: Path) -> None:
     """What an audit finds, as a page for the browser; it is not recorded."""
     from ..catalog.audit.audit import AuditOptions, audit
     from ..catalog.report.page import write_report
-    from .audit_text import report_lines
+    from .audit import report_lines
 
     catalog = Path(os.path.relpath(store.location))
     _head("xfelcat audit --no-save --html", page, Path("--catalog"), catalog)

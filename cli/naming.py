@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .output import say
 
 if TYPE_CHECKING:
-    from ..catalog.questions.run_filter import RunFilter
+    from ..catalog.questions.filters import RunFilter
     from ..catalog.store.store import Store
     from ..loader.collection import DataCollection
 
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 def named_runs(text: str | None) -> "RunFilter":
     """The runs that a text names; all of them for None."""
-    from ..catalog.questions.run_filter import ALL_RUNS, RunFilter
+    from ..catalog.questions.filters import ALL_RUNS, RunFilter
 
     if not text:
         return ALL_RUNS
@@ -51,7 +51,7 @@ def named_runs(text: str | None) -> "RunFilter":
 
 def _by_numbers(text: str) -> "RunFilter | None":
     """The run that a short form means; None for anything else."""
-    from ..catalog.questions.run_filter import RunFilter
+    from ..catalog.questions.filters import RunFilter
 
     m = _SHORT.fullmatch(text)
     if m is None:
@@ -65,7 +65,7 @@ def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "
 
     Raises RunNotFoundError for a name that means no run.
     """
-    from ..loader.opening import RunDirectory
+    from ..loader.open import RunDirectory
 
     path = _directory(text, store)
     # A run whose directory is gone is still told from the catalog.
@@ -81,11 +81,11 @@ def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "
 
 def catalogued_run(text: str, store: "Store") -> Row | None:
     """The row of the view runs for the one run that is meant; None if the catalog has no such."""
-    from ..catalog.errors import CatalogNotFoundError
-    from ..catalog.questions.queries import runs
+    from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.questions.filters import RunFilter
+    from ..catalog.questions.find import runs
     from ..catalog.questions.question import Question
-    from ..catalog.questions.run_filter import RunFilter
-    from ..catalog.store.encoding import from_text
+    from ..catalog.store.packing import from_text
 
     path = os.path.abspath(os.path.expanduser(text))
     numbered = None if os.path.isdir(path) else _by_numbers(text)
@@ -104,8 +104,8 @@ def catalogued_run(text: str, store: "Store") -> Row | None:
 
 
 def _directory(text: str, store: "Store") -> str:
-    from ..catalog.errors import RunNotFoundError
-    from ..loader.opening import find_proposal, find_run_directory
+    from ..catalog.model.errors import RunNotFoundError
+    from ..loader.open import find_proposal, find_run_directory
 
     path = os.path.abspath(os.path.expanduser(text))
     if os.path.isdir(path):

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..catalog.errors import QueryError
+from ..catalog.model.errors import QueryError
 from .output import Format, say
 from .progress import count
 
 if TYPE_CHECKING:
-    from ..catalog.questions.answers import Answer
+    from ..catalog.questions.execute import Answer
+    from ..catalog.questions.filters import RunFilter
     from ..catalog.questions.question import Question
-    from ..catalog.questions.run_filter import RunFilter
     from ..catalog.store.store import Store
 
 __all__ = [
@@ -265,7 +265,7 @@ def existing_store(catalog: Path | None) -> "Store":
 
 def say_if_behind(store: "Store") -> None:
     """Tell what the answers lack: changes since the merge, shards of another schema version."""
-    from ..catalog.store.upgrade import left_out
+    from ..catalog.store.care import left_out
 
     if n := len(left_out(store)):
         say(f"{count(n, 'shard')} of another schema version left out: see `xfelcat db status`")
@@ -281,7 +281,7 @@ def say_provenance(answer: "Answer", store: "Store") -> None:
 
 def make_filter(**parts: Any) -> "RunFilter":
     """The filter of these options; an unusable value is wrong usage."""
-    from ..catalog.questions.run_filter import RunFilter
+    from ..catalog.questions.filters import RunFilter
 
     try:
         return RunFilter.of(**{name: value or None for name, value in parts.items()})
@@ -302,7 +302,7 @@ def make_question(**parts: Any) -> "Question":
 
 def time_option(text: str | None) -> datetime | None:
     """The time that an option means; an unusable one is wrong usage."""
-    from ..catalog.questions.run_filter import parse_time
+    from ..catalog.questions.filters import parse_time
 
     try:
         return None if text is None else parse_time(text)

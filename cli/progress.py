@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from ..catalog.ingest.ingest import IngestProgress
-    from ..catalog.records import Problem
+    from ..catalog.model.records import Problem
 
 __all__ = ["count", "say_problems", "showing_bar", "showing_progress", "size_text"]
 

@@ -8,8 +8,10 @@
 
 import re
 import shlex
+import shutil
+import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,20 +27,104 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import PostgresLexer
 
-from ..catalog.errors import XfelcatError, nearest
-from ..catalog.questions.user_sql import run_sql
+from ..catalog.model.errors import XfelcatError, nearest
+from ..catalog.questions.sql import run_sql
 from ..catalog.questions.view_docs import describe_views
 from ..catalog.store.store import Store
-from .completion import Words
 from .options import say_if_behind
 from .output import Format, choose_format, say, write_answer
 from .progress import count
-from .view_text import schema_text
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-__all__ = ["Conversation", "history", "is_complete", "new_session", "run_prompt"]
+    from ..catalog.questions.view_docs import View
+
+__all__ = [
+    "Conversation",
+    "Words",
+    "history",
+    "is_complete",
+    "new_session",
+    "run_prompt",
+    "schema_text",
+]
+
+
+# Which words can stand here? What the prompt of ``xfelcat sql`` offers while one types.
+#
+# Pure: the text before the cursor in, words out.
+#
+# 1. After a dot at the start: the prompt's own commands, and what they take.
+# 2. After ``FROM`` or ``JOIN``: views. After ``name.``: the columns of that view or alias.
+# 3. Else the columns of the views that the statement names, then views, functions and keywords.
+
+_LAST_WORD = re.compile(r"[\w.]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What there is to offer: views with the meaning of each column, functions, keywords."""
+
+    views: Mapping[str, Mapping[str, str]]
+    functions: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def offer(self, before: str, text: str) -> Iterator[tuple[str, int, str]]:
+        """(word, how many characters before the cursor it replaces, what it is), best first.
+
+        ``before`` is the text in front of the cursor, ``text`` all of it.
+        """
+        if before.lstrip().startswith("."):
+            yield from self._of_command(before.lstrip())
+            return
+        word = _LAST_WORD.search(before)
+        typed = word[0] if word else ""
+        qualifier, dot, start = typed.rpartition(".")
+        if dot:
+            columns = self._columns([self._view_of(qualifier, text)])
+            yield from _fitting(start, columns.items())
+        elif re.search(r"\b(?:FROM|JOIN|DESCRIBE|SUMMARIZE)\s+\w*\Z", before, re.IGNORECASE):
+            yield from _fitting(start, ((view, "view") for view in self.views))
+        elif start:
+            named = [v for v in self.views if re.search(rf"\b{v}\b", text, re.IGNORECASE)]
+            yield from _fitting(start, self._columns(named or self.views).items())
+            yield from _fitting(start, ((view, "view") for view in self.views))
+            yield from _fitting(start, ((word, "") for word in self.keywords))
+            yield from _fitting(start, ((name, "function") for name in self.functions))
+
+    def _of_command(self, before: str) -> Iterator[tuple[str, int, str]]:
+        command, space, rest = before.partition(" ")
+        if not space:
+            yield from _fitting(command, ((name, "") for name in self.commands))
+        elif not rest.strip() or " " not in rest:
+            yield from _fitting(rest, ((word, "") for word in self.commands.get(command, ())))
+
+    def _columns(self, views: Iterable[str]) -> dict[str, str]:
+        """The columns of several views, each once, with what they mean."""
+        found: dict[str, str] = {}
+        for view in views:
+            for name, meaning in self.views.get(view, {}).items():
+                found.setdefault(name, meaning)
+        return found
+
+    def _view_of(self, qualifier: str, text: str) -> str:
+        """The view that a name in front of a dot stands for; "" for none."""
+        if qualifier.casefold() in self.views:
+            return qualifier.casefold()
+        for view in self.views:
+            if re.search(rf"\b{view}\s+(?:AS\s+)?{re.escape(qualifier)}\b", text, re.IGNORECASE):
+                return view
+        return ""
+
+
+def _fitting(start: str, words: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int, str]]:
+    folded = start.casefold()
+    for word, meaning in words:
+        if word.casefold().startswith(folded) and word != start:
+            yield word, len(start), meaning
+
 
 _HELP = """\
 A statement ends with ; and may have several lines. It reads the catalog and changes nothing.
@@ -245,3 +331,39 @@ def run_prompt(
             continue
         except EOFError:
             return
+
+
+# How are the documented views shown in a terminal?
+
+_NARROWEST, _WIDEST = 60, 100
+
+
+def schema_text(views: "Sequence[View]", width: int | None = None) -> str:
+    """The views for reading: columns with type, unit and meaning, and an example of each.
+
+    ``width`` is that of the terminal unless given, at least 60 and at most 100 characters.
+    """
+    columns = width or shutil.get_terminal_size().columns
+    width = min(max(columns, _NARROWEST), _WIDEST)
+    return "\n\n".join("\n".join(_view_lines(view, width)) for view in views)
+
+
+def _view_lines(view: "View", width: int) -> Iterator[str]:
+    yield from textwrap.wrap(f"{view.name}: {view.meaning}", width, subsequent_indent="  ")
+    yield ""
+    heads = [("column", "type", "unit"), *((c.name, c.type, c.unit) for c in view.columns)]
+    widths = [max(map(len, column)) for column in zip(*heads, strict=True)]
+    meanings = ["meaning", *(c.meaning for c in view.columns)]
+    for head, meaning in zip(heads, meanings, strict=True):
+        cells = "  ".join(cell.ljust(size) for cell, size in zip(head, widths, strict=True))
+        start = f"  {cells}  "
+        # Narrow names, wide meanings: what does not fit goes on below the meaning's beginning.
+        lines = textwrap.wrap(meaning, max(width - len(start), 20)) or [""]
+        yield (start + lines[0]).rstrip()
+        yield from (" " * len(start) + line for line in lines[1:])
+    yield ""
+    yield from textwrap.wrap(
+        f"Example: {view.question}", width, initial_indent="  ", subsequent_indent="  "
+    )
+    yield ""
+    yield from (f"    {line}" for line in view.example.splitlines())

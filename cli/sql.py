@@ -12,7 +12,7 @@ import typer
 
 from .options import CatalogOption, FormatOption, OutputOption, open_store, say_provenance
 from .output import Format, choose_format, say, write_answer
-from .view_text import schema_text
+from .prompt import schema_text
 
 __all__ = ["sql_command"]
 
@@ -72,7 +72,7 @@ def sql_command(
 
     Without a statement, on a terminal, it asks for one after the other.
     """
-    from ..catalog.questions.user_sql import run_sql
+    from ..catalog.questions.sql import run_sql
 
     chosen = choose_format(format_, output)
     if schema:
@@ -95,8 +95,8 @@ def sql_command(
 
 def _memory(text: str) -> int | None:
     """The bytes that an option means; None for no limit of ours."""
-    from ..catalog.errors import QueryError
-    from ..catalog.questions.user_sql import check_memory_limit
+    from ..catalog.model.errors import QueryError
+    from ..catalog.questions.sql import check_memory_limit
 
     if text.strip() == "0":
         return None
@@ -119,7 +119,7 @@ def _statement(text: str | None, file: Path | None) -> str:
 
 
 def _show_schema(names: list[str], chosen: Format, output: Path | None) -> None:
-    from ..catalog.errors import QueryError
+    from ..catalog.model.errors import QueryError
     from ..catalog.questions.view_docs import columns_table, describe_views
 
     try:

@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..catalog.errors import SourceNameError
-from ..catalog.records import FileLayout
-from .files import OpenFiles
-from .inventory import MAIN_SECTIONS, FileGroup, FileRef, FileSet, SourceEntry
+from ..catalog.model.errors import SourceNameError
+from ..catalog.model.records import FileLayout
 from .keydata import KeyData
+from .read.files import OpenFiles
+from .select.sources import MAIN_SECTIONS, FileGroup, FileRef, FileSet, SourceEntry
+from .select.trains import TrainSet, Value
 from .sourcedata import SourceData
-from .trains import TrainSet
-from .value import Value
 
 __all__ = ["AuxiliarySources"]
 

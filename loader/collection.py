@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ..catalog.errors import SourceNameError
-from ..catalog.runfacts import DataFile, RunFacts
-from . import runinfo
-from .aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
-from .files import OpenFiles
-from .inventory import Inventory, SourceEntry, join_inventories, take_inventory
-from .selection import (
+from ..catalog.model.errors import SourceNameError
+from ..catalog.model.facts import DataFile, RunFacts
+from .read.files import OpenFiles
+from .select import runinfo
+from .select.aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
+from .select.selection import (
     Chosen,
     expand_selection,
     narrow,
@@ -30,8 +29,8 @@ from .selection import (
     trains_with_all,
     trains_with_any,
 )
-from .trains import TrainSet, by_id, select_trains, split_trains
-from .value import Value
+from .select.sources import Inventory, SourceEntry, join_inventories, take_inventory
+from .select.trains import TrainSet, Value, by_id, select_trains, split_trains
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,7 +227,7 @@ class DataCollection(Value):
         )
 
     def _repr_html_(self) -> str:
-        from . import display
+        from .show import display
 
         return display.collection_html(self)
 
@@ -330,7 +329,7 @@ class DataCollection(Value):
         with_auxiliary
             List the auxiliary sources too.
         """
-        from . import display
+        from .show import display
 
         text = display.collection_info(
             self,
@@ -376,7 +375,7 @@ class DataCollection(Value):
         matplotlib.axes.Axes
             With one bar per source, the one with the least data at the top.
         """
-        from . import plot
+        from .show import plot
 
         return plot.plot_missing_data(self, min_saved_pct, expand_instrument)
 
@@ -434,7 +433,7 @@ class DataCollection(Value):
         TypeError
             A selected key has more than one dimension.
         """
-        from . import convert
+        from .output import convert
 
         return convert.to_dataframe(self, fields, timestamps)
 
@@ -459,7 +458,7 @@ class DataCollection(Value):
         TargetFileError
             The file is one that the data come from.
         """
-        from . import write
+        from .output import write
 
         return write.virtual_dataset(self._source(source)._key(key), filename)
 
@@ -496,7 +495,7 @@ class DataCollection(Value):
             ``data[source][key]``; only what has data. ``data[source]["metadata"]`` names source
             and train.
         """
-        from . import iterate
+        from .output import iterate
 
         chosen = self if devices is None else self.select(devices)
         if train_range is not None:
@@ -520,7 +519,7 @@ class DataCollection(Value):
         TrainIDError
             The train is not among the selected ones.
         """
-        from . import iterate
+        from .output import iterate
 
         chosen = self if devices is None else self.select(devices)
         return iterate.collection_train(chosen, train_id, flat_keys=flat_keys, keep_dims=keep_dims)
@@ -534,7 +533,7 @@ class DataCollection(Value):
         keep_dims: bool = False,
     ) -> tuple[int, dict[Any, Any]]:
         """(Train ID, data) of the train at a position; see ``train_from_id``."""
-        from . import iterate
+        from .output import iterate
 
         train_id = iterate.train_at(self._trains, train_index)
         return self.train_from_id(train_id, devices, flat_keys=flat_keys, keep_dims=keep_dims)
@@ -718,7 +717,7 @@ class DataCollection(Value):
         TargetFileError
             The file is one that the data come from.
         """
-        from . import write
+        from .output import write
 
         write.write_file(self, filename)
 
@@ -728,6 +727,6 @@ class DataCollection(Value):
         It is small, and of use where the files of this data can be reached. The parameter and the
         errors are those of ``write``.
         """
-        from . import write
+        from .output import write
 
         write.write_virtual_file(self, filename)

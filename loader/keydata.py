@@ -13,23 +13,71 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.records import KeyRecord
-from ..catalog.runfacts import DataFile
-from . import counting, iterate, rows, runinfo
-from .files import OpenFiles
-from .inventory import FileRef, SourceEntry
-from .ofsource import OfSource
-from .plan import ReadPlan, array_dtype
-from .read import check_consistent, execute_plan, read_attributes
-from .region import Region, parse_region
-from .selection import Chosen, source_schema
-from .trains import TrainSet, select_trains, split_trains
+from ..catalog.model.facts import DataFile
+from ..catalog.model.records import KeyRecord
+from .output import iterate
+from .read import rows
+from .read.execute import check_consistent, execute_plan, read_attributes
+from .read.files import OpenFiles
+from .read.rows import ReadPlan, array_dtype
+from .select import runinfo
+from .select.region import Region, parse_region
+from .select.selection import Chosen, source_schema
+from .select.sources import FileRef, SourceEntry
+from .select.trains import TrainSet, Value, select_trains, split_trains
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["KeyData"]
+__all__ = [
+    "KeyData",
+    "OfSource",
+]
+
+
+# What do a source and its keys have in common: a name, and the section it lies in?
+
+
+class OfSource(Value):
+    """A value about one source; ``SourceData`` and ``KeyData``."""
+
+    _entry: SourceEntry
+
+    @property
+    def source(self) -> str:
+        """Source name, as it was asked for."""
+        return self._entry.name
+
+    @property
+    def section(self) -> str:
+        """CONTROL, INSTRUMENT or an auxiliary section."""
+        return self._entry.section
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this is of a control source: one entry per train."""
+        return self.section == "CONTROL"
+
+    @property
+    def is_instrument(self) -> bool:
+        """Whether this is of an instrument source: any number of entries per train."""
+        return self.section == "INSTRUMENT"
+
+    @property
+    def is_reduction(self) -> bool:
+        """Whether this is of the auxiliary section REDUCTION."""
+        return self.section == "REDUCTION"
+
+    @property
+    def is_errata(self) -> bool:
+        """Whether this is of the auxiliary section ERRATA."""
+        return self.section == "ERRATA"
+
+    @property
+    def is_auxiliary(self) -> bool:
+        """Whether this is of an auxiliary section."""
+        return not (self.is_control or self.is_instrument)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,7 +126,7 @@ class KeyData(OfSource):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array that ``ndarray()`` gives."""
-        n = counting.count_rows(self._entry, self._refs, self.index_group, self._trains)
+        n = rows.count_rows(self._entry, self._refs, self.index_group, self._trains)
         return (n, *self.entry_shape)
 
     @property
@@ -166,7 +214,7 @@ class KeyData(OfSource):
         )
 
     def _repr_html_(self) -> str:
-        from . import display
+        from .show import display
 
         return display.key_html(self)
 
@@ -191,7 +239,7 @@ class KeyData(OfSource):
         A pandas Series labelled with train IDs if ``labelled``, else an array that goes with
         ``train_ids``.
         """
-        counts = counting.count_entries(self._entry, self._refs, self.index_group, self._trains)
+        counts = rows.count_entries(self._entry, self._refs, self.index_group, self._trains)
         if not labelled:
             return counts.astype(np.uint64)
         import pandas as pd
@@ -288,7 +336,7 @@ class KeyData(OfSource):
         ValueError
             An entry has several fields.
         """
-        from . import convert
+        from .output import convert
 
         return convert.to_series(self)
 
@@ -318,7 +366,7 @@ class KeyData(OfSource):
         xarray.DataArray or xarray.Dataset
             A Dataset with a variable per field where the data type is structured.
         """
-        from . import convert
+        from .output import convert
 
         return convert.to_xarray(self, extra_dims, roi, name, extra_coords)
 
@@ -332,9 +380,9 @@ class KeyData(OfSource):
         chunk_bytes
             About how large a chunk is at most, 128 MiB by default; a train is never divided.
         """
-        from . import lazy
+        from .output import dask
 
-        return lazy.to_dask(self, labelled, chunk_bytes)
+        return dask.to_dask(self, labelled, chunk_bytes)
 
     def as_single_value(
         self,
@@ -359,7 +407,7 @@ class KeyData(OfSource):
         ValueError
             Some lie outside the tolerance.
         """
-        from . import convert
+        from .output import convert
 
         return convert.to_single_value(self, rtol, atol, reduce_by)
 

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ..catalog.errors import RunNotFoundError, nearest
+from ..catalog.model.errors import RunNotFoundError, nearest
 from . import across
-from .across import KeysOfRuns, collect_keys
+from .across import KeysOfRuns, RunPlace, collect_keys, find_places
 from .collection import DataCollection
-from .files import OpenFiles
-from .opening import RunDirectory
-from .places import RunPlace, find_places
-from .value import Value
+from .open import RunDirectory
+from .read.files import OpenFiles
+from .select.trains import Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +180,7 @@ class Runs(Value):
         return f"<xfelcat.Runs: {len(self)} runs, {self.names[0]} to {self.names[-1]}>"
 
     def _repr_html_(self) -> str:
-        from . import display
+        from .show import display
 
         return display.runs_html(self)
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.errors import PropertyNameError
-from ..catalog.layout import identify_run, parse_file_name
-from ..catalog.records import KeySchema
-from ..catalog.runfacts import DataFile
-from . import counting, rows, runinfo
-from .files import OpenFiles
-from .inventory import FileRef, SourceEntry, join_sources
-from .keydata import KeyData
-from .ofsource import OfSource
-from .selection import Chosen, match_keys, source_schema
-from .trains import TrainSet, select_trains, split_trains
+from ..catalog.model.errors import PropertyNameError
+from ..catalog.model.facts import DataFile
+from ..catalog.model.identity import identify_run, parse_file_name
+from ..catalog.model.records import KeySchema
+from .keydata import KeyData, OfSource
+from .read import rows
+from .read.files import OpenFiles
+from .select import runinfo
+from .select.selection import Chosen, match_keys, source_schema
+from .select.sources import FileRef, SourceEntry, join_sources
+from .select.trains import TrainSet, select_trains, split_trains
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ class SourceData(OfSource):
         return f"<xfelcat.SourceData source={self.source!r} for {len(self._trains)} trains>"
 
     def _repr_html_(self) -> str:
-        from . import display
+        from .show import display
 
         return display.source_html(self)
 
@@ -249,7 +249,7 @@ class SourceData(OfSource):
         return rows.select_rows(self._entry, self._refs, index_group, self._trains).stretches
 
     def _counts(self, index_group: str) -> NDArray[np.int64]:
-        return counting.count_entries(self._entry, self._refs, index_group, self._trains)
+        return rows.count_entries(self._entry, self._refs, index_group, self._trains)
 
     def _groups(self, index_group: str | None) -> list[str]:
         if self.is_run_only:
@@ -263,7 +263,7 @@ class SourceData(OfSource):
     def has_data(self) -> bool:
         """Whether any of the selected trains has data."""
         return any(
-            counting.count_rows(self._entry, self._refs, group, self._trains)
+            rows.count_rows(self._entry, self._refs, group, self._trains)
             for group in self._groups(None)
         )
 

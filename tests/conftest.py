@@ -3,8 +3,8 @@
 import signal
 
 import pytest
-from mockruns import MockBuilder
-from xfelcat.catalog.store import stored
+from support.mock_runs import MockBuilder
+from xfelcat.catalog.store import read
 
 # A shell that runs the tests in the background leaves Ctrl-C ignored, and so would our processes.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,7 +24,7 @@ def build_mock(tmp_path_factory):
 def queries(monkeypatch):
     """Grows by each query that opening or a fact sends to the catalog."""
     sent = []
-    rows = stored.rows
+    rows = read.rows
 
     def count(cursor, sql):
         sent.append(sql)

@@ -13,20 +13,19 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("cli", "loader", "catalog", "migrations")  # a part imports itself and those to its right
 MODULES = sorted(p for part in PARTS for p in (ROOT / part).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-MAX_CODE_LINES, MAX_LINES, MAX_FUNCTION_LINES, MAX_PUBLIC_METHODS = 400, 900, 60, 15
+MAX_CODE_LINES, MAX_LINES, MAX_FUNCTION_LINES, MAX_PUBLIC_METHODS = 500, 1000, 60, 15
 
 # Classes whose methods the documented API, or SQL's tables, fix.
 FIXED_BY_THE_API = {"DataCollection", "SourceData", "KeyData"}
 
 # Who may know about HDF5: the scanning side of the catalog, and what reads and writes arrays.
 H5PY = {
-    "catalog/scan/hdf5.py",
-    "catalog/scan/values.py",
-    "loader/files.py",
-    "loader/direct/storage.py",
-    "loader/piece.py",
-    "loader/storedchunks.py",
-    "loader/write.py",
+    "catalog/hdf5/library.py",
+    "catalog/hdf5/values.py",
+    "loader/read/files.py",
+    "loader/read/chunks.py",
+    "loader/read/file_read.py",
+    "loader/output/write.py",
 }
 # Imported where they are needed, not when a module is imported.
 HEAVY = {
@@ -48,13 +47,13 @@ HEAVY = {
 }
 # Modules that are about such a library: their callers import them where they are needed.
 MAY_BE_HEAVY = {
-    "catalog/scan/hdf5.py": {"h5py"},
+    "catalog/hdf5/library.py": {"h5py"},
     "catalog/store/schema.py": {"sqlalchemy"},
     "cli/prompt.py": {"prompt_toolkit", "pygments"},
     "loader/examples/faults.py": {"h5py"},
     "loader/examples/writing.py": {"h5py"},
-    "loader/write.py": {"h5py"},
-    "loader/xarray_backend.py": {"xarray"},
+    "loader/output/write.py": {"h5py"},
+    "loader/output/xarray_backend.py": {"xarray"},
 }
 
 

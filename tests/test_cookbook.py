@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cookedfromfiles import EXPECTED
-from demofacility import demo, demo_report, no_settings
-from fromfiles import walk
+from support.cookbook_oracle import EXPECTED
+from support.demo_facility import demo, demo_report, no_settings
+from support.walk_oracle import walk
 from typer.testing import CliRunner
 from xfelcat.cli.app import app
 

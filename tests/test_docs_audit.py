@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.checks.limits import Limits
-from xfelcat.catalog.checks.registry import CHECKS
+from xfelcat.catalog.audit.limits import Limits
+from xfelcat.catalog.audit.registry import CHECKS
 
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import xfelcat
-from xfelcat.catalog import config, errors
+from xfelcat.catalog import config
+from xfelcat.catalog.model import errors
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {path.name: path.read_text() for path in DOCS.glob("*.md")}

@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 import xfelcat
-from fileopens import forbid_opening
-from mockruns import MOCK_FILES, MOCKS
+from support.count_opens import forbid_opening
+from support.mock_runs import MOCK_FILES, MOCKS
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import (

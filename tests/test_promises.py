@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from xfelcat import Catalog, RunDirectory
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import write_facility
 
@@ -138,7 +139,7 @@ def test_killing_an_ingest_at_any_moment_leaves_a_complete_catalog(facility, tmp
         store = Store(location)
         if not store.exists():
             continue
-        assert store.check() == []
+        assert check(store) == []
         with store.read_merged() as cursor:
             runs, files, counted = cursor.execute(
                 "SELECT count(*), sum(n_files), (SELECT count(*) FROM file) FROM run"
@@ -146,7 +147,7 @@ def test_killing_an_ingest_at_any_moment_leaves_a_complete_catalog(facility, tmp
         assert files == counted
         n_complete.append(runs)
     ingest(Store(location), proposals, IngestOptions(jobs=2))
-    assert Store(location).check() == []
+    assert check(Store(location)) == []
     assert len(Catalog(str(location)).runs()) == len(run_directories(facility / "facility"))
     assert n_complete == sorted(n_complete)
 

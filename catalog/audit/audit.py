@@ -22,19 +22,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..checks.catalog_checks import SQL_CHECKS, choose_runs, execute, find_faults
-from ..checks.limits import DEFAULT_LIMITS, Limits
-from ..checks.registry import CHECKS, Check
-from ..errors import CatalogWriteError, RunNotFoundError
-from ..questions.answers import fetch
-from ..questions.run_filter import ALL_RUNS, RunFilter
-from ..records import Problem
-from ..store.encoding import to_text
+from ..model.errors import CatalogWriteError, RunNotFoundError
+from ..model.records import Problem
+from ..questions.execute import fetch
+from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.merge import shard_of
+from ..store.packing import to_text
 from ..store.store import Store
 from .disk import DiskOptions, find_on_disk, run_folders
 from .findings import Findings, describe_findings
+from .limits import DEFAULT_LIMITS, Limits
 from .record import Area, audit_before, record, unrecorded
+from .registry import CHECKS, Check
+from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults
 from .waivers import Waiver, read_waivers, waiver_table
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..checks.catalog_checks import execute
-from ..layout import is_data_file, is_made_anew, parse_file_name
+from ..model.identity import is_data_file, is_made_anew, parse_file_name
 from ..scan.discover import FileStat, list_run, locate_run
 from ..scan.locality import file_localities, is_on_disk
-from ..scan.workers import Batch, run_batches
-from ..store.encoding import from_text, to_text
+from ..scan.pool import Batch, run_batches
+from ..store.packing import from_text, to_text
 from ..store.store import Store
+from .run_checks import execute
 
 if TYPE_CHECKING:
     import duckdb

@@ -19,12 +19,17 @@ from datetime import datetime
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
-from ..checks.condense import TEMPLATE_SQL
-from ..store.connections import DEFAULT_BLOCKS, OpenFile, connect_memory, connect_write
+from ..store.connections import (
+    DEFAULT_BLOCKS,
+    OpenFile,
+    connect_memory,
+    connect_write,
+    uninterrupted,
+)
 from ..store.creation import create_schema, migrate_draft
-from ..store.interrupts import uninterrupted
-from ..store.publish import AUDITS
 from ..store.store import Store
+from ..store.versions import AUDITS
+from .findings import TEMPLATE_SQL
 
 if TYPE_CHECKING:
     import duckdb

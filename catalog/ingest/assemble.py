@@ -11,15 +11,20 @@ Used by ``ingest`` and by opening, so that both follow the same rules:
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..layout import parse_file_name
-from ..records import Depth, FileRecord, Problem, RunRecord
+from ..model.facts import Comparison, KnownFile
+from ..model.identity import RunIdentity, parse_file_name
+from ..model.records import Depth, FileRecord, Problem, RunRecord
 from ..scan.discover import FileStat, FoundRun, list_run
-from ..scan.freshness import Comparison, KnownFile
+from ..store.read import load_run
+from ..store.store import Store
 
 __all__ = [
+    "MovedRun",
     "assemble_run",
+    "find_moved_run",
     "held_elsewhere",
     "known_files",
     "other_home",
@@ -123,3 +128,39 @@ def _says_more(new: FileRecord, old: FileRecord | None) -> bool:
 
 def _reasons(record: FileRecord) -> list[tuple[str, str]]:
     return [(p.check, p.message) for p in record.problems]
+
+
+# Is a run directory that nobody knows a catalogued one in another place?
+#
+# A run inside a facility tree is known by its numbers wherever it lies. A loose run is known by its
+# path alone; so when one turns up at a new path, its files are looked for by name, size and mtime
+# among the catalogued loose runs, and the facts are taken over instead of being scanned again.
+
+
+@dataclass(frozen=True, slots=True)
+class MovedRun:
+    """A catalogued loose run whose files are those found elsewhere."""
+
+    shard: str
+    record: RunRecord
+
+
+def find_moved_run(store: Store, stats: Mapping[str, FileStat]) -> MovedRun | None:
+    """The loose run with exactly these files, by name, size and mtime; None where there is none."""
+    if not store.exists() or not stats:
+        return None
+    name, stat = next(iter(stats.items()))
+    with store.read_merged() as cursor:
+        paths = cursor.execute(
+            "SELECT DISTINCT r.loose_path FROM file AS f JOIN run AS r USING (run_id)"
+            " WHERE r.loose_path IS NOT NULL AND r.n_files = $1"
+            " AND f.name = $2 AND f.size = $3 AND f.mtime_ns = $4",
+            [len(stats), name, stat.size, stat.mtime_ns],
+        ).fetchall()
+    for (path,) in paths:
+        identity = RunIdentity(loose_path=path)
+        with store.read(identity.shard) as cursor:
+            record = load_run(cursor, identity.run_id) if cursor else None
+        if record and {f.name: FileStat(f.size, f.mtime_ns) for f in record.files} == dict(stats):
+            return MovedRun(identity.shard, record)
+    return None

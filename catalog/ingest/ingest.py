@@ -20,18 +20,25 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Protocol
 
-from ..layout import parse_file_name
-from ..records import Depth, FileRecord, Problem
+from ..model.facts import Comparison, compare_files
+from ..model.identity import parse_file_name
+from ..model.records import Depth, FileRecord, Problem
+from ..opening.catalogued import file_stats, run_locations
 from ..scan.datamap import check_data_maps
 from ..scan.discover import FileStat, FoundRun, find_runs, is_excluded, list_run
-from ..scan.freshness import Comparison, compare_files
 from ..scan.locality import file_localities, is_on_disk
+from ..scan.pool import Batch, run_batches
 from ..scan.scan import scan_file
-from ..scan.workers import Batch, run_batches
-from ..store.facts import file_stats, run_locations
 from ..store.store import Store
-from .assemble import assemble_run, held_elsewhere, known_files, other_home, unread_record
-from .moved import MovedRun, find_moved_run
+from .assemble import (
+    MovedRun,
+    assemble_run,
+    find_moved_run,
+    held_elsewhere,
+    known_files,
+    other_home,
+    unread_record,
+)
 
 __all__ = ["IngestOptions", "IngestProgress", "IngestReport", "ingest"]
 

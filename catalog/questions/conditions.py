@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..errors import QueryError
+from ..model.errors import QueryError
 from .patterns import Pattern
 
 __all__ = [

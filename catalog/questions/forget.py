@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike, fspath
 
-from ..errors import RunNotFoundError, nearest
-from ..layout import RunIdentity
-from ..store.encoding import from_text
+from ..model.errors import RunNotFoundError, nearest
+from ..model.identity import RunIdentity
+from ..store.packing import from_text
 from ..store.store import Store
-from .answers import ask
-from .run_filter import ALL_RUNS, RunFilter
+from .execute import ask
+from .filters import ALL_RUNS, RunFilter
 
 __all__ = ["KnownRun", "find_known", "forget"]
 

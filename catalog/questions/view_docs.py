@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import QueryError, nearest
+from ..model.errors import QueryError, nearest
 from ..store.connections import connect_memory
 from ..store.creation import create_schema
 

@@ -23,10 +23,10 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from ..audit.waivers import Waiver
-from ..errors import TargetWriteError
-from ..questions.run_filter import ALL_RUNS, RunFilter
+from ..model.errors import TargetWriteError
+from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
-from .gather import Content, Limits, gather
+from .content import Content, Limits, gather
 
 if TYPE_CHECKING:
     import pyarrow as pa

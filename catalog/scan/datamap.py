@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..layout import identify_run, parse_file_name, proposal_directory
-from ..records import Depth, FileLayout, FileRecord, Problem, SourceRecord
-from ..runlength import TrainList
+from ..model.identity import identify_run, parse_file_name, proposal_directory
+from ..model.records import Depth, FileLayout, FileRecord, Problem, SourceRecord
+from ..model.runlength import TrainList
 
 __all__ = ["check_data_maps", "map_places", "read_data_maps"]
 

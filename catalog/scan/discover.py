@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
-from ..errors import RunNotFoundError, nearest
-from ..layout import RunIdentity, identify_run, is_data_file, parse_file_name
-from ..records import Problem
+from ..model.errors import RunNotFoundError, nearest
+from ..model.identity import RunIdentity, identify_run, is_data_file, parse_file_name
+from ..model.records import Problem
 
 __all__ = [
     "FileStat",

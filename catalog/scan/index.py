@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runlength import IndexPattern, TrainList
-from .filechecks import Fault
-from .hdf5 import READ_ERRORS, open_dataset, open_group, read_array, reason_of, walk_names
+from ..hdf5.library import READ_ERRORS, open_dataset, open_group, read_array, reason_of, walk_names
+from ..model.runlength import IndexPattern, TrainList
+from .checks import Fault
 
 __all__ = ["index_groups", "index_place", "no_rows", "read_index"]
 

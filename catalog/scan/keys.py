@@ -11,10 +11,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ..dtypes import encode_dtype
-from ..records import KeyRecord, KeySchema, RunValue
-from .filechecks import Fault
-from .hdf5 import (
+from ..hdf5.library import (
     READ_ERRORS,
     first_value,
     leaves,
@@ -24,7 +21,10 @@ from .hdf5 import (
     text_attributes,
     walk_names,
 )
-from .structures import OwnGroup
+from ..hdf5.objects import OwnGroup
+from ..model.dtypes import encode_dtype
+from ..model.records import KeyRecord, KeySchema, RunValue
+from .checks import Fault
 
 __all__ = [
     "find_dataset",

@@ -19,11 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FileStructureError
-from ..records import EMPTY_LAYOUT, NO_TRAINS, FileLayout, SourceRecord
-from ..runlength import TrainList
-from .filechecks import Fault, check_times, check_top_level, check_trains, check_version
-from .hdf5 import (
+from ..hdf5.library import (
     READ_ERRORS,
     first_value,
     is_empty,
@@ -36,6 +32,10 @@ from .hdf5 import (
     read_texts,
     reason_of,
 )
+from ..model.errors import FileStructureError
+from ..model.records import EMPTY_LAYOUT, NO_TRAINS, FileLayout, SourceRecord
+from ..model.runlength import TrainList
+from .checks import Fault, check_times, check_top_level, check_trains, check_version
 
 __all__ = ["Outline", "guess_suspects", "read_outline", "read_train_ids", "split_source"]
 

@@ -18,19 +18,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import FileStructureError
-from ..layout import identify_run, parse_file_name
-from ..records import (
-    Depth,
-    FileLayout,
-    FileRecord,
-    KeySchema,
-    RunValue,
-    SourceRecord,
-)
-from ..runlength import IndexPattern
-from .blocks import NotUnderstoodError
-from .filechecks import (
+from ..hdf5.blocks import NotUnderstoodError
+from ..hdf5.library import READ_ERRORS, open_file, reason_of
+from ..hdf5.objects import OwnFile
+from ..model.errors import FileStructureError
+from ..model.identity import identify_run, parse_file_name
+from ..model.records import Depth, FileLayout, FileRecord, KeySchema, RunValue, SourceRecord
+from ..model.runlength import IndexPattern
+from .checks import (
     Fault,
     as_problems,
     check_identity,
@@ -39,11 +34,9 @@ from .filechecks import (
     check_rows,
     compare_keys,
 )
-from .hdf5 import READ_ERRORS, open_file, reason_of
 from .index import index_place, read_index
 from .keys import Rows, key_leaves, read_keys, read_run_values, reuse_keys, source_leaves
 from .outline import Outline, read_outline
-from .structures import OwnFile
 
 __all__ = ["scan_file", "scan_outline"]
 

@@ -13,6 +13,7 @@ that has the file attached.
 
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -21,10 +22,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CatalogReadError, CatalogWriteError
-from .publish import NOT_TEXT, is_text
+from ..model.errors import CatalogReadError, CatalogWriteError
+from .versions import NOT_TEXT, is_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,12 +36,23 @@ __all__ = [
     "POOL",
     "ConnectionPool",
     "OpenFile",
+    "Rows",
     "blocks_of",
     "connect_memory",
     "connect_read",
     "connect_write",
     "quoted",
+    "rows",
+    "uninterrupted",
 ]
+
+Rows = list[tuple[Any, ...]]
+
+
+def rows(cursor: "duckdb.DuckDBPyConnection", sql: str) -> Rows:
+    """All rows of a query."""
+    return cursor.execute(sql).fetchall()
+
 
 # Blocks of a new file. A shard of one run is 4.5 MB with DuckDB's default of 262144, 0.6 MB with
 # 16384; but integers are bit-packed from 65536 on, which makes a shard of 100 runs a third smaller.
@@ -302,3 +315,40 @@ class ConnectionPool:
 
 
 POOL = ConnectionPool()
+
+
+# What if Ctrl-C comes while the database is at work?
+#
+# A signal that arrives inside DuckDB ends as a RuntimeError, or (2.0) may leave it waiting forever.
+# So it is kept back until the database is done, which takes moments, and then taken up as
+# KeyboardInterrupt where it does no harm.
+#
+# ``uninterrupted`` keeps Ctrl-C back for the length of a block; ``Store`` does so in each call.
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C back until the block is left, and raise KeyboardInterrupt then.
+
+    A second Ctrl-C is not kept back. Outside the main thread, where no signal arrives, or where
+    someone else handles Ctrl-C, this does nothing.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before is not signal.default_int_handler:
+        yield
+        return
+    was_told = False
+
+    def keep_back(number: int, frame: FrameType | None) -> None:
+        nonlocal was_told
+        was_told = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, keep_back)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if was_told:
+        raise KeyboardInterrupt

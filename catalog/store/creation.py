@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...migrations import runner
 from .connections import connect_write
-from .publish import SCHEMA_VERSION, Versions
+from .versions import SCHEMA_VERSION, Versions
 
 if TYPE_CHECKING:
     import duckdb

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CatalogNotFoundError, CatalogWriteError
+from ..model.errors import CatalogNotFoundError, CatalogWriteError
 from .connections import (
     DEFAULT_BLOCKS,
     POOL,
@@ -30,14 +30,14 @@ from .connections import (
     blocks_of,
     connect_memory,
     connect_write,
+    uninterrupted,
 )
-from .interrupts import uninterrupted
-from .publish import AUDITS, SCHEMA_VERSION, Versions
+from .versions import AUDITS, SCHEMA_VERSION, Versions
 
 if TYPE_CHECKING:
     import duckdb
 
-    from .shard_writer import ShardWriter
+    from .write import ShardWriter
 
 __all__ = ["Progress", "Store"]
 
@@ -97,7 +97,7 @@ class Store:
 
     def open_shard(self, shard: str) -> OpenFile | None:
         """The current version of a shard, open for what opening asks; None if not published."""
-        return _open_current(self.versions(shard), plain=True)
+        return open_current(self.versions(shard), plain=True)
 
     def open_version(self, shard: str, path: Path | None) -> OpenFile | None:
         """A version of a shard that was current once; the current one where it is gone."""
@@ -113,7 +113,7 @@ class Store:
         What it sees stays as it is, whatever is published meanwhile.
         """
         with uninterrupted():
-            file = _open_current(self.versions(shard))
+            file = open_current(self.versions(shard))
             yield None if file is None else file.cursor()
 
     @contextmanager
@@ -132,7 +132,7 @@ class Store:
             If the location cannot be written.
         """
         from .creation import create_schema, migrate_draft
-        from .shard_writer import ShardWriter
+        from .write import ShardWriter
 
         versions = self.versions(shard)
         with versions.lock(wait=wait), uninterrupted(), versions.draft() as draft:
@@ -156,7 +156,8 @@ class Store:
     # The merged database ------------------------------------------------------------------------
 
     @property
-    def _merged(self) -> Versions:
+    def merged(self) -> Versions:
+        """The published versions of the merged database."""
         return Versions(self.location / "merged")
 
     def merged_is_stale(self) -> bool:
@@ -164,7 +165,7 @@ class Store:
         from .merge import merged_versions
 
         with uninterrupted():
-            file = _open_current(self._merged)
+            file = open_current(self.merged)
             held = {name: path.name for name, path in self._shard_files().items()}
             return file is None or merged_versions(file.cursor()) != held
 
@@ -179,18 +180,18 @@ class Store:
 
         if not self.merged_is_stale():
             return False
-        with self._merged.lock(), uninterrupted():
+        with self.merged.lock(), uninterrupted():
             if not self.merged_is_stale():
                 return False
             shards = self._shard_files()
-            file = _open_current(self._merged)
+            file = open_current(self.merged)
             rebuild = file is None or needs_rebuild(file.cursor(), shards)
-            with self._merged.draft(empty=rebuild) as draft:
+            with self.merged.draft(empty=rebuild) as draft:
                 with connect_write(draft, block_size=DEFAULT_BLOCKS) as connection:
                     if rebuild:
                         create_schema(connection, "merged", "merged")
                     merge_shards(connection, shards, progress)
-                self._merged.publish(draft)
+                self.merged.publish(draft)
         return True
 
     @contextmanager
@@ -211,13 +212,13 @@ class Store:
         apart from what our own questions need.
         """
         with uninterrupted():
-            file = _open_current(self._merged, memory_limit=memory_limit)
+            file = open_current(self.merged, memory_limit=memory_limit)
             if file is not None:
                 return file
             self.require()
             try:
                 self.publish_merged()
-                file = _open_current(self._merged, memory_limit=memory_limit)
+                file = open_current(self.merged, memory_limit=memory_limit)
             except CatalogWriteError:
                 file = None
             return self._merged_in_memory(memory_limit) if file is None else file
@@ -256,24 +257,6 @@ class Store:
         audits = self.audits.current()
         return files if audits is None else {**files, AUDITS: audits}
 
-    # Care ---------------------------------------------------------------------------------------
-
-    def check(self) -> list[str]:
-        """What is wrong inside the databases, one sentence each; empty where all is well."""
-        from .integrity import check_file
-
-        found = []
-        for shard in self.shards():
-            with self.read(shard) as cursor:
-                if cursor is not None:
-                    found += [f"shard {shard}: {fault}" for fault in check_file(cursor)]
-        with uninterrupted():
-            for name, versions in (("merged", self._merged), (AUDITS, self.audits)):
-                file = _open_current(versions)
-                if file is not None:
-                    found += [f"{name}: {fault}" for fault in check_file(file.cursor())]
-        return found
-
 
 def _shard_order(shard: str) -> tuple[bool, str]:
     """Sorts shards as the run_ids in them: proposals by number, then loose runs by hash."""
@@ -285,7 +268,7 @@ def _open_file(path: Path, *, plain: bool = False, memory_limit: int = 0) -> Ope
     return POOL.open((path, plain, memory_limit), make)
 
 
-def _open_current(
+def open_current(
     versions: Versions, *, plain: bool = False, memory_limit: int = 0
 ) -> OpenFile | None:
     """The current version, open; None where nothing is published.

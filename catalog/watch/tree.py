@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ..layout import is_data_file, parse_file_name
+from ..model.identity import is_data_file, parse_file_name
 from ..scan.discover import is_excluded
 
 __all__ = ["Settled", "Tree"]

@@ -262,7 +262,7 @@ def find_size(store: Store) -> Size:
         (store.versions(s).directory / version).stat().st_size
         for s, version in store.shards().items()
     )
-    merged = store._merged.current()
+    merged = store.merged.current()
     counts = Catalog(store.location).sql("SELECT sum(files) AS files, count(*) AS runs FROM runs")
     return Size(shards, merged.stat().st_size, int(counts.files[0]), int(counts.runs[0]))
 

@@ -24,21 +24,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.records import FileLayout
-from xfelcat.catalog.runlength import IndexPattern, TrainList
+from xfelcat.catalog.model.facts import FileFacts
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.records import FileLayout
+from xfelcat.catalog.model.runlength import IndexPattern, TrainList
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.creation import create_schema
-from xfelcat.catalog.store.encoding import encode_timestamps, time_of_ns
-from xfelcat.catalog.store.file_facts import FileFacts
-from xfelcat.catalog.store.interning import Interner
-from xfelcat.catalog.store.packed import pack_run
-from xfelcat.catalog.store.run_rows import Numbered
-from xfelcat.catalog.store.shard_writer import insert_rows, table_columns
+from xfelcat.catalog.store.packing import encode_timestamps, pack_run, time_of_ns
+from xfelcat.catalog.store.rows import Interner, Numbered
 from xfelcat.catalog.store.store import Store
+from xfelcat.catalog.store.write import insert_rows, table_columns
 from xfelcat.loader.examples.specs import train_at, train_time_ns
 
-from . import vocabulary as words
+from benchmarks import vocabulary as words
+
 from .synthetic_values import run_value_table
 
 FIRST_PROPOSAL = 2001

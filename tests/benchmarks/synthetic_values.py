@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from xfelcat.catalog.store.interning import Interner
+from xfelcat.catalog.store.rows import Interner
 
-from . import vocabulary as words
+from benchmarks import vocabulary as words
 
 _STATES = np.array(["ON", "OFF", "MOVING", "ERROR", "STATIC"])
 

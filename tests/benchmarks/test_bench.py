@@ -9,10 +9,11 @@ import pytest
 from xfelcat import RunDirectory
 
 from benchmarks import bench, growth_opening
-from benchmarks.large_runs import FIRST_TRAIN, XGM, LargeRun, count_datasets, make_run, module
-from benchmarks.measure import Place, Row, Side, equal, measure
-from benchmarks.report import BEGIN, END, as_json, as_table, put_into_page, seconds
-from benchmarks.synthetic import Scale
+
+from .large_runs import FIRST_TRAIN, XGM, LargeRun, count_datasets, make_run, module
+from .measure import Place, Row, Side, equal, measure
+from .report import BEGIN, END, as_json, as_table, put_into_page, seconds
+from .synthetic import Scale
 
 SMALL = LargeRun("R220", 4220, 3, 2, 3, 12, 2, trains=100)
 

@@ -3,8 +3,9 @@
 import pytest
 
 from benchmarks import growth_ingest, rows_ingest
-from benchmarks.large_runs import LargeRun, make_run
-from benchmarks.measure import Place, measure
+
+from .large_runs import LargeRun, make_run
+from .measure import Place, measure
 
 SMALL = LargeRun("R220", 4220, 1, 2, 2, 4, 1, trains=20)
 

@@ -7,7 +7,8 @@ from xfelcat import Catalog
 from xfelcat.catalog.store.store import Store
 
 from benchmarks import questions
-from benchmarks.synthetic import Scale, fill
+
+from .synthetic import Scale, fill
 
 SCALE = Scale(proposals=3, runs=4, sequences=1, trains=20)
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from xfelcat import Catalog, RunDirectory
-from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.care import check
+from xfelcat.catalog.store.read import load_run
 from xfelcat.catalog.store.store import Store
 
 from benchmarks import vocabulary as words
-from benchmarks.synthetic import FIRST_PROPOSAL, Scale, fill
+
+from .synthetic import FIRST_PROPOSAL, Scale, fill
 
 SCALE = Scale(proposals=2, runs=10, sequences=2, trains=50)
 
@@ -21,7 +23,7 @@ def location(tmp_path_factory):
 
 def test_it_is_a_whole_catalog(location):
     store = Store(location)
-    assert store.check() == []
+    assert check(store) == []
     assert not store.merged_is_stale()
     catalog = Catalog(location)
     n_files = SCALE.proposals * SCALE.runs * SCALE.files_per_run

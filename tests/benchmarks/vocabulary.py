@@ -8,7 +8,7 @@ control devices has 20 versions, which follow each other over the proposals: a t
 from dataclasses import dataclass
 from functools import cache
 
-from xfelcat.catalog.records import FileLayout, KeyRecord, KeySchema, SourceRecord
+from xfelcat.catalog.model.records import FileLayout, KeyRecord, KeySchema, SourceRecord
 
 INSTRUMENTS = ("FXE", "HED", "MID", "SCS", "SPB", "SQS", "SXP")
 BEAMLINES = {"FXE": 1, "SPB": 1, "HED": 2, "MID": 2, "SCS": 3, "SQS": 3, "SXP": 3}

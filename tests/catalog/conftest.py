@@ -1,7 +1,7 @@
 """Fixtures of the tests of the catalog."""
 
 import pytest
-from demofacility import demo, demo_report
+from support.demo_facility import demo, demo_report
 from xfelcat.catalog.store.store import Store
 
 __all__ = ["demo", "demo_report", "store"]

@@ -7,19 +7,18 @@ from datetime import timedelta
 
 import duckdb
 import pytest
-from auditruns import LIMITS, SEQUENCES, facility, records
-from revision2 import downgrade
+from support.audited_records import LIMITS, SEQUENCES, facility, records
+from support.revision2 import downgrade
 from xfelcat.catalog.audit.audit import AuditOptions, audit
-from xfelcat.catalog.checks.registry import choose_checks
-from xfelcat.catalog.errors import CatalogNotFoundError
-from xfelcat.catalog.layout import RunIdentity
+from xfelcat.catalog.audit.registry import choose_checks
+from xfelcat.catalog.model.errors import CatalogNotFoundError
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.records import Depth, Problem
+from xfelcat.catalog.questions.filters import ALL_RUNS, RunFilter
 from xfelcat.catalog.questions.forget import find_known, forget
-from xfelcat.catalog.questions.run_filter import ALL_RUNS, RunFilter
-from xfelcat.catalog.records import Depth, Problem
-from xfelcat.catalog.store.compact import compact
+from xfelcat.catalog.store.care import check, compact, upgrade_shards
 from xfelcat.catalog.store.connections import POOL
 from xfelcat.catalog.store.store import Store
-from xfelcat.catalog.store.upgrade import upgrade_shards
 
 
 def write(store, made, merge=True):
@@ -102,7 +101,7 @@ def test_what_an_older_client_recorded_goes_on(store, how):
     assert [row[2:] for row in rows(store, FINDINGS)] == times
     assert rows(store, "SELECT audit_id FROM audits ORDER BY audit_id") == [(1,), (2,)]
     assert all(path.exists() for path in old.values())
-    assert store.check() == []
+    assert check(store) == []
 
 
 def test_what_is_gone_is_resolved_and_may_come_back(store):
@@ -229,13 +228,13 @@ def test_forgotten_runs_take_their_findings_along(store):
     run(store)
     forget(store, find_known(store, ["p002012/raw/r0003"]))
     assert [row[0] for row in rows(store, FINDINGS)] == ["X01"]
-    assert store.check() == []
+    assert check(store) == []
     assert told(run(store)) == {("X01", 6, "open")}
 
 
 def test_db_check_looks_at_the_audits_too(store):
     run(store)
-    assert store.check() == []
+    assert check(store) == []
     spoiled = store.audits.current()
     POOL.close()
     spoiled.chmod(0o644)
@@ -243,7 +242,7 @@ def test_db_check_looks_at_the_audits_too(store):
         connection.execute("INSERT INTO finding FROM finding")
         connection.execute("UPDATE audit SET audit_id = 1")
         connection.execute("INSERT INTO audit FROM audit")
-    assert store.check() == [
+    assert check(store) == [
         "audits: 1 audits of the same number",
         "audits: 2 findings that are there more than once",
     ]

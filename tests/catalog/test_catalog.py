@@ -8,10 +8,10 @@ import sys
 
 import pandas as pd
 import pytest
-from demofacility import no_settings
+from support.demo_facility import no_settings
 from xfelcat import Catalog
 from xfelcat.catalog import catalog as module
-from xfelcat.catalog.errors import CatalogNotFoundError, QueryError, RunNotFoundError
+from xfelcat.catalog.model.errors import CatalogNotFoundError, QueryError, RunNotFoundError
 
 __all__ = ["no_settings"]
 

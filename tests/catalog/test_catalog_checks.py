@@ -8,7 +8,9 @@ may find something too, in the same run number.
 from datetime import datetime
 
 import pytest
-from auditruns import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.audited_records import (
     CAMERA,
     CONTROL,
     DETECTOR,
@@ -26,11 +28,9 @@ from auditruns import (
     module,
     name_of,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from xfelcat.catalog.checks.catalog_checks import SQL_CHECKS, choose_runs, find_faults, portions
-from xfelcat.catalog.questions.run_filter import ALL_RUNS, RunFilter
-from xfelcat.catalog.records import Depth, KeyRecord, KeySchema
+from xfelcat.catalog.audit.run_checks import SQL_CHECKS, choose_runs, find_faults, portions
+from xfelcat.catalog.model.records import Depth, KeyRecord, KeySchema
+from xfelcat.catalog.questions.filters import ALL_RUNS, RunFilter
 
 ALL = {check_id for check in SQL_CHECKS for check_id in check.ids}
 NOW = datetime(2024, 6, 1)
@@ -359,7 +359,7 @@ def test_portions_hold_whole_proposals(monkeypatch):
     with database(made) as cursor:
         choose_runs(cursor, ALL_RUNS)
         (everything,) = portions(cursor)
-        monkeypatch.setattr("xfelcat.catalog.checks.catalog_checks._FILES_AT_ONCE", 20)
+        monkeypatch.setattr("xfelcat.catalog.audit.run_checks._FILES_AT_ONCE", 20)
         cut = portions(cursor)
         sql = "SELECT count(*) FROM run WHERE run_id BETWEEN $1 AND $2"
         assert [cursor.execute(sql, span).fetchone()[0] for span in cut] == [1, 12, 1]

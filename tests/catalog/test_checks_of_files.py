@@ -11,7 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from checkedrun import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.faultless_run import (
     AGIPD0,
     AGIPD1,
     DA0,
@@ -26,9 +28,7 @@ from checkedrun import (
     replace,
     write_checked_run,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from xfelcat.catalog.checks.registry import CHECKS
+from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.ingest.ingest import ScanOptions, scan_batch
 from xfelcat.catalog.scan.index import index_place
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.checks.registry import CHECKS, LEVELS, SEVERITIES, choose_checks
-from xfelcat.catalog.errors import QueryError
+from xfelcat.catalog.audit.registry import CHECKS, LEVELS, SEVERITIES, choose_checks
+from xfelcat.catalog.model.errors import QueryError
 
 ROOT = Path(__file__).parent.parent.parent
 

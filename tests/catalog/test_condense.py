@@ -4,7 +4,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xfelcat.catalog.checks.condense import (
+from xfelcat.catalog.audit.findings import (
     PATTERN_SQL,
     TEMPLATE_SQL,
     message_template,

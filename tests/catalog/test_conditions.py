@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asking import identities, means, named, walked
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.questions import identities, means, named, walked
 from xfelcat import Catalog, profile
-from xfelcat.catalog.errors import QueryError
+from xfelcat.catalog.model.errors import QueryError
 from xfelcat.catalog.questions.conditions import parse_condition
 
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"

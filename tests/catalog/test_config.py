@@ -2,7 +2,7 @@
 
 import pytest
 from xfelcat.catalog.config import load_settings
-from xfelcat.catalog.errors import ConfigError
+from xfelcat.catalog.model.errors import ConfigError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from extra_data import RunDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tinyfile import write_tiny
-from xfelcat.catalog.records import Depth
+from support.tiny_file import write_tiny
+from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan.datamap import check_data_maps, map_places, read_data_maps
 from xfelcat.catalog.scan.scan import scan_file
 

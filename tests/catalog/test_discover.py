@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from xfelcat.catalog.errors import RunNotFoundError
-from xfelcat.catalog.records import Problem
+from xfelcat.catalog.model.errors import RunNotFoundError
+from xfelcat.catalog.model.records import Problem
 from xfelcat.catalog.scan.discover import FileStat, FoundRun, find_runs, list_run
 
 PROPOSAL = "SPB/202201/p002012"

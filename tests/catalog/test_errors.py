@@ -4,12 +4,12 @@ import pickle
 import re
 
 import pytest
-from xfelcat.catalog import errors
-from xfelcat.catalog.errors import CatalogNotFoundError, XfelcatError
+from xfelcat.catalog.model import errors
+from xfelcat.catalog.model.errors import CatalogNotFoundError, XfelcatError
+from xfelcat.catalog.store.care import upgrade_shards
 from xfelcat.catalog.store.connections import connect_write
-from xfelcat.catalog.store.publish import SCHEMA_VERSION, Versions
 from xfelcat.catalog.store.store import Store
-from xfelcat.catalog.store.upgrade import upgrade_shards
+from xfelcat.catalog.store.versions import SCHEMA_VERSION, Versions
 
 MADE = [
     errors.CatalogBusyError("/catalog"),

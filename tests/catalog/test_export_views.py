@@ -7,8 +7,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 from xfelcat import Catalog
-from xfelcat.catalog.errors import CatalogNotFoundError, QueryError, TargetWriteError
-from xfelcat.catalog.questions import export_views
+from xfelcat.catalog.model.errors import CatalogNotFoundError, QueryError, TargetWriteError
+from xfelcat.catalog.questions import export
 from xfelcat.catalog.questions.view_docs import describe_views
 
 NAMES = [view.name for view in describe_views()]
@@ -24,14 +24,14 @@ def sorted_rows(table):
 
 
 def in_sql(catalog, statement, *values):
-    from xfelcat.catalog.questions.user_sql import run_sql
+    from xfelcat.catalog.questions.sql import run_sql
 
     return run_sql(catalog._store, statement, values).table
 
 
 def test_all_views_row_by_row(catalog, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_views, "_RUNS_AT_FIRST", 4)
-    monkeypatch.setattr(export_views, "_ROWS_AT_ONCE", 300)
+    monkeypatch.setattr(export, "_RUNS_AT_FIRST", 4)
+    monkeypatch.setattr(export, "_ROWS_AT_ONCE", 300)
     told = []
     written = catalog.export(tmp_path / "new/folder", progress=lambda *of: told.append(of))
     assert [file.view for file in written] == NAMES
@@ -68,7 +68,7 @@ def test_only_the_runs_that_were_chosen(catalog, tmp_path):
 
 
 def test_runs_are_chosen_as_in_any_question(catalog, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_views, "_RUNS_AT_FIRST", 2)
+    monkeypatch.setattr(export, "_RUNS_AT_FIRST", 2)
     choice = {"has": "*XGM/DOOCS beamPosition.*", "has_not": "*AGIPD*", "min_trains": 50}
     (written,) = catalog.export(tmp_path, "files", **choice)
     chosen = catalog.runs(**choice)
@@ -84,7 +84,7 @@ def test_runs_are_chosen_as_in_any_question(catalog, tmp_path, monkeypatch):
 
 def test_findings_of_no_run_are_exported_too(demo, tmp_path):
     store = demo.copy_catalog(tmp_path / "catalog")
-    path = store._merged.current()
+    path = store.merged.current()
     os.chmod(path, 0o644)
     known = Catalog(demo.location).runs()["run_id"]
     with duckdb.connect(str(path)) as connection:

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from extra_data.tests import make_examples
-from runrecords import assert_same_values, identity, later, make_run, with_file, write
-from xfelcat.catalog.errors import ChangedFileError, RunNotFoundError, SourceNameError
-from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.records import (
+from support.run_records import assert_same_values, identity, later, make_run, with_file, write
+from xfelcat.catalog.model.errors import ChangedFileError, RunNotFoundError, SourceNameError
+from xfelcat.catalog.model.facts import KnownFile
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.records import (
     Depth,
     FileLayout,
     KeyRecord,
@@ -20,12 +21,17 @@ from xfelcat.catalog.records import (
     RunRecord,
     SourceRecord,
 )
-from xfelcat.catalog.scan import probe
-from xfelcat.catalog.scan.freshness import KnownFile
+from xfelcat.catalog.opening import lazy
+from xfelcat.catalog.opening.catalogued import (
+    CatalogFacts,
+    file_stats,
+    find_run,
+    only_run,
+    run_locations,
+)
+from xfelcat.catalog.opening.scanned import ScannedFacts
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.catalog.scan.scanned import ScannedFacts
 from xfelcat.catalog.store.connections import POOL
-from xfelcat.catalog.store.facts import CatalogFacts, file_stats, find_run, only_run, run_locations
 
 
 def assert_facts(facts, record, files=None):
@@ -174,7 +180,7 @@ class Asked:
 
 
 def test_what_the_depth_lacks_comes_from_the_file(store, monkeypatch):
-    monkeypatch.setattr(probe, "Probe", Asked)
+    monkeypatch.setattr(lazy, "Probe", Asked)
     full = make_run(1, n_modules=0, n_aggregators=1, n_sequences=3)
     bare = FileLayout(full.files[0].layout.sources, (None,) * 4)
     record = with_file(full, 0, depth=Depth.NAMES, layout=bare, patterns=(), run_values={})
@@ -203,7 +209,7 @@ def test_what_the_depth_lacks_comes_from_the_file(store, monkeypatch):
 
 
 def test_at_full_depth_no_file_is_asked(store, monkeypatch):
-    monkeypatch.setattr(probe, "Probe", Asked)
+    monkeypatch.setattr(lazy, "Probe", Asked)
     record = make_run(1)
     record = with_file(record, 3, run_values={})  # sources that have no RUN
     write(store, record)

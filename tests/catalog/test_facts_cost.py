@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
-from runrecords import identity, make_run, with_file, write
-from xfelcat.catalog.records import FileLayout, KeyRecord, KeySchema
-from xfelcat.catalog.store.facts import find_run
+from support.run_records import identity, make_run, with_file, write
+from xfelcat.catalog.model.records import FileLayout, KeyRecord, KeySchema
+from xfelcat.catalog.opening.catalogued import find_run
 from xfelcat.catalog.store.store import Store
 
 
@@ -93,8 +93,8 @@ def test_opening_imports_nothing_heavy(store):
     write(store, make_run(1))
     script = f"""
 import sys
-from xfelcat.catalog.store.facts import find_run
-from xfelcat.catalog.layout import RunIdentity
+from xfelcat.catalog.opening.catalogued import find_run
+from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.store.store import Store
 facts = find_run(Store({str(store.location)!r}), RunIdentity(2012, 1, "raw"))
 name = "DA00/MOTOR/M001"

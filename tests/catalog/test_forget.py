@@ -4,10 +4,11 @@ import os
 import shutil
 
 import pytest
-from asking import find, runs
-from xfelcat.catalog.errors import CatalogNotFoundError, RunNotFoundError
+from support.questions import find, runs
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.model.errors import CatalogNotFoundError, RunNotFoundError
 from xfelcat.catalog.questions.forget import find_known, forget
+from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.store import Store
 
 
@@ -43,7 +44,7 @@ def test_a_target_means_these_runs(demo, store, target, meant):
     frame = runs(store).to_frame()
     assert set(frame["path"]) == {str(r.path) for r in demo.summary.runs} - expected
     assert not set(find(store).to_frame()["path"]) & expected
-    assert store.check() == []
+    assert check(store) == []
 
 
 def test_data_files_stay(demo, store):

@@ -5,8 +5,9 @@ import signal
 import threading
 
 import pytest
-from runrecords import make_run
-from xfelcat.catalog.store.interrupts import uninterrupted
+from support.run_records import make_run
+from xfelcat.catalog.store.care import check
+from xfelcat.catalog.store.connections import uninterrupted
 from xfelcat.catalog.store.store import Store
 
 
@@ -106,4 +107,4 @@ def test_what_was_written_by_then_is_published(tmp_path):
     with store.read(record.identity.shard) as cursor:
         assert cursor.execute("SELECT count(*) FROM run").fetchall() == [(1,)]
     assert store.publish_merged()
-    assert store.check() == []
+    assert check(store) == []

@@ -5,10 +5,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from demofacility import demo
+from support.demo_facility import demo
 from xfelcat import Catalog, H5File
-from xfelcat.catalog.errors import QueryError
-from xfelcat.catalog.layout import parse_file_name
+from xfelcat.catalog.model.errors import QueryError
+from xfelcat.catalog.model.identity import parse_file_name
 from xfelcat.catalog.questions.inventory import GROUPS, PERIODS, QUESTIONS
 
 __all__ = ["demo"]

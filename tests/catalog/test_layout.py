@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xfelcat.catalog.layout import (
+from xfelcat.catalog.model.identity import (
     RunIdentity,
     identify_run,
     is_data_file,

@@ -7,14 +7,14 @@ import threading
 import extra_data
 import numpy as np
 import pytest
-from fileopens import record_opening
-from xfelcat.catalog import lookup as lookup_module
+from support.count_opens import record_opening
 from xfelcat.catalog.config import user_catalog
-from xfelcat.catalog.errors import CatalogNotFoundError, FileStructureError, RunNotFoundError
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
-from xfelcat.catalog.lookup import look_up_run
-from xfelcat.catalog.scan.scanned import ScannedFacts
-from xfelcat.catalog.store.facts import CatalogFacts
+from xfelcat.catalog.model.errors import CatalogNotFoundError, FileStructureError, RunNotFoundError
+from xfelcat.catalog.opening import resolve as lookup_module
+from xfelcat.catalog.opening.catalogued import CatalogFacts
+from xfelcat.catalog.opening.resolve import look_up_run
+from xfelcat.catalog.opening.scanned import ScannedFacts
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import (
     GroupSpec,

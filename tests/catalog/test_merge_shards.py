@@ -6,11 +6,12 @@ from itertools import groupby
 import duckdb
 import numpy as np
 import pytest
-from runrecords import identity, make_run
-from xfelcat.catalog.errors import CatalogWriteError
-from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.records import KeyRecord, KeySchema
+from support.run_records import identity, make_run
+from xfelcat.catalog.model.errors import CatalogWriteError
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.records import KeyRecord, KeySchema
 from xfelcat.catalog.store import merge
+from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.connections import POOL, connect_write
 from xfelcat.catalog.store.store import Store
 
@@ -57,7 +58,7 @@ def assert_merged(store):
     assert not store.merged_is_stale()
     for view in VIEWS:
         assert merged_rows(store, view) == all_rows(store, view), view
-    assert store.check() == []
+    assert check(store) == []
     with store.read_merged() as cursor:
         held = dict(cursor.execute("SELECT name, version FROM merged_shard").fetchall())
     assert held == store.shards()

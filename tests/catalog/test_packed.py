@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from xfelcat.catalog.records import Depth
-from xfelcat.catalog.runlength import IndexPattern, TrainList
-from xfelcat.catalog.store import packed
+from xfelcat.catalog.model.facts import FileFacts
+from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.model.runlength import IndexPattern, TrainList
+from xfelcat.catalog.store import packing
 from xfelcat.catalog.store.creation import create_schema
-from xfelcat.catalog.store.file_facts import FileFacts
-from xfelcat.catalog.store.packed import PackedIndex, fetch_packed, pack_run
+from xfelcat.catalog.store.packing import PackedIndex, fetch_packed, pack_run
 
 RUN_ID = 2**64 - 1
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-(2**63), -1, 0, 2**63 - 1])
@@ -172,7 +172,7 @@ def test_only_what_is_asked_for_is_unfolded(monkeypatch):
         made.append(parts)
         return pattern(*parts)
 
-    monkeypatch.setattr(packed, "IndexPattern", count)
+    monkeypatch.setattr(packing, "IndexPattern", count)
     index = index_of([np.arange(640)], numbered(640))
     assert made == []
     index.numbers(0)

@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import pytest
-from tinyfile import CAMERA, SOURCES, XGM, write_tiny
-from xfelcat.catalog.errors import ChangedFileError, FileStructureError
-from xfelcat.catalog.runfacts import DataFile
-from xfelcat.catalog.runlength import TrainList
-from xfelcat.catalog.scan import hdf5, probe
+from support.tiny_file import CAMERA, SOURCES, XGM, write_tiny
+from xfelcat.catalog.hdf5 import library
+from xfelcat.catalog.model.errors import ChangedFileError, FileStructureError
+from xfelcat.catalog.model.facts import DataFile
+from xfelcat.catalog.model.runlength import TrainList
+from xfelcat.catalog.opening import lazy
 from xfelcat.catalog.scan.scan import scan_file
 
 
@@ -28,13 +29,13 @@ def path(tmp_path):
 def opened(monkeypatch):
     """The paths of files that were opened."""
     paths = []
-    original = hdf5.open_file
+    original = library.open_file
 
     def counting(path):
         paths.append(path)
         return original(path)
 
-    monkeypatch.setattr(hdf5, "open_file", counting)
+    monkeypatch.setattr(library, "open_file", counting)
     return paths
 
 
@@ -46,22 +47,22 @@ def data_file(path):
 def test_each_fact_is_that_of_the_scan(path):
     record = scan_file(path)
     sources = record.layout.sources
-    outline = probe.read_outline(str(path))
+    outline = lazy.read_outline(str(path))
     assert outline.layout.sources == sources
     assert outline.trains.token == record.trains.token
     assert outline.timestamps.tolist() == record.timestamps.tolist()
     assert outline.metadata == record.metadata
-    assert probe.read_run_values(str(path), XGM) == record.run_values[XGM]
-    assert probe.read_run_values(str(path), "no/such/source") == {}
+    assert lazy.read_run_values(str(path), XGM) == record.run_values[XGM]
+    assert lazy.read_run_values(str(path), "no/such/source") == {}
     for source, schema in zip(sources, record.layout.schemas, strict=True):
         if schema is None:
             assert source.legacy_of == CAMERA
             continue
-        found = probe.read_schema(str(path), source.section, source.name)
+        found = lazy.read_schema(str(path), source.section, source.name)
         assert found.canonical == schema.canonical
         for group in source.groups:
             slot = record.layout.slots[source.section, source.name, group]
-            pattern = probe.read_pattern(
+            pattern = lazy.read_pattern(
                 str(path), source.section, source.name, group, record.trains
             )
             assert pattern.token == record.patterns[slot].token
@@ -73,13 +74,13 @@ def test_schemas_of_mocks_are_those_of_the_scan(build_mock, name):
     path = path if path.is_file() else sorted(path.glob("*.h5"))[0]
     record = scan_file(path)
     for source, schema in zip(record.layout.sources, record.layout.schemas, strict=True):
-        found = probe.read_schema(str(path), source.section, source.name)
+        found = lazy.read_schema(str(path), source.section, source.name)
         assert found.canonical == schema.canonical, source
 
 
 def test_probe_reads_each_fact_once(path, opened):
     file = data_file(path)
-    facts = probe.Probe([file])
+    facts = lazy.Probe([file])
     for _ in range(3):
         facts.layout(0)
         facts.trains(0)
@@ -96,7 +97,7 @@ def test_probe_reads_each_fact_once(path, opened):
 def test_equal_facts_of_two_files_are_one_object(path, tmp_path):
     other = tmp_path / "RAW-R0007-DA01-S00001.h5"
     other.write_bytes(path.read_bytes())
-    facts = probe.Probe([data_file(path), data_file(other)])
+    facts = lazy.Probe([data_file(path), data_file(other)])
     assert facts.layout(0) is facts.layout(1)
     assert facts.trains(0) is facts.trains(1)
     assert facts.schema(0, "CONTROL", XGM) is facts.schema(1, "CONTROL", XGM)
@@ -105,7 +106,7 @@ def test_equal_facts_of_two_files_are_one_object(path, tmp_path):
 
 
 def test_pickled_probe_reads_again(path, opened):
-    facts = probe.Probe([data_file(path)])
+    facts = lazy.Probe([data_file(path)])
     facts.trains(0)
     copy = pickle.loads(pickle.dumps(facts))
     assert copy.trains(0).ids.tolist() == [1000, 1002, 1003]
@@ -113,7 +114,7 @@ def test_pickled_probe_reads_again(path, opened):
 
 
 def test_threads_share_a_probe(path, opened):
-    facts = probe.Probe([data_file(path)])
+    facts = lazy.Probe([data_file(path)])
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: facts.schema(0, "CONTROL", XGM), range(40)))
     assert len({id(f) for f in found}) == 1
@@ -121,7 +122,7 @@ def test_threads_share_a_probe(path, opened):
 
 
 def test_changed_and_vanished_files(path):
-    facts = probe.Probe([data_file(path)])
+    facts = lazy.Probe([data_file(path)])
     facts.trains(0)
     with open(path, "ab") as f:
         f.write(b"more")
@@ -135,22 +136,22 @@ def test_changed_and_vanished_files(path):
 
 def test_trains_need_not_know_their_gaps_but_must_be_those_of_the_file(path):
     known = TrainList.from_ids([1000, 1002, 1003])
-    pattern = probe.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", known)
+    pattern = lazy.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", known)
     assert pattern.first.tolist() == [0, 4, 6]
     other = TrainList.from_ids([1000, 1001, 1002])
     with pytest.raises(ChangedFileError, match=r"DA01-S00000.h5: its trains are not"):
-        probe.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", other)
+        lazy.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", other)
 
 
 def test_errors_name_the_file(path):
     with h5py.File(path, "r+") as f:
         del f["INDEX/trainId"]
     with pytest.raises(FileStructureError, match=r"DA01-S00000.h5: INDEX/trainId is missing"):
-        probe.read_outline(str(path))
+        lazy.read_outline(str(path))
     path.write_text("text")
     with pytest.raises(FileStructureError, match=r"DA01-S00000.h5: not an HDF5 file"):
-        probe.read_schema(str(path), "CONTROL", XGM)
+        lazy.read_schema(str(path), "CONTROL", XGM)
     path.unlink()
     with pytest.raises(FileStructureError) as caught:
-        probe.read_outline(str(path))
+        lazy.read_outline(str(path))
     assert caught.value.path == str(path)

@@ -7,12 +7,12 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 import pytest
-from asking import find, runs
-from xfelcat.catalog.errors import CatalogNotFoundError
-from xfelcat.catalog.questions.run_filter import RunFilter
-from xfelcat.catalog.records import Depth
+from support.oracle import expected_counts, expected_keys
+from support.questions import find, runs
+from xfelcat.catalog.model.errors import CatalogNotFoundError
+from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.questions.filters import RunFilter
 from xfelcat.catalog.store.store import Store
-from xfelcat.loader.examples.oracle import expected_counts, expected_keys
 
 COLUMNS = [
     *("run_id", "proposal", "run", "data_class", "instrument", "cycle", "section", "source"),

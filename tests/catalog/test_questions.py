@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 from types import SimpleNamespace
 
 import pytest
-from asking import has, identities, identity, means, named, walked
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.questions import has, identities, identity, means, named, walked
 from xfelcat import Catalog
-from xfelcat.catalog.errors import QueryError
+from xfelcat.catalog.model.errors import QueryError
 
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 ENERGY = f"{XGM} pulseEnergy.photonFlux"

@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.errors import QueryError
-from xfelcat.catalog.questions.run_filter import RunFilter, parse_time
+from xfelcat.catalog.model.errors import QueryError
+from xfelcat.catalog.questions.filters import RunFilter, parse_time
 
 
 @pytest.mark.parametrize("written", [2012, "2012", "p002012", "p2012", [2012], ("p002012",)])

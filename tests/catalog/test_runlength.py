@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from xfelcat.catalog.runlength import IndexPattern, TrainList
+from xfelcat.catalog.model.runlength import IndexPattern, TrainList
 
 train_ids = st.one_of(
     st.lists(st.integers(1, 40), max_size=60),

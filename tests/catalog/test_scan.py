@@ -4,9 +4,9 @@ import extra_data
 import h5py
 import numpy as np
 import pytest
-from mockruns import MOCKS
-from xfelcat.catalog.dtypes import decode_dtype
-from xfelcat.catalog.records import Depth
+from support.mock_runs import MOCKS
+from xfelcat.catalog.model.dtypes import decode_dtype
+from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan.scan import scan_file
 
 

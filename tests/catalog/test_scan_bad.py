@@ -10,10 +10,10 @@ import h5py
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tinyfile import write_tiny
-from waysin import open_the_way
-from xfelcat.catalog.records import Depth, FileRecord
-from xfelcat.catalog.scan.hdf5 import diagnose
+from support.permissions import open_the_way
+from support.tiny_file import write_tiny
+from xfelcat.catalog.hdf5.library import diagnose
+from xfelcat.catalog.model.records import Depth, FileRecord
 from xfelcat.catalog.scan.scan import scan_file
 
 NAME = "RAW-R0007-DA01-S00000.h5"

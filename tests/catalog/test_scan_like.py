@@ -6,11 +6,12 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from samerecords import same
-from tinyfile import CAMERA, SOURCES, XGM, write_tiny
-from xfelcat.catalog.records import Depth
-from xfelcat.catalog.scan import hdf5, scan, structures
-from xfelcat.catalog.scan.blocks import NotUnderstoodError
+from support.same_records import same
+from support.tiny_file import CAMERA, SOURCES, XGM, write_tiny
+from xfelcat.catalog.hdf5 import library, objects
+from xfelcat.catalog.hdf5.blocks import NotUnderstoodError
+from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.scan import scan
 from xfelcat.catalog.scan.scan import scan_file
 
 
@@ -33,10 +34,10 @@ def calls(monkeypatch):
         section = path.split(b"/")[1].decode()
         counted[section] = counted.get(section, 0) + 1
 
-    class CountingGroup(structures.OwnGroup):
+    class CountingGroup(objects.OwnGroup):
         def find(self, path):
             found = super().find(path)
-            if isinstance(found, structures.OwnDataset):
+            if isinstance(found, objects.OwnDataset):
                 count(found.path)
             return found
 
@@ -50,9 +51,9 @@ def calls(monkeypatch):
                 count(h5py.h5i.get_name(found))
             return found
 
-    monkeypatch.setattr(structures, "OwnGroup", CountingGroup)
-    original = hdf5.h5o
-    monkeypatch.setattr(hdf5, "h5o", Counting())
+    monkeypatch.setattr(objects, "OwnGroup", CountingGroup)
+    original = library.h5o
+    monkeypatch.setattr(library, "h5o", Counting())
     return counted
 
 

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 from extra_data import H5File
-from tinyfile import CAMERA, SOURCES, XGM, write_sources, write_tiny
-from xfelcat.catalog.records import Depth
+from support.tiny_file import CAMERA, SOURCES, XGM, write_sources, write_tiny
+from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan.outline import guess_suspects, split_source
 from xfelcat.catalog.scan.scan import scan_file
 

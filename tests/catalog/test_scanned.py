@@ -6,13 +6,13 @@ import sys
 
 import h5py
 import pytest
-from tinyfile import CAMERA, SOURCES, XGM, write_tiny
-from xfelcat.catalog.errors import FileStructureError, SourceNameError
-from xfelcat.catalog.records import Depth
-from xfelcat.catalog.runfacts import DataFile, RunFacts
+from support.tiny_file import CAMERA, SOURCES, XGM, write_tiny
+from xfelcat.catalog.model.errors import FileStructureError, SourceNameError
+from xfelcat.catalog.model.facts import DataFile, RunFacts
+from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.opening.scanned import ScannedFacts
 from xfelcat.catalog.scan.datamap import read_data_maps
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.catalog.scan.scanned import ScannedFacts
 
 OLD = "A/OLD/1:xtdf"
 

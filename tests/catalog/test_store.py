@@ -10,17 +10,18 @@ import threading
 import time
 
 import pytest
-from runrecords import assert_same_run, identity, make_run, write
-from xfelcat.catalog.errors import (
+from support.run_records import assert_same_run, identity, make_run, write
+from xfelcat.catalog.model.errors import (
     CatalogBusyError,
     CatalogNotFoundError,
     CatalogReadError,
     CatalogWriteError,
 )
-from xfelcat.catalog.store.publish import SCHEMA_VERSION as V
-from xfelcat.catalog.store.publish import Versions, make_directory
-from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.care import check
+from xfelcat.catalog.store.read import load_run
 from xfelcat.catalog.store.store import Store
+from xfelcat.catalog.store.versions import SCHEMA_VERSION as V
+from xfelcat.catalog.store.versions import Versions, make_directory
 
 SHARD = "p002012"
 SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
@@ -101,7 +102,7 @@ def test_a_full_disk_is_a_clear_error(store, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("xfelcat.catalog.store.publish._sync", full)
+    monkeypatch.setattr("xfelcat.catalog.store.versions._sync", full)
     with pytest.raises(CatalogWriteError, match="No space left on device"):
         write(store, make_run(2, **SMALL))
     assert run_numbers(store) == [1]
@@ -141,7 +142,7 @@ def test_many_writers_lose_no_update(store):
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from runrecords import make_run
+from support.run_records import make_run
 from xfelcat.catalog.store.store import Store
 store = Store(sys.argv[1])
 for number in range(int(sys.argv[3]), 10_000):
@@ -185,7 +186,7 @@ def test_killing_a_writer_at_any_moment_leaves_a_complete_shard(store):
         # Whole batches only, nothing that was reported is lost, and at most one more was published.
         assert len(found) % 2 == 0
         assert len(found) in (2 * done, 2 * done + 2)
-        assert store.check() == []
+        assert check(store) == []
         with store.read(SHARD) as cursor:
             last = found[-1]
             read = load_run(cursor, identity(last).run_id)

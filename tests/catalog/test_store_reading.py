@@ -10,15 +10,14 @@ from itertools import pairwise
 import duckdb
 import numpy as np
 import pytest
-from runrecords import assert_same_run, later, make_run, write
+from support.run_records import assert_same_run, later, make_run, write
 from xfelcat.catalog.store import connections
-from xfelcat.catalog.store.compact import compact
+from xfelcat.catalog.store.care import check, compact, shard_states, upgrade_shards
 from xfelcat.catalog.store.connections import POOL, ConnectionPool, OpenFile
-from xfelcat.catalog.store.packed import fetch_packed, pack_run
-from xfelcat.catalog.store.publish import SCHEMA_VERSION, Versions
-from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.packing import fetch_packed, pack_run
+from xfelcat.catalog.store.read import load_run
 from xfelcat.catalog.store.store import Store
-from xfelcat.catalog.store.upgrade import shard_states, upgrade_shards
+from xfelcat.catalog.store.versions import SCHEMA_VERSION, Versions
 
 SHARD = "p002012"
 PACKED = ("files", "trains", "slots", "patterns")
@@ -158,7 +157,7 @@ def test_compacting_keeps_everything_and_drops_what_is_unused(store):
     told = []
     compact(store, lambda done, of: told.append((done, of)))
     assert told == [(1, 1)]
-    assert store.check() == []
+    assert check(store) == []
     with store.read(SHARD) as cursor:
         assert [n for (n,) in cursor.execute("SELECT run FROM run").fetchall()] == [1, 2, 3]
         names = {n for (n,) in cursor.execute("SELECT name FROM source").fetchall()}
@@ -167,7 +166,7 @@ def test_compacting_keeps_everything_and_drops_what_is_unused(store):
         for record in records:
             assert_same_run(load_run(cursor, record.identity.run_id), record)
     write(store, odd)  # numbers given out again are new ones
-    assert store.check() == []
+    assert check(store) == []
     with store.read(SHARD) as cursor:
         assert_same_run(load_run(cursor, odd.identity.run_id), odd)
 
@@ -198,9 +197,9 @@ def test_compacting_keeps_everything_and_drops_what_is_unused(store):
 )
 def test_damage_is_found(store, damage, told):
     write(store, make_run(1))
-    assert store.check() == []
+    assert check(store) == []
     do_damage(store, damage)
-    assert any(told in fault for fault in store.check())
+    assert any(told in fault for fault in check(store))
 
 
 def do_damage(store, statement, values=()):
@@ -237,9 +236,9 @@ def do_damage(store, statement, values=()):
 )
 def test_what_is_packed_must_be_what_the_rows_say(store, damage):
     write(store, make_run(1))
-    assert store.check() == []
+    assert check(store) == []
     do_damage(store, damage)
-    assert f"shard {SHARD}: 1 runs that are packed otherwise" in store.check()
+    assert f"shard {SHARD}: 1 runs that are packed otherwise" in check(store)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +262,7 @@ def test_slots_that_name_no_pattern_are_found(store, change):
         _, *columns = pack_run(run_id, files, trains, slots, patterns)
         settings = ", ".join(f"{c} = ${n}" for n, c in enumerate(PACKED, 1))
         do_damage(store, f"UPDATE run_packed SET {settings}", columns)
-        return store.check()
+        return check(store)
 
     assert repack(slots) == []
     assert repack(change(slots, len(patterns))) == [

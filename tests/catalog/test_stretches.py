@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from runrecords import make_run
-from xfelcat.catalog.layout import RunIdentity
+from support.run_records import make_run
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.store.care import check_file
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.creation import create_schema
-from xfelcat.catalog.store.encoding import encode_value
-from xfelcat.catalog.store.integrity import check_file
-from xfelcat.catalog.store.shard_writer import ShardWriter
+from xfelcat.catalog.store.packing import encode_value
+from xfelcat.catalog.store.write import ShardWriter
 
 TEMPLATE = make_run(1, 5, n_aggregators=1, n_modules=0, n_sequences=1, n_trains=2)
 VALUES = st.sampled_from(

@@ -7,12 +7,13 @@ import weakref
 import h5py
 import numpy as np
 import pytest
-from samerecords import same
-from tinyfile import write_tiny
-from xfelcat.catalog.records import Depth
-from xfelcat.catalog.scan import hdf5, scan
-from xfelcat.catalog.scan.blocks import NotUnderstoodError
-from xfelcat.catalog.scan.structures import OwnDataset, OwnFile, OwnGroup
+from support.same_records import same
+from support.tiny_file import write_tiny
+from xfelcat.catalog.hdf5 import library as hdf5
+from xfelcat.catalog.hdf5.blocks import NotUnderstoodError
+from xfelcat.catalog.hdf5.objects import OwnDataset, OwnFile, OwnGroup
+from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.scan import scan
 from xfelcat.loader.examples import devices
 from xfelcat.loader.examples.specs import VERSIONS, RunSpec, split
 from xfelcat.loader.examples.writing import write_run

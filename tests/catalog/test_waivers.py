@@ -4,9 +4,9 @@ from datetime import date
 
 import duckdb
 import pytest
+from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.audit.waivers import WAIVED_SQL, read_waivers, waiver_table
-from xfelcat.catalog.checks.registry import CHECKS
-from xfelcat.catalog.errors import ConfigError
+from xfelcat.catalog.model.errors import ConfigError
 
 TODAY = date(2026, 5, 1)
 END = "reason: known, expires: 2026-12-31"

@@ -8,8 +8,8 @@ import pytest
 from xfelcat.catalog.scan import discover
 from xfelcat.catalog.scan.discover import FileStat
 from xfelcat.catalog.watch import tree as tree_module
-from xfelcat.catalog.watch.arriving import Arrivals, try_files
 from xfelcat.catalog.watch.tree import Settled, Tree
+from xfelcat.catalog.watch.watch import Arrivals, try_files
 
 DAY = 86400.0
 
@@ -219,7 +219,7 @@ def test_news_are_what_was_not_ingested():
 
 @pytest.mark.parametrize("jobs", [0, 1])
 def test_trying_files_says_what_is_wrong_with_them(tmp_path, jobs):
-    from tinyfile import write_tiny
+    from support.tiny_file import write_tiny
 
     write_tiny(tmp_path / "good.h5").close()
     whole = (tmp_path / "good.h5").read_bytes()

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from runrecords import MOMENT, assert_same_run, later, make_run, with_file, write
-from xfelcat.catalog.errors import CatalogWriteError
-from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.records import (
+from support.run_records import MOMENT, assert_same_run, later, make_run, with_file, write
+from xfelcat.catalog.model.errors import CatalogWriteError
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.records import (
     Depth,
     FileLayout,
     FileRecord,
@@ -16,9 +16,9 @@ from xfelcat.catalog.records import (
     Problem,
     SourceRecord,
 )
-from xfelcat.catalog.runlength import TrainList
+from xfelcat.catalog.model.runlength import TrainList
 from xfelcat.catalog.store.connections import connect_write
-from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.read import load_run
 
 
 def ask(store, question):
@@ -303,12 +303,12 @@ def test_loose_runs_have_neither_proposal_nor_run(store):
 
 def test_writing_a_big_run_takes_few_statements(store, monkeypatch):
     """Not one statement per file or source: the number is the same for any size of run."""
-    from xfelcat.catalog.store import shard_writer
+    from xfelcat.catalog.store import write
 
     counted = []
-    insert = shard_writer.insert_rows
+    insert = write.insert_rows
     monkeypatch.setattr(
-        shard_writer, "insert_rows", lambda *args: counted.append(args[1]) or insert(*args)
+        write, "insert_rows", lambda *args: counted.append(args[1]) or insert(*args)
     )
     write(store, make_run(1, n_sequences=20, n_aggregators=3, n_modules=4))
     assert len(counted) == len(set(counted)) <= 18

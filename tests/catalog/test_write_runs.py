@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from runrecords import assert_same_run, assert_same_values, later
-from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.records import (
+from support.run_records import assert_same_run, assert_same_values, later
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.records import (
     Depth,
     FileLayout,
     FileRecord,
@@ -19,10 +19,11 @@ from xfelcat.catalog.records import (
     RunRecord,
     SourceRecord,
 )
-from xfelcat.catalog.runlength import IndexPattern, TrainList
+from xfelcat.catalog.model.runlength import IndexPattern, TrainList
+from xfelcat.catalog.store.care import check_file
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.creation import create_schema
-from xfelcat.catalog.store.encoding import (
+from xfelcat.catalog.store.packing import (
     decode_timestamps,
     decode_value,
     encode_timestamps,
@@ -32,8 +33,7 @@ from xfelcat.catalog.store.encoding import (
     to_text,
     unpack_integers,
 )
-from xfelcat.catalog.store.integrity import check_file
-from xfelcat.catalog.store.shard_writer import RUN_TABLES, ShardWriter
+from xfelcat.catalog.store.write import RUN_TABLES, ShardWriter
 
 # Names as file systems and scanners give them: any Unicode, and undecodable bytes as surrogates.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

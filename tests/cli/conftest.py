@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from demofacility import demo, demo_report, no_settings
+from support.demo_facility import demo, demo_report, no_settings
 from typer.testing import CliRunner
 from xfelcat.cli.app import app
 

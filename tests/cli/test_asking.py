@@ -6,9 +6,9 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from asking import find
+from support.questions import find
 from xfelcat import Catalog
-from xfelcat.catalog.questions.run_filter import RunFilter
+from xfelcat.catalog.questions.filters import RunFilter
 
 XGM = ("*XGM*", "beamPosition.*")
 

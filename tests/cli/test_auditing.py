@@ -4,7 +4,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from xfelcat.catalog.checks.registry import CHECKS
+from xfelcat.catalog.audit.registry import CHECKS
 
 
 @pytest.fixture

@@ -4,10 +4,9 @@ import json
 
 import h5py
 import pytest
-from checkedrun import AGIPD0, AGIPD1, MODULE, write_checked_run
+from support.faultless_run import AGIPD0, AGIPD1, MODULE, write_checked_run
 from xfelcat import Catalog
-from xfelcat.loader.deepaudit import RunDataCheck
-from xfelcat.loader.deepcheck import DeepOptions
+from xfelcat.loader.jobs.deepcheck import DeepOptions, RunDataCheck
 
 PLACE = f"INSTRUMENT/{MODULE}/header/trainId"
 

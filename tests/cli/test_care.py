@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from asking import runs
-from fileopens import forbid_opening
-from revision2 import downgrade
+from support.count_opens import forbid_opening
+from support.questions import runs
+from support.revision2 import downgrade
 from xfelcat.catalog.store.store import Store
-from xfelcat.loader.display import collection_info
-from xfelcat.loader.opening import H5File, RunDirectory
+from xfelcat.loader.open import H5File, RunDirectory
+from xfelcat.loader.show.display import collection_info
 
 
 @pytest.fixture

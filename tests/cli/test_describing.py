@@ -10,20 +10,25 @@ import sys
 import h5py
 import numpy as np
 import pytest
-import tinyfile
-from asking import runs
-from documented import open_paths
-from fileopens import forbid_opening
+from support import tiny_file
+from support.count_opens import forbid_opening
+from support.documented_data import open_paths
+from support.questions import runs
 from xfelcat import Catalog
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
-from xfelcat.catalog.questions.run_filter import RunFilter
-from xfelcat.catalog.questions.summaries import count_runs, source_presence, summarize
-from xfelcat.catalog.records import Depth
+from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.questions.filters import RunFilter
+from xfelcat.catalog.questions.inventory import count_runs, source_presence, summarize
 from xfelcat.catalog.store.store import Store
-from xfelcat.cli.info_text import bar
-from xfelcat.loader.comparison import compare_runs, same_value
-from xfelcat.loader.inspection import file_rows, key_rows, source_rows
-from xfelcat.loader.opening import RunDirectory
+from xfelcat.cli.info import bar
+from xfelcat.loader.open import RunDirectory
+from xfelcat.loader.show.inspection import (
+    compare_runs,
+    file_rows,
+    key_rows,
+    same_value,
+    source_rows,
+)
 
 XGM = "SPB_XTD9_XGM/XGM/DOOCS"
 MODULE = "SPB_DET_AGIPD1M-1/DET/3CH0:xtdf"
@@ -123,14 +128,14 @@ def test_a_source_whose_keys_change_within_a_run_is_counted_whole(tmp_path):
     for at, ids in enumerate((range(1000, 1010), range(1010, 1016))):
         path = tmp_path / f"run/RAW-R0007-DA01-S{at:05d}.h5"
         path.parent.mkdir(exist_ok=True)
-        with tinyfile.write_tiny(path, train_ids=ids, sequence=at) as f:
+        with tiny_file.write_tiny(path, train_ids=ids, sequence=at) as f:
             if at:
-                del f[f"CONTROL/{tinyfile.XGM}/power"]
+                del f[f"CONTROL/{tiny_file.XGM}/power"]
     store = Store(tmp_path / "catalog")
     ingest(store, [str(tmp_path / "run")], IngestOptions(jobs=0))
     rows = source_presence(store, RunFilter.of()).table.to_pylist()
     told = {r["source"]: (r["runs"], r["trains"], r["of_trains"]) for r in rows}
-    assert told == {tinyfile.XGM: (1, 16, 16), tinyfile.CAMERA: (1, 16, 16)}
+    assert told == {tiny_file.XGM: (1, 16, 16), tiny_file.CAMERA: (1, 16, 16)}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.errors import FileStructureError
-from xfelcat.catalog.questions import queries
+from xfelcat.catalog.model.errors import FileStructureError
 
 EXECUTABLE = str(Path(sys.executable).parent / "xfelcat")
 
@@ -20,7 +19,7 @@ def failing(monkeypatch):
         def find(*args, **options):
             raise error
 
-        monkeypatch.setattr(queries, "find", find)
+        monkeypatch.setattr(find, "find", find)
 
     return fail_with
 

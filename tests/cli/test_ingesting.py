@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from asking import runs
-from waysin import open_the_way
+from support.permissions import open_the_way
+from support.questions import runs
 from xfelcat.catalog.store.store import Store
 
 

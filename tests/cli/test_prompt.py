@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
-from xfelcat.catalog.errors import CatalogNotFoundError
+from xfelcat.catalog.model.errors import CatalogNotFoundError
 from xfelcat.catalog.questions.view_docs import describe_views
 from xfelcat.catalog.store.store import Store
 from xfelcat.cli import prompt
-from xfelcat.cli.completion import Words
-from xfelcat.cli.prompt import Conversation, is_complete
+from xfelcat.cli.prompt import Conversation, Words, is_complete
 
 ENDLESS = "SELECT count(*) FROM range(1000000000000) a WHERE a.range % 7 = sin(a.range);"
 WORDS = Words(

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from xfelcat.cli.screen import show_table
+from xfelcat.cli.output import show_table
 
 NAMES = ["proposal", "run", "instrument", "source", "key", "trains", "path"]
 NUMBER = [True, True, False, False, False, True, False]

@@ -4,8 +4,8 @@ import json
 import os
 
 import pytest
-from checkedrun import DA0, DA1, write_checked_run
-from xfelcat.catalog.checks.registry import CHECKS
+from support.faultless_run import DA0, DA1, write_checked_run
+from xfelcat.catalog.audit.registry import CHECKS
 
 
 @pytest.fixture

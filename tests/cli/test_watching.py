@@ -14,9 +14,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tinyfile import write_tiny
+from support.tiny_file import write_tiny
 from xfelcat import Catalog
-from xfelcat.cli.watching import LogFormat, format_event
+from xfelcat.cli.watch import LogFormat, format_event
 
 RUN = "SPB/202201/p002012/raw/r0007"
 QUICK = ("--interval", "0.2", "--quiet", "0.3", "--publish-every", "0", "--jobs", "0")

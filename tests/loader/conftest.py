@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from demofacility import Demo, demo, no_settings
-from documented import VIEWS, View, open_view
-from xfelcat.loader import piece
+from support.demo_facility import Demo, demo, no_settings
+from support.documented_data import VIEWS, View, open_view
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
+from xfelcat.loader.read import file_read
 
 __all__ = ["demo", "facility", "no_settings", "used", "view"]
 
@@ -28,12 +28,12 @@ def view(request: pytest.FixtureRequest, demo: Demo) -> View:
 def used(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Counts the reads past HDF5, and says of each whether it was possible."""
     found: list[bool] = []
-    real = piece.find_tasks
+    real = file_read.find_tasks
 
     def counted(*args: Any, **options: Any) -> Any:
         done = real(*args, **options)
         found.append(done is not None)
         return done
 
-    monkeypatch.setattr(piece, "find_tasks", counted)
+    monkeypatch.setattr(file_read, "find_tasks", counted)
     return found

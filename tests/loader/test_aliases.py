@@ -5,10 +5,10 @@ from pathlib import Path
 
 import extra_data
 import pytest
-from bothways import keys_by_source, open_both
-from xfelcat.catalog.errors import AliasError, PropertyNameError, SourceNameError
-from xfelcat.loader.aliases import load_definitions, merge_aliases
+from support.both_readers import keys_by_source, open_both
+from xfelcat.catalog.model.errors import AliasError, PropertyNameError, SourceNameError
 from xfelcat.loader.examples import RunSpec, devices, split, write_run
+from xfelcat.loader.select.aliases import load_definitions, merge_aliases
 
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 MODULE = "SPB_DET_AGIPD1M-1/DET/0CH0:xtdf"

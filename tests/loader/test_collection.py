@@ -8,12 +8,12 @@ import extra_data
 import h5py
 import numpy as np
 import pytest
-import richrun
-from bothways import open_both, open_oracle, open_scanned
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sameness import assert_same, outcome
-from xfelcat.catalog.errors import DuplicateTrainError, MultiRunError
+from support import rich_run
+from support.both_readers import open_both, open_oracle, open_scanned
+from support.same_results import assert_same, outcome
+from xfelcat.catalog.model.errors import DuplicateTrainError, MultiRunError
 from xfelcat.loader.examples import (
     FileSpec,
     GroupSpec,
@@ -25,13 +25,13 @@ from xfelcat.loader.examples import (
     write_run,
 )
 
-XGM, CAMERA = richrun.XGM, richrun.CAMERA
+XGM, CAMERA = rich_run.XGM, rich_run.CAMERA
 POSITION = (XGM, "beamPosition.ixPos")
 
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory):
-    return richrun.write_rich_run(tmp_path_factory.mktemp("rich"))
+    return rich_run.write_rich_run(tmp_path_factory.mktemp("rich"))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_parts_joined_again_are_the_whole(both):
         b = theirs[parts[0]] | theirs[parts[1]]
         assert a.train_ids == b.train_ids
         assert a.is_single_run
-        for place in (POSITION, (CAMERA, "data.image.pixels"), (richrun.MODULE, "image.data")):
+        for place in (POSITION, (CAMERA, "data.image.pixels"), (rich_run.MODULE, "image.data")):
             assert_same(a[place].ndarray(), b[place].ndarray())
             assert_same(a[place].data_counts(), b[place].data_counts())
 
@@ -120,7 +120,7 @@ def test_several_runs(tmp_path):
 
 
 def by_train(train_id):
-    from xfelcat.loader.trains import by_id
+    from xfelcat.loader.select.trains import by_id
 
     return by_id[[train_id]]
 
@@ -220,7 +220,7 @@ def test_trains_out_of_order(disordered, inc_suspect_trains):
 
 
 def test_index_is_the_truth_where_it_leaves_gaps(tmp_path):
-    place = richrun.write_rich_run(tmp_path, gaps=(1, 0, 3))
+    place = rich_run.write_rich_run(tmp_path, gaps=(1, 0, 3))
     run = open_scanned(place)
     camera = run[CAMERA, "data.image.pixels"]
     labelled = camera.xarray()
@@ -238,7 +238,7 @@ def test_index_is_the_truth_where_it_leaves_gaps(tmp_path):
 
 def test_old_names_work_and_warn(both):
     ours, theirs = both
-    old, new = richrun.OLD_MODULE, richrun.MODULE
+    old, new = rich_run.OLD_MODULE, rich_run.MODULE
     assert ours.legacy_sources == theirs.legacy_sources == {old: new}
     for pick in (
         lambda r: r[old].canonical_name,
@@ -285,10 +285,10 @@ def test_run_values(both):
     assert ours.get_run_value(XGM, "classId") == "DoocsXGM"
     np.testing.assert_array_equal(ours.get_run_value(XGM, "only.inRun"), [1.5, 2.5])
     assert ours.select(XGM, "state").get_run_value(XGM, "gain.value") == 7
-    assert ours[richrun.SETTINGS].run_values(inc_timestamps=False)["mode"] == "fast"
-    assert ours[richrun.SETTINGS].is_run_only
-    assert ours[richrun.SETTINGS].keys() == set()
-    assert ours[richrun.SETTINGS].device_class == "Settings"
+    assert ours[rich_run.SETTINGS].run_values(inc_timestamps=False)["mode"] == "fast"
+    assert ours[rich_run.SETTINGS].is_run_only
+    assert ours[rich_run.SETTINGS].keys() == set()
+    assert ours[rich_run.SETTINGS].device_class == "Settings"
     assert ours[CAMERA].device_class is None
     with pytest.raises(KeyError, match="did you mean 'gain"):
         ours.get_run_value(XGM, "gai")
@@ -321,7 +321,7 @@ def test_what_is_shown(both, capsys):
     ours.train_info(ours.train_ids[2])
     shown = capsys.readouterr().out
     assert XGM in shown
-    assert richrun.SETTINGS not in shown
+    assert rich_run.SETTINGS not in shown
     ours.auxiliary.info()
     assert "0 reduction sources" in capsys.readouterr().out
     assert ours._ipython_key_completions_() == sorted(ours.all_sources)

@@ -5,19 +5,19 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-import richrun
 import xarray as xr
-from bothways import open_scanned
-from xfelcat.catalog.errors import NoDataError
-from xfelcat.loader import lazy
-from xfelcat.loader.trains import by_index
+from support import rich_run
+from support.both_readers import open_scanned
+from xfelcat.catalog.model.errors import NoDataError
+from xfelcat.loader.output import dask
+from xfelcat.loader.select.trains import by_index
 
-XGM, CAMERA, MODULE = richrun.XGM, richrun.CAMERA, richrun.MODULE
+XGM, CAMERA, MODULE = rich_run.XGM, rich_run.CAMERA, rich_run.MODULE
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return open_scanned(richrun.write_rich_run(tmp_path_factory.mktemp("rich"), gaps=(0, 1)))
+    return open_scanned(rich_run.write_rich_run(tmp_path_factory.mktemp("rich"), gaps=(0, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_dask_chunks_are_of_one_file_and_bounded(run, monkeypatch):
     expected = key.ndarray()
     assert len(key.dask_array().chunks[0]) == 2  # files
     row = expected[0].nbytes
-    monkeypatch.setattr(lazy, "CHUNK_BYTES", 5 * row)
+    monkeypatch.setattr(dask, "CHUNK_BYTES", 5 * row)
     array = key.dask_array()
     assert sum(array.chunks[0]) == len(expected)
     assert max(array.chunks[0]) <= 5 + 4  # a train stays whole
@@ -146,13 +146,13 @@ def test_the_size_of_dask_chunks_can_be_said(run):
 
 
 def test_dask_tasks_share_open_files_in_a_process_and_close_them_in_another(tmp_path, monkeypatch):
-    run = open_scanned(richrun.write_rich_run(tmp_path))
+    run = open_scanned(rich_run.write_rich_run(tmp_path))
     key = run[MODULE, "image.data"]
-    monkeypatch.setattr(lazy, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(dask, "CHUNK_BYTES", 1)
     threads = []
-    real = lazy.execute_plan
+    real = dask.execute_plan
     monkeypatch.setattr(
-        lazy, "execute_plan", lambda *a, n_threads: threads.append(n_threads) or real(*a)
+        dask, "execute_plan", lambda *a, n_threads: threads.append(n_threads) or real(*a)
     )
     array = key.dask_array()
     array.compute(scheduler="threads")
@@ -165,6 +165,6 @@ def test_dask_tasks_share_open_files_in_a_process_and_close_them_in_another(tmp_
 
 
 def test_making_a_dask_array_opens_no_file(tmp_path):
-    run = open_scanned(richrun.write_rich_run(tmp_path))
+    run = open_scanned(rich_run.write_rich_run(tmp_path))
     run[MODULE, "image.data"].dask_array()
     assert run._files.n_opened == 0

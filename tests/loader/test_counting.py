@@ -3,11 +3,11 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xfelcat.catalog.records import FileLayout, SourceRecord
-from xfelcat.catalog.runlength import IndexPattern, TrainList
-from xfelcat.loader.counting import count_entries, count_rows, trains_with_rows
-from xfelcat.loader.inventory import FileGroup, FileRef, FileSet, SourceEntry
-from xfelcat.loader.trains import TrainSet
+from xfelcat.catalog.model.records import FileLayout, SourceRecord
+from xfelcat.catalog.model.runlength import IndexPattern, TrainList
+from xfelcat.loader.read.rows import count_entries, count_rows, trains_with_rows
+from xfelcat.loader.select.sources import FileGroup, FileRef, FileSet, SourceEntry
+from xfelcat.loader.select.trains import TrainSet
 
 LAYOUT = FileLayout((SourceRecord("INSTRUMENT", "s", ("g",)),), (None,))
 

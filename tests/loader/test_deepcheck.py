@@ -9,15 +9,24 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from checkedrun import AGIPD0, CAMERA, DA0, DA1, FIRST, MODULE, MOTOR, XGM, write_checked_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mockruns import MOCKS
-from tinyfile import write_tiny
-from xfelcat.catalog.checks.registry import CHECKS
+from support.faultless_run import (
+    AGIPD0,
+    CAMERA,
+    DA0,
+    DA1,
+    FIRST,
+    MODULE,
+    MOTOR,
+    XGM,
+    write_checked_run,
+)
+from support.mock_runs import MOCKS
+from support.tiny_file import write_tiny
+from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.loader.datachecks import find_news
-from xfelcat.loader.deepcheck import DeepOptions, check_data, check_file
+from xfelcat.loader.jobs.deepcheck import DeepOptions, check_data, check_file, find_news
 
 N = 40
 KEYS = [(XGM, "beamPosition/ixPos"), (XGM, "state"), (MOTOR, "actualPosition"), (MOTOR, "isMoving")]
@@ -169,16 +178,16 @@ def test_a_source_is_alive_while_one_key_has_news(run, tmp_path):
 
 
 def test_the_sample_is_the_same_each_time_and_no_larger_than_asked(run, tmp_path, monkeypatch):
-    from xfelcat.catalog.scan import hdf5
+    from xfelcat.catalog.hdf5 import library
 
     read = []
-    original = hdf5.read_rows
+    original = library.read_rows
 
     def counted(dataset, first, end):
         read.append((first, end))
         return original(dataset, first, end)
 
-    monkeypatch.setattr(hdf5, "read_rows", counted)
+    monkeypatch.setattr(library, "read_rows", counted)
     path = [str(run / AGIPD0)]
     picked = {}
     for seed in (0, 0, 1):

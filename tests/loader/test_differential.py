@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import richrun
-from anysize import direct_at_any_size
-from bothways import open_both
-from mockruns import MOCKS
-from sameness import assert_same, assert_same_outcome
+from support import rich_run
+from support.any_size import direct_at_any_size
+from support.both_readers import open_both
+from support.mock_runs import MOCKS
+from support.same_results import assert_same, assert_same_outcome
 
 # Those of every kind run each time; `make test-slow` runs all of them.
 QUICK = (
@@ -48,7 +48,7 @@ def both(request, build_mock, tmp_path_factory):
 def _open_both(name, build_mock, tmp_path_factory):
     if name in OWN:
         version = name.partition("-")[2]
-        return open_both(richrun.write_rich_run(tmp_path_factory.mktemp("rich"), version))
+        return open_both(rich_run.write_rich_run(tmp_path_factory.mktemp("rich"), version))
     pair = open_both(build_mock(name))
     return without_dots(*pair) if "jungfrau" in name else pair
 

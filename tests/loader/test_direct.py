@@ -7,17 +7,16 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from anysize import direct_at_any_size
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onefile import make_plan, numbers, open_files, other, read, same
-from xfelcat.catalog.errors import FileStructureError
-from xfelcat.catalog.records import KeyRecord
-from xfelcat.loader import piece as piece_module
-from xfelcat.loader.direct import extents, parts
-from xfelcat.loader.direct.codec import decode_chunk, find_inflate
-from xfelcat.loader.direct.transfer import StoredDataError
-from xfelcat.loader.read import execute_plan, execute_plans
+from support.any_size import direct_at_any_size
+from support.one_dataset import make_plan, numbers, open_files, other, read, same
+from xfelcat.catalog.model.errors import FileStructureError
+from xfelcat.catalog.model.records import KeyRecord
+from xfelcat.loader.read import direct
+from xfelcat.loader.read import file_read as piece_module
+from xfelcat.loader.read.decode import StoredDataError, decode_chunk, find_inflate
+from xfelcat.loader.read.execute import execute_plan, execute_plans
 
 try:
     import deflate
@@ -35,9 +34,8 @@ def small(monkeypatch):
         (piece_module, "MOST_TASK", 100),
         (piece_module, "BLOCK_BYTES", 300),
         (piece_module, "CLOSE_BYTES", 20),
-        (extents, "GAP_BYTES", 16),
-        (parts, "GAP_BYTES", 16),
-        (parts, "BLOCK_BYTES", 200),
+        (direct, "GAP_BYTES", 16),
+        (direct, "BLOCK_BYTES", 200),
     ):
         monkeypatch.setattr(module, name, value)
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from onefile import facts_of, make_plan, numbers, open_files, other, read, same
-from xfelcat.catalog.errors import ChangedFileError, FileStructureError
-from xfelcat.loader import piece as piece_module
-from xfelcat.loader.read import execute_plan
+from support.one_dataset import facts_of, make_plan, numbers, open_files, other, read, same
+from xfelcat.catalog.model.errors import ChangedFileError, FileStructureError
+from xfelcat.loader.read import file_read as piece_module
+from xfelcat.loader.read.execute import execute_plan
 
 
 @pytest.fixture

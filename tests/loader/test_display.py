@@ -5,9 +5,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from bothways import open_both, open_oracle, open_scanned
-from fileopens import forbid_opening
-from xfelcat.loader.display import collection_info
+from support.both_readers import open_both, open_oracle, open_scanned
+from support.count_opens import forbid_opening
 from xfelcat.loader.examples import (
     FileSpec,
     GroupSpec,
@@ -20,7 +19,13 @@ from xfelcat.loader.examples import (
     write_run,
 )
 from xfelcat.loader.examples.specs import Unit
-from xfelcat.loader.grouping import compact_names, detector_groups, natural_key, number_ranges
+from xfelcat.loader.show.display import (
+    collection_info,
+    compact_names,
+    detector_groups,
+    natural_key,
+    number_ranges,
+)
 
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 

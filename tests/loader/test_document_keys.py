@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from documented import FAST, MODULE, NEW, SLOW_FAST, XGM
-from sameness import assert_same
+from support.documented_data import FAST, MODULE, NEW, SLOW_FAST, XGM
+from support.same_results import assert_same
 from xfelcat import KeyData, MultiRunError, NoDataError, PropertyNameError, SourceData, by_index
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*legacy name:DeprecationWarning")

@@ -12,12 +12,12 @@ from pathlib import Path
 import extra_data
 import numpy as np
 import pytest
-from bothways import open_oracle
-from documented import NEW, OLD, XGM
-from fileopens import record_opening
-from sameness import assert_same
+from support.both_readers import open_oracle
+from support.count_opens import record_opening
+from support.documented_data import NEW, OLD, XGM
+from support.same_results import assert_same
 from xfelcat import DataCollection, H5File, RunDirectory, open_run
-from xfelcat.catalog.errors import RunNotFoundError
+from xfelcat.catalog.model.errors import RunNotFoundError
 from xfelcat.loader.examples import FileSpec, RunSpec, devices, write_run
 from xfelcat.locality import lc_any, lc_ondisk
 

@@ -3,11 +3,11 @@
 import h5py
 import numpy as np
 import pytest
-from bothways import open_both
-from documented import FAST, MODULE, SLOW_FAST, XGM
-from sameness import assert_same
+from support.both_readers import open_both
+from support.documented_data import FAST, MODULE, SLOW_FAST, XGM
+from support.same_results import assert_same
 from xfelcat import DataCollection, H5File, by_id, by_index
-from xfelcat.catalog.errors import TargetFileError
+from xfelcat.catalog.model.errors import TargetFileError
 from xfelcat.loader.examples import FileSpec, RunSpec, devices, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*legacy name:DeprecationWarning")

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from documented import FAST, MODULE, NEW, OLD, XGM
-from sameness import assert_same
+from support.documented_data import FAST, MODULE, NEW, OLD, XGM
+from support.same_results import assert_same
 from xfelcat import KeyData, MultiRunError, SourceData, SourceNameError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*legacy name:DeprecationWarning")

@@ -1,9 +1,9 @@
 """The document, "Getting data by train": each sentence holds for whatever is opened."""
 
 import pytest
-import richrun
-from documented import SLOW_FAST, XGM, open_paths
-from sameness import assert_same
+from support import rich_run
+from support.documented_data import SLOW_FAST, XGM, open_paths
+from support.same_results import assert_same
 from xfelcat import RunDirectory, TrainIDError, by_id, by_index
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*legacy name:DeprecationWarning")
@@ -124,10 +124,10 @@ def test_arrays_skip_trains_that_miss_data(view):
 
 
 def test_series_skip_trains_and_tables_fill_them(tmp_path):
-    path = richrun.write_rich_run(tmp_path)
+    path = rich_run.write_rich_run(tmp_path)
     ours, theirs = RunDirectory(path, save=False), open_paths(path)
-    gappy = (richrun.MODULE, "header.pulseCount")  # two of three trains
-    fields = [(richrun.XGM, "beamPosition.ixPos"), gappy]
+    gappy = (rich_run.MODULE, "header.pulseCount")  # two of three trains
+    fields = [(rich_run.XGM, "beamPosition.ixPos"), gappy]
     full = ours[gappy].drop_empty_trains().train_ids
     assert ours.get_series(*gappy).index.tolist() == full
     table = ours.get_dataframe(fields)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from extra_data.file_access import FileAccess
 from extra_data.validation import FileValidator
-from xfelcat.catalog.layout import identify_run, parse_file_name
-from xfelcat.loader.examples import devices, faults, oracle
+from support import oracle
+from xfelcat.catalog.model.identity import identify_run, parse_file_name
+from xfelcat.loader.examples import devices, faults
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 from xfelcat.loader.examples.specs import (
     VERSIONS,

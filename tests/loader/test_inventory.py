@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import richrun
-from bothways import data_files, open_scanned
-from sameness import assert_same
-from xfelcat.catalog.records import Depth, FileLayout, SourceRecord
+from support import rich_run
+from support.both_readers import data_files, open_scanned
+from support.same_results import assert_same
+from xfelcat.catalog.model.records import Depth, FileLayout, SourceRecord
+from xfelcat.catalog.opening.scanned import ScannedFacts
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.catalog.scan.scanned import ScannedFacts
 from xfelcat.loader.collection import DataCollection
 
 
@@ -37,7 +37,7 @@ class Counting:
 
 @pytest.fixture
 def counting(tmp_path):
-    run = open_scanned(richrun.write_rich_run(tmp_path))
+    run = open_scanned(rich_run.write_rich_run(tmp_path))
     return Counting(run._inventory.refs[0].facts)
 
 
@@ -55,16 +55,16 @@ def test_opening_asks_for_trains_and_layouts_only(counting):
 def test_sources_of_the_same_files_share_them(counting):
     run = DataCollection.from_facts(counting)
     entries = run._inventory.sources
-    assert entries[richrun.XGM].files is entries[richrun.MOTOR].files
-    assert entries[richrun.XGM].files is not entries[richrun.MODULE].files
-    assert len(entries[richrun.XGM].files.groups) == 1
+    assert entries[rich_run.XGM].files is entries[rich_run.MOTOR].files
+    assert entries[rich_run.XGM].files is not entries[rich_run.MODULE].files
+    assert len(entries[rich_run.XGM].files.groups) == 1
     assert len(run._inventory.groups) == 2
 
 
 def test_keys_of_a_group_are_worked_out_together(counting):
     run = DataCollection.from_facts(counting)
     counting.asked.clear()
-    shapes = [run[richrun.MODULE, key].shape for key in ("image.data", "image.pulseId")]
+    shapes = [run[rich_run.MODULE, key].shape for key in ("image.data", "image.pulseId")]
     assert shapes[0][0] == shapes[1][0]
     assert counting.asked.count("patterns") == 1
     assert list(map(len, counting.indexed)) == [2]  # files with the source
@@ -73,7 +73,7 @@ def test_keys_of_a_group_are_worked_out_together(counting):
 def test_only_the_files_of_selected_trains_are_asked(counting):
     run = DataCollection.from_facts(counting)
     counting.asked.clear()
-    part = run[richrun.CAMERA, "data.exposure"][-3:]
+    part = run[rich_run.CAMERA, "data.exposure"][-3:]
     np.testing.assert_array_equal(part.data_counts().index, run.train_ids[-3:])
     assert counting.asked.count("patterns") == 1
     assert list(map(len, counting.indexed)) == [1]
@@ -81,7 +81,7 @@ def test_only_the_files_of_selected_trains_are_asked(counting):
 
 @pytest.mark.parametrize("depth", [Depth.OUTLINE, Depth.NAMES])
 def test_what_the_facts_lack_comes_from_the_files(tmp_path, depth):
-    place = richrun.write_rich_run(tmp_path)
+    place = rich_run.write_rich_run(tmp_path)
     full = open_scanned(place)
     if depth == Depth.NAMES:
         records = [named(r) for r in map(scan_file, data_files(place))]
@@ -102,10 +102,10 @@ def test_what_the_facts_lack_comes_from_the_files(tmp_path, depth):
             assert_same(mine[key].ndarray(), other[key].ndarray())
             assert mine[key].units == other[key].units
     for options in ({"require_all": True}, {"require_any": True}):
-        selection = [richrun.CAMERA, (richrun.MODULE, "header.*")]
+        selection = [rich_run.CAMERA, (rich_run.MODULE, "header.*")]
         chosen = run.select(selection, **options)
         assert chosen.train_ids == full.select(selection, **options).train_ids
-    assert run.get_run_values(richrun.XGM).keys() == full.get_run_values(richrun.XGM).keys()
+    assert run.get_run_values(rich_run.XGM).keys() == full.get_run_values(rich_run.XGM).keys()
     assert run.run_metadata() == full.run_metadata()
     assert_same(run.train_timestamps(), full.train_timestamps())
 

@@ -6,19 +6,19 @@ import threading
 
 import numpy as np
 import pytest
-import richrun
-from bothways import open_scanned
-from xfelcat.catalog.errors import ChangedFileError, TrainIDError
-from xfelcat.loader import iterate
+from support import rich_run
+from support.both_readers import open_scanned
+from xfelcat.catalog.model.errors import ChangedFileError, TrainIDError
 from xfelcat.loader.keydata import KeyData
-from xfelcat.loader.trains import by_id, by_index
+from xfelcat.loader.output import iterate
+from xfelcat.loader.select.trains import by_id, by_index
 
-XGM, CAMERA, MODULE = richrun.XGM, richrun.CAMERA, richrun.MODULE
+XGM, CAMERA, MODULE = rich_run.XGM, rich_run.CAMERA, rich_run.MODULE
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return open_scanned(richrun.write_rich_run(tmp_path_factory.mktemp("rich"), gaps=(0, 1)))
+    return open_scanned(rich_run.write_rich_run(tmp_path_factory.mktemp("rich"), gaps=(0, 1)))
 
 
 def flat(trains):
@@ -32,7 +32,7 @@ def flat(trains):
 @pytest.mark.parametrize("block_bytes", [1, 300, 2_000, 10**9])
 def test_blocks_of_any_size_give_the_same(tmp_path, block_bytes, n_threads, monkeypatch):
     monkeypatch.setenv("XFELCAT_THREADS", n_threads)
-    run = open_scanned(richrun.write_rich_run(tmp_path, gaps=(0, 1)))
+    run = open_scanned(rich_run.write_rich_run(tmp_path, gaps=(0, 1)))
     chosen = run.select([(XGM, "*"), (CAMERA, "*"), (MODULE, "*")])
     expected = flat(chosen.trains(flat_keys=True))
     key = run[MODULE, "image.data"]
@@ -114,7 +114,7 @@ def test_empty_trains_on_request(run):
 def test_what_can_be_read_comes_before_the_error(tmp_path, block_bytes, n_threads, monkeypatch):
     monkeypatch.setenv("XFELCAT_THREADS", n_threads)
     monkeypatch.setattr(iterate, "BLOCK_BYTES", block_bytes)
-    place = richrun.write_rich_run(tmp_path)
+    place = rich_run.write_rich_run(tmp_path)
     run = open_scanned(place)
     of_key = list(run[MODULE, "image.data"].trains())
     chosen = run.select([(XGM, "beam*"), (MODULE, "image.data")])
@@ -136,7 +136,7 @@ def test_what_can_be_read_comes_before_the_error(tmp_path, block_bytes, n_thread
 
 def test_the_next_block_is_read_while_one_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv("XFELCAT_THREADS", "2")
-    run = open_scanned(richrun.write_rich_run(tmp_path))
+    run = open_scanned(rich_run.write_rich_run(tmp_path))
     key = run[MODULE, "image.data"].drop_empty_trains()
     monkeypatch.setattr(iterate, "BLOCK_BYTES", 2 * key.nbytes // len(key.train_ids))
     read = []

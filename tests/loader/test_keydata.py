@@ -4,16 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-import richrun
-from bothways import open_scanned
-from xfelcat.catalog.errors import PropertyNameError
+from support import rich_run
+from support.both_readers import open_scanned
+from xfelcat.catalog.model.errors import PropertyNameError
 
-XGM, CAMERA, MODULE = richrun.XGM, richrun.CAMERA, richrun.MODULE
+XGM, CAMERA, MODULE = rich_run.XGM, rich_run.CAMERA, rich_run.MODULE
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return open_scanned(richrun.write_rich_run(tmp_path_factory.mktemp("rich")))
+    return open_scanned(rich_run.write_rich_run(tmp_path_factory.mktemp("rich")))
 
 
 def test_selecting_never_changes_what_it_selects_from(run):
@@ -78,7 +78,7 @@ def test_trains_of_sources(run):
 
 
 def test_facts_need_no_file(run, tmp_path):
-    fresh = open_scanned(richrun.write_rich_run(tmp_path))
+    fresh = open_scanned(rich_run.write_rich_run(tmp_path))
     for source in sorted(fresh.all_sources - fresh.legacy_sources.keys()):
         for name in fresh[source].keys():  # noqa: SIM118 - a set of names
             key = fresh[source, name]

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import xfelcat
-from xfelcat.catalog.errors import FileStructureError, RunNotFoundError
+from xfelcat.catalog.model.errors import FileStructureError, RunNotFoundError
 from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
 
 XGM = control("SA1_XTD2_XGM/XGM/DOOCS", KeySpec("beamPosition.ixPos"))

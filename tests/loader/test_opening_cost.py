@@ -10,8 +10,8 @@ import xfelcat
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.scan import discover
 from xfelcat.catalog.store.store import Store
-from xfelcat.loader import inventory
 from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
+from xfelcat.loader.select import sources
 
 N_SEQUENCES = {"small": 2, "large": 12}
 SOURCES = [control(f"A/MOTOR/M{n}", KeySpec("position", "f8")) for n in range(5)]
@@ -79,13 +79,13 @@ def test_on_a_slow_file_system_stats_are_made_in_parallel(place, stats, monkeypa
 
 def test_sources_are_made_when_they_are_asked_for(place, monkeypatch):
     made = []
-    entry = inventory.SourceEntry
+    entry = sources.SourceEntry
 
     def count(*args, **more):
         made.append(args[1])
         return entry(*args, **more)
 
-    monkeypatch.setattr(inventory, "SourceEntry", count)
+    monkeypatch.setattr(sources, "SourceEntry", count)
     run = open_run(place, "large")
     n_checked = len(made)
     assert n_checked <= 2  # one of each aggregator, for duplicate trains

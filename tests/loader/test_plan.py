@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xfelcat.loader.region import parse_region
-from xfelcat.loader.slabs import merge_rows
-from xfelcat.loader.trains import by_id, by_index
+from xfelcat.loader.read.rows import merge_rows
+from xfelcat.loader.select.region import parse_region
+from xfelcat.loader.select.trains import by_id, by_index
 
 rows = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 4)), max_size=20)
 

@@ -8,18 +8,18 @@ from itertools import pairwise
 import matplotlib as mpl
 import numpy as np
 import pytest
-from bothways import open_both, open_oracle, open_scanned
-from xfelcat.loader import plot
+from support import oracle
+from support.both_readers import open_both, open_oracle, open_scanned
 from xfelcat.loader.examples import (
     GroupSpec,
     KeySpec,
     RunSpec,
     control,
     instrument,
-    oracle,
     split,
     write_run,
 )
+from xfelcat.loader.show import plot
 
 N_TRAINS = 3000
 
@@ -196,5 +196,5 @@ def test_control_sources_without_data_are_shown(tmp_path):
 
 
 def test_matplotlib_is_imported_when_a_plot_is_made():
-    code = "import sys, xfelcat.loader.plot; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, xfelcat.loader.show.plot; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

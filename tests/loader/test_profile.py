@@ -13,9 +13,10 @@ import xfelcat
 from hypothesis import given
 from hypothesis import strategies as st
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.store import Store
-from xfelcat.loader import profile as module
-from xfelcat.loader.summary import Summary, summarize
+from xfelcat.loader.jobs import profile as module
+from xfelcat.loader.jobs.profile import Summary, summarize
 
 
 def control_values(directory):
@@ -79,7 +80,7 @@ def test_profiles_equal_numpy(demo, tmp_path, jobs):
             assert (row["minimum"], row["maximum"]) == (values.min(), values.max())
             assert row["mean"] == pytest.approx(values.astype(float).mean(), rel=1e-12, abs=1e-12)
             assert row["std"] == pytest.approx(values.astype(float).std(), rel=1e-9, abs=1e-12)
-    assert store.check() == []
+    assert check(store) == []
 
 
 def test_instrument_keys_are_read_when_named(demo, tmp_path, monkeypatch):

@@ -13,38 +13,38 @@ from multiprocessing import get_context
 import h5py
 import numpy as np
 import pytest
-import richrun
-from bothways import open_scanned
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onefile import facts_of, open_files, other
-from xfelcat.catalog.errors import (
+from support import rich_run
+from support.both_readers import open_scanned
+from support.one_dataset import facts_of, open_files, other
+from xfelcat.catalog.model.errors import (
     ChangedFileError,
     FileStructureError,
     InconsistentFilesError,
 )
 from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
-from xfelcat.loader.files import OpenFiles
-from xfelcat.loader.trains import by_id, by_index
+from xfelcat.loader.read.files import OpenFiles
+from xfelcat.loader.select.trains import by_id, by_index
 
 KEYS = [
-    (richrun.XGM, "beamPosition.ixPos.value"),
-    (richrun.XGM, "pulseEnergy.samples.value"),
-    (richrun.XGM, "state.value"),
-    (richrun.MOTOR, "isMoving.value"),
-    (richrun.CAMERA, "data.image.pixels"),
-    (richrun.CAMERA, "data.exposure"),
-    (richrun.MODULE, "image.data"),
-    (richrun.MODULE, "image.mark"),
-    (richrun.MODULE, "header.pulseCount"),
-    (richrun.DIGITIZER, "digitizers.trace"),
+    (rich_run.XGM, "beamPosition.ixPos.value"),
+    (rich_run.XGM, "pulseEnergy.samples.value"),
+    (rich_run.XGM, "state.value"),
+    (rich_run.MOTOR, "isMoving.value"),
+    (rich_run.CAMERA, "data.image.pixels"),
+    (rich_run.CAMERA, "data.exposure"),
+    (rich_run.MODULE, "image.data"),
+    (rich_run.MODULE, "image.mark"),
+    (rich_run.MODULE, "header.pulseCount"),
+    (rich_run.DIGITIZER, "digitizers.trace"),
 ]
 
 
 @pytest.fixture(scope="module")
 def gappy(tmp_path_factory):
     """A run whose INDEX leaves rows out."""
-    return richrun.write_rich_run(tmp_path_factory.mktemp("gappy"), gaps=(0, 2, 1))
+    return rich_run.write_rich_run(tmp_path_factory.mktemp("gappy"), gaps=(0, 2, 1))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_all_rows_as_index_has_them(gappy, run, source, key):
         same(np.asarray(data.train_from_id(train, keep_dims=True)[1]), entries)
 
 
-some_trains = st.sets(st.sampled_from(richrun.TRAINS), min_size=1)
+some_trains = st.sets(st.sampled_from(rich_run.TRAINS), min_size=1)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -118,7 +118,7 @@ def test_any_trains_and_any_region(gappy, run, place, chosen, data):
 
 
 def test_lists_in_a_region(run):
-    pixels = run[richrun.CAMERA, "data.image.pixels"]
+    pixels = run[rich_run.CAMERA, "data.image.pixels"]
     whole = pixels.ndarray()
     np.testing.assert_array_equal(pixels.ndarray(roi=[3, 1, 1]), whole[:, [3, 1, 1]])
     np.testing.assert_array_equal(pixels.ndarray(roi=np.s_[2, [0, 3]]), whole[:, 2][:, [0, 3]])
@@ -126,7 +126,7 @@ def test_lists_in_a_region(run):
 
 @pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "u1", "f2"])
 def test_a_given_destination_is_filled_and_converted(run, dtype):
-    pixels = run[richrun.CAMERA, "data.image.pixels"]
+    pixels = run[rich_run.CAMERA, "data.image.pixels"]
     whole = pixels.ndarray()
     for out in (
         np.full(whole.shape, 9, dtype),
@@ -140,7 +140,7 @@ def test_a_given_destination_is_filled_and_converted(run, dtype):
 
 
 def test_a_destination_that_does_not_fit_is_refused(run):
-    pixels = run[richrun.CAMERA, "data.image.pixels"]
+    pixels = run[rich_run.CAMERA, "data.image.pixels"]
     with pytest.raises(ValueError, match="shape"):
         pixels.ndarray(out=np.zeros((3, 6, 4)))
     with pytest.raises(TypeError, match="numpy array"):
@@ -161,8 +161,8 @@ def test_only_files_with_selected_data_are_opened(gappy, monkeypatch):
         return real(path, *args, **kwargs)
 
     monkeypatch.setattr(h5py, "File", counted)
-    camera = run[richrun.CAMERA, "data.image.pixels"]
-    part = camera.select_trains(by_id[richrun.FIRST + 22 :])
+    camera = run[rich_run.CAMERA, "data.image.pixels"]
+    part = camera.select_trains(by_id[rich_run.FIRST + 22 :])
     assert camera.shape[0] == camera.data_counts().sum()
     assert part.dtype == np.uint16
     assert run.select("*XGM*", require_all=True).train_ids
@@ -181,11 +181,11 @@ def test_only_files_with_selected_data_are_opened(gappy, monkeypatch):
 
 
 def test_many_keys_open_each_file_once_in_the_order_of_files(gappy):
-    flat = {richrun.XGM: {"beamPosition.ixPos", "state"}, richrun.MOTOR: {"actualPosition"}}
+    flat = {rich_run.XGM: {"beamPosition.ixPos", "state"}, rich_run.MOTOR: {"actualPosition"}}
     one_by_one = open_scanned(gappy)
     for read in (
         lambda run: run.get_dataframe(flat),
-        lambda run: list(run.trains({**flat, richrun.CAMERA: set(), richrun.MODULE: set()})),
+        lambda run: list(run.trains({**flat, rich_run.CAMERA: set(), rich_run.MODULE: set()})),
     ):
         files = OpenFiles(1)
         order = []
@@ -225,7 +225,7 @@ def copied(gappy, tmp_path):
 
 def test_a_file_that_was_replaced_is_told(gappy, tmp_path):
     place = copied(gappy, tmp_path)
-    key = open_scanned(place)[richrun.XGM, "beamPosition.ixPos"]
+    key = open_scanned(place)[rich_run.XGM, "beamPosition.ixPos"]
     second = place / "RAW-R0034-DA01-S00001.h5"
     os.utime(second, ns=(1, 1))
     with pytest.raises(ChangedFileError, match=r"S00001.*open the run again"):
@@ -244,9 +244,9 @@ def test_an_index_beyond_the_data_is_told(gappy, tmp_path):
     place = copied(gappy, tmp_path)
     path = place / "RAW-R0034-DA01-S00001.h5"
     with h5py.File(path, "r+") as f:
-        index = f[f"INDEX/{richrun.CAMERA}/data"]
+        index = f[f"INDEX/{rich_run.CAMERA}/data"]
         index["first"][np.flatnonzero(index["count"][:])[-1]] = 1000
-    key = open_scanned(place)[richrun.CAMERA, "data.exposure"]
+    key = open_scanned(place)[rich_run.CAMERA, "data.exposure"]
     with pytest.raises(FileStructureError, match=r"S00001\.h5.*row 100\d"):
         key.ndarray()
     assert key[:3].ndarray().size
@@ -274,19 +274,19 @@ def test_a_difference_that_the_facts_do_not_know_is_found_on_reading(gappy, tmp_
     run = open_scanned(place)
     path = place / "RAW-R0034-DA01-S00001.h5"
     times = path.stat()
-    name = f"CONTROL/{richrun.MOTOR}/actualPosition/value"
+    name = f"CONTROL/{rich_run.MOTOR}/actualPosition/value"
     with h5py.File(path, "r+") as f:
         values = f[name][:]
         del f[name]
         f[name] = values.astype("f4")
-    facts = run[richrun.MOTOR]._entry.refs[1].facts
+    facts = run[rich_run.MOTOR]._entry.refs[1].facts
     size = path.stat().st_size
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     if size != times.st_size:  # the facts are made to say what a laxer scan would
         replaced = next(f for f in facts.files if f.path == str(path))
         object.__setattr__(replaced, "size", size)
     with pytest.raises(InconsistentFilesError, match=r"<f8.*<f4") as raised:
-        run[richrun.MOTOR, "actualPosition"].ndarray()
+        run[rich_run.MOTOR, "actualPosition"].ndarray()
     assert {os.path.basename(p) for p in raised.value.paths} == {
         "RAW-R0034-DA01-S00000.h5",
         "RAW-R0034-DA01-S00001.h5",
@@ -299,7 +299,7 @@ def read_again(pickled):
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_objects_work_in_other_processes(run, method):
-    key = run[richrun.MODULE, "image.data"]
+    key = run[rich_run.MODULE, "image.data"]
     expected = key.ndarray()  # the file is open here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads
@@ -309,12 +309,12 @@ def test_objects_work_in_other_processes(run, method):
     again = pickle.loads(pickle.dumps(run))
     np.testing.assert_array_equal(again[KEYS[6]].ndarray(), expected)
     np.testing.assert_array_equal(
-        pickle.loads(pickle.dumps(run[richrun.MODULE]))["image.data"].ndarray(), expected
+        pickle.loads(pickle.dumps(run[rich_run.MODULE]))["image.data"].ndarray(), expected
     )
 
 
 def test_open_files_of_a_parent_are_not_used_after_a_fork(run):
-    key = run[richrun.MODULE, "image.data"]
+    key = run[rich_run.MODULE, "image.data"]
     expected = key.ndarray()
     reader, writer = os.pipe()
     pid = os.fork()
@@ -347,12 +347,12 @@ def test_opening_and_reading_imports_nothing_heavy(gappy):
     code = f"""
 import sys
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.catalog.scan.scanned import ScannedFacts
+from xfelcat.catalog.opening.scanned import ScannedFacts
 from xfelcat.loader.collection import DataCollection
 from pathlib import Path
 paths = sorted(map(str, Path({str(gappy)!r}).glob("*.h5")))
 run = DataCollection.from_facts(ScannedFacts({str(gappy)!r}, [scan_file(p) for p in paths]))
-key = run[{richrun.CAMERA!r}, "data.image.pixels"]
+key = run[{rich_run.CAMERA!r}, "data.image.pixels"]
 sel = run.select("*", require_any=True)[:5]
 assert len(sel.train_ids) == 5 and key.data_counts(labelled=False).sum() == len(key.ndarray())
 heavy = {{"pandas", "pyarrow", "xarray", "dask", "sqlalchemy", "alembic", "matplotlib", "duckdb"}}

@@ -12,10 +12,10 @@ import xfelcat
 from fsspec.implementations.reference import LazyReferenceMapper
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinyfile import CAMERA, XGM, write_tiny
-from xfelcat.catalog.errors import IrregularDataError, NoDataError, TargetWriteError
-from xfelcat.loader import references
-from xfelcat.loader.files import OpenFiles
+from support.tiny_file import CAMERA, XGM, write_tiny
+from xfelcat.catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
+from xfelcat.loader.output import references
+from xfelcat.loader.read.files import OpenFiles
 
 IMAGE = f"/INSTRUMENT/{CAMERA}/data/img"
 
@@ -350,7 +350,7 @@ def test_a_file_that_was_replaced_is_refused(tmp_path):
     key = write_run(tmp_path, [4], contiguous)
     with h5py.File(key.source_file_paths[0], "a") as f:
         f["more"] = np.arange(1000)
-    with pytest.raises(xfelcat.catalog.errors.ChangedFileError):
+    with pytest.raises(xfelcat.catalog.model.errors.ChangedFileError):
         xfelcat.zarr_references(key)
 
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import xfelcat
-from xfelcat.catalog.errors import (
+from xfelcat.catalog.model.errors import (
     InconsistentRunsError,
     QueryError,
     RunNotFoundError,
@@ -89,7 +89,9 @@ def test_every_way_of_loading_equals_the_files(demo, runs, section, source, key)
 
 def test_opening_reads_no_file(demo, monkeypatch):
     opened = []
-    monkeypatch.setattr("xfelcat.loader.files._open_unchanged", lambda f: opened.append(f) or 1 / 0)
+    monkeypatch.setattr(
+        "xfelcat.loader.read.files._open_unchanged", lambda f: opened.append(f) or 1 / 0
+    )
     runs = xfelcat.open_runs(catalog=demo.location, **RAW)
     assert "__kept" not in runs.__dict__
     assert len(runs.lacking(XGM, KEY)) < len(runs)

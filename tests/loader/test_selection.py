@@ -5,20 +5,20 @@ import extra_data
 import numpy as np
 import pandas as pd
 import pytest
-import richrun
-from bothways import open_both
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sameness import assert_same, assert_same_outcome, outcome
-from xfelcat.catalog.errors import PropertyNameError, SourceNameError
-from xfelcat.loader.trains import by_id, by_index
+from support import rich_run
+from support.both_readers import open_both
+from support.same_results import assert_same, assert_same_outcome, outcome
+from xfelcat.catalog.model.errors import PropertyNameError, SourceNameError
+from xfelcat.loader.select.trains import by_id, by_index
 
-XGM, MOTOR, CAMERA, MODULE = richrun.XGM, richrun.MOTOR, richrun.CAMERA, richrun.MODULE
+XGM, MOTOR, CAMERA, MODULE = rich_run.XGM, rich_run.MOTOR, rich_run.CAMERA, rich_run.MODULE
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    return open_both(richrun.write_rich_run(tmp_path_factory.mktemp("rich")))
+    return open_both(rich_run.write_rich_run(tmp_path_factory.mktemp("rich")))
 
 
 SELECTIONS = [
@@ -223,7 +223,7 @@ def test_trains_with_all_or_any_data(both, frac):
         ([XGM, CAMERA],),
         ([(CAMERA, "data.exposure"), (MODULE, "header.*")],),
         ([XGM],),
-        (richrun.DIGITIZER,),
+        (rich_run.DIGITIZER,),
     ):
         for options in (
             {"require_all": True, "warn_drop_trains_frac": frac},
@@ -238,17 +238,17 @@ def test_trains_with_all_or_any_data(both, frac):
 
 def test_no_train_with_all_data_warns(both):
     ours, _ = both
-    trains = ours[richrun.DIGITIZER].drop_empty_trains().train_ids
+    trains = ours[rich_run.DIGITIZER].drop_empty_trains().train_ids
     others = ours[by_id[sorted(set(ours.train_ids) - set(trains))]]
     with pytest.warns(UserWarning, match=r"\(100%\) trains dropped when filtering by"):
-        assert others.select(richrun.DIGITIZER, require_all=True).train_ids == []
+        assert others.select(rich_run.DIGITIZER, require_all=True).train_ids == []
     cameras = ours[CAMERA].drop_empty_trains().train_ids
     either = ours[by_id[sorted(set(trains) ^ set(cameras))]]
     with pytest.warns(UserWarning, match="none of"):
-        assert either.select([CAMERA, richrun.DIGITIZER], require_all=True).train_ids == []
+        assert either.select([CAMERA, rich_run.DIGITIZER], require_all=True).train_ids == []
 
 
-sources = st.sampled_from([XGM, MOTOR, CAMERA, MODULE, richrun.DIGITIZER])
+sources = st.sampled_from([XGM, MOTOR, CAMERA, MODULE, rich_run.DIGITIZER])
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("select_trains"), st.builds(slice, st.integers(-30, 30), st.none())),
@@ -315,7 +315,7 @@ def test_any_chain_of_selections(hidden, chain):
         ours, theirs = mine, other
     assert ours.train_ids == theirs.train_ids
     assert ours.all_sources == theirs.all_sources
-    for source in theirs.all_sources - {richrun.OLD_MODULE}:
+    for source in theirs.all_sources - {rich_run.OLD_MODULE}:
         assert ours[source].keys() == theirs[source].keys()
         for key in sorted(theirs[source].keys())[::3]:
             a, b = ours[source, key], theirs[source, key]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xfelcat.loader.stacking import StackView, stack_data, stack_detector_data
+from xfelcat.loader.output.stacking import StackView, stack_data, stack_detector_data
 
 SHAPE = (3, 4, 5)
 

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from xfelcat.catalog.runlength import TrainList
-from xfelcat.loader.trains import TrainSet, by_id, by_index, select_trains, split_trains
+from xfelcat.catalog.model.runlength import TrainList
+from xfelcat.loader.select.trains import TrainSet, by_id, by_index, select_trains, split_trains
 
 MOST = 2**64 - 1
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import xfelcat
-from checkedrun import AGIPD0, DA0, DA1, write_checked_run
-from demofacility import demo, demo_report, no_settings
-from xfelcat.catalog.checks.registry import CHECKS
-from xfelcat.catalog.errors import QueryError, RunNotFoundError
+from support.demo_facility import demo, demo_report, no_settings
+from support.faultless_run import AGIPD0, DA0, DA1, write_checked_run
+from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.ingest.ingest import scan_batch
-from xfelcat.loader.validation import applicable_checks
+from xfelcat.catalog.model.errors import QueryError, RunNotFoundError
+from xfelcat.loader.jobs.validation import applicable_checks
 
 __all__ = ["demo", "demo_report", "no_settings"]
 
@@ -167,7 +167,7 @@ def test_what_is_only_on_tape_is_left_alone(run):
 
 
 def test_a_file_that_hangs_is_given_up(run, monkeypatch):
-    monkeypatch.setattr("xfelcat.loader.validation.scan_batch", hang_on_the_last)
+    monkeypatch.setattr("xfelcat.loader.jobs.validation.scan_batch", hang_on_the_last)
     report = xfelcat.validate(run, jobs=2, time_limit=1.0, skip=["R"])
     ((check, name, message),) = [(p.check, Path(p.path).name, p.message) for p in report.problems]
     assert (check, name) == ("F06", DA1)

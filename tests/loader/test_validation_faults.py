@@ -25,7 +25,7 @@ from xfelcat.loader.examples import (
     split,
 )
 from xfelcat.loader.examples.writing import write_file, write_run
-from xfelcat.loader.validation import applicable_checks
+from xfelcat.loader.jobs.validation import applicable_checks
 
 N, SEQUENCES = 40, 3
 SLOW, MODULES = ("DA01", "DA02"), ("PROTO00", "PROTO01", "PROTO02")

@@ -7,9 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from bothways import keys_by_source, open_both, open_oracle, open_scanned
-from xfelcat.catalog.errors import InconsistentFilesError, TargetFileError, XfelcatError
-from xfelcat.loader import write
+from support import oracle
+from support.both_readers import keys_by_source, open_both, open_oracle, open_scanned
+from xfelcat.catalog.model.errors import InconsistentFilesError, TargetFileError, XfelcatError
 from xfelcat.loader.examples import (
     FileSpec,
     GroupSpec,
@@ -18,10 +18,10 @@ from xfelcat.loader.examples import (
     control,
     devices,
     instrument,
-    oracle,
     split,
     write_run,
 )
+from xfelcat.loader.output import write
 
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 MODULE = "SPB_DET_AGIPD1M-1/DET/1CH0:xtdf"

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from revision2 import downgrade, write_revision_2
-from richrun import write_rich_run
-from runrecords import assert_same_run, identity, later, make_run, with_file
-from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.records import (
+from support.revision2 import downgrade, write_revision_2
+from support.rich_run import write_rich_run
+from support.run_records import assert_same_run, identity, later, make_run, with_file
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.records import (
     Depth,
     FileLayout,
     KeyProfile,
@@ -19,15 +19,14 @@ from xfelcat.catalog.records import (
     RunRecord,
     SourceRecord,
 )
-from xfelcat.catalog.runlength import IndexPattern, TrainList
+from xfelcat.catalog.model.runlength import IndexPattern, TrainList
+from xfelcat.catalog.opening.catalogued import find_run
 from xfelcat.catalog.scan.scan import scan_file
+from xfelcat.catalog.store.care import check, check_file, shard_states, upgrade_shards
 from xfelcat.catalog.store.connections import connect_write
-from xfelcat.catalog.store.facts import find_run
-from xfelcat.catalog.store.integrity import check_file
-from xfelcat.catalog.store.publish import SCHEMA_VERSION
-from xfelcat.catalog.store.reload import load_run
+from xfelcat.catalog.store.read import load_run
 from xfelcat.catalog.store.store import Store
-from xfelcat.catalog.store.upgrade import shard_states, upgrade_shards
+from xfelcat.catalog.store.versions import SCHEMA_VERSION
 from xfelcat.migrations import runner
 
 SHARD = "p002012"
@@ -197,7 +196,7 @@ def test_a_store_of_revision_2_serves_the_same_runs(store, records, how):
                 writer.replace_run(more)
     assert [s.schema_versions for s in shard_states(store)] == [(2, SCHEMA_VERSION)] * 2
     assert {path: path.read_bytes() for path in old.values()} == contents
-    assert store.check() == []
+    assert check(store) == []
     for record, (said, loaded) in zip(known, before, strict=True):
         assert told(store, record) == said
         assert_same_run(load(store, record.identity), loaded)

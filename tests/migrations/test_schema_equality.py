@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from xfelcat.catalog.store import publish, schema
+from xfelcat.catalog.store import schema, versions
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.creation import create_schema
 from xfelcat.migrations import runner
@@ -84,7 +84,7 @@ def test_there_are_no_keys_and_no_indexes(shipped):
 
 def test_new_files_are_at_the_newest_revision(shipped, migrated, tmp_path):
     assert runner.status(shipped) == runner.status(migrated) == runner.head()
-    assert int(runner.head()) == publish.SCHEMA_VERSION
+    assert int(runner.head()) == versions.SCHEMA_VERSION
     assert runner.status(tmp_path / "new.duckdb") == ""
 
 

@@ -1,5 +1,5 @@
 """Fixtures of the tests of the report."""
 
-from demofacility import demo
+from support.demo_facility import demo
 
 __all__ = ["demo"]

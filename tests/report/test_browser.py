@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 from benchmarks.synthetic import Scale, fill
-from browsing import browse, needs_browser
-from reportruns import HOSTILE, faulty_runs, gappy_run, hostile_store, store_of
+from support.browser import browse, needs_browser
+from support.report_catalogs import HOSTILE, faulty_runs, gappy_run, hostile_store, store_of
 from xfelcat.catalog.audit.audit import AuditOptions, audit
+from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.audit.waivers import Waiver
-from xfelcat.catalog.checks.registry import CHECKS
-from xfelcat.catalog.questions.run_filter import RunFilter
-from xfelcat.catalog.report.gather import Limits, gather
+from xfelcat.catalog.questions.filters import RunFilter
+from xfelcat.catalog.report.content import Limits, gather
 from xfelcat.catalog.report.page import render, write_report
 from xfelcat.catalog.store.store import Store
 

@@ -4,18 +4,18 @@ from collections import Counter, defaultdict
 from datetime import UTC, date, datetime
 
 import pytest
-from reportruns import faulty_runs, store_of
-from runrecords import make_run, with_file
+from support.report_catalogs import faulty_runs, store_of
+from support.run_records import make_run, with_file
 from xfelcat.catalog.audit.audit import AuditOptions, audit
+from xfelcat.catalog.audit.findings import message_template, place_pattern
+from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.audit.waivers import Waiver
 from xfelcat.catalog.catalog import Catalog
-from xfelcat.catalog.checks.condense import message_template, place_pattern
-from xfelcat.catalog.checks.registry import CHECKS
-from xfelcat.catalog.errors import CatalogReadError
-from xfelcat.catalog.layout import RunIdentity
-from xfelcat.catalog.questions.run_filter import RunFilter
-from xfelcat.catalog.records import Problem
-from xfelcat.catalog.report.gather import Limits, gather
+from xfelcat.catalog.model.errors import CatalogReadError
+from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.records import Problem
+from xfelcat.catalog.questions.filters import RunFilter
+from xfelcat.catalog.report.content import Limits, gather
 from xfelcat.catalog.store.store import Store
 
 SCOPES = {"all": RunFilter(), "one proposal": RunFilter.of(proposal=900021)}

@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from reportruns import HOSTILE, hostile_store
-from xfelcat.catalog.errors import CatalogNotFoundError, TargetWriteError
+from support.report_catalogs import HOSTILE, hostile_store
+from xfelcat.catalog.model.errors import CatalogNotFoundError, TargetWriteError
 from xfelcat.catalog.report import page as page_module
-from xfelcat.catalog.report.gather import gather
+from xfelcat.catalog.report.content import gather
 from xfelcat.catalog.report.page import render, write_report
 from xfelcat.catalog.store.store import Store
 

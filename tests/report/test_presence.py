@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reportruns import gappy_run, store_of, with_suspect_train
-from runrecords import with_file
-from xfelcat.catalog.records import Depth
-from xfelcat.catalog.report.presence import FULL, run_presence, stretches
+from support.report_catalogs import gappy_run, store_of, with_suspect_train
+from support.run_records import with_file
+from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.report.content import FULL, run_presence, stretches
 
 
 def cells(text):

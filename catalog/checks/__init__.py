@@ -1,1 +1,0 @@
-"""What can be wrong with files, runs and the catalog, and how is it found?"""

@@ -1,0 +1,1 @@
+"""Facts about one run directory, for the loader: catalogued, scanned, or read on demand."""

@@ -1,0 +1,283 @@
+"""Where do the facts about a run directory come from, when someone opens it?
+
+1. The places that may hold the run are asked in order: the catalog named by the caller or a
+   setting, the proposal's ``scratch/.xfelcat``, the run directory's ``.xfelcat``, the user's.
+2. Size and mtime of every file are compared with what a catalog says. The first whose facts all
+   hold answers, and no HDF5 file is opened.
+3. Else the files that are new or changed are scanned for an outline (or taken from a valid JSON
+   data map), and joined with the catalogued facts that still hold.
+4. What was scanned is saved in the background, where this is allowed; failing is no error.
+"""
+
+import contextlib
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from ..config import Settings, load_settings, user_catalog
+from ..model.errors import (
+    CatalogReadError,
+    CatalogWriteError,
+    ConfigError,
+    FileStructureError,
+    RunNotFoundError,
+    XfelcatError,
+)
+from ..model.facts import Comparison, RunFacts, compare_files
+from ..model.identity import proposal_directory
+from ..model.records import Depth, FileRecord, RunRecord
+from ..scan.discover import FileStat, FoundRun, list_run, locate_run, neighbours, stat_file
+from ..store.connections import OpenFile, uninterrupted
+from ..store.packing import PackedRun, fetch_packed
+from ..store.store import Store
+from .catalogued import CatalogFacts, only_run
+
+__all__ = ["look_up_run"]
+
+Chooser = Callable[[list[str]], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A catalog that knows the run, and how far its facts hold."""
+
+    store: Store
+    shard: str
+    run_id: int
+    source: OpenFile
+    known: PackedRun
+
+
+def look_up_run(
+    directory: str,
+    *,
+    choose: Chooser | None = None,
+    catalog: str | os.PathLike[str] | None = None,
+    trust: str | None = None,
+    save: bool = True,
+    parallelize: bool = True,
+) -> RunFacts:
+    """The facts about the run in ``directory``.
+
+    ``choose`` takes the sorted names of the data files and gives those wanted; the others are
+    neither stat'ed twice nor judged. ``catalog`` names the first place to look; ``trust`` is
+    ``"stat"`` or ``"never-stat"`` (believe a catalog that knows the run), by default the setting;
+    ``save=False`` writes nothing; ``parallelize=False`` starts no processes.
+
+    Raises RunNotFoundError for a directory that is absent or has no data file,
+    FileStructureError for what is no directory or may not be read, and CatalogNotFoundError where
+    ``catalog`` names a place without one.
+    """
+    settings = load_settings()
+    trust = settings.trust if trust is None else trust
+    if trust not in ("stat", "never-stat"):
+        raise ConfigError(f"trust is {trust!r}: it must be 'stat' or 'never-stat'")
+    found = locate_run(directory)
+    candidates = _candidates(found, os.fspath(catalog) if catalog else "", settings)
+    if trust == "never-stat":
+        for candidate in candidates:
+            names = candidate.known.files.present()
+            chosen = choose(names) if choose else names
+            if chosen and set(chosen) <= set(names):
+                return _from_catalog(candidate, found, chosen if choose else None)
+    stats = _listed(found)
+    if not stats and choose is None:
+        raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
+    wanted = stats if choose is None else _chosen(found, stats, choose)
+    best: tuple[_Candidate, Comparison] | None = None
+    for candidate in candidates:
+        known = candidate.known.files
+        if known.hold(wanted):
+            every = known.are_all(wanted)
+            return _from_catalog(candidate, found, None if every else list(wanted))
+        compared = compare_files(
+            wanted,
+            known.known(),
+            depth=Depth.NAMES,
+            retry=False,
+            considered=None if choose is None else wanted,
+        )
+        if best is None or len(compared.to_scan) < len(best[1].to_scan):
+            best = candidate, compared
+    return _scan(found, wanted, best, choose is None and save, parallelize)
+
+
+def _listed(found: FoundRun) -> dict[str, FileStat]:
+    try:
+        stats = list_run(found.directory)
+    except FileNotFoundError:
+        near = neighbours(found.directory)
+        raise RunNotFoundError(f"run directory {found.directory}", nearest=near) from None
+    except NotADirectoryError:
+        advice = "H5File opens a file"
+        raise FileStructureError(found.directory, "not a directory", advice) from None
+    except OSError as e:
+        reason = f"the directory cannot be listed: {e.strerror}"
+        raise FileStructureError(found.directory, reason) from None
+    return stats
+
+
+def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dict[str, FileStat]:
+    """The chosen files; one that is named outright may have any name."""
+    wanted = {}
+    for name in choose(list(stats)):
+        stat = stats.get(name) or stat_file(os.path.join(found.directory, name))
+        if stat is not None:
+            wanted[name] = stat
+    if not wanted:
+        raise RunNotFoundError(
+            f"data file that fits include= and file_filter= in {found.directory}"
+        )
+    return wanted
+
+
+def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_Candidate]:
+    """The catalogs that know the run, in the order of asking.
+
+    Raises CatalogNotFoundError where ``catalog`` is none.
+    """
+    for location in filter(None, chain((catalog, settings.catalog), _own_places(found))):
+        store = Store(location)
+        beside = location == _beside(found)
+        # A catalog beside the run came along if the run was copied: it knows one run, this one.
+        shards = list(store.shards())[:1] if beside else [found.identity.shard]
+        for shard in shards:
+            try:
+                with uninterrupted():
+                    source = store.open_shard(shard)
+                    if source is None:
+                        if location == catalog:
+                            store.require()
+                        continue
+                    cursor = source.cursor()
+                    run_id = only_run(cursor) if beside else found.identity.run_id
+                    known = fetch_packed(cursor, run_id)
+            except CatalogReadError as e:  # the data can be opened without it
+                warnings.warn(f"opened without a catalog: {e}", UserWarning, stacklevel=2)
+                continue
+            if known and known.files.names:
+                yield _Candidate(store, shard, run_id, source, known)
+
+
+def _own_places(found: FoundRun) -> Iterator[str]:
+    """Where outlines are kept without a setting: proposal's scratch, the run itself, the user's."""
+    for path in (found.directory, found.realpath):
+        if proposal := proposal_directory(path):
+            yield os.path.join(proposal, "scratch", ".xfelcat")
+            break
+    yield _beside(found)
+    yield user_catalog()
+
+
+def _beside(found: FoundRun) -> str:
+    return os.path.join(found.directory, ".xfelcat")
+
+
+def _from_catalog(
+    candidate: _Candidate, found: FoundRun, names: Sequence[str] | None
+) -> CatalogFacts:
+    """The facts of a catalogued run, as files of the directory that was asked for."""
+    return CatalogFacts(
+        candidate.store,
+        candidate.shard,
+        candidate.run_id,
+        directory=found.directory,
+        names=names,
+        known=(candidate.source, candidate.known),
+    )
+
+
+def _scan(
+    found: FoundRun,
+    wanted: dict[str, FileStat],
+    best: tuple[_Candidate, Comparison] | None,
+    save: bool,
+    parallelize: bool,
+) -> RunFacts:
+    """Facts from the files that are new or changed, joined with catalogued ones that still hold."""
+    import threading
+
+    from ..store.read import load_run
+    from .scanned import ScannedFacts
+
+    old: RunRecord | None = None
+    compared = Comparison(new=list(wanted))
+    if best is not None:
+        candidate, compared = best
+        with uninterrupted():
+            old = load_run(candidate.source.cursor(), candidate.run_id)
+    scanned = scan_run(found, {n: wanted[n] for n in compared.to_scan}, parallelize)
+    kept = {f.name: f for f in old.files if f.name in wanted} if old else {}
+    for name in compared.returned:
+        kept[name] = dataclasses.replace(kept[name], missing_since=None)
+    facts = ScannedFacts(found.directory, list((kept | scanned).values()), found.identity.run_id)
+    if save and facts.files:
+        threading.Thread(target=_save, args=(found, scanned), name="xfelcat-save").start()
+    return facts
+
+
+def scan_run(
+    found: FoundRun, stats: dict[str, FileStat], parallelize: bool = True
+) -> dict[str, FileRecord]:
+    """Outlines of files by name: from a JSON data map where it is valid, else from the files."""
+    from ..ingest.assemble import unread_record
+    from ..scan.datamap import read_data_maps
+    from ..scan.locality import file_localities, is_on_disk
+
+    records, _ = read_data_maps(found.directory, stats)
+    paths = [os.path.join(found.directory, name) for name in stats if name not in records]
+    localities = file_localities(paths)
+    for path in paths:
+        where = localities.get(path, "")
+        if not is_on_disk(where):
+            name = os.path.basename(path)
+            records[name] = unread_record(path, stats[name], f"file is {where}, not on disk", where)
+    paths = [p for p in paths if os.path.basename(p) not in records]
+    if paths:
+        from ..scan.pool import scan_outlines
+
+        scanned, blamed = scan_outlines(paths, parallelize=parallelize)
+        records |= {os.path.basename(path): record for path, record in scanned.items()}
+        for path, why in blamed.items():
+            name = os.path.basename(path)
+            records[name] = unread_record(path, stats[name], why)
+    return records
+
+
+def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
+    """Save outlines where this is allowed; in a thread of its own, and never an error."""
+    from ..ingest.assemble import assemble_run, held_elsewhere, known_files, other_home
+
+    with contextlib.suppress(XfelcatError, OSError):
+        for location in _places_to_save(found):
+            store = Store(location)
+            try:
+                with store.write(found.identity.shard, wait=False) as writer:
+                    old = writer.load_run(found.identity.run_id)
+                    ours = compare_files(list_run(found.directory), known_files(old))
+                    home = other_home(found, old.locations) if old else ""
+                    if home and (ours.changed or held_elsewhere(ours, home)):
+                        return
+                    news = {n: scanned[n] for n in ours.to_scan if n in scanned}
+                    # What may be readable next time is tried next time, not remembered as bad.
+                    news = {n: r for n, r in news.items() if not r.retry}
+                    record = assemble_run(found, old, ours, news)
+                    if record is not None:
+                        writer.replace_run(record)
+                return
+            except CatalogWriteError:
+                continue
+
+
+def _places_to_save(found: FoundRun) -> list[str]:
+    """Where an outline may be saved, in order: never into a catalog that a setting names.
+
+    A proposal's scratch is used where there is one, and never made.
+    """
+    if found.identity.is_loose:
+        return [_beside(found), user_catalog()]
+    places = [p for p in _own_places(found) if p != _beside(found)]
+    return [p for p in places if p == user_catalog() or os.path.isdir(os.path.dirname(p))]

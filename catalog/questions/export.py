@@ -1,0 +1,206 @@
+"""How do the views of the catalog become Parquet files, for programs that do not ask in SQL?
+
+One file per view. A view over 10^5 runs has up to 10^9 rows, so it is read and written some runs at
+a time; what is in memory is about ``_ROWS_AT_ONCE`` rows.
+
+1. ``export_views``: the views, checked, and the files they go to; none is replaced unasked.
+2. ``_portions``: the rows of a view, by runs.
+3. Files are written under other names, and take their places when all are complete. All are of the
+   same published state of the catalog.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..model.errors import QueryError, TargetWriteError
+from ..store.store import Store
+from .execute import Provenance, ask, is_one_of, numbers
+from .find import provenance
+from .question import EVERYTHING, Question, RunIds, choose
+from .view_docs import describe_views
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+    from sqlalchemy import ColumnElement, Table
+
+__all__ = ["ExportedView", "ViewProgress", "export_views"]
+
+_RUNS_AT_FIRST = 32
+_ROWS_AT_ONCE = 500_000
+
+ViewProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedView:
+    """A file that was written: the view, its rows, and the bytes of the file."""
+
+    view: str
+    path: Path
+    rows: int
+    size: int
+
+
+def export_views(
+    store: Store,
+    directory: str | os.PathLike[str],
+    views: Sequence[str] = (),
+    question: Question = EVERYTHING,
+    *,
+    force: bool = False,
+    progress: ViewProgress | None = None,
+) -> list[ExportedView]:
+    """Write views to ``directory/<view>.parquet``; the directory is made if it is missing.
+
+    All views where none is named. ``question`` chooses the runs; the views that are not about
+    single runs (sources, keys, audits) cannot be filtered, and are left out of all views then. Rows
+    come in the order of runs. The metadata of each file say, under ``xfelcat``, what it rests on.
+    ``progress`` is told the view and how many runs of it are done, of how many.
+
+    Raises
+    ------
+    QueryError
+        For a view that there is not, or that cannot be filtered.
+    TargetWriteError
+        Where a file exists and ``force`` is not set, or cannot be written. Nothing is replaced.
+    CatalogNotFoundError
+        Where there is no catalog.
+    """
+    target = Path(os.path.expanduser(directory)).absolute()
+    names = _chosen(views, question)
+    paths = {name: target / f"{name}.parquet" for name in names}
+    for path in paths.values():
+        if path.exists() and not force:
+            raise TargetWriteError(str(path), "it exists; --force (force=True) replaces it")
+    with store.read_merged() as cursor:
+        basis = provenance(cursor, store, question.runs)
+        runs = _find_runs(cursor, question)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".xfelcat-export-", dir=target) as drafts:
+                rows = {
+                    name: _write(cursor, name, runs, basis, Path(drafts) / name, progress)
+                    for name in names
+                }
+                for name, path in paths.items():
+                    (Path(drafts) / name).replace(path)
+        except OSError as error:
+            raise TargetWriteError(str(target), error.strerror or str(error)) from error
+    return [ExportedView(n, path, rows[n], path.stat().st_size) for n, path in paths.items()]
+
+
+def _chosen(views: Sequence[str], question: Question) -> list[str]:
+    """The views to write, each once."""
+    described = describe_views(*dict.fromkeys(views))
+    if question == EVERYTHING:
+        return [view.name for view in described]
+    of_runs = [v.name for v in described if any(c.name == "run_id" for c in v.columns)]
+    if views and len(of_runs) < len(described):
+        others = ", ".join(v.name for v in described if v.name not in of_runs)
+        raise QueryError(f"{others}: not about single runs; export without choosing runs")
+    return of_runs
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Runs:
+    """Run ids in order; ``are_all``: with what belongs to no run."""
+
+    ids: RunIds
+    are_all: bool
+
+
+def _find_runs(cursor: "duckdb.DuckDBPyConnection", question: Question) -> _Runs:
+    from sqlalchemy import select
+
+    from ..store.schema import run
+
+    ids = choose(cursor, question).ids
+    if ids is None:
+        found = ask(cursor, select(run.c.run_id).order_by(run.c.run_id))
+        ids = numbers(found.column("run_id"))
+    return _Runs(ids, question == EVERYTHING)
+
+
+def _write(
+    cursor: "duckdb.DuckDBPyConnection",
+    name: str,
+    runs: _Runs,
+    basis: Provenance,
+    path: Path,
+    progress: ViewProgress | None,
+) -> int:
+    """Write the rows of a view to a new file; how many there are."""
+    import pyarrow.parquet as pq
+
+    from ..store.schema import VIEWS
+
+    rows = 0
+    writer = None
+    try:
+        for table, done, total in _portions(cursor, VIEWS.tables[name], runs):
+            if writer is None:
+                told = json.dumps({"view": name} | basis.as_dict())
+                schema = table.schema.with_metadata({"xfelcat": told})
+                writer = pq.ParquetWriter(path, schema, compression="zstd")
+            if table.num_rows:
+                writer.write_table(table)
+            rows += table.num_rows
+            if progress:
+                progress(name, done, total)
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def _portions(
+    cursor: "duckdb.DuckDBPyConnection", view: "Table", runs: _Runs
+) -> Iterator[tuple["pa.Table", int, int]]:
+    """The rows of a view, how many runs are done with them, and of how many; at least one table."""
+    from sqlalchemy import select
+
+    if "run_id" not in view.c:
+        yield ask(cursor, select(view)), 1, 1
+        return
+    done, total, portion = 0, len(runs.ids), _RUNS_AT_FIRST
+    while True:
+        end = min(done + portion, total)
+        of_runs = _conditions(view.c.run_id, runs, done, end)
+        table = ask(cursor, select(view).where(*of_runs).order_by(view.c.run_id))
+        yield table, end, total
+        if end == total:
+            return
+        per_run = max(table.num_rows / (end - done), 1)
+        portion = max(min(int(_ROWS_AT_ONCE / per_run), 4 * portion), 1)
+        done = end
+
+
+def _conditions(
+    run_id: "ColumnElement[Any]", runs: _Runs, done: int, end: int
+) -> list["ColumnElement[bool]"]:
+    """The conditions on rows of ``ids[done:end]``.
+
+    Of all runs also on what lies between: findings of no run have no run_id, or that of a run that
+    is not catalogued.
+    """
+    from sqlalchemy import false, or_
+
+    ids = runs.ids
+    if not runs.are_all:
+        if done == end:
+            return [false()]
+        within = run_id.between(int(ids[done]), int(ids[end - 1]))
+        return [within, is_one_of(run_id, ids[done:end])]
+    conditions = []
+    if done:
+        conditions.append(run_id >= int(ids[done]))
+    if end < len(ids):
+        below = run_id < int(ids[end])
+        conditions.append(below if done else or_(below, run_id.is_(None)))
+    return conditions

@@ -1,0 +1,394 @@
+"""Is a catalog file what keys and constraints would make it?
+
+The tables have none (they would block bulk inserts and later changes), so ``check_file`` asks: each
+question counts rows that should not exist. What is packed in a shard is unpacked and compared with
+the rows that say the same.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..model.records import Depth
+from .connections import DEFAULT_BLOCKS, blocks_of, connect_write, rows, uninterrupted
+from .creation import create_schema, migrate_draft
+from .packing import PackedRun, fetch_packed, from_text, unpack_schema
+from .store import Progress, Store, open_current
+from .versions import AUDITS, SCHEMA_VERSION, Versions
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = [
+    "ShardState",
+    "check",
+    "check_file",
+    "compact",
+    "left_out",
+    "shard_states",
+    "upgrade_shards",
+]
+
+_BOTH = {
+    "runs that are there more than once": """
+        SELECT count(*) FROM (SELECT run_id FROM run GROUP BY run_id HAVING count(*) > 1)""",
+    "files that are there more than once in a run": """
+        SELECT count(*) FROM (
+            SELECT run_id, name FROM file GROUP BY run_id, name HAVING count(*) > 1)""",
+    "file numbers that are there more than once in a run": """
+        SELECT count(*) FROM (
+            SELECT run_id, ordinal FROM file GROUP BY run_id, ordinal HAVING count(*) > 1)""",
+    "runs whose number of files is not that of their rows": """
+        SELECT count(*) FROM run AS r LEFT JOIN (
+            SELECT run_id, count(*) AS n, max(ordinal) + 1 AS top FROM file GROUP BY run_id
+        ) AS f USING (run_id)
+        WHERE r.n_files <> coalesce(f.n, 0) OR r.n_files <> coalesce(f.top, 0)""",
+    "rows of runs that do not exist": """
+        SELECT count(*) FROM (
+            SELECT run_id FROM file UNION ALL SELECT run_id FROM run_location
+            UNION ALL SELECT run_id FROM file_history UNION ALL SELECT run_id FROM file_metadata
+            UNION ALL SELECT run_id FROM train_list UNION ALL SELECT run_id FROM timestamps
+            UNION ALL SELECT run_id FROM run_packed UNION ALL SELECT run_id FROM run_source
+            UNION ALL SELECT first_run FROM run_value UNION ALL SELECT last_run FROM run_value
+            UNION ALL SELECT run_id FROM key_profile
+            UNION ALL SELECT run_id FROM finding WHERE run_id IS NOT NULL
+        ) AS x ANTI JOIN run USING (run_id)""",
+    "files without their train list": """
+        SELECT count(*) FROM file AS f ANTI JOIN train_list AS t
+        ON t.run_id = f.run_id AND t.ordinal = f.train_list""",
+    "files without their layout": "SELECT count(*) FROM file ANTI JOIN layout USING (layout_id)",
+    "layouts whose number of sources is not that of their rows": """
+        SELECT count(*) FROM layout AS l LEFT JOIN (
+            SELECT layout_id, count(*) AS n, count(DISTINCT position) AS places
+            FROM layout_source GROUP BY layout_id
+        ) AS s USING (layout_id)
+        WHERE l.n_sources <> coalesce(s.n, 0) OR l.n_sources <> coalesce(s.places, 0)""",
+    "key schemas whose number of keys is not that of their rows": """
+        SELECT count(*) FROM key_schema AS k LEFT JOIN (
+            SELECT schema_id, count(*) AS n, count(DISTINCT position) AS places
+            FROM schema_key GROUP BY schema_id
+        ) AS s USING (schema_id)
+        WHERE k.n_keys <> coalesce(s.n, 0) OR k.n_keys <> coalesce(s.places, 0)""",
+    "numbers of sources that have no name": """
+        SELECT count(*) FROM (
+            SELECT source_id FROM layout_source UNION ALL SELECT legacy_of FROM layout_source
+            UNION ALL SELECT source_id FROM run_source UNION ALL SELECT legacy_of FROM run_source
+            UNION ALL SELECT source_id FROM run_value UNION ALL SELECT source_id FROM key_profile
+        ) AS x ANTI JOIN source USING (source_id) WHERE source_id IS NOT NULL""",
+    "numbers of keys that have no name": """
+        SELECT count(*) FROM (
+            SELECT key_id FROM schema_key UNION ALL SELECT key_id FROM run_value
+            UNION ALL SELECT key_id FROM key_profile
+        ) AS x ANTI JOIN key USING (key_id)""",
+    "numbers of key schemas that do not exist": """
+        SELECT count(*) FROM (
+            SELECT schema_id FROM layout_source UNION ALL SELECT schema_id FROM run_source
+        ) AS x ANTI JOIN key_schema USING (schema_id) WHERE schema_id IS NOT NULL""",
+    "names, schemas and layouts that are there more than once": """
+        SELECT count(*) FROM (
+            (SELECT 'source', name FROM source)
+            UNION ALL (SELECT 'source id', source_id::VARCHAR FROM source)
+            UNION ALL (SELECT 'key', name FROM key)
+            UNION ALL (SELECT 'key id', key_id::VARCHAR FROM key)
+            UNION ALL (SELECT 'schema', digest FROM key_schema)
+            UNION ALL (SELECT 'schema id', schema_id::VARCHAR FROM key_schema)
+            UNION ALL (SELECT 'layout', digest FROM layout)
+            UNION ALL (SELECT 'layout id', layout_id::VARCHAR FROM layout)
+        ) AS x(what, value) GROUP BY what, value HAVING count(*) > 1""",
+    "RUN values that are there more than once for a run": """
+        SELECT count(*) FROM (
+            SELECT first_run <= lag(last_run) OVER (
+                PARTITION BY source_id, key_id ORDER BY first_run
+            ) AS twice FROM run_value
+        ) WHERE twice""",
+    "RUN values of runs of several proposals or data classes": """
+        SELECT count(*) FROM run_value
+        WHERE first_run > last_run OR first_run >> 20 <> last_run >> 20""",
+    "profiles that are there more than once for a run": """
+        SELECT count(*) FROM (
+            SELECT run_id, source_id, key_id FROM key_profile
+            GROUP BY run_id, source_id, key_id HAVING count(*) > 1)""",
+}
+_SHARD = {
+    "files without their timestamps": """
+        SELECT count(*) FROM file AS f ANTI JOIN timestamps AS t
+        ON t.run_id = f.run_id AND t.ordinal = f.timestamps WHERE f.timestamps IS NOT NULL""",
+    "runs without their packed row": "SELECT count(*) FROM run ANTI JOIN run_packed USING (run_id)",
+    "runs with more than one packed row": """
+        SELECT count(*) FROM (SELECT run_id FROM run_packed GROUP BY run_id HAVING count(*) > 1)""",
+}
+_AUDITS = {
+    "audits of the same number": """
+        SELECT count(*) FROM (SELECT audit_id FROM audit GROUP BY audit_id HAVING count(*) > 1)""",
+    "findings that are there more than once": """
+        SELECT count(*) FROM (
+            SELECT run_id, name, check_id, message, place, path FROM finding
+            GROUP BY ALL HAVING count(*) > 1)""",
+    "findings that no audit made": """
+        SELECT count(*) FROM finding WHERE origin = 'scan' OR origin IS NULL""",
+    "findings that were last seen before they were first": """
+        SELECT count(*) FROM finding WHERE last_seen < first_seen OR resolved_at < last_seen""",
+}
+
+
+def check(store: Store) -> list[str]:
+    """Faults inside the databases of a catalog, one sentence each; empty where there is none."""
+    found = []
+    for shard in store.shards():
+        with store.read(shard) as cursor:
+            if cursor is not None:
+                found += [f"shard {shard}: {fault}" for fault in check_file(cursor)]
+    with uninterrupted():
+        for name, versions in (("merged", store.merged), (AUDITS, store.audits)):
+            file = open_current(versions)
+            if file is not None:
+                found += [f"{name}: {fault}" for fault in check_file(file.cursor())]
+    return found
+
+
+def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
+    """What is wrong in a database of a catalog, one phrase with a count each."""
+    ((kind,),) = rows(cursor, "SELECT kind FROM catalog_info")
+    questions = {"shard": _BOTH | _SHARD, "merged": _BOTH, AUDITS: _AUDITS}[kind]
+    found = []
+    for fault, question in questions.items():
+        count = sum(n for (n,) in rows(cursor, question))
+        if count:
+            found.append(f"{count} {fault}")
+    if kind == "shard":
+        found += _packed_faults(cursor)
+    return found
+
+
+def _packed_faults(cursor: "duckdb.DuckDBPyConnection") -> Iterator[str]:
+    """What is packed in a shard, and is not what the rows of its tables say."""
+    schemas = rows(cursor, "SELECT packed, digest, n_keys FROM key_schema")
+    if count := sum(not _holds(_is_schema, *row) for row in schemas):
+        yield f"{count} key schemas that are packed otherwise"
+    of_layouts = rows(
+        cursor,
+        "SELECT layout_id, coalesce(sum(len(index_groups)), 0)::BIGINT FROM layout"
+        " LEFT JOIN layout_source USING (layout_id) GROUP BY layout_id",
+    )
+    slots: dict[int, int] = dict(of_layouts)
+    run_ids = rows(cursor, "SELECT run_id FROM run")
+    if count := sum(not _holds(_is_run, cursor, run_id, slots) for (run_id,) in run_ids):
+        yield f"{count} runs that are packed otherwise"
+
+
+def _holds(check: Callable[..., bool], *about: Any) -> bool:
+    """The answer of a check; no where what is packed cannot be unpacked."""
+    try:
+        return check(*about)
+    except (ValueError, IndexError, TypeError, MemoryError, struct.error, zlib.error):
+        return False
+
+
+def _is_schema(packed: bytes, digest: str, n_keys: int) -> bool:
+    schema = unpack_schema(packed)
+    return schema.digest == digest and len(schema.keys) == n_keys
+
+
+def _is_run(cursor: "duckdb.DuckDBPyConnection", run_id: int, slots: dict[int, int]) -> bool:
+    packed = fetch_packed(cursor, run_id)
+    if packed is None:  # counted already
+        return True
+    files = rows(
+        cursor,
+        "SELECT name, size, mtime_ns, depth, missing_since IS NOT NULL, ordinal, train_list,"
+        f" layout_id FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
+    )
+    told = [(from_text(name), *others) for name, *others in files]
+    trains = rows(
+        cursor,
+        "SELECT starts, lengths, suspect, dropped FROM train_list"
+        f" WHERE run_id = {run_id:d} ORDER BY ordinal",
+    )
+    return (
+        told == list(packed.files.rows())
+        and trains == [_numbers(t.starts, t.lengths, t.suspect, t.dropped) for t in packed.trains]
+        and _has_index(packed, slots)
+    )
+
+
+def _numbers(*arrays: Any) -> tuple[list[int], ...]:
+    return tuple(array.tolist() for array in arrays)
+
+
+def _has_index(packed: PackedRun, slots: dict[int, int]) -> bool:
+    """Whether each file of full depth has a pattern that exists for each slot of its layout."""
+    n_patterns = len(packed.patterns.by_number())
+    for _, _, _, depth, _, ordinal, _, layout in packed.files.rows():
+        numbers = packed.patterns.numbers(ordinal)
+        if numbers and not 0 <= min(numbers) <= max(numbers) < n_patterns:
+            return False
+        if depth >= Depth.FULL and len(numbers) != slots.get(layout):
+            return False
+    return True
+
+
+# How is a catalog written anew, small and in order?
+#
+# Runs that are replaced leave their new rows at the end of the tables, and names that no run refers
+# to any more stay. ``compact`` copies each shard, attached as ``other``, into a new version of it:
+# rows in run order, and only the names, schemas and layouts that are used, with the numbers they
+# had.
+# The same with what audits found.
+
+_COPY = """
+INSERT INTO run SELECT * FROM other.run ORDER BY run_id;
+INSERT INTO run_location SELECT * FROM other.run_location ORDER BY run_id, position;
+INSERT INTO file SELECT * FROM other.file ORDER BY run_id, ordinal;
+INSERT INTO run_packed SELECT * FROM other.run_packed ORDER BY run_id;
+INSERT INTO file_history SELECT * FROM other.file_history ORDER BY run_id, name, replaced_at;
+INSERT INTO file_metadata SELECT * FROM other.file_metadata ORDER BY run_id, name, first_file;
+INSERT INTO train_list SELECT * FROM other.train_list ORDER BY run_id, ordinal;
+INSERT INTO timestamps SELECT * FROM other.timestamps ORDER BY run_id, ordinal;
+INSERT INTO run_source SELECT * FROM other.run_source ORDER BY run_id, source_id, index_group;
+INSERT INTO run_value SELECT * FROM other.run_value ORDER BY source_id, key_id, first_run;
+INSERT INTO key_profile SELECT * FROM other.key_profile ORDER BY run_id, source_id, key_id;
+INSERT INTO finding SELECT * FROM other.finding ORDER BY run_id, rowid;
+
+INSERT INTO layout
+SELECT * FROM other.layout WHERE layout_id IN (SELECT layout_id FROM file) ORDER BY layout_id;
+
+INSERT INTO layout_source
+SELECT * FROM other.layout_source WHERE layout_id IN (SELECT layout_id FROM layout)
+ORDER BY layout_id, position;
+
+INSERT INTO key_schema
+SELECT * FROM other.key_schema
+WHERE schema_id IN (
+    SELECT schema_id FROM layout_source UNION SELECT schema_id FROM run_source
+)
+ORDER BY schema_id;
+
+INSERT INTO schema_key
+SELECT * FROM other.schema_key WHERE schema_id IN (SELECT schema_id FROM key_schema)
+ORDER BY schema_id, position;
+
+INSERT INTO source
+SELECT * FROM other.source
+WHERE source_id IN (
+    SELECT source_id FROM layout_source UNION SELECT legacy_of FROM layout_source
+    UNION SELECT source_id FROM run_source UNION SELECT legacy_of FROM run_source
+    UNION SELECT source_id FROM run_value UNION SELECT unnest(run_sources) FROM file
+    UNION SELECT source_id FROM key_profile
+)
+ORDER BY source_id;
+
+INSERT INTO key
+SELECT * FROM other.key
+WHERE key_id IN (
+    SELECT key_id FROM schema_key UNION SELECT key_id FROM run_value
+    UNION SELECT key_id FROM key_profile
+)
+ORDER BY key_id;
+"""
+
+
+_COPY_AUDITS = """
+INSERT INTO finding SELECT * FROM other.finding ORDER BY run_id, rowid;
+INSERT INTO audit SELECT * FROM other.audit ORDER BY audit_id;
+"""
+
+
+def compact(store: Store, progress: Progress | None = None) -> None:
+    """Rewrite every database in run order, without names that no run refers to any more.
+
+    ``progress`` is told how many shards are done, of how many.
+    """
+    shards = store.shards()
+    for done, shard in enumerate(shards):
+        _rewrite(store.versions(shard), shard, "shard", blocks_of(shard), _COPY)
+        if progress:
+            progress(done + 1, len(shards))
+    if store.audits.current() is not None:
+        _rewrite(store.audits, AUDITS, AUDITS, DEFAULT_BLOCKS, _COPY_AUDITS)
+    store.publish_merged()
+
+
+def _rewrite(versions: Versions, name: str, kind: str, block_size: int, copy: str) -> None:
+    with versions.lock(), uninterrupted(), versions.draft(empty=True) as draft:
+        current = versions.current()
+        if current is None:
+            return
+        with connect_write(draft, block_size=block_size, attach=current) as connection:
+            create_schema(connection, kind, name)
+            connection.execute(copy)
+        versions.publish(draft)
+
+
+# How does a catalog of an older schema version come to ours?
+#
+# The versions of a schema have links and names of their own (``publish``), so a migrated copy is
+# published beside the old one, which older clients go on reading. Only ingest (through
+# ``Store.write``) and `xfelcat db upgrade` come here: opening a run never migrates.
+#
+# 1. ``shard_states``: which schema versions each shard has; ``left_out``: of those not of ours.
+# 2. ``upgrade_shards``: migrate and publish every shard that needs it, and what audits found.
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """The schema versions that a shard is published in."""
+
+    shard: str
+    schema_versions: tuple[int, ...]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this client can read it."""
+        return SCHEMA_VERSION in self.schema_versions
+
+    @property
+    def can_be_upgraded(self) -> bool:
+        """Whether there is an older version, and none of ours."""
+        return not self.is_current and any(v < SCHEMA_VERSION for v in self.schema_versions)
+
+
+def shard_states(store: Store) -> list[ShardState]:
+    """The state of every shard of a store, in the order of their names."""
+    return _states(store, _folders(store))
+
+
+def left_out(store: Store) -> list[ShardState]:
+    """The shards that no question sees, as they are published for other schema versions only.
+
+    Asked after each answer: a shard that is current costs one look at its link.
+    """
+    return _states(store, (n for n in _folders(store) if store.versions(n).current() is None))
+
+
+def _folders(store: Store) -> list[str]:
+    folder = store.location / "shards"
+    return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
+
+def _states(store: Store, names: Iterable[str]) -> list[ShardState]:
+    states = (ShardState(n, tuple(store.versions(n).schema_versions())) for n in names)
+    return [s for s in states if s.schema_versions]
+
+
+def upgrade_shards(store: Store, progress: Progress | None = None) -> list[str]:
+    """Publish every shard that is older in our schema version too; their names.
+
+    The same for the database of the audits. ``progress`` is told how many shards are done, of how
+    many.
+    """
+    if store.audits.current() is None and store.audits.schema_versions():
+        _upgrade(store.audits, AUDITS, kind=AUDITS)
+    todo = [s.shard for s in shard_states(store) if s.can_be_upgraded]
+    for done, shard in enumerate(todo):
+        _upgrade(store.versions(shard), shard, kind="shard")
+        if progress:
+            progress(done + 1, len(todo))
+    return todo
+
+
+def _upgrade(versions: Versions, name: str, *, kind: str) -> None:
+    with versions.lock(), versions.draft() as draft:
+        if not draft.exists() and migrate_draft(versions, draft, name, kind=kind):
+            versions.publish(draft)

@@ -1,0 +1,434 @@
+"""How are values that SQL has no word for written into the catalog, and read back?
+
+1. ``to_text`` / ``from_text``: names from a file system may hold bytes that are no UTF-8; Python
+   keeps these as lone surrogates, the catalog as private-use characters.
+2. ``to_utc`` / ``from_utc``: the catalog's times are UTC without zone, ours carry their zone.
+3. ``encode_value`` / ``decode_value``: one RUN value as dtype, number, text, raw bytes and shape;
+   number and text are what one asks about, and raw is kept where they would not be exact.
+4. ``pack_integers`` / ``unpack_integers``: an array of integers as few bytes.
+5. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as packed differences.
+6. ``pack_schema`` / ``unpack_schema``: all keys of a source.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..model.dtypes import decode_dtype, encode_dtype
+from ..model.facts import FileFacts
+from ..model.records import KeyRecord, KeySchema, RunValue
+from ..model.runlength import IndexPattern, TrainList
+from .connections import rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = [
+    "EncodedValue",
+    "PackedIndex",
+    "PackedRun",
+    "decode_timestamps",
+    "decode_value",
+    "encode_timestamps",
+    "encode_value",
+    "fetch_packed",
+    "from_text",
+    "from_utc",
+    "pack_integers",
+    "pack_run",
+    "pack_schema",
+    "scalar_maker",
+    "time_of_ns",
+    "to_text",
+    "to_utc",
+    "unpack_integers",
+    "unpack_schema",
+]
+
+_ESCAPED = {0xDC80 + i: 0x10FF00 + i for i in range(0x80)}
+_UNESCAPED = {kept: lone for lone, kept in _ESCAPED.items()}
+_EPOCH = datetime(1970, 1, 1)
+_EXACT_INTEGER = 1 << 53
+
+
+def to_text(text: str) -> str:
+    """A string as the catalog keeps it: undecodable bytes as U+10FF00..U+10FF7F."""
+    if text.isascii():
+        return text
+    return text.translate(_ESCAPED).encode("utf-8", "replace").decode()
+
+
+def from_text(text: str) -> str:
+    """The string that ``to_text`` was given."""
+    return text if text.isascii() else text.translate(_UNESCAPED)
+
+
+def to_utc(moment: datetime) -> datetime:
+    """A time in UTC without zone; one that has no zone is taken for UTC."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def from_utc(moment: datetime) -> datetime:
+    """A time of the catalog, with its zone."""
+    return moment.replace(tzinfo=UTC)
+
+
+def time_of_ns(ns: int) -> datetime | None:
+    """ns since the epoch as a time without zone; None where no calendar has it."""
+    try:
+        return _EPOCH + timedelta(microseconds=ns // 1000)
+    except OverflowError:
+        return None
+
+
+class EncodedValue(NamedTuple):
+    """One RUN value as a row of ``run_value`` has it."""
+
+    dtype: str
+    number: float | None = None
+    text: str | None = None
+    raw: bytes | None = None
+    shape: list[int] | None = None
+
+
+def encode_value(value: RunValue) -> EncodedValue:
+    """The row of a RUN value: a string, a number, bytes, or an array of these.
+
+    Anything else is kept as the text that ``repr`` gives: better seen than lost.
+    """
+    if isinstance(value, str):
+        return EncodedValue("str", text=to_text(str(value)))
+    if isinstance(value, bytes):  # np.bytes_ too: what it says can be asked for as text
+        dtype = value.dtype.str if isinstance(value, np.bytes_) else "bytes"
+        return EncodedValue(dtype, text=value.decode("utf-8", "replace"), raw=bytes(value))
+    if isinstance(value, np.ndarray):
+        return _encode_array(value)
+    scalar = value if isinstance(value, np.generic) else np.asarray(value)[()]
+    if not isinstance(scalar, np.generic):
+        return EncodedValue("str", text=to_text(repr(value)))
+    if scalar.dtype.kind in "biuf":
+        number = float(scalar)
+        if _is_exact(scalar, number):
+            return EncodedValue(scalar.dtype.str, number)
+        return EncodedValue(scalar.dtype.str, number, raw=scalar.tobytes())
+    array = _encode_array(np.asarray(scalar))
+    return array._replace(shape=None)
+
+
+def _is_exact(scalar: Any, number: float) -> bool:
+    kind, size = scalar.dtype.kind, scalar.dtype.itemsize
+    if kind == "f":
+        return size <= 8 and number == number
+    return kind == "b" or -_EXACT_INTEGER <= number <= _EXACT_INTEGER
+
+
+def _encode_array(value: NDArray[Any]) -> EncodedValue:
+    shape = list(value.shape)
+    if value.dtype.hasobject:
+        dtype, text = _objects_as_json(value)
+        return EncodedValue(dtype, text=text, shape=shape)
+    dtype = encode_dtype(value.dtype)
+    # Compound types may be padded in memory; what the text of their dtype stands for is not.
+    packed = value.astype(decode_dtype(dtype)) if value.dtype.kind == "V" else value
+    return EncodedValue(dtype, raw=packed.tobytes(), shape=shape)
+
+
+def _objects_as_json(value: NDArray[Any]) -> tuple[str, str]:
+    """An array of strings, of bytes or of ragged arrays as JSON, and the text of its dtype."""
+    items: list[Any] = value.ravel().tolist() if value.dtype == object else [None]
+    if all(isinstance(i, str) for i in items):
+        return "str", json.dumps([to_text(i) for i in items], ensure_ascii=False)
+    if all(isinstance(i, bytes) for i in items):
+        return "bytes", json.dumps([i.decode("latin-1") for i in items])
+    if all(isinstance(i, np.ndarray) and i.dtype.kind in "biuf" for i in items):
+        return f"vlen:{items[0].dtype.str}", json.dumps([i.tolist() for i in items])
+    return "str", json.dumps([repr(i) for i in value.ravel().tolist()])
+
+
+def decode_value(
+    dtype: str, number: float | None, text: str | None, raw: bytes | None, shape: list[int] | None
+) -> RunValue:
+    """The RUN value that ``encode_value`` was given."""
+    if shape is not None:
+        return _decode_array(dtype, text, raw, shape)
+    if dtype == "str":
+        return from_text(text or "")
+    if dtype == "bytes":
+        return raw
+    if raw is not None:
+        if dtype.startswith("|S"):
+            return np.bytes_(raw)
+        return np.frombuffer(raw, decode_dtype(dtype))[0]
+    return scalar_maker(dtype)(number)
+
+
+def scalar_maker(dtype: str) -> Callable[[Any], RunValue]:
+    """What makes a scalar of a numeric dtype from the ``number`` of its row."""
+    made = np.dtype(dtype)
+    make: Callable[[Any], RunValue] = made.type
+    return (lambda number: make(int(number))) if made.kind in "iu" else make
+
+
+def _decode_array(dtype: str, text: str | None, raw: bytes | None, shape: list[int]) -> RunValue:
+    if raw is not None:
+        return np.frombuffer(raw, decode_dtype(dtype)).reshape(shape).copy()
+    items: list[Any] = json.loads(text or "[]")
+    if dtype == "str":
+        items = [from_text(i) for i in items]
+    elif dtype == "bytes":
+        items = [i.encode("latin-1") for i in items]
+    else:
+        items = [np.array(i, dtype.removeprefix("vlen:")) for i in items]
+    array = np.empty(len(items), dtype=object)
+    for at, item in enumerate(items):  # not at once: numpy would take equal lengths for a matrix
+        array[at] = item
+    return array.reshape(shape)
+
+
+def pack_integers(numbers: NDArray[np.int64]) -> bytes:
+    """Integers in few bytes: none, a constant, or the narrowest type that holds them.
+
+    Lists would be as small in DuckDB, but reach Python one number at a time.
+    """
+    if not numbers.size:
+        return b""
+    low, high = int(numbers.min()), int(numbers.max())
+    if low == high:
+        return b"c" + struct.pack("<qq", numbers.size, low)
+    kind = next(k for k in "bhiq" if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
+    raw = numbers.astype(f"<{kind}").tobytes()
+    squeezed = zlib.compress(raw, 1)
+    if len(squeezed) < len(raw):
+        return kind.upper().encode() + squeezed
+    return kind.encode() + raw
+
+
+def unpack_integers(packed: bytes) -> NDArray[np.int64]:
+    """The integers that ``pack_integers`` was given, (n,) int64."""
+    if not packed:
+        return np.empty(0, np.int64)
+    kind = packed[:1].decode()
+    if kind == "c":
+        size, value = struct.unpack("<qq", packed[1:])
+        return np.full(size, value, np.int64)
+    raw = zlib.decompress(packed[1:]) if kind.isupper() else packed[1:]
+    return np.frombuffer(raw, f"<{kind.lower()}").astype(np.int64)
+
+
+def encode_timestamps(timestamps: NDArray[np.uint64]) -> tuple[int | None, bytes]:
+    """The first time (None where there are none), and the differences between neighbours."""
+    times = np.asarray(timestamps, np.uint64)
+    if not times.size:
+        return None, b""
+    return int(times[0]), pack_integers(np.diff(times).view(np.int64))
+
+
+def decode_timestamps(first: int | None, deltas: bytes) -> NDArray[np.uint64]:
+    """The times, (n,) uint64, that ``encode_timestamps`` was given."""
+    if first is None:
+        return np.empty(0, np.uint64)
+    steps = np.concatenate(([0], unpack_integers(deltas))).view(np.uint64)
+    return np.cumsum(steps, dtype=np.uint64) + np.uint64(first)
+
+
+def pack_schema(schema: KeySchema) -> bytes:
+    """A key schema: the names of its keys, and of each which of the kinds there are it is."""
+    kinds = {k[1:]: None for k in schema.keys}
+    numbers = {kind: number for number, kind in enumerate(kinds)}
+    columns = ([k.name for k in schema.keys], list(kinds), [numbers[k[1:]] for k in schema.keys])
+    return zlib.compress(json.dumps(columns, separators=(",", ":")).encode())
+
+
+def unpack_schema(packed: bytes) -> KeySchema:
+    """The key schema that ``pack_schema`` was given."""
+    names, kinds, numbers = json.loads(zlib.decompress(packed))
+    about = [(group, dtype, tuple(shape), *units) for group, dtype, shape, *units in kinds]
+    rows = ((name, *about[number]) for name, number in zip(names, numbers, strict=True))
+    return KeySchema(tuple(map(KeyRecord._make, rows)))
+
+
+# How does one row say what opening a run, and counting in it, must know?
+#
+# Asking DuckDB for one row costs about as much as for a thousand of one table, and as much again
+# for
+# each further table. So what is asked for whenever a run is opened stands in one row of
+# ``run_packed``: the files, their trains, and the index of all of them, each as columns of
+# integers.
+#
+# 1. ``pack_run`` makes the row of a run, ``fetch_packed`` reads it.
+# 2. ``PackedRun``: the files (``FileFacts``), their train lists, and the index.
+# 3. ``PackedIndex``: the index patterns, unfolded when they are asked for.
+
+Int64s = NDArray[np.int64]
+NO_NUMBERS: Int64s = np.empty(0, np.int64)
+
+# Patterns that are unfolded together, as those of a source mostly lie side by side.
+_BLOCK = 64
+
+
+class PackedIndex:
+    """The index patterns of a run, as ``pack_run`` put them; unfolded when they are asked for.
+
+    Equal patterns are one object. Safe between threads: what two of them unfold is the same.
+    """
+
+    def __init__(self, slots: bytes, patterns: bytes) -> None:
+        self._slots = slots
+        self._packed = patterns
+        self._unfolded: dict[int, IndexPattern] = {}
+
+    @cached_property
+    def _numbers(self) -> tuple[Int64s, Int64s]:
+        """The patterns of all slots of all files, one file after the other; where each begins."""
+        sizes, numbers = map(unpack_integers, _split(self._slots))
+        return numbers, np.concatenate(([0], np.cumsum(sizes)))
+
+    @cached_property
+    def _blocks(self) -> list[bytes]:
+        return _split(self._packed)
+
+    def numbers(self, file: int) -> list[int]:
+        """The patterns of a file by number, in the order of ``FileLayout.slots``."""
+        numbers, begins = self._numbers
+        found: list[int] = numbers[begins[file] : begins[file + 1]].tolist()
+        return found
+
+    def at(self, files: Sequence[int], slot: int) -> list[IndexPattern]:
+        """The pattern of a slot in each of some files, which have it."""
+        numbers, begins = self._numbers
+        known = self._unfolded
+        wanted: list[int] = numbers[begins[files] + slot].tolist()
+        for number in wanted:
+            if number not in known:
+                self._unfold(number // _BLOCK)
+        return [known[number] for number in wanted]
+
+    def by_number(self) -> list[IndexPattern]:
+        """All patterns."""
+        for block in range(len(self._blocks)):
+            self._unfold(block)
+        return [self._unfolded[number] for number in range(len(self._unfolded))]
+
+    def _unfold(self, block: int) -> None:
+        columns = _unpack_lists(self._blocks[block])
+        for number, parts in enumerate(zip(*columns, strict=True), block * _BLOCK):
+            self._unfolded.setdefault(number, IndexPattern(*parts))
+
+
+class PackedRun(NamedTuple):
+    """What the catalog says of the files of a run: ``files`` by ordinal, ``trains`` by number."""
+
+    files: FileFacts
+    trains: tuple[TrainList, ...]
+    patterns: PackedIndex
+
+
+def pack_run(
+    run_id: int,
+    files: FileFacts,
+    trains: Iterable[TrainList],
+    slots: Sequence[NDArray[np.integer]],
+    patterns: Sequence[IndexPattern],
+) -> tuple[int, bytes, bytes, bytes, bytes]:
+    """The row of a run; ``slots`` are the numbers in ``patterns`` that each file has."""
+    return (
+        run_id,
+        _pack_files(files),
+        _pack_trains(list(trains)),
+        _pack_lists(slots),
+        _join([_pack_patterns(patterns[i : i + _BLOCK]) for i in range(0, len(patterns), _BLOCK)]),
+    )
+
+
+def fetch_packed(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> PackedRun | None:
+    """What the row of a run says; None where the shard does not have it."""
+    found = rows(
+        cursor,
+        f"SELECT files, trains, slots, patterns FROM run_packed WHERE run_id = {run_id:d}",
+    )
+    if not found:
+        return None
+    files, trains, slots, patterns = found[0]
+    return PackedRun(_unpack_files(files), _unpack_trains(trains), PackedIndex(slots, patterns))
+
+
+def _pack_files(files: FileFacts) -> bytes:
+    names = "/".join(files.names).encode("utf-8", "surrogatepass")
+    columns = (files.sizes, files.mtimes_ns, files.depths, files.missing)
+    numbers = (files.train_lists, files.layouts)
+    return _join([zlib.compress(names), *map(_pack, (*columns, *numbers))])
+
+
+def _unpack_files(packed: bytes) -> FileFacts:
+    packed_names, *columns = _split(packed)
+    names = zlib.decompress(packed_names).decode("utf-8", "surrogatepass")
+    sizes, mtimes, depths, missing, trains, layouts = map(unpack_integers, columns)
+    return FileFacts(
+        names.split("/") if names else [],
+        sizes.tolist(),
+        mtimes.tolist(),
+        depths.tolist(),
+        missing.astype(bool).tolist(),
+        range(sizes.size),
+        trains.tolist(),
+        layouts.tolist(),
+    )
+
+
+def _pack_trains(lists: Sequence[TrainList]) -> bytes:
+    starts = [trains.starts.view(np.int64) for trains in lists]
+    others = ([getattr(t, name) for t in lists] for name in ("lengths", "suspect", "dropped"))
+    return _pack_lists(starts, *others)
+
+
+def _unpack_trains(packed: bytes) -> tuple[TrainList, ...]:
+    starts, *others = _unpack_lists(packed)
+    return tuple(map(TrainList, (s.view(np.uint64) for s in starts), *others))
+
+
+def _pack_patterns(patterns: Sequence[IndexPattern]) -> bytes:
+    return _pack_lists(
+        *([getattr(p, name) for p in patterns] for name in ("lengths", "counts", "offsets"))
+    )
+
+
+def _pack(numbers: ArrayLike) -> bytes:
+    return pack_integers(np.asarray(numbers, np.int64))
+
+
+def _pack_lists(*columns: Sequence[NDArray[np.integer]]) -> bytes:
+    """Columns of arrays: of each column the sizes of its arrays, and all their numbers."""
+    parts: list[bytes] = []
+    for arrays in columns:
+        parts += _pack([a.size for a in arrays]), _pack(np.concatenate([NO_NUMBERS, *arrays]))
+    return _join(parts)
+
+
+def _unpack_lists(packed: bytes) -> list[list[Int64s]]:
+    """The columns that ``_pack_lists`` was given."""
+    parts = list(map(unpack_integers, _split(packed)))
+    return [
+        [numbers[first:end] for first, end in pairwise([0, *np.cumsum(sizes).tolist()])]
+        for sizes, numbers in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def _join(parts: Sequence[bytes]) -> bytes:
+    """Parts with their number and sizes before them."""
+    return struct.pack(f"<{len(parts) + 1}Q", len(parts), *map(len, parts)) + b"".join(parts)
+
+
+def _split(packed: bytes) -> list[bytes]:
+    """The parts that ``_join`` was given."""
+    (n,) = struct.unpack_from("<Q", packed)
+    sizes = struct.unpack_from(f"<{n}Q", packed, 8)
+    ends = accumulate(sizes, initial=8 * (n + 1))
+    return [packed[first:end] for first, end in pairwise(ends)]

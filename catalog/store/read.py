@@ -1,0 +1,385 @@
+"""How do rows of a shard become records again?
+
+Fixed queries in plain SQL, one function each, shared by ``facts`` (what opening needs, bit by bit)
+and ``reload`` (a whole run, to write it again). Numbers go into the SQL as literals of integers: on
+DuckDB 1.5 a bound value would import pandas. Everything is fetched with ``fetchall`` for the same
+reason.
+
+Each function takes the ``OpenFile``-like cursor and ids local to that file. Names of sources and
+keys are joined on, and rows sorted, here: DuckDB takes longer to plan a join or a sort than to do
+the rest of such a query. ``Names`` are remembered by whoever has the file open.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.identity import RunIdentity
+from ..model.records import (
+    Depth,
+    FileLayout,
+    FileRecord,
+    KeySchema,
+    Problem,
+    RunRecord,
+    RunValue,
+    SourceRecord,
+)
+from .connections import rows
+from .packing import (
+    decode_timestamps,
+    decode_value,
+    fetch_packed,
+    from_text,
+    from_utc,
+    scalar_maker,
+    unpack_schema,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = [
+    "Names",
+    "StoredLayout",
+    "fetch_identity",
+    "fetch_layouts",
+    "fetch_metadata",
+    "fetch_problems",
+    "fetch_run_values",
+    "fetch_schemas",
+    "fetch_timestamps",
+    "fresh_profiles",
+    "integers",
+    "load_run",
+]
+
+Names = dict[int, str]
+
+
+def integers(numbers: Iterable[int]) -> str:
+    """Integers as an SQL list; of none, one that matches nothing (ids are never negative)."""
+    return "(" + (",".join(str(int(n)) for n in numbers) or "-1") + ")"
+
+
+def _one_of(column: str, ids: Collection[int]) -> str:
+    """The condition that a column has one of these ids."""
+    if len(ids) == 1:
+        return f"{column} = {int(next(iter(ids))):d}"
+    return f"{column} IN {integers(ids)}"
+
+
+def _between(ids: Collection[int]) -> str:
+    """A stretch that holds all of these ids: what is used together was mostly named together."""
+    return f"BETWEEN {min(ids):d} AND {max(ids):d}"
+
+
+def _key_names(
+    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None
+) -> Names:
+    """Names of keys, these among them; what had to be asked for is added to ``known``."""
+    names = {} if known is None else known
+    missing = set(ids) - names.keys()
+    if missing:
+        sql = f"SELECT key_id, name FROM key WHERE key_id {_between(missing)}"
+        names.update((number, from_text(name)) for number, name in rows(cursor, sql))
+    return names
+
+
+def _source_names(
+    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None
+) -> Names:
+    """Names of sources, these among them; what had to be asked for is added to ``known``."""
+    names = {} if known is None else known
+    missing = set(ids) - names.keys()
+    if missing:
+        sql = f"SELECT source_id, name FROM source WHERE source_id {_between(missing)}"
+        names.update((number, from_text(name)) for number, name in rows(cursor, sql))
+    return names
+
+
+def fetch_schemas(
+    cursor: "duckdb.DuckDBPyConnection", ids: Collection[int]
+) -> dict[int, KeySchema]:
+    """Key schemas by their ids."""
+    if not ids:
+        return {}
+    sql = f"SELECT schema_id, packed FROM key_schema WHERE {_one_of('schema_id', ids)}"
+    return {number: unpack_schema(packed) for number, packed in rows(cursor, sql)}
+
+
+class StoredLayout(NamedTuple):
+    """The sources of a layout, and beside each its id and that of its key schema."""
+
+    sources: tuple[SourceRecord, ...]
+    source_ids: tuple[int, ...]
+    schema_ids: tuple[int | None, ...]
+
+
+def fetch_layouts(
+    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None = None
+) -> dict[int, StoredLayout]:
+    """Layouts by their ids; one without sources is there too."""
+    members: dict[int, list[tuple[SourceRecord, int, int | None]]] = {int(i): [] for i in ids}
+    found = rows(
+        cursor,
+        "SELECT layout_id, position, section, source_id, index_groups, legacy_of, run_only,"
+        f" schema_id FROM layout_source WHERE {_one_of('layout_id', members)}",
+    )
+    found.sort(key=itemgetter(0, 1))
+    wanted = {row[3] for row in found} | {row[5] for row in found if row[5] is not None}
+    names = _source_names(cursor, wanted, known)
+    for layout, _, section, source_id, groups, legacy_of, run_only, schema in found:
+        record = SourceRecord(
+            from_text(section),
+            names[source_id],
+            tuple(map(from_text, groups)),
+            "" if legacy_of is None else names[legacy_of],
+            run_only,
+        )
+        members[layout].append((record, source_id, schema))
+    return {
+        layout: StoredLayout(*zip(*parts, strict=True)) if parts else StoredLayout((), (), ())
+        for layout, parts in members.items()
+    }
+
+
+def fetch_timestamps(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int
+) -> dict[int, NDArray[np.uint64]]:
+    """Every set of timestamps of a run, by ordinal."""
+    return {
+        ordinal: decode_timestamps(first, deltas)
+        for ordinal, first, deltas in rows(
+            cursor, f"SELECT ordinal, first, deltas FROM timestamps WHERE run_id = {run_id:d}"
+        )
+    }
+
+
+def fetch_metadata(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int
+) -> list[tuple[str, str | int, int, int]]:
+    """METADATA of a run: name, value, first and last file (ordinals) that have it."""
+    return [
+        (from_text(name), int(value) if is_number else from_text(value), first, last)
+        for name, value, is_number, first, last in rows(
+            cursor,
+            "SELECT name, value, is_number, first_file, last_file FROM file_metadata"
+            f" WHERE run_id = {run_id:d}",
+        )
+    ]
+
+
+def fetch_run_values(
+    cursor: "duckdb.DuckDBPyConnection",
+    run_id: int,
+    sources: Collection[int] | None = None,
+    known: Names | None = None,
+) -> dict[int, Mapping[str, RunValue]]:
+    """RUN of a run by source id, of all sources where none are given; without those with no RUN."""
+    some = "" if sources is None else f" AND {_one_of('source_id', sources)}"
+    values: dict[int, dict[str, RunValue]] = {}
+    makers: dict[str, Callable[[Any], RunValue]] = {}
+    found = rows(
+        cursor,
+        "SELECT source_id, key_id, dtype, number, text, raw, shape FROM run_value"
+        f" WHERE {run_id:d} BETWEEN first_run AND last_run{some}",
+    )
+    names = _key_names(cursor, {row[1] for row in found}, known)
+    for source, key, dtype, number, text, raw, shape in found:
+        if raw is None and text is None and shape is None:  # nearly all: go the short way
+            make = makers.get(dtype)
+            if make is None:
+                make = makers[dtype] = scalar_maker(dtype)
+            value = make(number)
+        else:
+            value = decode_value(dtype, number, text, raw, shape)
+        values.setdefault(source, {})[names[key]] = value
+    return dict(values)
+
+
+# What does the catalog know of a run, all of it?
+#
+# ``load_run`` gives the ``RunRecord`` back that was put in, so that a run of which only some files
+# changed can be written again. Opening a run does not come here: see ``facts``.
+
+# Of a file, these are the store's own findings: no scan reports them.
+_OWN_CHECKS = ("C01", "C02")
+
+
+def fetch_identity(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int
+) -> tuple[RunIdentity, str, str] | None:
+    """Who a run is, its directory and that resolved; None where the shard does not have it."""
+    found = rows(
+        cursor,
+        "SELECT proposal, run, data_class, instrument, cycle, loose_path, directory, realpath"
+        f" FROM run WHERE run_id = {run_id:d}",
+    )
+    if not found:
+        return None
+    proposal, run, *texts = found[0]
+    data_class, instrument, cycle, loose, directory, realpath = (from_text(t or "") for t in texts)
+    if loose:
+        identity = RunIdentity(instrument=instrument, cycle=cycle, loose_path=loose)
+    else:
+        identity = RunIdentity(proposal, run, data_class, instrument, cycle)
+    return identity, directory, realpath
+
+
+def fetch_problems(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int, directory: str
+) -> dict[str | None, list[Problem]]:
+    """What scans found wrong and still is, by file name; under None what concerns the whole run."""
+    found: dict[str | None, list[Problem]] = {}
+    for name, check, severity, message, place, path in rows(
+        cursor,
+        "SELECT name, check_id, severity, message, place, path FROM finding"
+        f" WHERE run_id = {run_id:d} AND resolved_at IS NULL",
+    ):
+        if name is not None and check in _OWN_CHECKS:
+            continue
+        file = None if name is None else from_text(name)
+        own_path = directory if file is None else f"{directory}/{file}"
+        where = own_path if path is None else from_text(path)
+        found.setdefault(file, []).append(
+            Problem(check, severity, from_text(message), where, from_text(place))
+        )
+    return found
+
+
+def load_run(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> RunRecord | None:
+    """The record of a run, as it was last put in; None where the shard does not have it.
+
+    RUN of a source that several files carried is given back with the first of them.
+    """
+    found = fetch_identity(cursor, run_id)
+    if found is None:
+        return None
+    identity, directory, realpath = found
+    problems = fetch_problems(cursor, run_id, directory)
+    of_run = f"WHERE run_id = {run_id:d}"
+    locations = rows(cursor, f"SELECT path FROM run_location {of_run} ORDER BY position")
+    ingested_at = rows(cursor, f"SELECT ingested_at FROM run {of_run}")[0][0]
+    return RunRecord(
+        identity=identity,
+        directory=directory,
+        realpath=realpath,
+        files=_load_files(cursor, run_id, problems),
+        ingested_at=from_utc(ingested_at),
+        locations=tuple(from_text(path) for (path,) in locations),
+        problems=tuple(problems.get(None, ())),
+    )
+
+
+def _load_files(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int, problems: Mapping[str | None, list[Problem]]
+) -> tuple[FileRecord, ...]:
+    found = rows(
+        cursor,
+        "SELECT ordinal, name, size, mtime_ns, depth, scanned_at, verified, aggregator, sequence,"
+        " format_version, locality, retry, missing_since, train_list, timestamps, layout_id,"
+        f" run_sources FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
+    )
+    packed = fetch_packed(cursor, run_id)
+    if packed is None:
+        return ()
+    patterns = packed.patterns.by_number()
+    times = fetch_timestamps(cursor, run_id)
+    layouts = _load_layouts(cursor, {row[15] for row in found})
+    values = _load_values(cursor, run_id, {s for row in found for s in row[16]})
+    metadata = _load_metadata(cursor, run_id, len(found))
+    return tuple(
+        FileRecord(
+            **_about(name, *about),
+            trains=packed.trains[train_list],
+            timestamps=None if timestamps is None else times[timestamps],
+            layout=layouts[layout],
+            patterns=tuple(patterns[p] for p in packed.patterns.numbers(ordinal)),
+            metadata=metadata[ordinal],
+            run_values=dict(values[source] for source in run_sources),
+            problems=tuple(problems.get(from_text(name), ())),
+        )
+        for ordinal, name, *about, train_list, timestamps, layout, run_sources in found
+    )
+
+
+def _about(
+    name: str,
+    size: int,
+    mtime_ns: int,
+    depth: int,
+    scanned_at: datetime,
+    verified: bool,
+    aggregator: str,
+    sequence: int,
+    version: str,
+    locality: str,
+    retry: bool,
+    missing_since: datetime | None,
+) -> dict[str, Any]:
+    """The fields of a file that are in its row."""
+    return {
+        "name": from_text(name),
+        "size": size,
+        "mtime_ns": mtime_ns,
+        "depth": Depth(depth),
+        "scanned_at": from_utc(scanned_at),
+        "verified": verified,
+        "aggregator": aggregator,
+        "sequence": sequence,
+        "format_version": from_text(version),
+        "locality": locality,
+        "retry": retry,
+        "missing_since": missing_since and from_utc(missing_since),
+    }
+
+
+def _load_values(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int, sources: set[int]
+) -> dict[int, tuple[str, Mapping[str, RunValue]]]:
+    """Name and RUN of each source by its id; RUN may be empty."""
+    values = fetch_run_values(cursor, run_id)
+    names = rows(
+        cursor, f"SELECT source_id, name FROM source WHERE source_id IN {integers(sources)}"
+    )
+    return {source: (from_text(name), values.get(source, {})) for source, name in names}
+
+
+def _load_metadata(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int, n_files: int
+) -> list[dict[str, str | int]]:
+    metadata: list[dict[str, str | int]] = [{} for _ in range(n_files)]
+    for name, value, first, last in fetch_metadata(cursor, run_id):
+        for entries in metadata[first : last + 1]:
+            entries[name] = value
+    return metadata
+
+
+def _load_layouts(cursor: "duckdb.DuckDBPyConnection", ids: set[int]) -> dict[int, FileLayout]:
+    stored = fetch_layouts(cursor, ids)
+    wanted = {s for layout in stored.values() for s in layout.schema_ids if s is not None}
+    schemas = fetch_schemas(cursor, wanted)
+    return {
+        number: FileLayout(
+            layout.sources, tuple(None if s is None else schemas[s] for s in layout.schema_ids)
+        )
+        for number, layout in stored.items()
+    }
+
+
+# Which keys of a run are profiled, and does their profile still hold?
+
+
+def fresh_profiles(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> set[tuple[str, str]]:
+    """(Source, key) of the profiles of a run that were made of its files as they are."""
+    found = rows(
+        cursor,
+        "SELECT s.name, k.name FROM key_profile JOIN source AS s USING (source_id)"
+        f" JOIN key AS k USING (key_id) WHERE run_id = {run_id:d} AND NOT stale",
+    )
+    return {(from_text(source), from_text(key)) for source, key in found}

@@ -1,0 +1,499 @@
+"""Which rows does a run have in each table?
+
+Pure: a ``RunRecord`` and the numbers of an ``Interner`` in, rows out.
+
+1. Train lists, timestamps and index patterns that occur in several files of the run become one.
+2. Files refer to these by number, and to their layout.
+3. Summaries: what the run as a whole, and each source in it, amounts to.
+
+Columns stand in the order of schema.sql.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.errors import CatalogWriteError
+from ..model.facts import FileFacts
+from ..model.records import (
+    Depth,
+    FileLayout,
+    FileRecord,
+    KeyProfile,
+    KeySchema,
+    RunRecord,
+    SourceRecord,
+)
+from ..model.runlength import IndexPattern, TrainList
+from .connections import rows
+from .packing import (
+    encode_timestamps,
+    encode_value,
+    from_text,
+    pack_run,
+    pack_schema,
+    time_of_ns,
+    to_text,
+    to_utc,
+)
+from .read import StoredLayout, fetch_layouts, fetch_schemas
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = [
+    "Interner",
+    "Numbered",
+    "profile_row",
+    "run_rows",
+    "source_rows",
+]
+
+
+# Which number has a source, key, key schema or layout in this database file?
+#
+# The same few thousand of them occur in every run, so a run refers to them by dense numbers that
+# are
+# local to the file. A schema or layout is known by its digest; when one is met that the file has
+# already, its content is compared as well, once per writer.
+
+NewRows = dict[str, list[tuple[Any, ...]]]
+
+
+class Interner:
+    """The numbers of one database file, and the rows of what is new in it.
+
+    ``new`` collects rows by table; whoever writes them empties it with ``take_new``.
+    """
+
+    def __init__(self, cursor: "duckdb.DuckDBPyConnection", location: str) -> None:
+        self._cursor = cursor
+        self._location = location
+        self._sources = {from_text(n): i for i, n in rows(cursor, "SELECT * FROM source")}
+        self._keys = {from_text(n): i for i, n in rows(cursor, "SELECT * FROM key")}
+        found = rows(cursor, "SELECT digest, schema_id FROM key_schema")
+        self._schemas: dict[str, int] = dict(found)
+        found = rows(cursor, "SELECT digest, layout_id FROM layout")
+        self._layouts: dict[str, int] = dict(found)
+        self._known_schemas: dict[str, KeySchema] = {}
+        self._known_layouts: set[str] = set()
+        self._new: NewRows = {}
+        self._free: dict[str, int] = {}
+
+    def take_new(self) -> NewRows:
+        """The rows of everything that got a number since this was last called."""
+        new, self._new = self._new, {}
+        return new
+
+    def source(self, name: str) -> int:
+        """The number of a source name."""
+        return self._number("source", self._sources, name)
+
+    def key(self, name: str) -> int:
+        """The number of a key name."""
+        return self._number("key", self._keys, name)
+
+    def _number(self, table: str, numbers: dict[str, int], name: str) -> int:
+        number = numbers.get(name)
+        if number is None:
+            number = numbers[name] = self._next(table, numbers)
+            self._new.setdefault(table, []).append((number, to_text(name)))
+        return number
+
+    def _next(self, table: str, numbers: dict[str, int]) -> int:
+        if table not in self._free:  # not len(): `compact` drops what no run refers to
+            self._free[table] = max(numbers.values(), default=-1) + 1
+        self._free[table] += 1
+        return self._free[table] - 1
+
+    def schema(self, schema: KeySchema) -> int:
+        """The number of a key schema; call ``check`` first for those the file may have."""
+        number = self._schemas.get(schema.digest)
+        if number is not None:
+            return number
+        number = self._schemas[schema.digest] = self._next("key_schema", self._schemas)
+        self._known_schemas[schema.digest] = schema
+        self._new.setdefault("key_schema", []).append(
+            (number, schema.digest, len(schema.keys), pack_schema(schema))
+        )
+        self._new.setdefault("schema_key", []).extend(
+            (
+                *(number, position, self.key(k.name), to_text(k.group), k.dtype, k.entry_shape),
+                *map(to_text, (k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name)),
+            )
+            for position, k in enumerate(schema.keys)
+        )
+        return number
+
+    def layout(self, layout: FileLayout) -> int:
+        """The number of a layout; call ``check`` first for those the file may have."""
+        number = self._layouts.get(layout.digest)
+        if number is not None:
+            return number
+        number = self._layouts[layout.digest] = self._next("layout", self._layouts)
+        self._known_layouts.add(layout.digest)
+        self._new.setdefault("layout", []).append((number, layout.digest, len(layout.sources)))
+        self._new.setdefault("layout_source", []).extend(
+            (
+                number,
+                position,
+                to_text(source.section),
+                self.source(source.name),
+                [to_text(g) for g in source.groups],
+                self.source(source.legacy_of) if source.legacy_of else None,
+                source.run_only,
+                None if schema is None else self.schema(schema),
+            )
+            for position, (source, schema) in enumerate(
+                zip(layout.sources, layout.schemas, strict=True)
+            )
+        )
+        return number
+
+    def check(self, layouts: Iterable[FileLayout]) -> None:
+        """Compare layouts, and the schemas in them, with those the file has under their digests.
+
+        Raises CatalogWriteError where a digest stands for two contents.
+        """
+        distinct = {layout.digest: layout for layout in layouts}
+        schemas = {s.digest: s for x in distinct.values() for s in x.schemas if s is not None}
+        self._check_schemas(schemas)
+        unseen = {
+            self._layouts[digest]: layout
+            for digest, layout in distinct.items()
+            if digest in self._layouts and digest not in self._known_layouts
+        }
+        if not unseen:
+            return
+        for number, stored in fetch_layouts(self._cursor, unseen).items():
+            if not self._is_same(unseen[number], stored):
+                raise self._clash("layout", unseen[number].digest)
+            self._known_layouts.add(unseen[number].digest)
+
+    def _check_schemas(self, schemas: dict[str, KeySchema]) -> None:
+        unseen = {
+            self._schemas[digest]: schema
+            for digest, schema in schemas.items()
+            if digest in self._schemas and digest not in self._known_schemas
+        }
+        if unseen:
+            for number, stored in fetch_schemas(self._cursor, unseen).items():
+                self._known_schemas[unseen[number].digest] = stored
+        for digest, schema in schemas.items():
+            known = self._known_schemas.get(digest)
+            if known is not None and known is not schema and known.keys != schema.keys:
+                raise self._clash("key schema", digest)
+
+    def _is_same(self, layout: FileLayout, stored: StoredLayout) -> bool:
+        numbers = tuple(None if s is None else self._schemas[s.digest] for s in layout.schemas)
+        return layout.sources == stored.sources and numbers == stored.schema_ids
+
+    def _clash(self, what: str, digest: str) -> CatalogWriteError:
+        return CatalogWriteError(self._location, f"two contents of a {what} have digest {digest}")
+
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+_NS_PER_YEAR = 31_556_952_000_000_000
+
+
+class Numbered(Generic[T]):
+    """Distinct values in the order met; equal ones share a number. The same object costs little."""
+
+    def __init__(self, token: Callable[[T], Hashable]) -> None:
+        self.values: list[T] = []
+        self._token = token
+        self._by_token: dict[Hashable, int] = {}
+        self._by_object: dict[int, int] = {}
+        self._keep_alive: list[T] = []
+
+    def number(self, value: T) -> int:
+        """The number of a value, a new one if it is new."""
+        number = self._by_object.get(id(value))
+        if number is None:
+            number = self._by_token.setdefault(self._token(value), len(self.values))
+            if number == len(self.values):
+                self.values.append(value)
+            self._by_object[id(value)] = number
+            self._keep_alive.append(value)
+        return number
+
+
+def _train_list_token(trains: TrainList) -> Hashable:
+    parts = (trains.starts, trains.lengths, trains.suspect, trains.dropped)
+    return tuple(p.tobytes() for p in parts)
+
+
+def _pattern_token(pattern: IndexPattern) -> Hashable:
+    return pattern.token
+
+
+def _times_token(times: NDArray[np.uint64]) -> Hashable:
+    return times.tobytes()
+
+
+def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
+    """The rows of a run by table, without findings, history and locations.
+
+    These three carry on from what the catalog had before: see ``history``.
+    """
+    run_id = record.identity.run_id
+    trains = Numbered(_train_list_token)
+    times = Numbered(_times_token)
+    patterns = Numbered(_pattern_token)
+    layouts = Numbered[Any](lambda layout: layout.digest)
+    interner.check(layout for layout in {id(f.layout): f.layout for f in record.files}.values())
+    tables: dict[str, list[Row]] = {"file": [], "run_value": []}
+    read: set[str] = set()
+    slots: list[NDArray[np.int32]] = []
+    facts: list[Row] = []
+    for ordinal, file in enumerate(record.files):
+        values = {s: v for s, v in file.run_values.items() if s not in read}
+        read.update(values)
+        tables["run_value"].extend(_value_rows(run_id, values, interner))
+        slots.append(np.array([patterns.number(p) for p in file.patterns], np.int32))
+        train_list = trains.number(file.trains)
+        layout = interner.layout(layouts.values[layouts.number(file.layout)])
+        found = (file.name, file.size, file.mtime_ns, file.depth, file.missing_since is not None)
+        facts.append((*found, ordinal, train_list, layout))
+        tables["file"].append(
+            (
+                *(run_id, ordinal, to_text(file.name), file.size, file.mtime_ns, int(file.depth)),
+                *(file.verified, file.aggregator, file.sequence, to_text(file.format_version)),
+                *(file.locality, file.retry, to_utc(file.scanned_at)),
+                None if file.missing_since is None else to_utc(file.missing_since),
+                train_list,
+                None if file.timestamps is None else times.number(file.timestamps),
+                layout,
+                [interner.source(s) for s in values],
+            )
+        )
+    tables["train_list"] = [
+        (run_id, i, t.starts, t.lengths, t.suspect, t.dropped) for i, t in enumerate(trains.values)
+    ]
+    tables["timestamps"] = [(run_id, i, *encode_timestamps(t)) for i, t in enumerate(times.values)]
+    files = FileFacts.of(facts)
+    tables["run_packed"] = [pack_run(run_id, files, trains.values, slots, patterns.values)]
+    tables["run_source"] = source_rows(record, patterns.values, slots, interner)
+    tables["file_metadata"] = list(_metadata_rows(run_id, record.files))
+    tables["run"] = [_summary(record, trains.values)]
+    return tables
+
+
+def profile_row(run_id: int, profile: KeyProfile, interner: Interner) -> Row:
+    """The row of ``key_profile`` for what a key did during a run."""
+    texts = (None if t is None else to_text(t) for t in (profile.first_text, profile.last_text))
+    return (
+        *(run_id, interner.source(profile.source), interner.key(profile.key)),
+        *(profile.n_entries, profile.n_nan, profile.minimum, profile.maximum),
+        *(profile.mean, profile.std, profile.first, profile.last, *texts),
+        *(profile.n_changes, to_utc(profile.profiled_at), False),
+    )
+
+
+def _value_rows(run_id: int, values: dict[str, Any], interner: Interner) -> Iterator[Row]:
+    for source, by_key in values.items():
+        source_id = interner.source(source)
+        for key, value in by_key.items():
+            yield (run_id, run_id, source_id, interner.key(key), *encode_value(value))
+
+
+def _metadata_rows(run_id: int, files: Iterable[FileRecord]) -> Iterator[Row]:
+    """One row per stretch of files with the same entry."""
+    open_stretches: dict[str, tuple[str | int, int, int]] = {}
+    for ordinal, file in enumerate(files):
+        for name, value in file.metadata.items():
+            known = open_stretches.get(name)
+            if known and known[0] == value and known[2] == ordinal - 1:
+                open_stretches[name] = (known[0], known[1], ordinal)
+                continue
+            if known:
+                yield _metadata_row(run_id, name, *known)
+            open_stretches[name] = (value, ordinal, ordinal)
+    for name, stretch in open_stretches.items():
+        yield _metadata_row(run_id, name, *stretch)
+
+
+def _metadata_row(run_id: int, name: str, value: str | int, first: int, last: int) -> Row:
+    return (run_id, to_text(name), to_text(str(value)), not isinstance(value, str), first, last)
+
+
+def _summary(record: RunRecord, train_lists: list[TrainList]) -> Row:
+    """The row of ``run``."""
+    identity, files = record.identity, record.files
+    present = [f for f in files if f.missing_since is None]
+    usable = [f for f in files if f.usable]
+    used = {id(f.trains): f.trains for f in usable}.values()
+    everything = _union([t.ids for t in used])
+    good = _union([t.ids[t.good] for t in used])
+    newest = max((f.mtime_ns for f in present), default=None)
+    described = usable[0].metadata if usable else {}
+    loose = identity.is_loose
+    return (
+        identity.run_id,
+        None if loose else identity.proposal,
+        None if loose else identity.run,
+        None if loose else to_text(identity.data_class),
+        to_text(identity.instrument) or None,
+        to_text(identity.cycle) or None,
+        to_text(identity.loose_path) if loose else None,
+        to_text(record.directory),
+        to_text(record.realpath),
+        len(files),
+        sum(f.depth is Depth.FULL for f in files),
+        sum(f.depth is Depth.UNREAD for f in files),
+        len(files) - len(present),
+        sum(f.size for f in present),
+        len(everything),
+        len(_union([t.ids[~t.good] for t in used])),
+        int(good[0]) if len(good) else None,
+        int(good[-1]) if len(good) else None,
+        *_time_span(usable),
+        None if newest is None else time_of_ns(newest),
+        int(min((f.depth for f in usable), default=Depth.UNREAD)),
+        to_text(usable[0].format_version) if usable else None,
+        _integer(described.get("proposalNumber")),
+        _integer(described.get("runNumber")),
+        to_utc(record.ingested_at),
+    )
+
+
+def _union(parts: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    distinct = {p.tobytes(): p for p in parts}
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *distinct.values()]))
+
+
+def _time_span(files: list[FileRecord]) -> tuple[datetime | None, datetime | None]:
+    """First and last time of a train, of the times that are plausible: after 1990, before 2200."""
+    low, high = np.uint64(20 * _NS_PER_YEAR), np.uint64(230 * _NS_PER_YEAR)
+    spans = []
+    for times in {id(f.timestamps): f.timestamps for f in files}.values():
+        if times is None:
+            continue
+        plausible = times[(times > low) & (times < high)]
+        if plausible.size:
+            spans.append((int(plausible.min()), int(plausible.max())))
+    if not spans:
+        return None, None
+    return time_of_ns(min(s[0] for s in spans)), time_of_ns(max(s[1] for s in spans))
+
+
+def _integer(value: str | int | None) -> int | None:
+    try:
+        number = int(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if abs(number) < 1 << 63 else None
+
+
+# What does a run have of each source? The rows that questions over runs read.
+#
+# One row per section, source, index group and key schema, with the number of files, of trains with
+# data and of entries. Worked out per layout: what a slot of it counts towards is looked up once,
+# and
+# the files that share the layout add up as arrays.
+
+# section, source, index group, schema id (-1: unknown), source id of the new name (-1), RUN only
+_RowKey = tuple[str, str, str, int, int, bool]
+
+
+class _Totals:
+    """Counts per row, as growing lists; a row's number is its place in ``numbers``."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[_RowKey, int] = {}
+
+    def number(self, key: _RowKey) -> int:
+        return self.numbers.setdefault(key, len(self.numbers))
+
+
+def source_rows(
+    record: RunRecord,
+    patterns: Sequence[IndexPattern],
+    file_patterns: Sequence[NDArray[np.int32]],
+    interner: Interner,
+) -> list[tuple[Any, ...]]:
+    """The rows of ``run_source``; ``file_patterns`` are numbers in ``patterns`` for each file."""
+    totals = _Totals()
+    known_schemas = _schema_of_sources(record, interner)
+    members: dict[str, list[int]] = {}
+    layouts: dict[str, FileLayout] = {}
+    for ordinal, file in enumerate(record.files):
+        if file.depth > Depth.UNREAD:
+            members.setdefault(file.layout.digest, []).append(ordinal)
+            layouts[file.layout.digest] = file.layout
+    plans = {d: _plan(x, totals, known_schemas, interner) for d, x in layouts.items()}
+    n_files, n_trains, n_entries, counted = np.zeros((4, len(totals.numbers)), np.int64)
+    trains_of = np.array([p.n_trains_with_rows for p in patterns], np.int64)
+    entries_of = np.array([p.n_rows for p in patterns], np.int64)
+    for digest, ordinals in members.items():
+        listed, slot_of_row, rows = plans[digest]
+        n_files[listed] += len(ordinals)
+        full = [file_patterns[o] for o in ordinals if len(file_patterns[o])]
+        if not full or not len(rows):
+            continue
+        numbers = np.stack(full)[:, slot_of_row]
+        np.add.at(n_trains, rows, trains_of[numbers].sum(axis=0))
+        np.add.at(n_entries, rows, entries_of[numbers].sum(axis=0))
+        counted[rows] = 1
+    return [
+        (record.identity.run_id, to_text(section), interner.source(source), to_text(group))
+        + (None if schema < 0 else schema, None if legacy_of < 0 else legacy_of, run_only)
+        + (int(n_files[i]),)
+        + ((int(n_trains[i]), int(n_entries[i])) if counted[i] else (None, None))
+        for (section, source, group, schema, legacy_of, run_only), i in totals.numbers.items()
+    ]
+
+
+def _schema_of_sources(record: RunRecord, interner: Interner) -> dict[tuple[str, str], int]:
+    """A schema for each source that has one in some file of the run."""
+    found: dict[tuple[str, str], int] = {}
+    for layout in {id(f.layout): f.layout for f in record.files}.values():
+        for source, schema in zip(layout.sources, layout.schemas, strict=True):
+            if schema is not None:
+                found.setdefault((source.section, source.name), interner.schema(schema))
+    return found
+
+
+def _plan(
+    layout: FileLayout,
+    totals: _Totals,
+    known_schemas: dict[tuple[str, str], int],
+    interner: Interner,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Rows that list this layout's files; and pairs of slot and the row that it counts towards."""
+    listed: list[int] = []
+    pairs: list[tuple[int, int]] = []
+    for source, schema in zip(layout.sources, layout.schemas, strict=True):
+        target, keys = _target(layout, source, schema)
+        schema_id = (
+            known_schemas.get((target.section, target.name), -1)
+            if keys is None
+            else interner.schema(keys)
+        )
+        legacy_of = interner.source(source.legacy_of) if source.legacy_of else -1
+        groups = dict.fromkeys(target.groups + (keys.groups if keys else ())) or {"": None}
+        for group in groups:
+            row = totals.number(
+                (source.section, source.name, group, schema_id, legacy_of, target.run_only)
+            )
+            listed.append(row)
+            slot = layout.slots.get((target.section, target.name, group))
+            if slot is not None:
+                pairs.append((slot, row))
+    slots_rows = np.array(pairs, np.intp).reshape(-1, 2)
+    return np.array(listed, np.intp), slots_rows[:, 0], slots_rows[:, 1]
+
+
+def _target(
+    layout: FileLayout, source: SourceRecord, schema: KeySchema | None
+) -> tuple[SourceRecord, KeySchema | None]:
+    """The source itself; for a legacy name, the source it stands for, if the file has it."""
+    if source.legacy_of:
+        at = layout.position.get((source.section, source.legacy_of))
+        if at is not None:
+            return layout.sources[at], layout.schemas[at]
+    return source, schema

@@ -1,0 +1,205 @@
+"""How does a database file change while others read it, and what is left after a crash?
+
+A published file is never modified. Each database has a directory of its own:
+
+    lock                           held by the one writer (flock: released when it dies)
+    current-v1                     link to the version that readers take
+    v1.00000012-5f3a9c.duckdb      that version (0444), and the one before it
+    .draft-v1-4711-5f3a9c.duckdb   what a writer is working on
+
+1. ``Versions.lock``: become the one writer, or say that there is another.
+2. ``Versions.draft``: a private copy of the current version, removed if it is not published.
+3. ``Versions.publish``: sync it, name it, and switch the link, in an order in which any crash
+   leaves either the old or the new version whole.
+
+The number in a name counts up and the token is random, so a name never comes back with another
+content. The schema version leads every name: clients of two schema versions share the directory,
+and none sees the other's files.
+"""
+
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..model.errors import CatalogBusyError, CatalogWriteError
+
+__all__ = ["AUDITS", "NOT_TEXT", "SCHEMA_VERSION", "Versions", "is_text", "make_directory"]
+
+SCHEMA_VERSION = 3
+AUDITS = "audits"  # the database of what audits found, among the shards that are merged
+NOT_TEXT = "its path is not UTF-8, and DuckDB takes no other"
+_NAME = re.compile(r"v(\d+)\.(\d{8,})-[0-9a-f]{6}\.duckdb")
+_LINK = re.compile(r"current-v(\d+)")
+
+
+def is_text(path: Path) -> bool:
+    """Whether a path is UTF-8; DuckDB can reach no other, and says so in no useful way."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, each with its parent's group rights; no world rights."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with suppress(FileExistsError):
+        path.mkdir(0o755)
+        group_bits = path.parent.stat().st_mode & (stat.S_IRWXG | stat.S_ISGID)
+        path.chmod((stat.S_IMODE(path.stat().st_mode) | group_bits) & ~stat.S_IWOTH)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the entries of a directory, on the disk before going on."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Versions:
+    """The published versions of one database file, for one schema version."""
+
+    def __init__(self, directory: Path, schema_version: int = SCHEMA_VERSION) -> None:
+        self.directory = directory
+        self.schema_version = schema_version
+
+    @property
+    def _link(self) -> Path:
+        return self.directory / f"current-v{self.schema_version}"
+
+    def current(self) -> Path | None:
+        """The version that the link names now; None where nothing is published for us to read."""
+        try:
+            return self.directory / os.readlink(self._link)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return None
+
+    def schema_versions(self) -> list[int]:
+        """The schema versions that something is published in, oldest first."""
+        try:
+            names = os.listdir(self.directory)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return []
+        return sorted(int(m[1]) for m in map(_LINK.fullmatch, names) if m)
+
+    @contextmanager
+    def lock(self, *, wait: bool = True) -> Iterator[None]:
+        """Be the one writer of this database, over all processes and threads.
+
+        Raises
+        ------
+        CatalogBusyError
+            If there is another writer and ``wait`` is false.
+        CatalogWriteError
+            If the directory, or the lock in it, cannot be made.
+        """
+        if not is_text(self.directory):
+            raise CatalogWriteError(str(self.directory), NOT_TEXT)
+        with self._writing():
+            make_directory(self.directory)
+            fd = self._locked(wait)
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+    def _locked(self, wait: bool) -> int:
+        path = self.directory / "lock"
+        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                mode = os.fstat(fd).st_mode
+                shared = self.directory.stat().st_mode & stat.S_IWGRP
+                if shared and not mode & stat.S_IWGRP and os.fstat(fd).st_uid == os.geteuid():
+                    os.fchmod(fd, stat.S_IMODE(mode) | stat.S_IRGRP | stat.S_IWGRP)
+                fcntl.flock(fd, how)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(fd), path.stat()):
+                        return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # the catalog was deleted while we waited: lock what is there now
+
+    @contextmanager
+    def draft(self, *, empty: bool = False) -> Iterator[Path]:
+        """A copy of the current version to work on; no file where there is none, or if ``empty``.
+
+        Only for the holder of the lock. Whatever is not published is removed, and so are drafts of
+        writers that died.
+        """
+        import shutil
+
+        name = f".draft-v{self.schema_version}-{os.getpid()}-{os.urandom(3).hex()}.duckdb"
+        path = self.directory / name
+        try:
+            with self._writing():
+                self._remove_leftovers()
+                current = self.current()
+                if current is not None and not empty:
+                    shutil.copyfile(current, path)
+                    path.chmod(0o644)
+            yield path
+        finally:
+            self._remove(path)
+
+    def publish(self, draft: Path) -> Path:
+        """Make a draft the current version; its new path. Only for the holder of the lock."""
+        with self._writing():
+            _sync(draft)
+            draft.chmod(0o444)
+            number, token = self._next_number(), os.urandom(3).hex()
+            path = self.directory / f"v{self.schema_version}.{number:08d}-{token}.duckdb"
+            draft.rename(path)
+            _sync(self.directory)
+            previous = self.current()
+            link = self.directory / f".link-{token}"
+            link.symlink_to(path.name)
+            link.rename(self._link)
+            _sync(self.directory)
+            self._remove_versions(keep={path.name, previous.name if previous else ""})
+        return path
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Errors of the file system as ours; not for what a caller does in between."""
+        try:
+            yield
+        except BlockingIOError:
+            raise CatalogBusyError(str(self.directory)) from None
+        except OSError as error:
+            raise CatalogWriteError(str(self.directory), error.strerror or str(error)) from error
+
+    def _published(self) -> list[tuple[int, str]]:
+        """Number and name of every version file of our schema version, oldest first."""
+        found = map(_NAME.fullmatch, os.listdir(self.directory))
+        return sorted((int(m[2]), m[0]) for m in found if m and int(m[1]) == self.schema_version)
+
+    def _next_number(self) -> int:
+        return max((number for number, _ in self._published()), default=0) + 1
+
+    def _remove_versions(self, keep: set[str]) -> None:
+        for _, name in self._published():
+            if name not in keep:
+                self._remove(self.directory / name)
+
+    def _remove_leftovers(self) -> None:
+        for name in os.listdir(self.directory):
+            if name.startswith((".draft-", ".link-")):
+                self._remove(self.directory / name)
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        for each in (path, path.with_name(path.name + ".wal")):
+            with suppress(FileNotFoundError):
+                each.unlink()

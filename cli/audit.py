@@ -1,0 +1,385 @@
+"""What is wrong, since when, and what has changed since the last time? ``xfelcat audit``."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..catalog.audit.registry import CHECKS, SEVERITIES
+from ..catalog.model.errors import QueryError
+from .options import (
+    CatalogOption,
+    ClassOption,
+    CycleOption,
+    DeepOption,
+    FormatOption,
+    InstrumentOption,
+    OutputOption,
+    ProposalOption,
+    RunOption,
+    SampleOption,
+    SeedOption,
+    existing_store,
+    make_filter,
+    time_option,
+)
+from .output import Format, choose_format, say, write_answer
+from .progress import count, say_problems, size_text
+
+if TYPE_CHECKING:
+    from ..catalog.audit.audit import AuditOptions, AuditReport, Progress
+    from ..catalog.audit.limits import Limits
+    from ..catalog.questions.filters import RunFilter
+    from ..catalog.store.store import Store
+    from ..loader.jobs.deepcheck import DeepOptions, RunDataCheck
+
+__all__ = [
+    "Threshold",
+    "audit_command",
+    "report_lines",
+    "summary_lines",
+]
+
+
+class Threshold(StrEnum):
+    """From which severity on findings make a command fail."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+def audit_command(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Only runs at or below these paths; with --disk, also what else is there.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check",
+            metavar="ID",
+            help="Only this check (R01), or all that begin so (R); may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--skip",
+            metavar="ID",
+            help="Leave out this check; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--level",
+            metavar="LEVEL",
+            help="Only checks of this level: S, H, catalog or D; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Show the checks there are, and audit nothing.")
+    ] = False,
+    disk: Annotated[
+        bool, typer.Option("--disk", help="Compare the catalog with what is on disk.")
+    ] = False,
+    deep: DeepOption = False,
+    sample: SampleOption = 8,
+    seed: SeedOption = 0,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="What came or went since this time counts as new or resolved (2024-05-01, 3d); "
+            "else since the last audit of the same scope.",
+            show_default=False,
+        ),
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Show only findings that are new.")] = False,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Show only findings that are gone.")
+    ] = False,
+    waivers: Annotated[
+        Path | None,
+        typer.Option(
+            "--waivers",
+            metavar="FILE",
+            help="File of waivers; else waivers.yml in the catalog.",
+            show_default=False,
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Threshold,
+        typer.Option("--fail-on", help="Exit with 1 if findings of this severity are shown."),
+    ] = Threshold.ERROR,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Also write a report for a browser: one page that needs no other file.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another limit for a check, such as processing_days=30; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    save: Annotated[
+        bool, typer.Option("--save/--no-save", help="Record the audit in the catalog.")
+    ] = True,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=0,
+            help="Processes for --disk and --deep.",
+        ),
+    ] = 2,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit",
+            metavar="SECONDS",
+            min=0.1,
+            help="Give up a directory, or a file, that takes longer.",
+        ),
+    ] = 120.0,
+    proposal: ProposalOption = None,
+    run: RunOption = None,
+    instrument: InstrumentOption = None,
+    cycle: CycleOption = None,
+    data_class: ClassOption = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Check the catalogued runs: what is wrong, since when, and what changed since the last audit.
+
+    From the catalog alone; --disk lists directories too, and --deep reads a sample of the data.
+    Without --format, a summary: similar findings are one line with a count and an example. With it,
+    a row for each finding.
+    """
+    chosen = choose_format(format_, output)
+    options = _options(check, skip, level, since, set_)
+    if list_:
+        _list_checks(options, chosen, output)
+        return
+    if html is not None and not html.parent.is_dir():  # not after minutes of auditing
+        raise typer.BadParameter(f"{html} cannot be written: {html.parent} is no directory")
+    from ..catalog.audit.audit import audit
+    from ..catalog.audit.disk import DiskOptions
+    from ..loader.jobs.deepcheck import DeepOptions
+
+    where = make_filter(
+        proposal=proposal,
+        run=run,
+        instrument=instrument,
+        cycle=cycle,
+        data_class=data_class,
+        below=paths,
+    )
+    roots = tuple(str(p) for p in paths or ())
+    options = dataclasses.replace(
+        options,
+        disk=DiskOptions(roots, jobs, time_limit) if disk else None,
+        waivers=waivers,
+        save=save,
+    )
+    store = existing_store(catalog)
+    with _showing_steps() as progress:
+        data = None
+        if deep:
+            data = _data_check(store, DeepOptions(sample, seed, jobs, time_limit), progress)
+            options = dataclasses.replace(options, deep=data)
+        report = audit(store, where, options, progress)
+    if format_ is None and output is None:
+        for line in summary_lines(report, new=new, resolved=resolved):
+            typer.echo(line)
+    else:
+        write_answer(report.findings.select(new=new, resolved=resolved), chosen, output)
+    for line in report_lines(report):
+        say(line)
+    if data is not None and data.left_out:
+        say_problems(data.left_out)
+    if html is not None:
+        _write_html(html, store, where, report)
+    # What is shown decides: all that is there, or what is new, or what is gone.
+    if (new or not resolved) and report.fails(fail_on.value, new=new):
+        raise typer.Exit(1)
+
+
+def _options(
+    check: list[str] | None,
+    skip: list[str] | None,
+    level: list[str] | None,
+    since: str | None,
+    settings: list[str] | None,
+) -> "AuditOptions":
+    """What was asked for; an unusable value is wrong usage."""
+    from ..catalog.audit.audit import AuditOptions
+    from ..catalog.audit.limits import parse_limits
+    from ..catalog.audit.registry import choose_checks
+
+    try:
+        checks = choose_checks(check or (), skip or (), level or ())
+        limits: Limits = parse_limits(settings or ())
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not checks:
+        raise typer.BadParameter("no check is left: --check, --skip and --level exclude all")
+    return AuditOptions(checks=checks, limits=limits, since=time_option(since))
+
+
+def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -> None:
+    """The checks chosen: by ID and title for people, with everything for programs."""
+    import pyarrow as pa
+
+    from ..catalog.audit.registry import SEVERITIES
+
+    rows = [dataclasses.asdict(c) | {"severity": SEVERITIES[c.severity]} for c in options.checks]
+    if chosen is Format.TABLE:
+        for row in rows:
+            row.pop("meaning"), row.pop("remedy")
+    write_answer(pa.Table.from_pylist(rows), chosen, output)
+
+
+def _data_check(
+    store: "Store", options: "DeepOptions", progress: "Progress | None"
+) -> "RunDataCheck":
+    """What reads data for the audit, telling how it goes on."""
+    from ..loader.jobs.deepcheck import RunDataCheck
+
+    def steps(done: int, total: int) -> None:
+        if progress:
+            progress("reading data", done, total)
+
+    return RunDataCheck(store.location, options, steps)
+
+
+def _write_html(path: Path, store: "Store", where: "RunFilter", report: "AuditReport") -> None:
+    """What was found, as a page."""
+    from ..catalog.report.page import write_report
+
+    n_bytes = write_report(store, where, path, report.findings.table)
+    say(f"report written to {path}, {size_text(n_bytes)}")
+
+
+@contextmanager
+def _showing_steps() -> Iterator["Progress | None"]:
+    """A bar on a terminal, with what is being done; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description:>20}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("reading the catalog", total=None)
+
+        def show(label: str, done: int, total: int) -> None:
+            bars.update(task, description=label, completed=done, total=total)
+
+        yield show
+
+
+# How does what an audit found read on a terminal?
+#
+# 1. ``summary_lines``: by check, the worst first; similar findings are one line, with an example.
+# 2. ``report_lines``: what was checked and recorded, what is waived, and the totals.
+
+_LINES_PER_CHECK = 8
+_SEVERITY_NAMES = {"E": "ERROR", "W": "WARNING", "I": "INFO"}
+
+
+def summary_lines(
+    report: "AuditReport", *, new: bool = False, resolved: bool = False
+) -> Iterator[str]:
+    """The findings that are there; or what is new, what is resolved, or both."""
+    rows = report.findings.summary.to_pylist()
+    if new or resolved:
+        rows = [r for r in rows if (new and r["new"]) or (resolved and r["status"] == "resolved")]
+    else:
+        rows = [r for r in rows if r["status"] == "open"]
+
+    def heading(row: dict[str, Any]) -> tuple[str, str, str, bool]:
+        return row["severity"], row["check_id"], row["status"], row["waived"] is not None
+
+    for (severity, check, status, is_waived), group in groupby(rows, heading):
+        of_check = list(group)
+        what = "".join((", waived" if is_waived else "", ", resolved" * (status == "resolved")))
+        n = sum(r["findings"] for r in of_check)
+        name = _SEVERITY_NAMES[severity]
+        yield f"{name} {check} {CHECKS[check].title}: {count(n, 'finding')}{what}"
+        for row in of_check[:_LINES_PER_CHECK]:
+            yield from _lines_of(row)
+        if len(of_check) > _LINES_PER_CHECK:
+            left = of_check[_LINES_PER_CHECK:]
+            more = sum(r["findings"] for r in left)
+            yield f"  ... and {count(more, 'finding')} of {count(len(left), 'other kind')}"
+
+
+def _lines_of(row: dict[str, Any]) -> Iterator[str]:
+    place = f" [{row['example_place']}]" if row["example_place"] else ""
+    example = f"{row['example_path'] or ''}{place}: {row['example']}"
+    facts = f"since {row['first_seen']:%Y-%m-%d}"
+    if row["new"]:
+        facts += ", new" if row["new"] == row["findings"] else f", {row['new']} of them new"
+    if row["waived"]:
+        facts += f"; waived: {row['waived']}"
+    if row["findings"] == 1:
+        yield f"  {example} ({facts})"
+        return
+    pattern = f" [{row['place']}]" if row["place"] else ""
+    runs = f" in {count(row['runs'], 'run')}" if row["runs"] else ""
+    yield f"  {row['findings']} times{runs}, {facts}: {row['message']}{pattern}"
+    yield f"    such as {example}"
+
+
+def report_lines(report: "AuditReport") -> Iterator[str]:
+    """Totals, and what the reader should know about the audit itself."""
+    found = report.findings
+    for waiver in report.expired:
+        yield f"a waiver has expired: {waiver}"
+    if report.not_recorded:
+        yield f"this audit was not recorded: {report.not_recorded}"
+    parts = [count(found.count(s), name) for s, name in SEVERITIES.items() if s != "I"]
+    parts.append(f"{found.count('I')} for information")
+    if found.n_waived:
+        parts.append(f"{found.n_waived} waived")
+    since = f" since {report.since:%Y-%m-%d %H:%M} UTC" if report.since else ""
+    changes = f"{found.n_new} new, {found.n_resolved} resolved{since}"
+    yield f"{', '.join(parts)}; {changes}"
+    number = f"audit {report.number}: " if report.number is not None else ""
+    what = f"{count(report.n_runs, 'run')}, {count(report.n_files, 'file')}"
+    yield f"{number}{what}, {count(len(report.checks), 'check')}, {report.seconds:.1f} s"

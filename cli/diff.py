@@ -1,0 +1,96 @@
+"""In what do two runs differ? ``xfelcat diff``."""
+
+from typing import Annotated, Any
+
+import typer
+
+from .naming import open_named
+from .options import CatalogOption, FormatOption, OutputOption, open_store
+from .output import Format, choose_format, say, write_answer
+from .progress import count
+
+__all__ = ["diff_command"]
+
+_LONGEST = 30
+
+
+def diff_command(
+    first: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run directory, p002012/raw/r0034 or 2012/34.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare it with.")],
+    *,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="RUN values no further apart than this share of the larger are the same.",
+        ),
+    ] = 0.0,
+    values: Annotated[
+        bool, typer.Option("--values/--no-values", help="Whether RUN values are compared.")
+    ] = True,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Compare when RUN values were set, too.")
+    ] = False,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Compare two runs: sources, keys, dtypes, shapes, units and RUN values.
+
+    Exits as diff does: 0 if nothing differs, 1 if something does, 2 if a run cannot be opened.
+    """
+    from ..catalog.model.errors import XfelcatError
+    from ..loader.show.inspection import compare_runs
+
+    chosen = choose_format(format_, output)
+    store = open_store(catalog)
+    try:
+        sides = [open_named(text, store)[1] for text in (first, second)]
+        found = compare_runs(*sides, tolerance=tolerance, values=values, timestamps=timestamps)
+    except XfelcatError as error:
+        say(f"xfelcat: {error}")
+        raise typer.Exit(2) from None
+    if found or chosen is not Format.TABLE:
+        write_answer(_table(found, chosen), chosen, output)
+    kinds: dict[str, int] = {}
+    for difference in found:
+        kinds[difference.what] = kinds.get(difference.what, 0) + 1
+    parts = ", ".join(f"{n} of {what}" for what, n in kinds.items())
+    say(f"{count(len(found), 'difference')}{': ' if parts else ''}{parts}")
+    raise typer.Exit(1 if found else 0)
+
+
+def _table(found: list[Any], chosen: Format) -> Any:
+    """The differences as rows; what a run has as text, since it is of every type."""
+    import pyarrow as pa
+
+    shorten = _LONGEST if chosen is Format.TABLE else None
+    columns = {
+        "what": [d.what for d in found],
+        "source": [d.source for d in found],
+        "key": [d.key for d in found],
+        "first": [_text(d.first, shorten) for d in found],
+        "second": [_text(d.second, shorten) for d in found],
+    }
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def _text(value: Any, at_most: int | None) -> str | None:
+    import numpy as np
+
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray):
+        text = str(value.tolist())
+    elif isinstance(value, list):
+        text = f"({', '.join(map(str, value))})"
+    else:
+        text = str(value)
+    if at_most is not None and len(text) > at_most:
+        text = f"{text[: at_most - 3]}..."
+    return text

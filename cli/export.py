@@ -1,0 +1,153 @@
+"""How does it get into other tools? ``xfelcat export``.
+
+1. ``parquet_command``: the catalog's views as Parquet files.
+2. ``zarr_command``: keys of a run as references that Zarr readers understand.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .naming import open_named
+from .options import (
+    BelowOption,
+    CatalogOption,
+    ClassOption,
+    CycleOption,
+    HasNotOption,
+    HasOption,
+    InstrumentOption,
+    MinTrainsOption,
+    ProposalOption,
+    RunOption,
+    SinceOption,
+    TrainOption,
+    UntilOption,
+    WhereOption,
+    existing_store,
+    make_question,
+    open_store,
+    say_if_behind,
+)
+from .output import say
+from .progress import count, showing_bar, size_text
+
+if TYPE_CHECKING:
+    from ..loader.sourcedata import SourceData
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Write what other tools read.", no_args_is_help=True)
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+
+@app.command("parquet")
+def parquet_command(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Where to write; made if missing.", file_okay=False),
+    ],
+    views: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VIEW", help="Names of views; all of them if none is named."),
+    ] = None,
+    *,
+    where: WhereOption = None,
+    has: HasOption = None,
+    has_not: HasNotOption = None,
+    train: TrainOption = None,
+    min_trains: MinTrainsOption = None,
+    proposal: ProposalOption = None,
+    run: RunOption = None,
+    instrument: InstrumentOption = None,
+    cycle: CycleOption = None,
+    data_class: ClassOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    below: BelowOption = None,
+    force: ForceOption = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Write views of the catalog to Parquet files, DIR/VIEW.parquet.
+
+    The views sources, keys and audits are about all runs: where runs are chosen, they are left out.
+    """
+    from ..catalog.model.errors import QueryError
+    from ..catalog.questions.export import export_views
+
+    question = make_question(
+        **{"where": where, "has": has, "has_not": has_not, "train": train},
+        **{"min_trains": min_trains, "proposal": proposal, "run": run, "instrument": instrument},
+        **{"cycle": cycle, "data_class": data_class, "since": since, "until": until},
+        below=below,
+    )
+    store = existing_store(catalog)
+    try:
+        with showing_bar("exporting") as show:
+            exported = export_views(
+                store,
+                directory,
+                views or (),
+                question,
+                force=force,
+                progress=lambda view, done, total: show(done, total, view),
+            )
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+    for file in exported:
+        typer.echo(f"{file.path}: {count(file.rows, 'row')}, {size_text(file.size)}")
+    say(f"{count(len(exported), 'file')} written")
+    say_if_behind(store)
+
+
+@app.command("zarr")
+def zarr_command(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34."
+        ),
+    ],
+    source: Annotated[str, typer.Argument(help="The name of a source.")],
+    key: Annotated[
+        str, typer.Argument(help="A key of it, or a glob of keys of one index group: 'image.*'.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file *.json, or a directory *.parquet.")
+    ],
+    *,
+    force: ForceOption = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Write references to the data of a key, for tools that read Zarr.
+
+    No data are copied: a chunk is the file, offset and size of its bytes. Where other tools cannot
+    read these, or the chunks of several files do not line up, it says which file and why.
+    """
+    from ..loader.output.references import write_zarr_references
+
+    _, collection = open_named(run, open_store(catalog))
+    keys = [collection[source, name] for name in _named_keys(collection[source], key)]
+    with showing_bar("looking into files") as show:
+        write_zarr_references(keys, target, force=force, progress=show)
+    names = ", ".join(k.key for k in keys)
+    typer.echo(f"{target}: {names}, {count(keys[0].shape[0], 'row')}")
+
+
+def _named_keys(of_source: "SourceData", glob: str) -> list[str]:
+    """The key of this name, else the keys that the glob means; timestamps only if it says so."""
+    import fnmatch
+
+    if glob in of_source:
+        return [glob]
+    names = sorted(of_source.keys(inc_timestamps=glob.endswith("timestamp")))
+    found = [name for name in names if fnmatch.fnmatchcase(name, glob)]
+    groups = {name.partition(".")[0] for name in found if of_source.is_instrument}
+    if len(groups) > 1:
+        raise typer.BadParameter(
+            f"{glob!r} means keys of several index groups ({', '.join(sorted(groups))}):"
+            f" name one, like '{min(groups)}.*'"
+        )
+    return found or [glob]  # for which asking says what there is

@@ -1,0 +1,519 @@
+"""What does ``xfelcat info`` say, in words, tables and bars?
+
+Lines for a terminal of 80 columns or a pipe: names, which may be long, come last in their line.
+
+1. ``catalog_lines``, ``run_lines``, ``source_lines``, ``key_lines``: one for each kind of thing.
+2. ``bar``: a share as ten characters and a percentage.
+"""
+
+import fnmatch
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .naming import catalogued_run, named_runs, open_named
+from .options import CatalogOption, FormatOption, OutputOption, open_store, say_if_behind
+from .output import Format, choose_format, say, write_answer
+from .progress import count, size_text
+
+if TYPE_CHECKING:
+    from ..catalog.questions.filters import RunFilter
+    from ..catalog.store.store import Store
+    from ..loader.collection import DataCollection
+    from ..loader.keydata import KeyData
+
+__all__ = [
+    "bar",
+    "catalog_lines",
+    "freshness_text",
+    "info_command",
+    "key_lines",
+    "run_lines",
+    "source_lines",
+    "value_text",
+]
+
+_CELLS = 10
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_LONGEST_VALUE = 36
+_SEVERITIES = {"E": "error", "W": "warning", "I": "note"}
+
+Row = dict[str, Any]
+
+
+def bar(part: int, whole: int) -> str:
+    """``███████▌    75%``: full only if all of it is there, empty only if nothing is."""
+    if not whole:
+        return f"{'':<{_CELLS}}    -"
+    eighths = round(8 * _CELLS * part / whole)
+    if 0 < part < whole:
+        eighths = min(max(eighths, 1), 8 * _CELLS - 1)
+    cells = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+    percent = part * 100 // whole if part < whole else 100
+    return f"{cells:<{_CELLS}} {'<1' if part and not percent else percent:>3}%"
+
+
+def _facts(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    return (f"{name + ':':<16}{text}" for name, text in pairs)
+
+
+def _time(moment: Any) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "not recorded"
+
+
+# Above a run ------------------------------------------------------------------------------------
+
+
+def catalog_lines(
+    groups: list[Row], presence: list[Row], findings: dict[str, int]
+) -> Iterator[str]:
+    """A facility, an instrument or a proposal: groups of runs, and a proposal's sources."""
+    if not groups:
+        yield "the catalog holds no run"
+        return
+    yield from _facts(_totals(groups, findings))
+    yield ""
+    proposals = {group["proposal"] for group in groups}
+    instruments = {group["instrument"] for group in groups}
+    by: tuple[str, ...]
+    if len(proposals) == 1:
+        by = ("data_class",)
+    elif len(instruments) > 1:
+        by = ("instrument",)
+    else:
+        by = ("cycle", "proposal")
+    yield from _group_table(groups, by)
+    if presence:
+        yield ""
+        yield from _presence_lines(presence)
+
+
+def _totals(groups: list[Row], findings: dict[str, int]) -> list[tuple[str, str]]:
+    def total(name: str) -> int:
+        return sum(group[name] or 0 for group in groups)
+
+    def names(column: str) -> list[str]:
+        return sorted({str(group[column]) for group in groups if group[column] is not None})
+
+    n_runs, outline_only = total("runs"), total("outline_only")
+    lost = [f"{total(f'files_{how}')} {how}" for how in ("missing", "unread")]
+    first = min((g["first_data"] for g in groups if g["first_data"]), default=None)
+    last = max((g["last_data"] for g in groups if g["last_data"]), default=None)
+    ingests = [g["oldest_ingest"] for g in groups] + [g["newest_ingest"] for g in groups]
+    open_now = [count(findings[s], word) for s, word in _SEVERITIES.items() if findings.get(s)]
+    proposals = names("proposal")
+    few = ", ".join(f"p{int(p):06d}" for p in proposals) if len(proposals) <= 3 else ""
+    return [
+        ("Instruments", ", ".join(names("instrument")) or "none: outside a facility tree"),
+        ("Cycles", ", ".join(names("cycle")) or "none"),
+        ("Proposals", few or str(len(proposals))),
+        ("Runs", str(n_runs)),
+        ("Files", f"{total('files')} ({', '.join(lost)}), {size_text(total('bytes'))}"),
+        ("Trains", f"{total('trains')}, summed over runs"),
+        ("First data", _time(first)),
+        ("Last data", _time(last)),
+        ("Known in full", f"{bar(n_runs - outline_only, n_runs)} of the runs"),
+        ("Ingested", f"{_time(min(ingests))} to {_time(max(ingests))}"),
+        ("Open findings", ", ".join(open_now) or "none"),
+    ]
+
+
+def _group_table(groups: list[Row], by: Sequence[str]) -> Iterator[str]:
+    """Runs, files, size, first and last data of groups of groups."""
+    merged: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for group in groups:
+        merged[tuple(group[name] for name in by)].append(group)
+    rows = []
+    for values, members in merged.items():
+        firsts = [m["first_data"] for m in members if m["first_data"]]
+        lasts = [m["last_data"] for m in members if m["last_data"]]
+        rows.append(
+            (
+                str(sum(m["runs"] for m in members)),
+                str(sum(m["files"] for m in members)),
+                size_text(sum(m["bytes"] or 0 for m in members)),
+                f"{min(firsts):%Y-%m-%d}" if firsts else "",
+                f"{max(lasts):%Y-%m-%d}" if lasts else "",
+                " ".join(_group_name(n, v) for n, v in zip(by, values, strict=True)),
+            )
+        )
+    head = ("runs", "files", "size", "first data", "last data", " ".join(by).replace("_", " "))
+    yield from _table(head, rows, to_right=(0, 1, 2))
+
+
+def _group_name(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"p{value:06d}" if column == "proposal" else str(value)
+
+
+def _presence_lines(presence: list[Row]) -> Iterator[str]:
+    by_class: dict[Any, list[Row]] = defaultdict(list)
+    for row in presence:
+        by_class[row["data_class"]].append(row)
+    for at, (data_class, rows) in enumerate(by_class.items()):
+        of_runs = rows[0]["of_runs"]
+        yield from [""] if at else []
+        yield f"{count(len(rows), 'source')} in {count(of_runs, f'{data_class or chr(45)} run')}:"
+
+        def told(row: Row) -> tuple[str, ...]:
+            return (
+                bar(row["runs"], row["of_runs"]),
+                bar(row["trains"], row["of_trains"]),
+                row["section"],
+            )
+
+        head = ("runs that have it", "trains with data", "section", "source")
+        yield from _table(head, _put_together(rows, told))
+
+
+# A run and what is in it ------------------------------------------------------------------------
+
+
+def freshness_text(known: Row | None) -> str:
+    """How deep and how fresh what the catalog knows of a run is."""
+    if known is None:
+        return "no; read from the files just now"
+    lost = [f"{known[f'files_{how}']} {how}" for how in ("missing", "unread")]
+    lost = [text for text in lost if not text.startswith("0 ")]
+    depth = {"full": "in full", "outline": "by outline", "names": "by names"}
+    parts = [
+        f"{depth.get(known['depth'], known['depth'])}, {known['ingested_at']:%Y-%m-%d %H:%M} UTC",
+        f"{count(known['files'], 'file')}{' (' + ', '.join(lost) + ')' if lost else ''}",
+        size_text(known["bytes"] or 0),
+    ]
+    return ", ".join(parts)
+
+
+def run_lines(path: str, run: "DataCollection", rows: list[Row], freshness: str) -> Iterator[str]:
+    """A run: its facts, and its sources with in how many trains they have data."""
+    from ..loader.show.display import detector_groups, run_facts
+
+    detectors, _ = detector_groups({row["source"] for row in rows})
+    modules = {name for detector in detectors for name in detector.sources.values()}
+    yield path
+    yield from _facts([*run_facts(run), ("Catalogued", freshness)])
+    for section, noun in (("INSTRUMENT", "instrument source"), ("CONTROL", "control source")):
+        of_section = [row for row in rows if row["section"] == section]
+        yield ""
+        yield f"{count(len({row['source'] for row in of_section}), noun)}:"
+
+        def told(row: Row) -> tuple[str, ...]:
+            share = bar(row["trains"], row["of_trains"]) if row["keys"] else "RUN values only"
+            aggregator = row["aggregator"] or "?"
+            if row["source"] in modules:  # each has its own, of the same name
+                aggregator = aggregator.rstrip("0123456789") + "*"
+            return (share, str(row["keys"]), aggregator, row["index_group"])
+
+        head = ("trains with data", "keys", "aggregator", "group", "source")
+        yield from _table(head, _put_together(of_section, told), to_right=(1,))
+
+
+def source_lines(
+    path: str, run: "DataCollection", rows: dict[str, list[Row]], freshness: str
+) -> Iterator[str]:
+    """Sources of a run: when they have data, their keys with units, and their RUN values."""
+    yield path
+    yield from _facts([("Catalogued", freshness)])
+    for name, keys in rows.items():
+        source = run[name]
+        yield ""
+        yield name
+        facts = [
+            ("Section", source.section),
+            ("Aggregator", source.aggregator or "several or unknown"),
+        ]
+        if source.is_control and source.is_single_run and source.device_class:
+            facts.append(("Device class", source.device_class))
+        yield from _facts(facts)
+        groups = [] if source.is_run_only else sorted(source.index_groups)
+        for group in groups:
+            counts = source.data_counts(labelled=False, index_group=group)
+            yield from _extent_lines(run, counts, f"{group}.*" if group else "")
+        lines = [
+            (
+                key["key"],
+                key["dtype"],
+                "scalar" if not key["shape"] else " × ".join(map(str, key["shape"])),
+                key["unit"],
+                value_text(key["run_value"], _LONGEST_VALUE) or "",
+            )
+            for key in keys
+        ]
+        if lines:
+            yield ""
+            yield from _table(("key", "dtype", "shape", "unit", "RUN value"), lines)
+
+
+def key_lines(
+    path: str,
+    run: "DataCollection",
+    key: "KeyData",
+    files: list[Row],
+    freshness: str,
+    profile: Row | None,
+) -> Iterator[str]:
+    """A key: what it is like, when it has data, what it did, and in which files it is."""
+    import os
+
+    yield path
+    yield from _facts([("Catalogued", freshness)])
+    yield ""
+    yield f"{key.source} {key.key}"
+    counts = key.data_counts(labelled=False)
+    dtype = "str" if key.dtype.kind == "O" else str(key.dtype)
+    facts = [
+        ("Section", key.section),
+        ("Index group", key.index_group or "-"),
+        ("dtype", dtype),
+        ("Entry shape", " × ".join(map(str, key.entry_shape)) or "scalar"),
+        ("Unit", f"{key.units or '-'}{f' ({key.units_name})' if key.units_name else ''}"),
+        ("Size", size_text(key.nbytes)),
+    ]
+    yield from _facts(facts)
+    yield from _extent_lines(run, counts, "")
+    if profile is not None:
+        yield from _profile_lines(profile, key.units or "")
+    yield ""
+    head = ("trains with data", "entries", "file")
+    lines = [
+        (
+            bar(f["trains_with_data"], f["trains"]),
+            str(f["entries"]),
+            os.path.basename(f["file"]),
+        )
+        for f in files
+    ]
+    yield from _table(head, lines, to_right=(1,))
+
+
+def _profile_lines(profile: Row, unit: str) -> Iterator[str]:
+    """What `xfelcat profile` read of a key."""
+    if profile["first_text"] is not None:
+        texts = [value_text(profile[f"{end}_text"], _LONGEST_VALUE) for end in ("first", "last")]
+        facts = [("First, last", ", ".join(map(repr, texts)))]
+    elif profile["minimum"] is None:
+        facts = [("Values", "no numbers")]
+    else:
+
+        def told(name: str) -> str:
+            return f"{profile[name]:.6g} {unit}".rstrip()
+
+        facts = [
+            ("Values", f"{told('minimum')} to {told('maximum')}"),
+            ("Mean", f"{told('mean')}, standard deviation {told('std')}"),
+            ("First, last", f"{told('first')}, {told('last')}"),
+        ]
+    nans = f", {profile['nans']} NaN" if profile["nans"] else ""
+    entries = f"{profile['entries']} entr{'y' if profile['entries'] == 1 else 'ies'}"
+    facts.append(("Changes", f"{profile['changes']} in {entries}{nans}"))
+    stale = "; files have changed since: xfelcat profile reads them again"
+    at = f"{profile['profiled_at']:%Y-%m-%d %H:%M} UTC"
+    facts.append(("Profiled", f"{at}{stale if profile['stale'] else ''}"))
+    yield from _facts(facts)
+
+
+def _extent_lines(run: "DataCollection", counts: Any, group: str) -> Iterator[str]:
+    """In which trains of a run there are data, and when that was."""
+    import numpy as np
+
+    from ..loader.show.inspection import data_extent
+
+    extent = data_extent(run.train_ids, counts)
+    n, of_n = extent["trains"], extent["of_trains"]
+    facts = [(group or "Data", f"{bar(n, of_n)} {n} of {of_n} trains")]
+    if n:
+        with_data = np.flatnonzero(counts)
+        few, many = int(counts[with_data].min()), int(counts[with_data].max())
+        entries = str(few) if few == many else f"{few} to {many}"
+        facts.append(("Entries", f"{extent['entries']}, {entries} per train with data"))
+        for name, train in (("First data", "first_train"), ("Last data", "last_train")):
+            facts.append((name, f"train {extent[train]}{_at(run, extent[train])}"))
+    yield from _facts(facts)
+
+
+def _at(run: "DataCollection", train_id: int) -> str:
+    """When a train was, if that is recorded."""
+    import numpy as np
+
+    moment = run.train_timestamps()[run.train_ids.index(train_id)]
+    if np.isnat(moment):
+        return ""
+    return f" at {moment.astype('datetime64[s]').item():%Y-%m-%d %H:%M:%S} UTC"
+
+
+def value_text(value: Any, at_most: int | None) -> str | None:
+    """A RUN value as text; None for none."""
+    import numpy as np
+
+    if value is None:
+        return None
+    text = str(value.tolist() if isinstance(value, np.ndarray) else value).replace("\n", "\\n")
+    if at_most is not None and len(text) > at_most:
+        text = f"{text[: at_most - 3]}..."
+    return text
+
+
+# Tables -----------------------------------------------------------------------------------------
+
+
+def _put_together(rows: list[Row], told: Callable[[Row], tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Sources of which the same is told on one line, where their names are alike."""
+    from ..loader.show.display import compact_names, detector_groups, natural_key, number_ranges
+
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for row in rows:
+        groups[told(row)].append(row["source"])
+    lines = []
+    for cells, names in groups.items():
+        detectors, others = detector_groups(names)
+        texts = [f"{d.pattern} ({number_ranges(d.sources)})" for d in detectors]
+        lines += [(*cells, text) for text in [*texts, *compact_names(others)]]
+    return sorted(lines, key=lambda line: natural_key(line[-1]))
+
+
+def _table(
+    head: tuple[str, ...], rows: Sequence[tuple[str, ...]], to_right: Sequence[int] = ()
+) -> Iterator[str]:
+    """Aligned columns; one that has nothing in any row is left out."""
+    kept = [at for at in range(len(head)) if any(row[at] for row in rows)]
+    widths = {at: max(len(head[at]), *(len(row[at]) for row in rows)) for at in kept}
+    for row in (head, *rows) if rows else ():
+        cells = (
+            row[at].rjust(widths[at]) if at in to_right else row[at].ljust(widths[at])
+            for at in kept
+        )
+        yield f"  {'  '.join(cells)}".rstrip()
+
+
+# What is it like? ``xfelcat info``: facility, instrument, proposal, run, source or key.
+#
+# 1. ``info_command`` finds what is meant, and says what its rows are for other programs.
+# 2. Above a run, the catalog sums everything up (``summaries``); a proposal's sources are told with
+#    the share of its runs that have them.
+# 3. A run and what is in it are told from what opening knows (``inspection``); how fresh and how
+#    deep that is, the catalog's row of the run says.
+
+
+def info_command(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WHAT",
+            help="SPB, SPB/202405, p002012, p002012/raw, a run (p002012/raw/r0034, 2012/34), or a "
+            "path; left out: all of the catalog.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="Glob of sources of the run: their keys and values.", show_default=False
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(help="A key of the source: its data, file by file.", show_default=False),
+    ] = None,
+    *,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Describe a facility, an instrument, a proposal, a run, a source or a key.
+
+    With --format json, csv or parquet: rows of what it consists of.
+    """
+    chosen = choose_format(format_, output)
+    store = open_store(catalog)
+    where = named_runs(target)
+    if target is None or (source is None and _is_several(store, target, where)):
+        lines, rows = _of_catalog(store, where)
+        say_if_behind(store)
+    elif source is None:
+        lines, rows = _of_run(target, store)
+    elif key is None:
+        lines, rows = _of_sources(target, source, store)
+    else:
+        lines, rows = _of_key(target, source, key, store)
+    if chosen is Format.TABLE and output is None:
+        for line in lines:
+            typer.echo(line)
+    else:
+        _write(rows, chosen, output)
+
+
+def _is_several(store: "Store", target: str, where: "RunFilter") -> bool:
+    """Whether the catalog knows runs there, and more than the one that is meant."""
+    from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.questions.inventory import count_runs
+
+    if where.runs or catalogued_run(target, store) is not None:
+        return False
+    try:
+        return count_runs(store, where) > 0
+    except CatalogNotFoundError:
+        return False
+
+
+def _of_catalog(store: "Store", where: "RunFilter") -> tuple[Iterator[str], list[Row]]:
+    from ..catalog.questions.inventory import open_findings, source_presence, summarize
+
+    answer = summarize(store, where)
+    say(str(answer.provenance))
+    groups: list[Row] = answer.table.to_pylist()
+    presence: list[Row] = []
+    if len({group["proposal"] for group in groups}) == 1:
+        presence = source_presence(store, where).table.to_pylist()
+    lines = catalog_lines(groups, presence, open_findings(store, where))
+    return lines, presence or groups
+
+
+def _of_run(target: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
+    from ..loader.show.inspection import source_rows
+
+    path, run = open_named(target, store)
+    rows = source_rows(run)
+    fresh = freshness_text(catalogued_run(path, store))
+    return run_lines(path, run, rows, fresh), rows
+
+
+def _of_sources(target: str, glob: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
+    from ..catalog.model.errors import SourceNameError
+    from ..loader.show.inspection import key_rows, sources_of
+
+    path, run = open_named(target, store)
+    names = [glob] if glob in run.all_sources else []
+    names = names or [name for name in sources_of(run) if fnmatch.fnmatchcase(name, glob)]
+    if not names:
+        raise SourceNameError(glob, run.all_sources)
+    fresh = freshness_text(catalogued_run(path, store))
+    rows = {name: key_rows(run[name]) for name in names}
+    flat = [
+        {"source": name, **row, "run_value": value_text(row["run_value"], None)}
+        for name in names
+        for row in rows[name]
+    ]
+    return source_lines(path, run, rows, fresh), flat
+
+
+def _of_key(target: str, source: str, key: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
+    from ..catalog.questions.inventory import key_profile
+    from ..loader.show.inspection import file_rows
+
+    path, run = open_named(target, store)
+    wanted = run[source, key]
+    rows = file_rows(wanted)
+    known = catalogued_run(path, store)
+    profile = known and key_profile(store, known["run_id"], wanted.source, wanted.key)
+    return key_lines(path, run, wanted, rows, freshness_text(known), profile), rows
+
+
+def _write(rows: list[Row], chosen: Format, output: Path | None) -> None:
+    import pyarrow as pa
+
+    names = list(rows[0]) if rows else []
+    write_answer(pa.table({n: [row[n] for row in rows] for n in names}), chosen, output)

@@ -1,0 +1,262 @@
+"""What is there? ``xfelcat ls`` on a facility, an instrument, a proposal, a run or a file.
+
+1. A file, or a run: what the loader's ``info`` says, from the catalog where it knows the run.
+2. Anything above: a row per run of one proposal, or a row per proposal and data class; from the
+   catalog if it knows a run there, else from directory listings, which know names and sizes only.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .naming import named_runs
+from .options import CatalogOption, FormatOption, OutputOption, open_store
+from .output import Format, choose_format, say, write_answer
+from .progress import count, size_text
+
+if TYPE_CHECKING:
+    from ..catalog.questions.filters import RunFilter
+    from ..catalog.store.store import Store
+
+__all__ = ["ls_command"]
+
+Row = dict[str, Any]
+Sink = tuple[Format, Path | None]  # how and where rows go that are not for people
+
+
+def ls_command(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PATH",
+            help="A facility, instrument, proposal, run or file; or SPB, SPB/202405, p002012, "
+            "p002012/raw, p002012/raw/r0001. Left out: all of the catalog.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    details: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--details",
+            metavar="GLOB",
+            help="Also list the keys of these sources of a run or file; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """List a facility, an instrument, a proposal, a run or a file.
+
+    With --format json, csv or parquet: a row per run of one proposal, else per proposal and data
+    class; of a run or file a row per source and index group.
+    """
+    chosen = choose_format(format_, output)
+    sink = None if chosen is Format.TABLE and output is None else (chosen, output)
+    store = open_store(catalog)
+    path = os.path.abspath(os.path.expanduser(target)) if target else ""
+    if path and os.path.isfile(path):
+        _show_collection(path, *_opened(path, store), details or (), sink)
+        return
+    where = named_runs(target)
+    groups = _groups(store, where)
+    n_runs = sum(group["runs"] for group in groups)
+    known = _runs(store, where) if len({g["proposal"] for g in groups}) == 1 else []
+    is_run = bool(where.runs) or known[0]["realpath"] == os.path.realpath(path) if known else False
+    if is_run and n_runs == 1:
+        here = path if not where.runs and os.path.isdir(path) else known[0]["path"]
+        _show_collection(here, *_opened(here, store), details or (), sink)
+    elif known:
+        _show_runs(known, sink)
+    elif groups:
+        _show_groups(groups, sink)
+    else:
+        _show_directory(target or "", path, store, details or (), sink)
+
+
+def _groups(store: "Store", where: "RunFilter") -> list[Row]:
+    """The catalogued runs, summed up, told with where they are known from."""
+    from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.questions.inventory import summarize
+    from ..catalog.store.packing import from_text
+
+    try:
+        answer = summarize(store, where)
+    except CatalogNotFoundError:
+        return []
+    if answer.table.num_rows:
+        say(f"from the catalog: {answer.provenance}")
+    rows: list[Row] = answer.table.to_pylist()
+    return [row | {"path": row["path"] and from_text(row["path"])} for row in rows]
+
+
+def _runs(store: "Store", where: "RunFilter") -> list[Row]:
+    from ..catalog.questions.find import runs
+    from ..catalog.questions.question import Question
+    from ..catalog.store.packing import from_text
+
+    rows: list[Row] = runs(store, Question(where)).table.to_pylist()
+    return [row | {n: from_text(row[n]) for n in ("path", "realpath")} for row in rows]
+
+
+def _show_directory(
+    target: str, path: str, store: "Store", details: Any, sink: Sink | None
+) -> None:
+    """What directory listings tell; the catalog does not know anything there."""
+    from ..catalog.model.errors import RunNotFoundError
+    from ..catalog.model.records import Problem
+    from ..catalog.scan.discover import find_runs, list_run
+
+    if not os.path.isdir(path):
+        if not target and store.exists():
+            say("the catalog holds no run")
+            return
+        if not target:
+            store.require()
+        raise RunNotFoundError(
+            f"{target} (a file, a directory, or the name of a catalogued run)",
+            looked_at=[path, str(store.location)],
+        )
+    rows: list[Row] = []
+    for found in find_runs([path]):
+        if isinstance(found, Problem):
+            say(f"{found.path}: {found.message}")
+            continue
+        if found.directory == path:
+            _show_collection(path, *_opened(path, store), details, sink)
+            return
+        stats = list_run(found.directory).values()
+        identity = found.identity
+        row = {name: getattr(identity, name) for name in ("instrument", "cycle", "data_class")}
+        numbers: Row = {"proposal": None, "run": None}
+        if not identity.is_loose:
+            numbers = {"proposal": identity.proposal, "run": identity.run}
+        sizes = [s.size for s in stats if s.size >= 0]
+        rows.append(row | numbers | {"path": found.directory, "files": len(stats)})
+        rows[-1]["bytes"] = sum(sizes)
+    if not rows:
+        raise RunNotFoundError(f"any run at or below {path}")
+    say("from directory listings; `xfelcat ingest` would tell trains and times")
+    if len({row["proposal"] for row in rows}) == 1:
+        _show_runs(rows, sink)
+    else:
+        _show_groups(_grouped(rows), sink)
+
+
+def _grouped(rows: list[Row]) -> list[Row]:
+    """Rows of runs, summed up as the catalog sums up its own; loose runs always one each."""
+    groups: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        parts = {name: row[name] for name in ("instrument", "cycle", "proposal", "data_class")}
+        parts["path"] = row["path"] if row["proposal"] is None else None
+        group = groups.setdefault(
+            tuple(parts.values()), parts | {"runs": 0, "files": 0, "bytes": 0}
+        )
+        group["runs"] += 1
+        group["files"] += row["files"]
+        group["bytes"] += row["bytes"]
+    return list(groups.values())
+
+
+def _show_runs(rows: list[Row], sink: Sink | None) -> None:
+    """A row per run."""
+    _write(rows, [_run_line(row) for row in rows], sink)
+    _say_total(rows, len(rows))
+
+
+def _show_groups(groups: list[Row], sink: Sink | None) -> None:
+    """A row per proposal and data class, or loose run."""
+    _write(groups, [_group_line(group) for group in groups], sink)
+    _say_total(groups, sum(group["runs"] for group in groups))
+
+
+def _write(rows: list[Row], lines: list[Row], sink: Sink | None) -> None:
+    """Lines for people, or rows for programs."""
+    import pyarrow as pa
+
+    from ..catalog.store.packing import to_text
+
+    shown = lines if sink is None else rows
+    texts = [{n: to_text(v) if isinstance(v, str) else v for n, v in r.items()} for r in shown]
+    table = pa.table({name: [line[name] for line in texts] for name in shown[0]})
+    write_answer(table, *(sink or (Format.TABLE, None)))
+
+
+def _say_total(rows: list[Row], n_runs: int) -> None:
+    size = size_text(sum(row["bytes"] or 0 for row in rows))
+    n_files = sum(row["files"] for row in rows)
+    say(f"{count(n_runs, 'run')}, {count(n_files, 'file')}, {size}")
+
+
+def _run_line(row: Row) -> Row:
+    name = "" if row["proposal"] is None else f"p{row['proposal']:06d}/{row['data_class']}"
+    started = row.get("started_at")
+    line: Row = {
+        "run": f"{name}/r{row['run']:04d}" if name else row["path"],
+        "files": row["files"],
+        "size": size_text(row["bytes"] or 0),
+    }
+    if "trains" in row:
+        lost = (row["files_missing"] or 0) + (row["files_unread"] or 0)
+        line |= {
+            "trains": row["trains"],
+            "start (UTC)": f"{started:%Y-%m-%d %H:%M}" if started else "",
+            "format": row["format_version"],
+            "unread": lost,
+            "depth": row["depth"],
+        }
+    return line
+
+
+def _group_line(group: Row) -> Row:
+    name = group["path"]
+    if group["proposal"] is not None:
+        name = f"{group['instrument']}/{group['cycle']}/p{group['proposal']:06d}"
+    line: Row = {
+        "proposal": name,
+        "class": group["data_class"] or "",
+        "runs": group["runs"],
+        "files": group["files"],
+        "size": size_text(group["bytes"] or 0),
+    }
+    if "trains" in group:
+        first, last = group["first_data"], group["last_data"]
+        line["trains"] = group["trains"]
+        line["first"] = f"{first:%Y-%m-%d}" if first else ""
+        line["last"] = f"{last:%Y-%m-%d}" if last else ""
+    return line
+
+
+def _opened(path: str, store: "Store") -> tuple[Any, list[Any]]:
+    """The run or file, and what was warned of."""
+    from ..loader.open import H5File, RunDirectory
+
+    catalog = store.location if store.exists() else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if os.path.isfile(path):
+            return H5File(path, catalog=catalog), caught
+        # A run whose directory is gone is still told from the catalog.
+        trust = None if os.path.isdir(path) else "never-stat"
+        return RunDirectory(path, catalog=catalog, trust=trust, save=False), caught
+
+
+def _show_collection(
+    path: str, collection: Any, caught: list[Any], details: Any, sink: Sink | None
+) -> None:
+    from ..loader.show.display import collection_info
+    from ..loader.show.inspection import source_rows
+
+    if sink is None:
+        typer.echo(path)
+        typer.echo(collection_info(collection, details))
+    else:
+        rows = source_rows(collection)
+        _write(rows, rows, sink)
+    for warning in caught:
+        say(f"warning: {warning.message}")

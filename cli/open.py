@@ -1,0 +1,89 @@
+"""How does one get a run to work with? ``xfelcat open RUN`` starts IPython with it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .naming import open_named
+from .options import CatalogOption, open_store
+from .output import say
+
+__all__ = [
+    "locality_command",
+    "open_command",
+]
+
+
+def open_command(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34."
+        ),
+    ],
+    *,
+    catalog: CatalogOption = None,
+) -> None:
+    """Open a run in IPython: run, xfelcat and np are there to work with."""
+    try:
+        import IPython
+    except ImportError:
+        say(
+            "xfelcat: IPython is not installed: install it with pip install 'xfelcat[notebook]',"
+            " or open the run in Python with xfelcat.RunDirectory"
+        )
+        raise typer.Exit(1) from None
+    path, collection = open_named(run, open_store(catalog), save=True)
+    _start(IPython, path, collection)
+
+
+def _start(ipython: Any, path: str, collection: Any) -> None:
+    import importlib
+
+    import numpy as np
+
+    from ..loader.show.display import collection_info
+
+    config = importlib.import_module("traitlets.config").Config()
+    config.TerminalInteractiveShell.banner1 = (
+        f"{path}\n{collection_info(collection)}\n\n"
+        "run is this run, xfelcat and np are there too; run.info() shows this again.\n"
+    )
+    package = importlib.import_module(__name__.partition(".")[0])
+    namespace = {"run": collection, "xfelcat": package, "np": np}
+    ipython.start_ipython(argv=[], user_ns=namespace, config=config)
+
+
+# Which files of a directory are only on tape? ``xfelcat locality``.
+
+
+def locality_command(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A run directory, or one file.", metavar="PATH", show_default=False, exists=True
+        ),
+    ],
+) -> None:
+    """Tell which files are on disk, only on tape, or unavailable.
+
+    Lists the files that cannot be read at once; exits 1 if there are any.
+    """
+    from ..catalog.scan.locality import survey_locality
+
+    survey = survey_locality(path)
+    groups = {
+        "only on tape": survey.on_tape,
+        "unavailable": survey.unavailable,
+        "of unknown locality": tuple(survey.unknown),
+    }
+    for what, paths in groups.items():
+        for each in paths:
+            answer = survey.unknown.get(each)
+            typer.echo(f"{what}: {each}" + (f" ({answer})" if answer else ""))
+    counts = [f"{len(survey.on_disk)} on disk"]
+    counts += [f"{len(paths)} {what}" for what, paths in groups.items() if paths]
+    say(", ".join(counts))
+    if any(groups.values()):
+        raise typer.Exit(1)

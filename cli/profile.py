@@ -1,0 +1,116 @@
+"""What happened during the runs? ``xfelcat profile`` reads it, and keeps it with the catalog."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import (
+    BelowOption,
+    CatalogOption,
+    ClassOption,
+    CycleOption,
+    InstrumentOption,
+    ProposalOption,
+    RunOption,
+    SinceOption,
+    UntilOption,
+    existing_store,
+    make_filter,
+)
+from .output import say
+from .progress import count, say_problems, showing_progress
+
+if TYPE_CHECKING:
+    from ..loader.jobs.profile import ProfileReport
+
+__all__ = ["profile_command"]
+
+
+def profile_command(
+    source: Annotated[
+        str, typer.Argument(help="Glob of source names, in quotes: '*XGM*'.", show_default=False)
+    ] = "*",
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            help="Glob of keys: 'beamPosition.*'; left out, the values of control sources.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    proposal: ProposalOption = None,
+    run: RunOption = None,
+    instrument: InstrumentOption = None,
+    cycle: CycleOption = None,
+    data_class: ClassOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    below: BelowOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Read keys again whose profile still holds.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=0,
+            help="Worker processes; 0 for none, by default one per core.",
+            show_default=False,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
+        ),
+    ] = 120.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there are problems.")] = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Read what control values and other scalars did during the runs, and keep it.
+
+    Count, NaNs, extremes, mean, standard deviation, first, last and number of changes of each key
+    and run are kept with the catalog, and are asked for in the view key_profiles. Keys whose
+    profile still holds are not read again. Instrument sources are read only for a KEY that is
+    named; arrays never are. Ctrl-C stops, and keeps what is complete.
+    """
+    from ..loader.jobs.profile import KeyChoice, ProfileOptions, profile_runs
+
+    where = make_filter(
+        proposal=proposal,
+        run=run,
+        instrument=instrument,
+        cycle=cycle,
+        data_class=data_class,
+        since=since,
+        until=until,
+        below=below,
+    )
+    options = ProfileOptions(KeyChoice(source, key), force, jobs, time_limit)
+    store = existing_store(catalog)
+    with showing_progress() as progress:
+        report = profile_runs(store, where, options, progress)
+    say_problems(report.problems)
+    for line in _summary(report):
+        say(line)
+    if report.interrupted:
+        raise typer.Exit(130)
+    if strict and report.problems:
+        raise typer.Exit(1)
+
+
+def _summary(report: "ProfileReport") -> list[str]:
+    """What was done, in a few lines."""
+    runs = f"{count(report.runs_found, 'run')} searched: {report.runs_profiled} profiled"
+    if report.runs_fresh:
+        runs += f", {report.runs_fresh} as they were"
+    if report.runs_without:
+        runs += f", {report.runs_without} without such keys"
+    keys = f"{count(report.keys_read, 'profile')} written, {report.keys_fresh} still hold;"
+    keys += f" {count(report.files_read, 'file')} read in {report.seconds:.1f} s"
+    lines = [runs, keys, count(len(report.problems), "problem")]
+    if report.interrupted:
+        lines.append("interrupted: what was complete is kept; the same command goes on from there")
+    return lines

@@ -1,0 +1,154 @@
+"""Is this file or run in order? ``xfelcat validate`` looks, without a catalog."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import DeepOption, FormatOption, OutputOption, SampleOption, SeedOption
+from .output import Format, choose_format, say, write_answer
+from .progress import count, showing_progress, size_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..catalog.audit.registry import Check
+    from ..loader.jobs.validation import CondensedProblem, ValidationReport
+
+__all__ = ["validate_command"]
+
+_NOUNS = {"E": "error", "W": "warning", "I": "remark"}
+
+
+def validate_command(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A data file or a run directory.", show_default=False),
+    ] = None,
+    *,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--skip",
+            metavar="ID",
+            help="Leave out what this check finds; the beginning of an ID stands for all that have "
+            "it; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Only list the checks that would be made.")
+    ] = False,
+    deep: DeepOption = False,
+    sample: SampleOption = 8,
+    seed: SeedOption = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=0,
+            help="Worker processes; 0 for none, by default one per core.",
+            show_default=False,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
+        ),
+    ] = 120.0,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Check one file, or all files of one run, by everything that needs nothing else.
+
+    No catalog is read or written. Every dataset is opened; data are read only with --deep. Problems
+    alike in all but numbers and names are one line, with their number and an example; json, csv and
+    parquet have each of them. Exit code 1 if there are errors or warnings.
+    """
+    from ..catalog.model.errors import QueryError
+    from ..loader.jobs.validation import applicable_checks, validate
+
+    chosen = choose_format(format_, output)
+    one_file = path is not None and not path.is_dir()
+    try:
+        checks = applicable_checks(one_file=one_file, deep=deep or list_, skip=skip or ())
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+    if list_:
+        write_answer(_check_table(checks), chosen, output)
+        return
+    if path is None:
+        raise typer.BadParameter("name a data file or a run directory")
+    with showing_progress() as progress:
+        report = validate(
+            path,
+            skip=skip or (),
+            deep=deep,
+            sample=sample,
+            seed=seed,
+            jobs=jobs,
+            time_limit=time_limit,
+            progress=progress,
+        )
+    if chosen is Format.TABLE and output is None:
+        for found in report.condensed():
+            typer.echo("\n".join(_lines(found, report.path)))
+    else:
+        write_answer(_problem_table(report), chosen, output)
+    say(_summary(report))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _lines(found: "CondensedProblem", validated: str) -> list[str]:
+    """What is wrong, how often, and the first place where it is."""
+    example = found.example
+    often = f", {found.count} times" if found.count > 1 else ""
+    often += f" in {found.files} files" if found.files > 1 else ""
+    name = os.path.basename(example.path) if example.path != validated else ""
+    where = " ".join(part for part in (name, example.where and f"[{example.where}]") if part)
+    return [
+        f"{example.check} {_NOUNS[found.severity]}: {found.check.title}{often}",
+        f"    {where}: {example.message}" if where else f"    {example.message}",
+    ]
+
+
+def _summary(report: "ValidationReport") -> str:
+    counts = [
+        count(sum(p.severity == severity for p in report.problems), noun)
+        for severity, noun in _NOUNS.items()
+    ]
+    looked = f"{count(report.files, 'file')} ({size_text(report.bytes)}), "
+    looked += f"{count(len(report.checks), 'check')}, {report.seconds:.1f} s"
+    return f"{', '.join(counts)}; {looked}"
+
+
+def _check_table(checks: "tuple[Check, ...]") -> "pa.Table":
+    import pyarrow as pa
+
+    columns = {
+        "check": [c.id for c in checks],
+        "severity": [c.severity for c in checks],
+        "level": [c.level for c in checks],
+        "title": [c.title for c in checks],
+    }
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def _problem_table(report: "ValidationReport") -> "pa.Table":
+    import pyarrow as pa
+
+    from ..catalog.store.packing import to_text
+
+    columns = {
+        "check_id": [p.check for p in report.problems],
+        "severity": [p.severity for p in report.problems],
+        "message": [to_text(p.message) for p in report.problems],
+        "place": [to_text(p.where) for p in report.problems],
+        "path": [to_text(p.path) for p in report.problems],
+    }
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})

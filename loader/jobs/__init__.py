@@ -1,0 +1,1 @@
+"""Long jobs that read array data of many runs: profiles, validation, deep checks."""

@@ -1,0 +1,279 @@
+"""Is a file or run in order, by every check that needs nothing else? No catalog is read or written.
+
+1. The files of the run, or the one file, are scanned in worker processes as an ingest does, but
+   every dataset is opened, and RUN read in every file. Files only on tape are left alone.
+2. JSON data maps are compared with what was found, and the checks of an audit that need one run
+   alone are asked of the records (``one_run``).
+3. With ``deep``, a sample of the data is read (``deepcheck``).
+4. ``ValidationReport.condensed`` puts problems of a kind into one line.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from ...catalog.audit.findings import message_template, place_pattern
+from ...catalog.audit.registry import CHECKS, Check, choose_checks
+from ...catalog.ingest.assemble import unread_record, utc_now
+from ...catalog.ingest.ingest import ScanOptions, scan_batch
+from ...catalog.model.errors import RunNotFoundError
+from ...catalog.model.identity import parse_file_name
+from ...catalog.model.records import FileRecord, Problem, RunRecord
+from ...catalog.scan.datamap import check_data_maps
+from ...catalog.scan.discover import FileStat, FoundRun, list_run, locate_run, neighbours, stat_file
+from ...catalog.scan.locality import file_localities, is_on_disk
+from ...catalog.scan.pool import Batch, run_batches
+from .deepcheck import DEFAULT_SAMPLE, DeepOptions, check_data
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...catalog.ingest.ingest import IngestProgress
+
+__all__ = ["CondensedProblem", "ValidationReport", "applicable_checks", "validate"]
+
+_SEVERITIES = "EWI"
+
+
+@dataclass(frozen=True, slots=True)
+class CondensedProblem:
+    """Problems alike in all but numbers and names: how many, in how many files, and the first."""
+
+    check: Check
+    severity: str
+    count: int
+    files: int
+    example: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """What a validation found at ``path``.
+
+    ``checks`` are the IDs of those that were made, ``files`` and ``bytes`` count what was looked
+    at, ``problems`` are sorted: errors first, then by check, file and place.
+    """
+
+    path: str
+    checks: tuple[str, ...]
+    files: int
+    bytes: int
+    seconds: float
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors and no warnings."""
+        return all(p.severity == "I" for p in self.problems)
+
+    def condensed(self) -> list[CondensedProblem]:
+        """One line for all problems of a kind, in the order of ``problems``."""
+        groups: dict[tuple[str, ...], list[Problem]] = {}
+        for p in self.problems:
+            kind = (p.severity, p.check, message_template(p.message), place_pattern(p.where))
+            groups.setdefault(kind, []).append(p)
+        return [
+            CondensedProblem(
+                CHECKS[kind[1]], kind[0], len(alike), len({p.path for p in alike}), alike[0]
+            )
+            for kind, alike in groups.items()
+        ]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Every problem as a row: check_id, severity, title, message, place, path."""
+        import pandas as pd
+
+        columns = ["check_id", "severity", "title", "message", "place", "path"]
+        rows = [
+            (p.check, p.severity, CHECKS[p.check].title, p.message, p.where, p.path)
+            for p in self.problems
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {len(self.problems)} problems in {self.files} files"]
+        for found in self.condensed():
+            example = found.example
+            more = f" ({found.count} times)" if found.count > 1 else ""
+            name = os.path.basename(example.path)
+            where = f" [{example.where}]" if example.where else ""
+            lines.append(f"{found.severity} {example.check} {name}{where}: {example.message}{more}")
+        return "\n".join(lines)
+
+
+def applicable_checks(
+    *, one_file: bool = False, deep: bool = False, skip: Iterable[str] = ()
+) -> tuple[Check, ...]:
+    """The checks that a validation makes, in the order of the table.
+
+    Raises QueryError for an ID in ``skip`` that there is not.
+    """
+    from ...catalog.audit.run_checks import OF_A_FILE, OF_A_RUN
+
+    of_sql = OF_A_FILE if one_file else OF_A_RUN
+    return tuple(
+        check
+        for check in choose_checks(skip=skip)
+        if (check.origin == "scan" and check.id != "C02")  # of a change since the last ingest
+        or check.id in of_sql
+        or (deep and check.origin == "deep")
+    )
+
+
+def validate(
+    path: str | os.PathLike[str],
+    *,
+    skip: Sequence[str] = (),
+    deep: bool = False,
+    sample: int = DEFAULT_SAMPLE,
+    seed: int = 0,
+    jobs: int | None = None,
+    time_limit: float = 120.0,
+    progress: "IngestProgress | None" = None,
+) -> ValidationReport:
+    """Check one file, or all files of one run, without a catalog.
+
+    Parameters
+    ----------
+    path
+        A data file or a run directory.
+    skip
+        IDs of checks whose findings are left out; ``"I"`` stands for all that begin so.
+    deep
+        Read a sample of the data, too.
+    sample, seed
+        How much data, and which: see ``DeepOptions``.
+    jobs
+        Worker processes; 0 for none, by default one per core.
+    time_limit
+        Give up a file that takes longer, in seconds.
+    progress
+        Told how it goes on, as by ``Catalog.ingest``.
+
+    Returns
+    -------
+    ValidationReport
+        What was found; ``ok`` says whether that is nothing but information.
+
+    Raises
+    ------
+    RunNotFoundError
+        Where there is no such file, or no data file in the directory.
+    QueryError
+        For an ID in ``skip`` that there is not.
+
+    Examples
+    --------
+    >>> import xfelcat
+    >>> report = xfelcat.validate("demo/facility/SPB/202405/p900032/raw/r0001")
+    >>> report.ok
+    True
+    """
+    given = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    started = time.monotonic()
+    one_file = not os.path.isdir(given)
+    checks = [c.id for c in applicable_checks(one_file=one_file, deep=deep, skip=skip)]
+    found, stats = _find(given, one_file)
+    workers = os.cpu_count() or 1 if jobs is None else jobs
+    files = _scan(found, stats, workers, time_limit, progress)
+    problems = [p for f in files for p in f.problems]
+    problems += _of_run(found, files, checks)
+    if deep:
+        options = DeepOptions(sample, seed, workers, time_limit)
+        paths = [os.path.join(found.directory, f.name) for f in files if f.usable]
+        problems += [p for _, of_file in check_data(paths, options, progress) for p in of_file]
+    if progress:
+        progress.finished_run(given)
+    wanted = {p for p in problems if p.check in checks}
+    return ValidationReport(
+        path=given,
+        checks=tuple(checks),
+        files=len(stats),
+        bytes=sum(max(s.size, 0) for s in stats.values()),
+        seconds=time.monotonic() - started,
+        problems=tuple(sorted(wanted, key=_order)),
+    )
+
+
+def _order(problem: Problem) -> tuple[int, str, str, str, str]:
+    rank = _SEVERITIES.index(problem.severity)
+    return rank, problem.check, problem.path, problem.where, problem.message
+
+
+def _find(path: str, one_file: bool) -> tuple[FoundRun, dict[str, FileStat]]:
+    """The run at a path, and the files of it to look at.
+
+    Raises RunNotFoundError where there are none.
+    """
+    if one_file:
+        stat = stat_file(path)
+        if stat is None:
+            raise RunNotFoundError(f"file or directory {path}", nearest=neighbours(path))
+        return locate_run(os.path.dirname(path)), {os.path.basename(path): stat}
+    try:
+        stats = list_run(path)
+    except OSError as e:
+        raise RunNotFoundError(f"directory {path} that can be listed ({e.strerror})") from e
+    if not stats:
+        raise RunNotFoundError(f"data file in {path} (validate takes one file or run directory)")
+    return locate_run(path), stats
+
+
+def _scan(
+    found: FoundRun,
+    stats: dict[str, FileStat],
+    jobs: int,
+    time_limit: float,
+    progress: "IngestProgress | None",
+) -> list[FileRecord]:
+    """The records of the files by name, everything opened."""
+    paths = {os.path.join(found.directory, name): name for name in stats}
+    where = file_localities(paths)
+    records: dict[str, FileRecord] = {}
+
+    def tell(path: str, record: FileRecord) -> None:
+        records[paths[path]] = record
+        if progress:
+            n_problems = sum(p.severity != "I" for p in record.problems)
+            progress.scanned(1, max(record.size, 0), n_problems)
+
+    if progress:
+        progress.found(1)
+        progress.planned(len(stats), sum(max(s.size, 0) for s in stats.values()))
+    for path, name in paths.items():
+        if not is_on_disk(where[path]):
+            reason = f"file is {where[path]}, not on disk"
+            tell(path, unread_record(path, stats[name], reason, where[path]))
+    batches = _batches([p for p, n in paths.items() if n not in records])
+    for result in run_batches(scan_batch, batches, jobs=jobs, time_limit=time_limit):
+        for path, record in result.results.items():
+            tell(path, record)
+        for path, reason in result.blamed.items():
+            tell(path, unread_record(path, stats[paths[path]], reason))
+    return [records[name] for name in sorted(records)]
+
+
+def _batches(paths: Sequence[str]) -> list[Batch]:
+    """All files of an aggregator together, in order: later ones are compared with the first."""
+
+    def order(path: str) -> tuple[str, int, str]:
+        parsed = parse_file_name(os.path.basename(path))
+        return (parsed.aggregator, parsed.sequence, path) if parsed else ("", -1, path)
+
+    by_aggregator = groupby(sorted(paths, key=order), key=lambda p: order(p)[0])
+    options = ScanOptions(verify=True)
+    return [Batch(None, tuple(group), options) for _, group in by_aggregator]
+
+
+def _of_run(found: FoundRun, files: Sequence[FileRecord], checks: Sequence[str]) -> list[Problem]:
+    """What is wrong with the files together."""
+    from ...catalog.audit.run_checks import check_record
+
+    maps = check_data_maps(found.directory, files)
+    record = RunRecord(
+        found.identity, found.directory, found.realpath, tuple(files), utc_now(), problems=maps
+    )
+    return [*maps, *check_record(record, checks)]

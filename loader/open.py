@@ -1,0 +1,344 @@
+"""How does a user get from a path or a proposal and run number to a collection?
+
+1. ``RunDirectory`` opens a directory, ``H5File`` one file; ``open_run`` finds the directories.
+2. Where the facts come from, the catalog or the files, is decided by ``catalog.lookup``.
+3. Files that could not be used are told in one warning; the rest is opened.
+"""
+
+import fnmatch
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..catalog.config import load_settings
+from ..catalog.model.errors import FileStructureError, RunNotFoundError, nearest
+from ..catalog.model.identity import parse_proposal, parse_run
+from ..catalog.model.records import Problem
+from ..catalog.opening.resolve import look_up_run
+from ..catalog.scan.discover import neighbours
+from ..catalog.scan.locality import lc_any
+from .collection import DataCollection
+
+if TYPE_CHECKING:
+    from ..catalog.model.facts import RunFacts
+
+__all__ = ["H5File", "RunDirectory", "open_run"]
+
+PathLike = str | os.PathLike[str]
+FileFilter = Callable[[list[str]], Iterable[str]]
+DEFAULT_ALIASES = "{}/usr/extra-data-aliases.yml"
+_SHOWN_PROBLEMS = 5
+
+
+def RunDirectory(
+    path: PathLike,
+    include: str = "*",
+    file_filter: FileFilter = lc_any,
+    *,
+    inc_suspect_trains: bool = True,
+    parallelize: bool = True,
+    aliases: PathLike | None = None,
+    catalog: PathLike | None = None,
+    trust: str | None = None,
+    save: bool = True,
+    allow_duplicates: bool = False,
+    _use_voview: bool = True,
+) -> DataCollection:
+    """Open the data files of a run directory.
+
+    Parameters
+    ----------
+    path
+        The run directory. It may lie anywhere.
+    include
+        Glob that the names of the files to open must match.
+    file_filter
+        Called with the list of paths, returns those to open; see ``xfelcat.locality``.
+    inc_suspect_trains
+        False leaves out trains whose ID is suspect: where INDEX/flag says so or, in files without
+        flags, those that break the increasing order.
+    parallelize
+        Whether worker processes may be started to scan files that are in no catalog.
+    aliases
+        Path of an alias definition file, as for ``DataCollection.with_aliases``.
+    catalog
+        Location of a catalog to ask before all others.
+    trust
+        ``"stat"`` compares size and time of every file with the catalog; ``"never-stat"`` believes
+        a catalog that knows the run. None takes the setting.
+    save
+        Whether facts that had to be read from the files may be saved for the next opening.
+    allow_duplicates
+        True opens a run in which a source has the same train in several files; the data then
+        holds such trains several times.
+
+    Returns
+    -------
+    DataCollection
+
+    Raises
+    ------
+    RunNotFoundError
+        If the directory is absent, or has no data file that was asked for.
+    FileStructureError
+        If there are data files, but none is usable; the message gives the reasons. Also for a
+        directory that may not be read, and for a file in its place.
+    DuplicateTrainError
+        If a source has the same train in several files.
+    CatalogNotFoundError
+        If ``catalog`` names a place without a catalog.
+
+    Warns
+    -----
+    UserWarning
+        If some files could not be used; they are named.
+    """
+    directory = os.path.abspath(os.path.expanduser(path))
+    facts = look_up_run(
+        directory,
+        choose=_chooser(directory, include, file_filter),
+        catalog=catalog,
+        trust=trust,
+        save=save,
+        parallelize=parallelize,
+    )
+    _warn_of_problems(facts, directory)
+    collection = DataCollection.from_facts(
+        facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates
+    )
+    return collection if aliases is None else collection.with_aliases(os.fspath(aliases))
+
+
+def H5File(
+    path: PathLike,
+    *,
+    inc_suspect_trains: bool = True,
+    catalog: PathLike | None = None,
+    trust: str | None = None,
+) -> DataCollection:
+    """Open a single data file.
+
+    Parameters
+    ----------
+    path
+        The file. It may lie anywhere.
+    inc_suspect_trains, catalog, trust
+        As for ``RunDirectory``. A catalog that knows the file's run knows the file.
+
+    Returns
+    -------
+    DataCollection
+
+    Raises
+    ------
+    RunNotFoundError
+        If there is no such file.
+    FileStructureError
+        If it is not a usable EXDF file.
+    """
+    path = os.path.abspath(os.path.expanduser(path))
+    directory, name = os.path.split(path)
+    if os.path.isdir(path):
+        raise FileStructureError(path, "a directory, not a file", "RunDirectory opens a run")
+    if not os.path.lexists(path):
+        near = nearest(name, os.listdir(directory)) if os.path.isdir(directory) else []
+        raise RunNotFoundError(f"data file {path}", nearest=near)
+    facts = look_up_run(
+        directory,
+        choose=lambda _: [name],
+        catalog=catalog,
+        trust=trust,
+        save=False,
+        parallelize=False,
+    )
+    _warn_of_problems(facts, path)
+    return DataCollection.from_facts(
+        facts, inc_suspect_trains=inc_suspect_trains, is_single_run=True
+    )
+
+
+def open_run(
+    proposal: int | PathLike,
+    run: int | str,
+    data: str | Sequence[str] = "raw",
+    include: str = "*",
+    file_filter: FileFilter = lc_any,
+    *,
+    inc_suspect_trains: bool = True,
+    parallelize: bool = True,
+    aliases: PathLike | None = DEFAULT_ALIASES,
+    catalog: PathLike | None = None,
+    trust: str | None = None,
+    save: bool = True,
+    allow_duplicates: bool = False,
+    _use_voview: bool = True,
+) -> DataCollection:
+    """Open a run of the facility tree by proposal and run number.
+
+    Parameters
+    ----------
+    proposal
+        2012, ``'2012'``, ``'p002012'`` or the path of the proposal's directory. Numbers are looked
+        for below the data root (``XFELCAT_DATA_ROOT``, the config file, ``/gpfs/exfel/exp``).
+    run
+        243, ``'243'`` or ``'r0243'``.
+    data
+        ``'raw'``, ``'proc'`` or any other folder of the proposal that holds runs; ``'all'`` is raw
+        and proc; ``'default'`` is proc (which may be absent), then raw. Of a sequence, sources of
+        later folders replace those of earlier ones; folders without the run are warned of.
+    aliases
+        Alias definition file; ``{}`` stands for the proposal's directory. The default is used only
+        where it exists. None: no aliases.
+    include, file_filter, inc_suspect_trains, parallelize, catalog, trust, save, allow_duplicates
+        As for ``RunDirectory``.
+
+    Returns
+    -------
+    DataCollection
+
+    Raises
+    ------
+    RunNotFoundError
+        If the proposal or the run does not exist; it names the places looked at and the nearest
+        proposals or runs that exist.
+    FileStructureError
+        If the run has no usable file.
+    """
+    proposal_dir = find_proposal(proposal)
+    parts = [
+        RunDirectory(
+            directory,
+            include,
+            file_filter,
+            inc_suspect_trains=inc_suspect_trains,
+            parallelize=parallelize,
+            catalog=catalog,
+            trust=trust,
+            save=save,
+            allow_duplicates=allow_duplicates,
+        )
+        for directory in _run_directories(proposal_dir, run, data)
+    ]
+    collection = reduce(_overlay, parts)
+    path = _alias_file(aliases, proposal_dir)
+    return collection if path is None else collection.with_aliases(path)
+
+
+def find_proposal(proposal: int | PathLike) -> str:
+    """The directory of a proposal, given by number or path; raises RunNotFoundError."""
+    number = parse_proposal(proposal) if isinstance(proposal, int | str) else None
+    if number is None:
+        path = os.path.abspath(os.path.expanduser(os.fspath(str(proposal))))
+        if os.path.isdir(path):
+            return path
+        raise RunNotFoundError(f"proposal directory {path}")
+    root = Path(load_settings().data_root)
+    name = f"p{number:06d}"
+    found = sorted(root.glob(f"*/*/{name}"))
+    if found:
+        return str(found[0])
+    known = {p.name: str(p) for p in root.glob("*/*/p??????")}
+    near = [known[n] for n in nearest(name, known)]
+    raise RunNotFoundError(f"proposal {name}", [f"{root}/*/*/{name}"], near)
+
+
+def find_run_directory(proposal_dir: str, run: int | str, folder: str) -> str:
+    """The directory of a run in a folder of a proposal; raises RunNotFoundError."""
+    number = parse_run(run)
+    if number is None:
+        raise RunNotFoundError(f"run {run!r} (write it as 243, '243' or 'r0243')")
+    name = f"r{number:04d}"
+    parent = os.path.join(proposal_dir, folder)
+    path = os.path.join(parent, name)
+    if os.path.isdir(path):
+        return path
+    try:
+        there = [n for n in os.listdir(parent) if n.startswith("r") and parse_run(n) is not None]
+    except OSError:  # there is no such folder
+        raise RunNotFoundError(f"run {name} ({folder})", [path], neighbours(parent)) from None
+    there.sort(key=lambda n: abs((parse_run(n) or 0) - number))
+    raise RunNotFoundError(f"run {name} ({folder})", [path], there[:3])
+
+
+def _run_directories(proposal_dir: str, run: int | str, data: str | Sequence[str]) -> list[str]:
+    """The directories to open in order, later ones above earlier ones; at least one.
+
+    Warns of a folder without the run, unless it may be absent.
+    """
+    may_lack = {"proc"} if data == "default" else set()
+    named = {"all": ("raw", "proc"), "default": ("proc", "raw")}
+    folders = named.get(data, (data,)) if isinstance(data, str) else tuple(data)
+    if not folders:
+        raise ValueError("data= names no folder: give 'raw', 'proc', 'all' or several")
+    found: list[str] = []
+    absent: dict[str, RunNotFoundError] = {}
+    for folder in folders:
+        try:
+            found.append(find_run_directory(proposal_dir, run, folder))
+        except RunNotFoundError as e:
+            absent[folder] = e
+    if len(absent) == 1 and not found:
+        raise next(iter(absent.values()))
+    if not found:
+        places = [place for e in absent.values() for place in e.looked_at]
+        near = [n for e in absent.values() for n in e.nearest]
+        raise RunNotFoundError(f"run {run} ({', '.join(folders)})", places, dict.fromkeys(near))
+    for folder in absent.keys() - may_lack:
+        warnings.warn(f"opened without {folder} data: {absent[folder]}", stacklevel=3)
+    return found
+
+
+def _overlay(below: DataCollection, above: DataCollection) -> DataCollection:
+    """Both, with sources of the upper one in place of those below."""
+    replaced = below.all_sources & above.all_sources
+    if replaced == below.all_sources:
+        return above
+    if replaced:
+        below = below.deselect([(source, "*") for source in replaced])
+    return below.union(above)
+
+
+def _alias_file(aliases: PathLike | None, proposal_dir: str) -> str | None:
+    """The alias file to load; the default one, and any with ``{}``, only if it is there."""
+    if aliases is None:
+        return None
+    path = os.fspath(aliases)
+    if "{}" not in path:
+        return path
+    path = path.replace("{}", proposal_dir)
+    return path if os.path.isfile(path) else None
+
+
+def _chooser(
+    directory: str, include: str, file_filter: FileFilter
+) -> Callable[[list[str]], list[str]] | None:
+    """What picks the files to open from the names; None where that is all of them."""
+    if include == "*" and file_filter is lc_any:
+        return None
+
+    def choose(names: list[str]) -> list[str]:
+        paths = [os.path.join(directory, n) for n in names if fnmatch.fnmatch(n, include)]
+        return sorted(os.path.basename(p) for p in file_filter(paths))
+
+    return choose
+
+
+def _warn_of_problems(facts: "RunFacts", opened: str) -> None:
+    """One warning for all files that were left out; an error if none is left."""
+    told = [_sentence(p) for p in facts.problems]
+    more = f" (and {len(told) - _SHOWN_PROBLEMS} more)" if len(told) > _SHOWN_PROBLEMS else ""
+    reasons = "; ".join(told[:_SHOWN_PROBLEMS]) + more
+    if not facts.n_files:
+        raise FileStructureError(opened, f"no usable data file: {reasons}")
+    if told:
+        n_all = facts.n_files + len({p.path for p in facts.problems})
+        left_out = len({p.path for p in facts.problems})
+        message = f"{opened}: {left_out} of {n_all} files left out: {reasons}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _sentence(problem: Problem) -> str:
+    return f"{os.path.basename(problem.path)}: {problem.message}"

@@ -1,0 +1,1 @@
+"""Selected data as labelled arrays, dask graphs, datasets, references and files."""

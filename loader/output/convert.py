@@ -1,0 +1,201 @@
+"""How does an array become a labelled one?
+
+1. ``to_series``, ``to_dataframe``: pandas, labelled with train IDs.
+2. ``to_xarray``: xarray, a DataArray or, for structured data, a Dataset.
+3. ``to_single_value``: data that do not change, as one value.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...catalog.model.errors import NoDataError
+from ..read.execute import execute_plans
+from ..select.region import Region, parse_region
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from ..collection import DataCollection
+    from ..keydata import KeyData
+
+__all__ = ["label_of", "to_dataframe", "to_series", "to_single_value", "to_xarray"]
+
+
+def label_of(key: "KeyData", joint: str) -> str:
+    """Source and key in one name; the ``.value`` of a control key goes without saying."""
+    name = key.key.removesuffix(".value") if key.is_control else key.key
+    return f"{key.source}{joint}{name}"
+
+
+def to_series(key: "KeyData") -> "pd.Series[Any]":
+    """The 1D data of a key as a Series; an entry per row, its train as label."""
+    _check_series(key)
+    return _make_series(key, key.ndarray(), {})
+
+
+def _check_series(key: "KeyData") -> None:
+    if key.ndim > 1:
+        raise TypeError(
+            f"a pandas Series holds 1D data, {label_of(key, '/')} has {key.ndim} dimensions:"
+            " use xarray()"
+        )
+    if key.dtype.names:
+        raise ValueError(f"{label_of(key, '/')} has several fields per entry: use xarray()")
+
+
+def _make_series(
+    key: "KeyData", data: NDArray[Any], indexes: "dict[int, pd.Index[Any]]"
+) -> "pd.Series[Any]":
+    """A Series of data that were read; keys with the same rows share an index."""
+    import pandas as pd
+
+    rows = key._rows
+    index = indexes.get(id(rows))
+    if index is None:
+        index = indexes[id(rows)] = pd.Index(rows.coordinates, name="trainId")
+    return pd.Series(data, name=label_of(key, "/"), index=index)
+
+
+def to_dataframe(
+    collection: "DataCollection", fields: Any = None, timestamps: bool = False
+) -> "pd.DataFrame":
+    """The selected 1D keys as columns, a row for every train with data in any of them."""
+    import pandas as pd
+
+    chosen = collection if fields is None else collection.select(fields)
+    keys: list[KeyData] = []
+    for name in chosen._inventory.sources:
+        source = chosen._source(name)
+        for key in sorted(source.keys()):
+            if timestamps or not (source.is_control and key.endswith(".timestamp")):
+                keys.append(source._key(key))
+                _check_series(keys[-1])
+    if not keys:
+        return pd.DataFrame(index=pd.Index(np.empty(0, np.uint64), name="trainId"))
+    arrays = execute_plans([key._whole for key in keys], chosen._files)
+    indexes: dict[int, pd.Index[Any]] = {}
+    columns = [_make_series(k, data, indexes) for k, data in zip(keys, arrays, strict=True)]
+    first = columns[0].index
+    if all(c.index is first or c.index.equals(first) for c in columns[1:]):
+        return pd.DataFrame({c.name: c.array for c in columns}, index=first)
+    return pd.concat(columns, axis=1).sort_index()
+
+
+def to_xarray(
+    key: "KeyData",
+    extra_dims: list[str] | None,
+    roi: Any,
+    name: str | None,
+    extra_coords: bool | Mapping[str, Any] | None,
+) -> "xr.DataArray | xr.Dataset":
+    """The data of a key, or a region of each entry, with train IDs as coordinate."""
+    import xarray as xr
+
+    region = parse_region(roi, key.entry_shape)
+    dims = _dimension_names(key, extra_dims, region, numbered=not (extra_dims or extra_coords))
+    coords = _coordinates(key, dims, region, extra_dims, extra_coords)
+    data = key.ndarray(roi=roi)
+    kept = ["trainId", *(d for axis, d in enumerate(dims) if axis not in region.dropped)]
+    attrs = {"units": key.units} if key.units else {}
+    if data.dtype.names:
+        fields = {field: (kept, data[field]) for field in data.dtype.names}
+        return xr.Dataset(fields, coords=coords, attrs=attrs)
+    label = name or label_of(key, ".")
+    return xr.DataArray(data, dims=kept, coords=coords, name=label, attrs=attrs)
+
+
+def _dimension_names(
+    key: "KeyData", extra_dims: list[str] | None, region: Region, *, numbered: bool
+) -> list[str]:
+    """A name for each dimension of an entry, also for those that the region removes.
+
+    ``numbered``: the dimensions that stay are numbered from 0; else each by its place in the entry.
+    """
+    ndim = len(key.entry_shape)
+    if extra_dims is None and not numbered:
+        return [f"dim_{axis}" for axis in range(ndim)]
+    n_kept = ndim - len(region.dropped)
+    names = [f"dim_{i}" for i in range(n_kept)] if extra_dims is None else list(extra_dims)
+    if len(names) == ndim:
+        return names
+    if len(names) != n_kept:
+        raise ValueError(f"extra_dims has {len(names)} names, an entry {ndim} dimensions")
+    for axis in sorted(region.dropped):
+        names.insert(axis, f"dropped_{axis}")
+    return names
+
+
+def _coordinates(
+    key: "KeyData",
+    dims: list[str],
+    region: Region,
+    extra_dims: list[str] | None,
+    extra_coords: bool | Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    coords: dict[str, Any] = {"trainId": key.train_id_coordinates()}
+    if not extra_coords:
+        if not extra_dims:
+            return coords
+        extra_coords = True
+    kept = dict(zip(dims, region.coordinates(key.entry_shape), strict=True))
+    if not isinstance(extra_coords, Mapping):
+        return coords | {d: c for d, c in kept.items() if not d.startswith("dropped_")}
+    unknown = set(extra_coords) - set(dims)
+    if unknown:
+        raise ValueError(f"extra_coords names {sorted(unknown)}, the dimensions are {dims}")
+    sizes = dict(zip(dims, key.entry_shape, strict=True))
+    for dim, values in extra_coords.items():
+        values = np.asarray(values)
+        # Coordinates of the whole entry are cut to the region, as its data are.
+        cut = values.ndim == 1 and values.size == sizes[dim] != np.size(kept[dim])
+        coords[dim] = values[kept[dim]] if cut else values
+    return coords
+
+
+def to_single_value(
+    key: "KeyData",
+    rtol: float,
+    atol: float,
+    reduce_by: str | Callable[[NDArray[Any]], Any],
+) -> Any:
+    """The one value of a key; see ``KeyData.as_single_value``."""
+    data = key.ndarray()
+    if not data.size:
+        raise NoDataError(key.source, key.key)
+    if data.dtype.kind not in "iufc":
+        return _only_value(key, data)
+    value = _reducer(reduce_by)(data)
+    if not np.allclose(data, value, rtol=rtol, atol=atol):
+        distance = np.abs(data - np.asarray(value))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = np.max(distance / np.abs(value))
+        raise ValueError(
+            f"{label_of(key, ' ')} is not one value: data lie up to {np.max(distance):.3g}"
+            f" (relative {relative:.3g}) from {reduce_by if isinstance(reduce_by, str) else 'it'};"
+            " allow more with rtol= or atol="
+        )
+    return value
+
+
+def _only_value(key: "KeyData", data: NDArray[Any]) -> Any:
+    elements = data.reshape(-1)
+    if any(not np.array_equal(element, elements[0]) for element in elements[1:]):
+        raise ValueError(f"{label_of(key, ' ')} is not one value: it has different ones")
+    return elements[0]
+
+
+def _reducer(reduce_by: str | Callable[[NDArray[Any]], Any]) -> Callable[[NDArray[Any]], Any]:
+    if callable(reduce_by):
+        return reduce_by
+    if reduce_by == "first":
+        return lambda data: data[0]
+    function = getattr(np, reduce_by, None) if isinstance(reduce_by, str) else None
+    if not callable(function):
+        raise ValueError(
+            f"reduce_by is 'first', the name of a numpy function, or a function, not {reduce_by!r}"
+        )
+    return lambda data: function(data, axis=0)

@@ -1,0 +1,447 @@
+"""How do other tools read a key's data where they are, without xfelcat and without HDF5?
+
+By references: metadata of Zarr arrays, and for each chunk the file, offset and size of its bytes,
+in the form that kerchunk made known (``fsspec``'s reference file system, zarr, xarray, VirtualiZarr
+read it). No data are copied but the train of each row.
+
+1. ``zarr_references`` and ``write_zarr_references``: for some keys of a source.
+2. ``_refer_to`` finds for one key the bytes of every chunk of one array over all its files
+   (``storedchunks`` says how each of them stores it).
+3. ``_find_rows_per_chunk``: Zarr's chunks have one size. Chunks that went through filters must be
+   as they are, and line up; others are cut into parts so small that all boundaries are met.
+"""
+
+import base64
+import json
+import math
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
+from ...catalog.store.versions import is_text
+from ..read.chunks import NotPlainError, StoredChunks, find_stored
+from ..read.execute import checked_path
+from ..read.rows import FileSlabs, ReadPlan
+from ..select.region import parse_region
+from .dataset import name_dimensions
+
+if TYPE_CHECKING:
+    from ..keydata import KeyData
+
+__all__ = ["write_zarr_references", "zarr_references"]
+
+Int64s = NDArray[np.int64]
+Progress = Callable[[int, int], None]
+
+CHUNK_BYTES = 64 * 2**20  # the most that a chunk of contiguous data has
+MOST_CHUNKS = 4_000_000
+RECORD_SIZE = 100_000  # chunks per Parquet file
+_IN_ONE_FILE = (
+    "select trains that lie in one file and begin with a chunk (or with the file), "
+    "or write() a copy of the data and export that"
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Array:
+    """One Zarr array: its metadata, and of each chunk, in C order, file, offset and size.
+
+    ``file`` counts in ``paths``; -1: not stored.
+    """
+
+    metadata: dict[str, Any]
+    attributes: dict[str, Any]
+    paths: list[str]
+    file: NDArray[np.int32]
+    offset: Int64s
+    size: Int64s
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.metadata["shape"])
+
+    def chunk_numbers(self) -> Iterator[str]:
+        """What Zarr calls the chunks: ``0.0``, ``0.1``, ..."""
+        chunks = self.metadata["chunks"]
+        grid = (range(-(-n // c)) for n, c in zip(self.shape, chunks, strict=True))
+        return (".".join(map(str, at)) for at in product(*grid))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Piece:
+    """The slabs of one file, and how the file stores the data."""
+
+    slabs: FileSlabs
+    stored: StoredChunks
+
+    @property
+    def path(self) -> str:
+        return os.path.abspath(self.slabs.data_file.path)
+
+
+def zarr_references(
+    keys: "KeyData | Iterable[KeyData]", *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """References to the data of some keys of one source, as Zarr arrays over trains.
+
+    Arrays are named by key, without ``.value``; ``trainId`` is the train of each row.
+
+    Parameters
+    ----------
+    keys
+        A key, or several of one source with the same rows: of one index group, for the same trains.
+    progress
+        Told how many files are done, of how many.
+
+    Returns
+    -------
+    dict
+        For ``fsspec.filesystem("reference", fo=...)``; JSON can hold it.
+
+    Raises
+    ------
+    IrregularDataError
+        The bytes are for HDF5 only, or the chunks of the files do not line up. It says where.
+    NoDataError
+        There are no data in the selected trains.
+    ValueError
+        The keys do not have the same rows.
+    """
+    return _references(*_find_arrays(keys, progress))
+
+
+def write_zarr_references(
+    keys: "KeyData | Iterable[KeyData]",
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write the references of ``zarr_references`` to a file.
+
+    Parameters
+    ----------
+    keys, progress
+        As there.
+    path
+        A file ``*.json``, or a directory ``*.parquet`` (also ``*.parq``): Parquet is smaller, and
+        readers load only the part that they need.
+    force
+        Replace what is there.
+
+    Raises
+    ------
+    TargetWriteError
+        It exists and ``force`` is not set, or it cannot be written.
+    IrregularDataError, NoDataError, ValueError
+        As there.
+    """
+    target = Path(os.path.expanduser(path)).absolute()
+    if target.suffix not in (".json", ".parquet", ".parq"):
+        raise TargetWriteError(str(target), "its name must end in .json or .parquet")
+    if os.path.lexists(target) and not force:
+        raise TargetWriteError(str(target), "it exists; --force (force=True) replaces it")
+    arrays, trains = _find_arrays(keys, progress)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix == ".json":
+            _write_json(arrays, trains, target)
+        else:
+            _write_parquet(arrays, trains, target)
+    except OSError as error:
+        raise TargetWriteError(str(target), error.strerror or str(error)) from error
+
+
+# -- what is written -----------------------------------------------------------------------------
+
+
+def _references(arrays: dict[str, _Array], trains: NDArray[np.uint64]) -> dict[str, Any]:
+    metadata = _metadata(arrays, trains)
+    refs: dict[str, Any] = {name: json.dumps(told) for name, told in metadata.items()}
+    refs[".zmetadata"] = json.dumps({"zarr_consolidated_format": 1, "metadata": metadata})
+    refs["trainId/0"] = f"base64:{base64.b64encode(_packed(trains)).decode()}"
+    for name, array in arrays.items():
+        columns = (array.file.tolist(), array.offset.tolist(), array.size.tolist())
+        for number, file, offset, size in zip(array.chunk_numbers(), *columns, strict=True):
+            if file >= 0:
+                refs[f"{name}/{number}"] = [array.paths[file], offset, size]
+    return {"version": 1, "refs": refs}
+
+
+def _metadata(arrays: dict[str, _Array], trains: NDArray[np.uint64]) -> dict[str, Any]:
+    """The metadata of the group and of each array, by their names in the store."""
+    dims = name_dimensions({name: array.shape for name, array in arrays.items()})
+    found: dict[str, Any] = {".zgroup": {"zarr_format": 2}, ".zattrs": {}}
+    for name, array in arrays.items():
+        found[f"{name}/.zarray"] = array.metadata
+        found[f"{name}/.zattrs"] = {"_ARRAY_DIMENSIONS": dims[name]} | array.attributes
+    codec = {"id": "zlib", "level": 9}
+    found["trainId/.zarray"] = _zarray(trains.shape, trains.shape, trains.dtype, (codec,), None)
+    found["trainId/.zattrs"] = {"_ARRAY_DIMENSIONS": ["trainId"]}
+    return found
+
+
+def _zarray(
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: np.dtype[Any],
+    codecs: Sequence[dict[str, Any]],
+    fill: Any,
+) -> dict[str, Any]:
+    return {
+        "zarr_format": 2,
+        "shape": list(shape),
+        "chunks": list(chunks),
+        "dtype": dtype.str,
+        "compressor": None,
+        "filters": list(codecs) or None,
+        "fill_value": fill,
+        "order": "C",
+    }
+
+
+def _packed(trains: NDArray[np.uint64]) -> bytes:
+    return zlib.compress(trains.astype("<u8").tobytes(), 9)
+
+
+def _write_json(arrays: dict[str, _Array], trains: NDArray[np.uint64], target: Path) -> None:
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(draft, "x", encoding="utf-8") as file:
+            json.dump(_references(arrays, trains), file)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write_parquet(arrays: dict[str, _Array], trains: NDArray[np.uint64], target: Path) -> None:
+    """A directory per array with files of so many chunks each, and the metadata beside them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+        draft = Path(folder) / "new"
+        metadata = _metadata(arrays, trains)
+        told = {"zarr_consolidated_format": 1, "record_size": RECORD_SIZE, "metadata": metadata}
+        (draft / "trainId").mkdir(parents=True)
+        (draft / ".zmetadata").write_text(json.dumps(told), encoding="utf-8")
+        packed = pa.table({"raw": pa.array([_packed(trains)], pa.binary())})
+        pq.write_table(packed, draft / "trainId/refs.0.parq")
+        for name, array in arrays.items():
+            (draft / name).mkdir()
+            for number, at in enumerate(range(0, array.file.size, RECORD_SIZE)):
+                part = slice(at, at + RECORD_SIZE)
+                file = pa.array(array.file[part], mask=array.file[part] < 0)
+                path = pa.DictionaryArray.from_arrays(file, pa.array(array.paths, pa.string()))
+                columns = {"path": path, "offset": array.offset[part], "size": array.size[part]}
+                pq.write_table(pa.table(columns), draft / f"{name}/refs.{number}.parq")
+        old = Path(folder) / "old"
+        if os.path.lexists(target):
+            target.rename(old)
+        try:
+            draft.rename(target)
+        except BaseException:
+            if os.path.lexists(old):
+                old.rename(target)
+            raise
+
+
+# -- what is referred to -------------------------------------------------------------------------
+
+
+def _find_arrays(
+    keys: "KeyData | Iterable[KeyData]", progress: Progress | None
+) -> tuple[dict[str, _Array], NDArray[np.uint64]]:
+    """The arrays by name, and the train of each of their rows."""
+    from ..keydata import KeyData
+
+    chosen = [keys] if isinstance(keys, KeyData) else list(keys)
+    if not chosen:
+        raise ValueError("no key is named")
+    trains = chosen[0].train_id_coordinates()
+    for key in chosen:
+        if key.source != chosen[0].source or not np.array_equal(key.train_id_coordinates(), trains):
+            raise ValueError(
+                f"{key.source!r} {key.key!r} does not have the rows of {chosen[0].source!r}"
+                f" {chosen[0].key!r}; export them to files of their own"
+            )
+        if not (trains.size and math.prod(key.entry_shape)):
+            raise NoDataError(key.source, key.key)
+    plans = [key._plan(parse_region((), key.entry_shape)) for key in chosen]
+    total = sum(len(plan.pieces) for plan in plans)
+    arrays: dict[str, _Array] = {}
+    done = 0
+    for key, plan in zip(chosen, plans, strict=True):
+        pieces = []
+        for slabs in plan.pieces:
+            pieces.append(_Piece(slabs, _stored(key, plan, slabs)))
+            done += 1
+            if progress:
+                progress(done, total)
+        arrays[key.key.removesuffix(".value")] = _refer_to(key, pieces, plan.n_rows)
+    return arrays, trains
+
+
+def _stored(key: "KeyData", plan: ReadPlan, slabs: FileSlabs) -> StoredChunks:
+    if not is_text(Path(slabs.data_file.path)):
+        raise _irregular(key, repr(slabs.data_file.path), "its path is not UTF-8", "rename it")
+    path = checked_path(plan, slabs, key._files)
+    with key._files.borrow(slabs.data_file) as opened:
+        try:
+            return find_stored(opened.file[path])
+        except NotPlainError as error:
+            raise _irregular(key, slabs.data_file.path, str(error), "read it by HDF5") from None
+
+
+def _irregular(key: "KeyData", path: str, reason: str, advice: str) -> IrregularDataError:
+    return IrregularDataError(key.source, key.key, path, reason, advice)
+
+
+def _refer_to(key: "KeyData", pieces: list[_Piece], n_rows: int) -> _Array:
+    """One Zarr array over all the files of a key."""
+    first = pieces[0].stored
+    per_chunk = _find_rows_per_chunk(key, pieces)
+    entry_chunk = key.entry_shape if first.chunk_shape is None else first.chunk_shape[1:]
+    shape, chunk = (n_rows, *key.entry_shape), (per_chunk, *entry_chunk)
+    grid = tuple(-(-n // c) for n, c in zip(shape, chunk, strict=True))
+    if math.prod(grid) > MOST_CHUNKS:
+        n_bytes = math.prod(chunk) * first.dtype.itemsize
+        reason = f"it would take {math.prod(grid)} references to {n_bytes} bytes each"
+        raise _irregular(key, pieces[0].path, reason, "select fewer trains, or of one file")
+    file = np.full((grid[0], math.prod(grid[1:])), -1, np.int32)
+    offset, size = np.zeros(file.shape, np.int64), np.zeros(file.shape, np.int64)
+    paths = list(dict.fromkeys(piece.path for piece in pieces))
+    for piece in pieces:
+        for rows, offsets, sizes in _cut(piece, per_chunk, math.prod(chunk) * first.dtype.itemsize):
+            file[rows] = np.where(offsets < 0, -1, paths.index(piece.path))
+            offset[rows], size[rows] = offsets, sizes
+    fill = _fill_value(key, pieces) if (file < 0).any() else None
+    metadata = _zarray(shape, chunk, first.dtype, first.codecs, fill)
+    attributes = {"source": key.source, "key": key.key}
+    attributes |= {"units": key.units} if key.units else {}
+    return _Array(metadata, attributes, paths, file.ravel(), offset.ravel(), size.ravel())
+
+
+def _cut(piece: _Piece, per_chunk: int, n_bytes: int) -> Iterator[tuple[slice, Int64s, Int64s]]:
+    """Of each slab, its chunks along the rows, and offsets and sizes of all in these."""
+    stored, slabs = piece.stored, piece.slabs
+    parts = 1 if stored.chunk_shape is None else stored.chunk_shape[0] // per_chunk
+    for start, stop, at in zip(slabs.starts, slabs.stops, slabs.targets, strict=True):
+        n_chunks = -(-int(stop - start) // per_chunk)
+        number = int(start) // per_chunk + np.arange(n_chunks)
+        rows = slice(int(at) // per_chunk, int(at) // per_chunk + n_chunks)
+        if stored.chunk_shape is None:
+            base, inside = stored.offsets[np.zeros_like(number)], number
+        else:
+            base, inside = stored.offsets[number // parts], number % parts
+        if stored.codecs or (stored.chunk_shape is not None and parts == 1):
+            yield rows, base, stored.sizes[number]
+        else:
+            offsets = np.where(base < 0, -1, base + inside[:, np.newaxis] * n_bytes)
+            yield rows, offsets, np.full(base.shape, n_bytes)
+
+
+def _fill_value(key: "KeyData", pieces: list[_Piece]) -> Any:
+    """What stands for chunks that are not stored, as Zarr writes it."""
+    values = [piece.stored.fill for piece in pieces]
+    for piece, value in zip(pieces, values, strict=True):
+        if not np.array_equal(value, values[0], equal_nan=value.dtype.kind in "fc"):
+            reason = f"it has the fill value {value}, {pieces[0].path} has {values[0]}"
+            raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
+    value = values[0]
+    if not value:  # what zarr gives where nothing is said; xarray takes what is said for missing
+        return None
+    if value.dtype.kind == "S":
+        return base64.b64encode(bytes(value)).decode()
+    if value.dtype.kind == "c":
+        return [_told_number(value.real), _told_number(value.imag)]
+    return _told_number(value)
+
+
+def _told_number(value: Any) -> Any:
+    if value.dtype.kind == "f" and not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "-Infinity" if value < 0 else "Infinity"
+    return value.item()
+
+
+# -- how it fits together ------------------------------------------------------------------------
+
+
+def _find_rows_per_chunk(key: "KeyData", pieces: list[_Piece]) -> int:
+    """How many rows a chunk of the array has; raises IrregularDataError if no number will do."""
+    first = pieces[0].stored
+    for piece in pieces[1:]:
+        _require_alike(key, pieces[0], piece)
+    row_bytes = math.prod(key.entry_shape) * first.dtype.itemsize
+    if first.codecs or (first.chunk_shape and first.chunk_shape[1:] != key.entry_shape):
+        assert first.chunk_shape is not None
+        _require_lined_up(key, pieces, first.chunk_shape[0])
+        return first.chunk_shape[0]
+    edges = [piece.stored.chunk_shape[0] for piece in pieces if piece.stored.chunk_shape]
+    for piece in pieces:
+        edges += piece.slabs.starts.tolist()
+        edges += piece.slabs.targets.tolist()
+        if piece.stored.chunk_shape is None:  # nothing may be read behind its end
+            edges.append(int(piece.slabs.stops[-1] - piece.slabs.starts[-1]))
+    return _divisor(math.gcd(*edges), max(CHUNK_BYTES // max(row_bytes, 1), 1))
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor that is not more than ``most``; ``most`` for 0."""
+    if number <= most:
+        return number or most
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return max(n for m in small for n in (m, number // m) if n <= most)
+
+
+def _require_alike(key: "KeyData", first: _Piece, piece: _Piece) -> None:
+    a, b = first.stored, piece.stored
+    if a.codecs != b.codecs:
+        reason = f"its chunks go through {_told(b.codecs)}, those of {first.path} {_told(a.codecs)}"
+        raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
+    plain = all(
+        not s.codecs and (s.chunk_shape is None or s.chunk_shape[1:] == key.entry_shape)
+        for s in (a, b)
+    )
+    if not plain and a.chunk_shape != b.chunk_shape:
+        reason = f"it is stored {_shape_told(b)}, {first.path} {_shape_told(a)}"
+        raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
+
+
+def _told(codecs: tuple[dict[str, Any], ...]) -> str:
+    names = [f"{c['id']} {c['level']}" if "level" in c else c["id"] for c in codecs]
+    return " and ".join(names) or "no filter"
+
+
+def _shape_told(stored: StoredChunks) -> str:
+    return f"in chunks of {stored.chunk_shape}" if stored.chunk_shape else "without chunks"
+
+
+def _require_lined_up(key: "KeyData", pieces: list[_Piece], per_chunk: int) -> None:
+    """Raise unless all slabs begin with a chunk in their file and in the array."""
+    before: str | None = None
+    for piece in pieces:
+        slabs = piece.slabs
+        for start, stop, at in zip(
+            slabs.starts.tolist(), slabs.stops.tolist(), slabs.targets.tolist(), strict=True
+        ):
+            if start % per_chunk:
+                reason = f"row {start} begins inside a chunk of {per_chunk} rows"
+                raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
+            if at % per_chunk:
+                reason = (
+                    f"its rows would begin inside a chunk of {per_chunk} rows, since there are"
+                    f" {at} before them, the last {before}"
+                )
+                raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
+            before = f"up to its row {stop}"
+        before = f"in {piece.path}"

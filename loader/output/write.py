@@ -1,0 +1,345 @@
+"""How do selected data become a file again?
+
+1. ``write_file`` copies the data, a bounded part at a time.
+2. ``write_virtual_file`` writes virtual datasets instead: each a list of slabs in the source files.
+3. ``virtual_dataset`` does that for one key, and returns the open dataset.
+
+The files are EXDF of one sequence: METADATA, INDEX, RUN (where the data come from one run) and the
+selected sources, without auxiliary ones. What INDEX says of the new file is worked out from the
+rows each train really has, so gaps in the sources' INDEX are left behind. A file is written beside
+its target under another name and takes its place when it is complete.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ...catalog.model.dtypes import decode_dtype
+from ...catalog.model.errors import MultiRunError, TargetFileError
+from ...catalog.model.records import KeyRecord
+from ..read.execute import checked_path, execute_plan
+from ..read.rows import FileSlabs, ReadPlan
+
+if TYPE_CHECKING:
+    from ..collection import DataCollection
+    from ..keydata import KeyData
+    from ..sourcedata import SourceData
+
+__all__ = ["virtual_dataset", "write_file", "write_virtual_file"]
+
+_TEXT = h5py.string_dtype("ascii")
+_PART_BYTES = 128 << 20
+_CHUNK_BYTES = 256 << 10
+_UNIT_ATTRIBUTES = {
+    "unitSymbol": "unit_symbol",
+    "unitName": "unit_name",
+    "metricPrefixSymbol": "prefix_symbol",
+    "metricPrefixName": "prefix_name",
+}
+
+PutData = Callable[[h5py.Group, str, "KeyData"], h5py.Dataset]
+
+
+def write_file(collection: "DataCollection", filename: str | os.PathLike[str]) -> None:
+    """Copy the selected data to a new file.
+
+    Parameters
+    ----------
+    collection
+        What to write.
+    filename
+        The file; one that exists is overwritten.
+
+    Raises
+    ------
+    TargetFileError
+        If the file is one of those that the data come from.
+    """
+    _write(collection, Path(filename), _copy)
+
+
+def write_virtual_file(collection: "DataCollection", filename: str | os.PathLike[str]) -> None:
+    """Write a file whose datasets are views of the selected data in their files.
+
+    Parameters and errors are those of ``write_file``.
+    """
+    _write(collection, Path(filename), _link)
+
+
+def virtual_dataset(key: "KeyData", filename: str | os.PathLike[str] | None = None) -> h5py.Dataset:
+    """Write a file with one virtual dataset, and open it.
+
+    Parameters
+    ----------
+    key
+        The source and key, and the trains of it.
+    filename
+        The file; one that exists is overwritten. None makes a file in the directory for temporary
+        files, which is the caller's to delete.
+
+    Returns
+    -------
+    h5py.Dataset
+        Open for reading; the file is ``.file``, and is closed by ``.file.close()``.
+
+    Raises
+    ------
+    TargetFileError
+        If the file is one of those that the data come from.
+    """
+    if filename is None:
+        handle, name = tempfile.mkstemp(prefix="xfelcat-", suffix=".h5")
+        os.close(handle)
+        target = Path(name)
+    else:
+        target = Path(filename)
+    trains = np.array(key.train_ids, dtype=np.uint64)
+    with _replacing(target, set(key.source_file_paths)) as f:
+        f["INDEX/trainId"] = trains
+        group = f"{key.source}/{key.index_group}".rstrip("/")
+        _write_source_list(f.create_group("METADATA"), [(key.section, group)])
+        _write_index(f, group, key, trains)
+        dataset = _put_key(f, key, _link)
+        path = dataset.name
+    return h5py.File(target, "r")[path]
+
+
+@contextmanager
+def _replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
+    """A new file that takes the place of ``target`` once it is complete."""
+    target = Path(os.path.realpath(target))
+    if target.exists():
+        for path in sources:
+            if path.exists() and path.samefile(target):
+                raise TargetFileError(str(target))
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with h5py.File(partial, "w") as f:
+            f.attrs["writer"] = f"xfelcat {version('xfelcat')}"
+            yield f
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(collection: "DataCollection", target: Path, put: PutData) -> None:
+    """METADATA, INDEX, and every source of the collection."""
+    sources = dict(_sources_to_write(collection))
+    paths = {Path(ref.path) for ref in collection._inventory.refs}
+    trains = np.array(collection.train_ids, dtype=np.uint64)
+    rows: list[tuple[str, str]] = []
+    with _replacing(target, paths) as f:
+        for name, source in sources.items():
+            rows += _write_source(f, source, trains, put)
+            _write_run_section(f, source)
+            rows += _write_legacy_names(f, collection, name, source)
+        times = collection.train_timestamps()
+        f["INDEX/trainId"] = trains
+        is_modern = not np.isnat(times).all()
+        metadata = f.create_group("METADATA")
+        if is_modern:
+            known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
+            f["INDEX/timestamp"] = known.astype(np.uint64)
+            suspect = _suspect_trains(collection)
+            f["INDEX/flag"] = (~np.isin(trains, suspect)).astype(np.int32)
+            _write_run_metadata(metadata, collection)
+        _write_source_list(metadata.create_group("dataSources") if is_modern else metadata, rows)
+
+
+def _sources_to_write(collection: "DataCollection") -> Iterator[tuple[str, "SourceData"]]:
+    """Each source by name; old names only where the source is not there under its new one."""
+    legacy = collection.legacy_sources
+    for name in sorted(collection.all_sources | legacy.keys()):
+        if legacy.get(name) in collection.all_sources:
+            continue
+        yield name, collection._source(name, warn=False)
+
+
+def _write_source(
+    f: h5py.File, source: "SourceData", trains: NDArray[np.uint64], put: PutData
+) -> list[tuple[str, str]]:
+    """Data and INDEX of a source; the rows of the source list about it."""
+    indexed: set[str] = set()
+    section = "CONTROL" if source.is_control else "INSTRUMENT"
+    for name in sorted(source.keys()):
+        key = source._key(name)
+        group = f"{source.source}/{key.index_group}".rstrip("/")
+        if group not in indexed:
+            indexed.add(group)
+            _write_index(f, group, key, trains)
+        _put_key(f, key, put)
+    if source.is_control:
+        f.require_group(f"CONTROL/{source.source}")
+        indexed.add(source.source)
+    return [(section, group) for group in sorted(indexed)]
+
+
+def _suspect_trains(collection: "DataCollection") -> NDArray[np.uint64]:
+    """The trains that are suspect in some file, and good in none."""
+    lists = {id(ref.listed): ref.listed for ref in collection._inventory.refs}.values()
+    nothing = np.empty(0, dtype=np.uint64)
+    suspect = np.concatenate([nothing, *(trains.ids[trains.suspect] for trains in lists)])
+    if not suspect.size:
+        return suspect
+    good = np.concatenate([nothing, *(trains.ids[trains.good] for trains in lists)])
+    return np.setdiff1d(suspect, good)
+
+
+def _write_index(f: h5py.File, group: str, key: "KeyData", trains: NDArray[np.uint64]) -> None:
+    """first and count of an index group; a train without rows goes on where the last one ended."""
+    start, stop = key.train_index_bounds(labelled=False)
+    at = np.searchsorted(trains, np.array(key.train_ids, dtype=np.uint64))
+    first, count = np.zeros((2, trains.size), dtype=np.int64)
+    first[at], count[at] = start.astype(np.int64), (stop - start).astype(np.int64)
+    ends = np.maximum.accumulate(np.where(count > 0, first + count, 0))
+    before = np.concatenate(([0], ends[:-1]))[: trains.size]
+    f[f"INDEX/{group}/first"] = np.where(count > 0, first, before).astype(np.uint64)
+    f[f"INDEX/{group}/count"] = count.astype(np.uint64)
+
+
+def _put_key(f: h5py.File, key: "KeyData", put: PutData) -> h5py.Dataset:
+    """The data of a key, and its unit."""
+    section, _, path = key.hdf5_data_path.strip("/").partition("/")
+    home = f.require_group(section)
+    dataset = put(home, path, key)
+    record = key.record
+    if record.unit_symbol or record.unit_name:
+        described = dataset.parent if key.is_control else dataset
+        for attribute, field in _UNIT_ATTRIBUTES.items():
+            described.attrs[attribute] = getattr(record, field)
+    return dataset
+
+
+def _plan(key: "KeyData") -> ReadPlan:
+    """All data of a key: which rows of which files, in the order of ``ndarray()``."""
+    return key._whole
+
+
+def _copy(home: h5py.Group, path: str, key: "KeyData") -> h5py.Dataset:
+    """A dataset with the data of a key, copied in parts of bounded size."""
+    plan = _plan(key)
+    dtype = _stored_dtype(plan.record)
+    row_bytes = max(dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
+    chunk_rows = max(1, min(_CHUNK_BYTES // row_bytes, plan.n_rows))
+    dataset = home.create_dataset(
+        path,
+        shape=plan.shape,
+        maxshape=(None, *plan.shape[1:]),
+        dtype=dtype,
+        # A dimension of length 0 cannot be in a chunk.
+        chunks=(chunk_rows, *(max(n, 1) for n in plan.shape[1:])),
+    )
+    for at, part in _parts(plan, max(1, _PART_BYTES // row_bytes)):
+        if all(part.shape):
+            dataset[at : at + part.n_rows] = execute_plan(part, key._files)
+    return dataset
+
+
+def _stored_dtype(record: KeyRecord) -> np.dtype[Any]:
+    """The type of the dataset, with what h5py must know of strings and ragged arrays."""
+    return decode_dtype(record.dtype)
+
+
+def _parts(plan: ReadPlan, max_rows: int) -> Iterator[tuple[int, ReadPlan]]:
+    """A plan in parts of up to ``max_rows`` rows, each with the row where it begins."""
+    for piece in plan.pieces:
+        # Slabs of one file, cut where they are longer than a part.
+        lengths = piece.stops - piece.starts
+        n_cuts = -(-lengths // max_rows)
+        offsets = np.arange(n_cuts.sum()) - np.repeat(np.cumsum(n_cuts) - n_cuts, n_cuts)
+        offsets = offsets * max_rows
+        starts = np.repeat(piece.starts, n_cuts) + offsets
+        stops = np.minimum(starts + max_rows, np.repeat(piece.stops, n_cuts))
+        targets = np.repeat(piece.targets, n_cuts) + offsets
+        filled = np.cumsum(stops - starts)
+        begin = 0
+        while begin < starts.size:
+            used = filled[begin - 1] if begin else 0
+            end = max(begin + 1, int(np.searchsorted(filled, used + max_rows, side="right")))
+            at = int(targets[begin])
+            rows = slice(begin, end)
+            slabs = FileSlabs(piece.data_file, starts[rows], stops[rows], targets[rows] - at)
+            n_rows = int((stops[rows] - starts[rows]).sum())
+            yield at, replace(plan, pieces=(slabs,), n_rows=n_rows)
+            begin = end
+
+
+def _link(home: h5py.Group, path: str, key: "KeyData") -> h5py.Dataset:
+    """A virtual dataset that shows the data of a key in their files."""
+    plan = _plan(key)
+    dtype = _stored_dtype(plan.record)
+    layout = h5py.VirtualLayout(shape=plan.shape, dtype=dtype)
+    for piece in plan.pieces:
+        # HDF5 reads % in these names as the start of a pattern.
+        name = os.path.abspath(piece.data_file.path).replace("%", "%%")
+        # HDF5 shows fill values for what is not there: better to find out now.
+        inside = checked_path(plan, piece, key._files).replace("%", "%%")
+        shape = (int(piece.stops.max()), *key.entry_shape)
+        shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
+        for start, stop, at in zip(piece.starts, piece.stops, piece.targets, strict=True):
+            layout[at : at + stop - start] = shown[start:stop]
+    if not plan.pieces:
+        return home.create_dataset(path, shape=plan.shape, dtype=dtype)
+    return home.create_virtual_dataset(path, layout)
+
+
+def _write_run_section(f: h5py.File, source: "SourceData") -> None:
+    """RUN of a control source that comes from a single run."""
+    if not source.is_control or not source.is_single_run:
+        return
+    home = f.require_group(f"RUN/{source.source}")
+    for key, value in source.run_values().items():
+        path = key.replace(".", "/")
+        if isinstance(value, str):
+            text = np.array([value], dtype=object)
+            home.create_dataset(path, data=text, dtype=h5py.string_dtype())
+        else:
+            home[path] = np.asarray(value)[None]
+
+
+def _write_legacy_names(
+    f: h5py.File, collection: "DataCollection", name: str, source: "SourceData"
+) -> list[tuple[str, str]]:
+    """Links from the old names of a source; the rows of the source list about them."""
+    rows = []
+    for old, new in sorted(collection.legacy_sources.items()):
+        if new != name:
+            continue
+        for section in ("INSTRUMENT", "INDEX"):
+            f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{new}")
+        rows += [("INSTRUMENT", f"{old}/{group}") for group in sorted(source.index_groups)]
+    return rows
+
+
+def _write_texts(home: h5py.Group, name: str, texts: list[str]) -> None:
+    home.create_dataset(name, data=np.array(texts, dtype=object), dtype=_TEXT, maxshape=(None,))
+
+
+def _write_source_list(home: h5py.Group, rows: list[tuple[str, str]]) -> None:
+    """The source list; (section, source and index group) by row."""
+    _write_texts(home, "dataSourceId", [f"{section}/{device}" for section, device in rows])
+    _write_texts(home, "deviceId", [device for _, device in rows])
+    _write_texts(home, "root", [section for section, _ in rows])
+
+
+def _write_run_metadata(home: h5py.Group, collection: "DataCollection") -> None:
+    """What METADATA of the sources says about the run; the version is that of the new file."""
+    try:
+        metadata = dict(collection.run_metadata())
+    except MultiRunError:
+        metadata = {}
+    metadata |= {"dataFormatVersion": "1.0", "sequenceNumber": 0}
+    for name, value in metadata.items():
+        if isinstance(value, str):
+            _write_texts(home, name, [value])
+        else:
+            home[name] = np.array([value], dtype=np.uint32)

@@ -1,0 +1,285 @@
+"""Which data files are open?
+
+``OpenFiles`` keeps the few files open that were read last. It is made by whoever opens a run and
+handed on to all that is selected from it; nothing is open before array data are read.
+
+1. ``acquire`` and ``borrow`` give an open file, opening it if need be; it remembers the datasets
+   used.
+2. On opening, size and modification time are compared with the facts that reading was planned
+   with: another file under the same name is a ``ChangedFileError``.
+3. The file unused for longest is closed when there are too many.
+4. ``OpenFile.check_unchanged`` compares them again after data were read: what was read of a file
+   that is being changed is an error too.
+5. A copy in another process (pickled or forked) starts without open files.
+"""
+
+import errno
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ...catalog.model.dtypes import encode_dtype
+from ...catalog.model.errors import ChangedFileError, FileStructureError
+from ...catalog.model.facts import DataFile
+
+if TYPE_CHECKING:
+    from .chunks import Chunks, Layout
+    from .threads import Means
+
+__all__ = ["OpenDataset", "OpenFile", "OpenFiles"]
+
+DEFAULT_LIMIT = 256  # a process may mostly open 1024
+DATASET_LIMIT = 512
+# To ask HDF5 how a dataset is stored takes as long as to read about so many bytes by HDF5.
+WORTH_LAYOUT = 64 * 2**10
+WORTH_READ = 24 * 2**10  # for each time that HDF5 has to be called
+WORTH_CHUNK = 4 * 2**10  # for each of its chunks
+
+
+class OpenFile:
+    """An open data file, with the datasets of it that were used so far.
+
+    ``handle`` is its descriptor if its bytes may be read past HDF5, else None.
+    """
+
+    def __init__(self, file: Any, data_file: DataFile) -> None:
+        from .chunks import plain_handle
+
+        self.file = file
+        self.handle = plain_handle(file)
+        self._data_file = data_file
+        self._datasets: dict[str, OpenDataset | None] = {}
+
+    def dataset(self, path: str, key: str) -> "OpenDataset | None":
+        """The dataset of a key; None if there is none.
+
+        ``path`` has slashes for the dots of the key; names in the file may have dots themselves,
+        and are looked for only where the path leads nowhere.
+        """
+        if path not in self._datasets:
+            if len(self._datasets) >= DATASET_LIMIT:
+                self._datasets.clear()
+            self._datasets[path] = self._open(path, key)
+        return self._datasets[path]
+
+    def _open(self, path: str, key: str) -> "OpenDataset | None":
+        from h5py import Dataset, h5d
+
+        try:  # the way it nearly always is, at a third of the cost of what h5py does more
+            return OpenDataset(h5d.open(self.file.id, path.encode()))
+        except (KeyError, TypeError, ValueError, UnicodeEncodeError):
+            found = self.file.get(path)
+        if not isinstance(found, Dataset):
+            found = self._find(path, key)
+        return None if found is None else OpenDataset(found.id)
+
+    def _find(self, path: str, key: str) -> Any:
+        from ...catalog.scan.keys import find_dataset
+
+        section, _, source = path[1 : -len(key) - 1].partition("/")
+        found = find_dataset(self.file.id, section, source, key)
+        return None if found is None else self.file[found]
+
+    def storage(self, dataset: "OpenDataset", n_bytes: int) -> "tuple[Layout, Chunks] | None":
+        """Where the bytes of one of its datasets lie, if about so many are to be read of it.
+
+        None if HDF5 is to read them: it must, or asking it where they lie is not worth it yet.
+        """
+        return None if self.handle is None else dataset.storage(self.file, n_bytes)
+
+    def check_unchanged(self) -> None:
+        """Raise ChangedFileError if the file is not, or no longer, what its facts say."""
+        path = self._data_file.path
+        try:
+            found = os.stat(path) if self.handle is None else os.fstat(self.handle)
+        except FileNotFoundError as error:
+            raise ChangedFileError(path, "it is no longer there") from error
+        _check_unchanged(self._data_file, found)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._datasets.clear()
+        self.file.close()
+
+
+class OpenDataset:
+    """An open dataset: its ``h5py.h5d.DatasetID``, its type (as in ``dtypes``) and its shape."""
+
+    def __init__(self, dsid: Any) -> None:
+        self.id = dsid
+        self.dtype = encode_dtype(dsid.dtype)
+        self.shape: tuple[int, ...] = dsid.shape or (0,)  # a single value is no row
+        self._layout: Layout | None = None
+        self._stored: tuple[Layout, Chunks] | None = None
+        self._wanted = 0  # bytes; -1 once it is known that only HDF5 can read it
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The same as a ``h5py.Dataset``."""
+        import h5py
+
+        return h5py.Dataset(self.id)
+
+    def storage(self, file: Any, n_bytes: int) -> "tuple[Layout, Chunks] | None":
+        """See ``OpenFile.storage``. What is asked for in small portions adds up."""
+        if self._stored is not None or self._wanted < 0:
+            return self._stored
+        self._wanted += n_bytes + WORTH_READ
+        if self._wanted < WORTH_LAYOUT:
+            return None
+        from .chunks import find_layout, locate_chunks
+
+        layout = self._layout = self._layout or find_layout(self.dataset, file)
+        if layout and self._wanted < layout.n_chunks * WORTH_CHUNK:
+            return None
+        chunks = None if layout is None else locate_chunks(self.dataset, layout)
+        if layout is None or chunks is None:
+            self._wanted = -1
+            return None
+        self._stored = layout, chunks
+        return self._stored
+
+
+class OpenFiles:
+    """At most ``limit`` open data files, the ones used last. Safe to share between threads.
+
+    ``is_copy``: it came from another process, or out of a pickle of this one.
+    """
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        if limit < 1:
+            raise ValueError("at least one file must be allowed to be open")
+        self.limit = limit
+        self.is_copy = False
+        self.n_opened = 0
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.RLock()
+        self._open: OrderedDict[str, OpenFile] = OrderedDict()
+        self._in_use: dict[str, int] = {}
+        self._means: Means | None = None
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"limit": self.limit}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self.limit = state["limit"]
+        self.is_copy = True
+        self.n_opened = 0
+        self._start_afresh()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __repr__(self) -> str:
+        return f"<OpenFiles: {len(self)} of at most {self.limit}>"
+
+    @property
+    def means(self) -> "Means":
+        """How files are read; the settings are looked at once."""
+        if self._means is None:
+            from .threads import find_means
+
+            self._means = find_means()
+        return self._means
+
+    @contextmanager
+    def borrow(self, data_file: DataFile) -> Iterator[OpenFile]:
+        """The open file, which stays open at least until the end of the block; see ``acquire``."""
+        file = self.acquire(data_file)
+        try:
+            yield file
+        finally:
+            self.release(data_file)
+
+    def acquire(self, data_file: DataFile) -> OpenFile:
+        """The open file, which stays open at least until it is released as often.
+
+        Raises
+        ------
+        ChangedFileError
+            The file has another size or modification time than its facts.
+        FileStructureError
+            It is absent, unreadable or no HDF5 file.
+        """
+        if self._pid != os.getpid():
+            # After a fork HDF5 handles must not be shared: forget them, without closing them.
+            self._forgotten = self._open
+            self._start_afresh()
+        path = data_file.path
+        with self._lock:
+            file = self._open.get(path)
+            if file is None:
+                self._make_room(self.limit)
+                file = self._open[path] = self._open_file(data_file)
+                self.n_opened += 1
+            self._open.move_to_end(path)
+            self._in_use[path] = self._in_use.get(path, 0) + 1
+        return file
+
+    def release(self, data_file: DataFile) -> None:
+        """Let an acquired file be closed when there are too many."""
+        path = data_file.path
+        with self._lock:
+            self._in_use[path] -= 1
+            if not self._in_use[path]:
+                del self._in_use[path]
+
+    def _open_file(self, data_file: DataFile) -> OpenFile:
+        try:
+            return _open_unchanged(data_file)
+        except FileStructureError as error:
+            if getattr(error.__cause__, "errno", None) != errno.EMFILE:
+                raise
+        # The process has too many files open: what other runs have open counts too.
+        self._make_room(len(self._open) // 2)
+        return _open_unchanged(data_file)
+
+    def _make_room(self, limit: int) -> None:
+        """Close idle files, so that with one more there are ``limit`` open if that can be."""
+        idle = [path for path in self._open if path not in self._in_use]
+        for path in idle[: max(len(self._open) - limit + 1, 0)]:
+            self._open.pop(path).close()
+
+    def close(self) -> None:
+        """Close the files that no one is reading; they are opened again when needed."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            for path in [p for p in self._open if p not in self._in_use]:
+                self._open.pop(path).close()
+
+
+def _open_unchanged(data_file: DataFile) -> OpenFile:
+    import h5py
+
+    path = data_file.path
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        if not os.path.exists(path):
+            raise ChangedFileError(path, "it is no longer there") from error
+        raise FileStructureError(path, f"cannot be opened: {error}") from error
+    opened = OpenFile(file, data_file)
+    try:
+        opened.check_unchanged()
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _check_unchanged(data_file: DataFile, found: os.stat_result) -> None:
+    if (found.st_size, found.st_mtime_ns) != (data_file.size, data_file.mtime_ns):
+        raise ChangedFileError(
+            data_file.path,
+            f"it has {found.st_size} bytes, not {data_file.size}"
+            if found.st_size != data_file.size
+            else "it was modified after its facts were taken",
+        )

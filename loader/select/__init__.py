@@ -1,0 +1,1 @@
+"""Selections of sources, keys, trains and regions, as values."""

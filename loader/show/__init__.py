@@ -1,0 +1,1 @@
+"""Runs, sources and keys as text, HTML and pictures."""

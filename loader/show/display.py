@@ -1,0 +1,474 @@
+"""How are runs, sources and keys shown to people: as text, and as HTML in a notebook?
+
+1. ``collection_info``: the text that ``run.info()`` shows, with details of some sources.
+2. ``collection_html``, ``source_html``, ``key_html``: the same facts for notebooks.
+
+Everything comes from what is known about the run; no data are read. The HTML has no colours of its
+own, so that it is readable on light and dark pages, and every name in it is escaped.
+"""
+
+import fnmatch
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from datetime import timedelta
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...catalog.model.errors import MultiRunError
+
+if TYPE_CHECKING:
+    from ..collection import DataCollection
+    from ..keydata import KeyData
+    from ..runs import Runs
+    from ..sourcedata import SourceData
+
+__all__ = [
+    "DetectorGroup",
+    "collection_html",
+    "collection_info",
+    "compact_names",
+    "detector_groups",
+    "key_html",
+    "natural_key",
+    "number_ranges",
+    "run_facts",
+    "runs_html",
+    "source_html",
+]
+
+
+# How are many source names shown in few lines?
+#
+# Pure: names in, groups out.
+#
+# 1. ``detector_groups``: the modules of multi-module detectors, put together; the rest.
+# 2. ``compact_names``: names that differ in one part only, as ``SPB_MOTOR/SLIT_{LEFT, RIGHT}``.
+# 3. ``number_ranges``: module numbers, as ``0-3, 5``.
+# 4. ``natural_key``: the order people expect, with 2 before 10.
+
+_MODULE = re.compile(
+    r"(?P<detector>.+/(?:DET|CORR)/)(?P<number>\d+)(?P<rest>CH\d+:(?:xtdf|output))"
+)
+_VARYING = re.compile(r"(?P<head>.*[_/])?(?P<part>[^_/]*)")
+
+
+def natural_key(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """Sorts names with their numbers as numbers: module 2 before module 10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorGroup:
+    """The modules of one detector: ``pattern`` with ``*`` for the number, sources by number."""
+
+    pattern: str
+    sources: dict[int, str]
+
+
+def detector_groups(names: Iterable[str]) -> tuple[list[DetectorGroup], list[str]]:
+    """Detectors, sorted by pattern, and all names that are no detector module, sorted."""
+    modules: dict[str, dict[int, str]] = defaultdict(dict)
+    others = []
+    for name in sorted(names):
+        match = _MODULE.fullmatch(name)
+        if match is None:
+            others.append(name)
+        else:
+            modules[f"{match['detector']}*{match['rest']}"][int(match["number"])] = name
+    groups = [
+        DetectorGroup(pattern, dict(sorted(modules[pattern].items())))
+        for pattern in sorted(modules)
+    ]
+    return groups, others
+
+
+def number_ranges(numbers: Iterable[int]) -> str:
+    """``0-3, 5`` for 0, 1, 2, 3 and 5."""
+    stretches: list[list[int]] = []
+    for number in sorted(numbers):
+        if stretches and number == stretches[-1][1] + 1:
+            stretches[-1][1] = number
+        else:
+            stretches.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in stretches)
+
+
+def compact_names(names: Iterable[str]) -> list[str]:
+    """One text per group of names that differ in the last part of the device name only.
+
+    The part is what follows the last ``_`` or ``/``. A channel (``:output``) belongs to what is
+    equal.
+    """
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in sorted(names, key=natural_key):
+        device, colon, channel = name.partition(":")
+        match = _VARYING.fullmatch(device)
+        head, part = (match["head"] or "", match["part"]) if match else ("", device)
+        groups[head, colon + channel].append(part)
+    texts = []
+    for (head, tail), parts in groups.items():
+        inner = parts[0] if len(parts) == 1 else "{" + ", ".join(parts) + "}"
+        texts.append(f"{head}{inner}{tail}")
+    return sorted(texts, key=natural_key)
+
+
+# Facts: (name, text) pairs and phrases that text and HTML share.
+
+
+def run_facts(collection: "DataCollection") -> Iterator[tuple[str, str]]:
+    """What to say about the whole: which run, when, and its trains."""
+    try:
+        metadata = collection.run_metadata()
+    except MultiRunError:
+        yield "Run", "several, joined"
+        metadata = {}
+    if "proposalNumber" in metadata and "runNumber" in metadata:
+        yield "Run", f"p{int(metadata['proposalNumber']):06d}, run {metadata['runNumber']}"
+    if metadata.get("sample"):
+        yield "Sample", str(metadata["sample"])
+    times = collection.train_timestamps()
+    times = times[~np.isnat(times)]
+    if len(times):
+        yield (
+            "First train at",
+            f"{times.min().astype('datetime64[s]').item():%Y-%m-%d %H:%M:%S} UTC",
+        )
+    ids = collection.train_ids
+    yield "# of trains", str(len(ids))
+    if ids:
+        yield "Duration", _duration(int(ids[0]), int(ids[-1]))
+        yield "First train ID", str(ids[0])
+        yield "Last train ID", str(ids[-1])
+
+
+def _duration(first: int, last: int) -> str:
+    """The time from the first train to the end of the last, at 10 trains per second."""
+    try:
+        span = timedelta(seconds=(last - first + 1) // 10)
+    except OverflowError:
+        return "unknown (a train ID is implausible)"
+    return f"{span}.{(last - first + 1) % 10}"
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _size(n_bytes: int) -> str:
+    """Bytes in the decimal unit that leaves one to three digits before the point."""
+    unit, size = next(
+        ((u, s) for u, s in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)) if n_bytes >= s),
+        ("bytes", 1),
+    )
+    return f"{n_bytes / size:.{0 if size == 1 else 1}f} {unit}"
+
+
+def _counts_phrase(counts: Any) -> str:
+    """How many trains have data, and how many entries each of those."""
+    with_data = counts[counts > 0]
+    share = f"{len(with_data)} of {len(counts)} trains"
+    if not len(with_data):
+        return f"data for 0 of {len(counts)} trains"
+    share += f" ({100 * len(with_data) / len(counts):.2f}%)"
+    low, high = int(with_data.min()), int(with_data.max())
+    entries = str(low) if low == high else f"{low}–{high}"
+    return f"data for {share}, {entries} {'entry' if high == 1 else 'entries'} per train"
+
+
+def _detector_phrase(collection: "DataCollection", group: DetectorGroup) -> str:
+    """What one module of a detector has."""
+    number, name = next(iter(group.sources.items()))
+    source = collection[name]
+    if "image.data" not in source:
+        return f"e.g. module {number}: {len(source.keys())} keys"
+    key = collection[name, "image.data"]
+    counts = key.data_counts(labelled=False)
+    pixels = _shape(key.entry_shape[-2:])
+    total = int(counts.sum())
+    return f"e.g. module {number}: {pixels} pixels, {total} frames; {_counts_phrase(counts)}"
+
+
+def _key_phrase(key: "KeyData") -> str:
+    """Type, entry shape and unit of a key."""
+    parts = ["string" if key.dtype.kind == "O" else str(key.dtype)]
+    if key.entry_shape:
+        parts.append(f"entry shape {_shape(key.entry_shape)}")
+    if key.units:
+        parts.append(key.units)
+    return ", ".join(parts)
+
+
+def _run_only_values(source: "SourceData") -> dict[str, Any]:
+    """RUN values of a control source by key, without those of its CONTROL keys; may be empty."""
+    if not source.is_control or not source.is_single_run:
+        return {}
+    values = source.run_values(inc_timestamps=False)
+    return {key: values[key] for key in sorted(values.keys() - source.keys(inc_timestamps=False))}
+
+
+def _instrument_groups(source: "SourceData") -> Iterator[tuple[str, str, list[str]]]:
+    """(index group, phrase about its counts, its keys) of a source."""
+    keys = sorted(source.keys())
+    for group in sorted(source.index_groups):
+        counts = source.data_counts(labelled=False, index_group=group)
+        members = [key for key in keys if not group or key.startswith(f"{group}.")]
+        yield group, _counts_phrase(counts), members
+
+
+# Text
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """How sources are listed."""
+
+    patterns: tuple[str, ...] = ()
+    counts: bool = False
+    group_sources: bool = True
+    with_aggregators: bool = False
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether a source without details is no more than its name."""
+        return self.group_sources and not self.counts and not self.with_aggregators
+
+    def is_detailed(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
+
+
+def collection_info(
+    collection: "DataCollection",
+    details_for_sources: str | Iterable[str] = (),
+    *,
+    counts: bool = False,
+    group_sources: bool = True,
+    with_aggregators: bool = False,
+    with_auxiliary: bool = False,
+) -> str:
+    """A readable summary: run, time, trains, detectors and sources.
+
+    Parameters
+    ----------
+    collection
+        The data to describe.
+    details_for_sources
+        Glob pattern, or several, for the sources to list with all their keys.
+    counts
+        Say of each instrument source in how many trains it has data.
+    group_sources
+        Put sources whose names differ in one part on one line.
+    with_aggregators
+        Name the aggregator of each source.
+    with_auxiliary
+        List the sources of REDUCTION and ERRATA too.
+    """
+    given = (details_for_sources,) if isinstance(details_for_sources, str) else details_for_sources
+    style = _Style(tuple(given), counts, group_sources, with_aggregators)
+    lines = [f"{name + ':':<16}{text}" for name, text in run_facts(collection)]
+    current = collection.instrument_sources - collection.legacy_sources.keys()
+    detectors, instruments = detector_groups(current)
+    for group in detectors:
+        numbers = number_ranges(group.sources)
+        lines += ["", f"{len(group.sources)} detector modules of {group.pattern} ({numbers})"]
+        lines.append(f"  {_detector_phrase(collection, group)}")
+        names = list(group.sources.values())
+        if style.is_brief:
+            names = list(filter(style.is_detailed, names))
+        for name in names:
+            lines += _source_lines(collection[name], style)
+    other = "other " if detectors else ""
+    lines += ["", f"{_number(instruments, f'{other}instrument source')}:"]
+    lines += _listed(collection, instruments, style)
+    controls = sorted(collection.control_sources)
+    lines += ["", f"{_number(controls, 'control source')}:"]
+    lines += _listed(collection, controls, style)
+    lines += _legacy_lines(collection)
+    if with_auxiliary:
+        lines += _auxiliary_lines(collection, style)
+    return "\n".join(lines)
+
+
+def _number(things: Sized, noun: str) -> str:
+    """``1 source``, ``2 sources``."""
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
+def _listed(collection: "DataCollection", names: list[str], style: _Style) -> Iterator[str]:
+    """Sources of one kind: those without details grouped where the style allows."""
+    detailed = names
+    if style.is_brief:
+        detailed = [name for name in names if style.is_detailed(name)]
+        brief = [name for name in names if not style.is_detailed(name)]
+        yield from (f"  - {text}" for text in compact_names(brief))
+    for name in sorted(detailed, key=natural_key):
+        yield from _source_lines(collection[name], style)
+
+
+def _source_lines(source: "SourceData", style: _Style) -> Iterator[str]:
+    """A source; with its counts or its keys if the style says so."""
+    aggregator = f"[{source.aggregator or '?'}] " if style.with_aggregators else ""
+    yield f"  - {aggregator}{source.source}"
+    details = style.is_detailed(source.source)
+    if not source.is_control:
+        for group, phrase, keys in _instrument_groups(source):
+            if details or style.counts:
+                yield f"    - {group}: {phrase}"
+            if details:
+                yield from (f"      - {key}\t[{_key_phrase(source._key(key))}]" for key in keys)
+    elif details:
+        keys = sorted(source.keys(inc_timestamps=False))
+        if keys:
+            yield f"    - Control keys: {_counts_phrase(source.data_counts(labelled=False))}"
+            yield from (f"      - {key}\t[{_key_phrase(source._key(key))}]" for key in keys)
+        run_only = _run_only_values(source)
+        if run_only:
+            yield "    - Additional run keys (1 value per run)"
+            yield from (f"      - {key}\t= {value!s:.60}" for key, value in run_only.items())
+
+
+def _auxiliary_lines(collection: "DataCollection", style: _Style) -> Iterator[str]:
+    """The sources of REDUCTION and ERRATA."""
+    auxiliary = collection.auxiliary
+    for kind, names in (
+        ("reduction", auxiliary.reduction_sources),
+        ("errata", auxiliary.errata_sources),
+    ):
+        yield ""
+        yield f"{_number(names, f'{kind} source')}:"
+        for name in sorted(names, key=natural_key):
+            yield from _source_lines(auxiliary._source(name), style)
+
+
+def _legacy_lines(collection: "DataCollection") -> Iterator[str]:
+    """The old names of renamed sources."""
+    legacy = collection.legacy_sources
+    if not legacy:
+        return
+    yield ""
+    yield f"{_number(legacy, 'legacy source name')}:"
+    groups, others = detector_groups(legacy)
+    for group in groups:
+        new, _ = detector_groups(legacy[old] for old in group.sources.values())
+        targets = ", ".join(n.pattern for n in new) or legacy[next(iter(group.sources.values()))]
+        yield f"  - {group.pattern} -> {targets} ({number_ranges(group.sources)})"
+    yield from (f"  - {old} -> {legacy[old]}" for old in others)
+
+
+# HTML
+
+_RULE = "border:0;border-bottom:1px solid rgba(128,128,128,.35)"
+_TABLE = 'style="border-collapse:collapse;margin:4px 0 6px 0"'
+_CELL = f'style="{_RULE};text-align:left;padding:2px 12px 2px 0;background:none;color:inherit"'
+_NAME = 'style="font-family:monospace;color:inherit;background:none"'
+
+
+def _code(text: object) -> str:
+    return f"<code {_NAME}>{escape(str(text))}</code>"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of cells that are HTML already."""
+    top = "".join(f"<th {_CELL}>{h}</th>" for h in head)
+    body = "".join(
+        "<tr style='background:none'>" + "".join(f"<td {_CELL}>{c}</td>" for c in row) + "</tr>"
+        for row in rows
+    )
+    header = f"<thead><tr>{top}</tr></thead>" if top else ""
+    return f"<table {_TABLE}>{header}<tbody>{body}</tbody></table>"
+
+
+def _fold(summary: str, content: str, *, is_open: bool = False) -> str:
+    shown = " open" if is_open else ""
+    return f"<details{shown}><summary>{summary}</summary>{content}</details>"
+
+
+def _listing(texts: Iterable[str]) -> str:
+    items = "".join(f"<li>{_code(text)}</li>" for text in texts)
+    return f'<ul style="margin:2px 0 6px 0;columns:2 28em">{items}</ul>'
+
+
+def _page(title: str, *parts: str) -> str:
+    return f'<div style="color:inherit"><strong>{title}</strong>{"".join(parts)}</div>'
+
+
+def collection_html(collection: "DataCollection") -> str:
+    """What a notebook shows for a run: its facts, and its sources to unfold."""
+    facts = [(escape(name), escape(text)) for name, text in run_facts(collection)]
+    parts = [_table((), facts)]
+    current = collection.instrument_sources - collection.legacy_sources.keys()
+    detectors, instruments = detector_groups(current)
+    for group in detectors:
+        title = f"{len(group.sources)} detector modules of {_code(group.pattern)}"
+        phrase = f"<div>{escape(_detector_phrase(collection, group))}</div>"
+        parts.append(_fold(title, phrase + _listing(group.sources.values())))
+    for kind, names in (
+        ("instrument sources", instruments),
+        ("control sources", sorted(collection.control_sources)),
+        ("legacy source names", sorted(collection.legacy_sources)),
+    ):
+        if names:
+            few = len(names) <= 12
+            parts.append(_fold(f"{len(names)} {kind}", _listing(compact_names(names)), is_open=few))
+    n_sources = len(collection.all_sources)
+    return _page(f"DataCollection: {n_sources} sources, {len(collection.train_ids)} trains", *parts)
+
+
+def source_html(source: "SourceData") -> str:
+    """What a notebook shows for a source: its keys with type, entry shape and unit."""
+    kind = source.section.lower()
+    parts = []
+    if not source.is_control:
+        for group, phrase, keys in _instrument_groups(source):
+            parts.append(f"<div>{_code(group)}: {escape(phrase)}</div>{_key_table(source, keys)}")
+    elif source.keys():
+        keys = sorted(source.keys(inc_timestamps=False))
+        phrase = _counts_phrase(source.data_counts(labelled=False))
+        parts.append(f"<div>{escape(phrase)}</div>{_key_table(source, keys)}")
+    run_only = _run_only_values(source)
+    if run_only:
+        rows = [(_code(k), escape(f"{v!s:.120}")) for k, v in run_only.items()]
+        parts.append(_fold(f"{len(rows)} values from the start of the run", _table((), rows)))
+    return _page(f"{_code(source.source)}, {kind} source", *parts)
+
+
+def _key_table(source: "SourceData", names: Iterable[str]) -> str:
+    rows = []
+    for name in names:
+        key = source._key(name)
+        dtype = "string" if key.dtype.kind == "O" else str(key.dtype)
+        shape = _shape(key.entry_shape) or "scalar"
+        rows.append((_code(name), escape(dtype), escape(shape), escape(key.units or "")))
+    return _table(("key", "dtype", "entry shape", "unit"), rows)
+
+
+def key_html(key: "KeyData") -> str:
+    """What a notebook shows for a key: type, shape, size, unit and trains with data."""
+    facts = [
+        ("dtype", "string" if key.dtype.kind == "O" else str(key.dtype)),
+        ("shape", _shape(key.shape)),
+        ("size", _size(key.nbytes)),
+        ("trains", _counts_phrase(key.data_counts(labelled=False))),
+    ]
+    if key.units:
+        facts.insert(
+            2, ("unit", f"{key.units} ({key.units_name})" if key.units_name else key.units)
+        )
+    rows = [(escape(name), escape(text)) for name, text in facts]
+    return _page(f"{_code(key.source)} {_code(key.key)}", _table((), rows))
+
+
+_RUNS_SHOWN = 20
+
+
+def runs_html(runs: "Runs") -> str:
+    """What a notebook shows for many runs: their names and directories; none is opened."""
+    frame = runs.runs.head(_RUNS_SHOWN)
+    rows = [(_code(n), escape(p)) for n, p in zip(frame["name"], frame["path"], strict=True)]
+    rest = len(runs) - len(rows)
+    more = f"<div>and {rest} more</div>" if rest else ""
+    return _page(f"Runs: {len(runs)}", _table(("run", "directory"), rows), more)

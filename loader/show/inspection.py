@@ -1,0 +1,232 @@
+"""What is there to say of the sources, keys and files of a run, in rows?
+
+Plain dicts with the same names in every row of a kind, for tables and for other programs; nothing
+is read but what is known about the run.
+
+1. ``source_rows``: a row per source and index group, with in how many trains it has data.
+2. ``key_rows``: a row per key of a source, with its RUN value; RUN has keys that nothing else has.
+3. ``file_rows``: a row per file that holds a key.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .display import natural_key
+
+if TYPE_CHECKING:
+    from ..collection import DataCollection
+    from ..keydata import KeyData
+    from ..sourcedata import SourceData
+
+__all__ = [
+    "Difference",
+    "compare_runs",
+    "data_extent",
+    "file_rows",
+    "key_rows",
+    "same_value",
+    "source_rows",
+    "sources_of",
+]
+
+Row = dict[str, Any]
+
+
+def sources_of(collection: "DataCollection") -> list[str]:
+    """The control and instrument sources in the order people expect, without old names."""
+    names = collection.all_sources - collection.legacy_sources.keys()
+    return sorted(names, key=natural_key)
+
+
+def source_rows(collection: "DataCollection") -> list[Row]:
+    """section, source, index_group, aggregator, keys, trains (with data), of_trains, entries.
+
+    Also first_train and last_train with data, None where there are none. A source with RUN values
+    only has no trains.
+    """
+    rows = []
+    for name in sources_of(collection):
+        source: SourceData = collection[name]
+        groups = [] if source.is_run_only else sorted(source.index_groups)
+        for group in groups or [""]:
+            keys = source.keys(inc_timestamps=False) if groups else set()
+            counts = source.data_counts(labelled=False, index_group=group) if groups else None
+            row = {
+                "section": source.section,
+                "source": name,
+                "index_group": group,
+                "aggregator": source.aggregator,
+                "keys": sum(not group or key.startswith(f"{group}.") for key in keys),
+            }
+            rows.append(row | data_extent(collection.train_ids, counts))
+    return rows
+
+
+def data_extent(train_ids: list[int], counts: Any) -> Row:
+    """In how many of the trains there are data, how many entries, and from which train to which."""
+    with_data = np.flatnonzero(counts) if counts is not None else np.empty(0, int)
+    return {
+        "trains": len(with_data),
+        "of_trains": len(train_ids),
+        "entries": int(counts.sum()) if counts is not None else 0,
+        "first_train": train_ids[with_data[0]] if len(with_data) else None,
+        "last_train": train_ids[with_data[-1]] if len(with_data) else None,
+    }
+
+
+def key_rows(source: "SourceData") -> list[Row]:
+    """key, dtype, shape (of one entry), unit and run_value of each key; index_group "RUN" for RUN.
+
+    run_value is None where there is none, a scalar, a text or an array.
+    """
+    values: dict[str, Any] = {}
+    if source.is_control and source.is_single_run:
+        values = source.run_values(inc_timestamps=False)
+    keys = [] if source.is_run_only else sorted(source.keys(inc_timestamps=False), key=natural_key)
+    rows = []
+    for name in keys:
+        key = source._key(name)
+        rows.append(
+            {
+                "key": name,
+                "index_group": key.index_group,
+                "dtype": _dtype_name(key.dtype),
+                "shape": list(key.entry_shape),
+                "unit": key.units or "",
+                "run_value": values.get(name),
+            }
+        )
+    for name in sorted(values.keys() - set(keys), key=natural_key):
+        value = values[name]
+        row = {"key": name, "index_group": "RUN", "dtype": _dtype_name(np.asarray(value).dtype)}
+        rows.append(row | {"shape": list(np.shape(value)), "unit": "", "run_value": value})
+    return rows
+
+
+def file_rows(key: "KeyData") -> list[Row]:
+    """name, trains, trains_with_data and entries of each file that holds the key."""
+    return list(_file_rows(key))
+
+
+def _file_rows(key: "KeyData") -> Iterator[Row]:
+    counts = dict(zip(key.train_ids, key.data_counts(labelled=False).tolist(), strict=True))
+    for ref in key._refs:
+        here = [counts[t] for t in ref.trains.to_list() if t in counts]
+        yield {
+            "file": ref.path,
+            "trains": len(here),
+            "trains_with_data": sum(n > 0 for n in here),
+            "entries": sum(here),
+        }
+
+
+def _dtype_name(dtype: "np.dtype[Any]") -> str:
+    return "str" if dtype.kind in "OU" else str(dtype)
+
+
+# In what do two runs differ: sources, keys, what the keys are like, values at the start?
+#
+# ``compare_runs`` gives one ``Difference`` per thing, ordered by source and key. Trains, files and
+# times differ between any two runs and are not compared; neither are timestamps, unless asked for.
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``what`` (source, key, dtype, shape, unit, value) of ``source`` and ``key`` is not the same.
+
+    ``first`` and ``second`` are what each run has, None where it has none. Of a source it is the
+    section that is told, of a key the dtype; ``key`` is "" for a source.
+    """
+
+    what: str
+    source: str
+    key: str
+    first: Any
+    second: Any
+
+
+def compare_runs(
+    first: "DataCollection",
+    second: "DataCollection",
+    *,
+    tolerance: float = 0.0,
+    values: bool = True,
+    timestamps: bool = False,
+) -> list[Difference]:
+    """What differs between two runs.
+
+    Parameters
+    ----------
+    first, second
+        The runs.
+    tolerance
+        RUN values that are numbers are the same if they are no further apart than this share of the
+        larger; 0 means exactly the same. NaN is the same as NaN.
+    values
+        Whether RUN values are compared.
+    timestamps
+        Whether the times at which RUN values were set are compared, too.
+    """
+    found: list[Difference] = []
+    names = sorted({*sources_of(first), *sources_of(second)})
+    for name in names:
+        one, other = (c[name] if name in c.all_sources else None for c in (first, second))
+        if one is None or other is None:
+            sections = [side and side.section for side in (one, other)]
+            found.append(Difference("source", name, "", *sections))
+        else:
+            found += _source_differences(name, one, other, tolerance)
+            if timestamps and one.is_control and other.is_control:
+                found += _time_differences(name, one, other)
+    return [d for d in found if values or d.what != "value"]
+
+
+def _source_differences(
+    name: str, one: "SourceData", other: "SourceData", tolerance: float
+) -> Iterator[Difference]:
+    if one.section != other.section:
+        yield Difference("source", name, "", one.section, other.section)
+    rows, other_rows = ({row["key"]: row for row in key_rows(side)} for side in (one, other))
+    for key in sorted(rows.keys() | other_rows.keys()):
+        a, b = rows.get(key), other_rows.get(key)
+        if a is None or b is None:
+            yield Difference("key", name, key, a and a["dtype"], b and b["dtype"])
+            continue
+        for what in ("dtype", "shape", "unit"):
+            # An array in RUN may have another length in every run: that is its value.
+            is_run = a["index_group"] == b["index_group"] == "RUN"
+            if a[what] != b[what] and not is_run:
+                yield Difference(what, name, key, a[what], b[what])
+        if not same_value(a["run_value"], b["run_value"], tolerance):
+            yield Difference("value", name, key, a["run_value"], b["run_value"])
+
+
+def _time_differences(name: str, one: "SourceData", other: "SourceData") -> Iterator[Difference]:
+    times, other_times = one.run_values(), other.run_values()
+    for key in sorted(times.keys() & other_times.keys()):
+        if key.endswith(".timestamp") and not same_value(times[key], other_times[key]):
+            yield Difference("value", name, key, times[key], other_times[key])
+
+
+def same_value(first: Any, second: Any, tolerance: float = 0.0) -> bool:
+    """Whether two RUN values are the same: scalars, texts, arrays, or None for none."""
+    if first is None or second is None:
+        return first is second
+    a, b = np.asarray(first), np.asarray(second)
+    if a.shape != b.shape:
+        return False
+    if a.dtype.kind not in "biuf" or b.dtype.kind not in "biuf":
+        return bool(np.array_equal(a, b))
+    pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
+    return all(_same_number(x, y, tolerance) for x, y in pairs)
+
+
+def _same_number(a: float, b: float, tolerance: float) -> bool:
+    """Equal (as integers beyond 2^53 too), no further apart than the tolerance, or both NaN."""
+    if a == b or (a != a and b != b):
+        return True
+    return abs(a - b) <= tolerance * max(abs(a), abs(b)) < math.inf

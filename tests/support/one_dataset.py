@@ -1,0 +1,85 @@
+"""One dataset in one file, read by a plan and by h5py."""
+
+import os
+import zlib
+
+import h5py
+import numpy as np
+from xfelcat.catalog.model.dtypes import encode_dtype
+from xfelcat.catalog.model.facts import DataFile
+from xfelcat.catalog.model.records import KeyRecord
+from xfelcat.loader.read.decode import StoredDataError
+from xfelcat.loader.read.execute import execute_plan
+from xfelcat.loader.read.files import OpenFiles
+from xfelcat.loader.read.rows import FileSlabs, ReadPlan
+from xfelcat.loader.read.threads import Means
+from xfelcat.loader.select.region import parse_region
+
+
+def inflate_by_zlib(stored, size):
+    try:
+        return zlib.decompress(stored, bufsize=size)
+    except zlib.error as error:
+        raise StoredDataError(str(error)) from error
+
+
+def open_files(n_threads=2, direct=True, inflate=inflate_by_zlib):
+    files = OpenFiles()
+    files._means = Means(n_threads, direct, inflate)
+    return files
+
+
+def facts_of(path):
+    found = os.stat(path)
+    return DataFile(str(path), found.st_size, found.st_mtime_ns, "DA01", 0)
+
+
+def make_plan(path, dataset, slabs, roi=()):
+    """A plan for some slabs of ``/data`` of one file."""
+    record = KeyRecord("data", "", encode_dtype(dataset.dtype), dataset.shape[1:])
+    starts, stops = np.array(slabs, np.int64).reshape(-1, 2).T
+    targets = np.cumsum(stops - starts) - (stops - starts)
+    pieces = (FileSlabs(facts_of(path), starts, stops, targets),) if slabs else ()
+    region = parse_region(roi, dataset.shape[1:])
+    return ReadPlan("A/B/C", "/data", record, region, int((stops - starts).sum()), pieces)
+
+
+def rows_of(slabs):
+    return [row for start, stop in slabs for row in range(start, stop)]
+
+
+def read(path, slabs=None, roi=(), files=None, out=None):
+    """What we read, and what h5py and numpy give."""
+    with h5py.File(path) as f:
+        dataset = f["data"]
+        slabs = [(0, len(dataset))] if slabs is None else slabs
+        plan = make_plan(path, dataset, slabs, roi)
+        text = h5py.check_string_dtype(dataset.dtype)
+        values = dataset.asstr()[:] if text and text.length is None else dataset[:]
+        region = roi if isinstance(roi, tuple) else (roi,)
+        expected = values[rows_of(slabs)][(slice(None), *region)]
+    files = open_files() if files is None else files
+    try:
+        return execute_plan(plan, files, out), expected
+    finally:
+        files.close()
+
+
+def same(found, expected):
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(found, expected)
+
+
+def numbers(shape, dtype):
+    values = np.arange(1, int(np.prod(shape)) + 1).reshape(shape)
+    return (
+        (values * 2654435761 % 255).astype(dtype)
+        if np.dtype(dtype).kind != "b"
+        else values % 3 == 0
+    )
+
+
+def other(path, values=None, dtype=None, **options):
+    values = numbers((8, 3), "i4") if values is None else values
+    with h5py.File(path, "w") as f:
+        f.create_dataset("data", data=values, dtype=dtype, **options)
