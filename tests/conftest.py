@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from support.mock_runs import MockBuilder
-from xfelcat.catalog.store import read
+from xfelcat.catalog.store import connections
 
 # A shell that runs the tests in the background leaves Ctrl-C ignored, and so would our processes.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,12 +24,12 @@ def build_mock(tmp_path_factory):
 def queries(monkeypatch):
     """Grows by each query that opening or a fact sends to the catalog."""
     sent = []
-    rows = read.rows
+    rows = connections.rows
 
     def count(cursor, sql):
         sent.append(sql)
         return rows(cursor, sql)
 
-    for module in ("stored", "facts", "packed", "reload"):
-        monkeypatch.setattr(f"xfelcat.catalog.store.{module}.rows", count)
+    for module in ("store.read", "store.packing", "opening.catalogued"):
+        monkeypatch.setattr(f"xfelcat.catalog.{module}.rows", count)
     return sent
