@@ -683,7 +683,7 @@ class Catalog(Questions):
         from .audit.audit import AuditOptions, audit
         from .audit.disk import DiskOptions
         from .audit.limits import DEFAULT_LIMITS
-        from .audit.registry import choose_checks
+        from .model.checks import choose_checks
 
         chosen = ([x] if isinstance(x, str) else x for x in (check, skip, level))
         filter_ = RunFilter.of(**where)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..catalog.audit.registry import CHECKS, SEVERITIES
+from ..catalog.model.checks import CHECKS, SEVERITIES
 from ..catalog.model.errors import QueryError
 from .options import (
     CatalogOption,
@@ -243,7 +243,7 @@ def _options(
     """What was asked for; an unusable value is wrong usage."""
     from ..catalog.audit.audit import AuditOptions
     from ..catalog.audit.limits import parse_limits
-    from ..catalog.audit.registry import choose_checks
+    from ..catalog.model.checks import choose_checks
 
     try:
         checks = choose_checks(check or (), skip or (), level or ())
@@ -259,7 +259,7 @@ def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -
     """The checks chosen: by ID and title for people, with everything for programs."""
     import pyarrow as pa
 
-    from ..catalog.audit.registry import SEVERITIES
+    from ..catalog.model.checks import SEVERITIES
 
     rows = [dataclasses.asdict(c) | {"severity": SEVERITIES[c.severity]} for c in options.checks]
     if chosen is Format.TABLE:

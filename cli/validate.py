@@ -13,7 +13,7 @@ from .progress import count, showing_progress, size_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..catalog.audit.registry import Check
+    from ..catalog.model.checks import Check
     from ..loader.jobs.validation import CondensedProblem, ValidationReport
 
 __all__ = ["validate_command"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from xfelcat.catalog.audit.limits import Limits
-from xfelcat.catalog.audit.registry import CHECKS
+from xfelcat.catalog.model.checks import CHECKS
 
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 

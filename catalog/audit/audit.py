@@ -22,6 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..model.checks import CHECKS, Check
 from ..model.errors import CatalogWriteError, RunNotFoundError
 from ..model.records import Problem
 from ..questions.execute import fetch
@@ -33,7 +34,6 @@ from .disk import DiskOptions, find_on_disk, run_folders
 from .findings import Findings, describe_findings
 from .limits import DEFAULT_LIMITS, Limits
 from .record import Area, audit_before, record, unrecorded
-from .registry import CHECKS, Check
 from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults
 from .waivers import Waiver, read_waivers, waiver_table
 

@@ -23,10 +23,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model.checks import choose_checks
 from ..model.errors import ConfigError, QueryError
 from ..questions.filters import RunFilter
 from ..questions.patterns import glob_to_regex
-from .registry import choose_checks
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audit.registry import CHECKS, SEVERITIES
 from ..audit.waivers import Waiver, waiver_table
+from ..model.checks import CHECKS, SEVERITIES
 from ..model.errors import CatalogReadError
 from ..model.identity import RunIdentity, aggregator_and_sequence
 from ..model.records import Depth

@@ -1,7 +1,7 @@
 """What can be seen to be wrong with one file from its structure alone?
 
 Pure functions: each takes what was read and yields ``Fault``s, so that a check can be added or
-tested without a file. The IDs are those of ``checks.registry``.
+tested without a file. The IDs are those of ``model.checks``.
 
 1. The file as a whole: its name against METADATA, its version, its top-level groups.
 2. Trains: ``check_trains``, and their times: ``check_times``.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audit.registry import CHECKS
+from ..model.checks import CHECKS
 from ..model.identity import FileName
 from ..model.records import KeyRecord, KeySchema, Problem, Severity, SourceRecord
 from ..model.runlength import IndexPattern

@@ -16,9 +16,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...catalog.audit.findings import message_template, place_pattern
-from ...catalog.audit.registry import CHECKS, Check, choose_checks
 from ...catalog.ingest.assemble import unread_record, utc_now
 from ...catalog.ingest.ingest import ScanOptions, scan_batch
+from ...catalog.model.checks import CHECKS, Check, choose_checks
 from ...catalog.model.errors import RunNotFoundError
 from ...catalog.model.identity import parse_file_name
 from ...catalog.model.records import FileRecord, Problem, RunRecord

@@ -10,7 +10,7 @@ import pytest
 from support.audited_records import LIMITS, SEQUENCES, facility, records
 from support.revision2 import downgrade
 from xfelcat.catalog.audit.audit import AuditOptions, audit
-from xfelcat.catalog.audit.registry import choose_checks
+from xfelcat.catalog.model.checks import choose_checks
 from xfelcat.catalog.model.errors import CatalogNotFoundError
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import Depth, Problem

@@ -28,8 +28,8 @@ from support.faultless_run import (
     replace,
     write_checked_run,
 )
-from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.ingest.ingest import ScanOptions, scan_batch
+from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.scan.index import index_place
 
 POSITIONS = st.integers(0, N_TRAINS - 1)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.audit.registry import CHECKS, LEVELS, SEVERITIES, choose_checks
+from xfelcat.catalog.model.checks import CHECKS, LEVELS, SEVERITIES, choose_checks
 from xfelcat.catalog.model.errors import QueryError
 
 ROOT = Path(__file__).parent.parent.parent

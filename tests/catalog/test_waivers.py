@@ -4,8 +4,8 @@ from datetime import date
 
 import duckdb
 import pytest
-from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.audit.waivers import WAIVED_SQL, read_waivers, waiver_table
+from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.model.errors import ConfigError
 
 TODAY = date(2026, 5, 1)

@@ -4,7 +4,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from xfelcat.catalog.audit.registry import CHECKS
+from xfelcat.catalog.model.checks import CHECKS
 
 
 @pytest.fixture

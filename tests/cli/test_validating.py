@@ -5,7 +5,7 @@ import os
 
 import pytest
 from support.faultless_run import DA0, DA1, write_checked_run
-from xfelcat.catalog.audit.registry import CHECKS
+from xfelcat.catalog.model.checks import CHECKS
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from support.faultless_run import (
 )
 from support.mock_runs import MOCKS
 from support.tiny_file import write_tiny
-from xfelcat.catalog.audit.registry import CHECKS
+from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.scan.scan import scan_file
 from xfelcat.loader.jobs.deepcheck import DeepOptions, check_data, check_file, find_news
 

@@ -9,8 +9,8 @@ import pytest
 import xfelcat
 from support.demo_facility import demo, demo_report, no_settings
 from support.faultless_run import AGIPD0, DA0, DA1, write_checked_run
-from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.ingest.ingest import scan_batch
+from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.model.errors import QueryError, RunNotFoundError
 from xfelcat.loader.jobs.validation import applicable_checks
 

@@ -13,8 +13,8 @@ from benchmarks.synthetic import Scale, fill
 from support.browser import browse, needs_browser
 from support.report_catalogs import HOSTILE, faulty_runs, gappy_run, hostile_store, store_of
 from xfelcat.catalog.audit.audit import AuditOptions, audit
-from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.audit.waivers import Waiver
+from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.questions.filters import RunFilter
 from xfelcat.catalog.report.content import Limits, gather
 from xfelcat.catalog.report.page import render, write_report

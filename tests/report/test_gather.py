@@ -8,9 +8,9 @@ from support.report_catalogs import faulty_runs, store_of
 from support.run_records import make_run, with_file
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.findings import message_template, place_pattern
-from xfelcat.catalog.audit.registry import CHECKS
 from xfelcat.catalog.audit.waivers import Waiver
 from xfelcat.catalog.catalog import Catalog
+from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.model.errors import CatalogReadError
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import Problem

@@ -1,17 +1,15 @@
-"""Which checks are there, how bad is what each finds, and what is to be done about it?
+"""The table of all checks: IDs, severities, meanings and remedies.
 
-``CHECKS`` is the one table of them: the scan, the audits, their documentation and their report all
-take it from here.
+``CHECKS`` is the one table of them: the scan, the audits, their documentation and their report take
+titles and severities from here.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from ..model.errors import QueryError
-
-if TYPE_CHECKING:
-    from ..model.records import Severity
+from .errors import QueryError
+from .records import Severity
 
 __all__ = ["CHECKS", "LEVELS", "SEVERITIES", "Check", "Level", "Origin", "choose_checks"]
 
@@ -24,25 +22,28 @@ LEVELS: Mapping[Level, str] = {
     "catalog": "comparison of a run with other runs",
     "D": "data read from the files, sampled, only on request",
 }
-SEVERITIES: Mapping["Severity", str] = {"E": "error", "W": "warning", "I": "information"}
+# The worst first: this order ranks findings wherever they are sorted.
+SEVERITIES: Mapping[Severity, str] = {"E": "error", "W": "warning", "I": "information"}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: its ID, what it is about in a few words, and what finding something means.
-
-    ``level`` is what it takes to check, ``severity`` how bad a finding is as a rule (a finding may
-    have another), ``origin`` who finds it: the scan (at ingest), an audit of the catalog, or an
-    audit that reads data.
-    """
+    """One check of files, runs or the catalog."""
 
     id: str
+    """A letter for the group and two digits, such as ``F05``."""
     title: str
+    """What is wrong, in a few words."""
     level: Level
-    severity: "Severity"
+    """What the check needs; see ``LEVELS``."""
+    severity: Severity
+    """How bad a finding is as a rule; a single finding may have another severity."""
     origin: Origin
+    """Who runs the check: the scan at ingest, an audit of the catalog, or one that reads data."""
     meaning: str
+    """What a finding means for the data."""
     remedy: str
+    """What to do about it."""
 
 
 _FILES = (
