@@ -23,12 +23,12 @@ from typing import Protocol
 from ..model.facts import Comparison, compare_files
 from ..model.identity import parse_file_name
 from ..model.records import Depth, FileRecord, Problem
-from ..opening.catalogued import file_stats, run_locations
 from ..scan.datamap import check_data_maps
 from ..scan.discover import FileStat, FoundRun, find_runs, is_excluded, list_run
 from ..scan.locality import file_localities, is_on_disk
 from ..scan.pool import Batch, run_batches
 from ..scan.scan import scan_file
+from ..store.read import file_stats, run_locations
 from ..store.store import Store
 from .assemble import (
     MovedRun,

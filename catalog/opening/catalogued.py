@@ -6,7 +6,7 @@ fetched when it is asked for, a little at first and then in growing portions, so
 one query and all keys cost few. What a file's depth lacks comes from the file itself (``probe``).
 
 1. ``find_run``: the facts of a run, if a store has it.
-2. ``file_stats``, ``run_locations``, ``only_run``: what freshness and lookup ask.
+2. ``only_run``: the one run of a shard.
 3. ``CatalogFacts``.
 
 Fixed plain SQL on the DuckDB API: no pandas, pyarrow or sqlalchemy is imported on this path.
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.errors import ChangedFileError, RunNotFoundError, SourceNameError
-from ..model.facts import DataFile, KnownFile
+from ..model.facts import DataFile
 from ..model.identity import RunIdentity, aggregator_and_sequence
 from ..model.records import Depth, FileLayout, KeySchema, Problem, RunValue
 from ..model.runlength import IndexPattern, TrainList
@@ -47,10 +47,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CatalogFacts",
     "Portions",
-    "file_stats",
     "find_run",
     "only_run",
-    "run_locations",
 ]
 
 # Decoded keys that the runs of one open shard may share, before they are dropped and start anew.
@@ -63,27 +61,6 @@ def find_run(store: Store, identity: RunIdentity) -> "CatalogFacts | None":
         return CatalogFacts(store, identity.shard, identity.run_id)
     except RunNotFoundError:
         return None
-
-
-def file_stats(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[str, KnownFile]:
-    """What freshness compares, by file name; empty where the shard does not have the run."""
-    found = rows(
-        cursor,
-        "SELECT name, size, mtime_ns, depth, verified, retry, missing_since IS NOT NULL"
-        f" FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
-    )
-    return {
-        from_text(name): KnownFile(size, mtime_ns, Depth(depth), verified, retry, missing)
-        for name, size, mtime_ns, depth, verified, retry, missing in found
-    }
-
-
-def run_locations(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> tuple[str, ...]:
-    """The directories a run was ever seen at, newest last."""
-    found = rows(
-        cursor, f"SELECT path FROM run_location WHERE run_id = {run_id:d} ORDER BY position"
-    )
-    return tuple(from_text(path) for (path,) in found)
 
 
 def only_run(cursor: "duckdb.DuckDBPyConnection") -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.facts import KnownFile
 from ..model.identity import RunIdentity
 from ..model.records import (
     Depth,
@@ -53,12 +54,35 @@ __all__ = [
     "fetch_run_values",
     "fetch_schemas",
     "fetch_timestamps",
+    "file_stats",
     "fresh_profiles",
     "integers",
     "load_run",
+    "run_locations",
 ]
 
 Names = dict[int, str]
+
+
+def file_stats(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[str, KnownFile]:
+    """What freshness compares, by file name; empty where the shard does not have the run."""
+    found = rows(
+        cursor,
+        "SELECT name, size, mtime_ns, depth, verified, retry, missing_since IS NOT NULL"
+        f" FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
+    )
+    return {
+        from_text(name): KnownFile(size, mtime_ns, Depth(depth), verified, retry, missing)
+        for name, size, mtime_ns, depth, verified, retry, missing in found
+    }
+
+
+def run_locations(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> tuple[str, ...]:
+    """The directories a run was ever seen at, newest last."""
+    found = rows(
+        cursor, f"SELECT path FROM run_location WHERE run_id = {run_id:d} ORDER BY position"
+    )
+    return tuple(from_text(path) for (path,) in found)
 
 
 def integers(numbers: Iterable[int]) -> str:

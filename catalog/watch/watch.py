@@ -23,8 +23,10 @@ from typing import Any, Protocol
 
 from ..ingest.ingest import IngestOptions, IngestReport, ingest
 from ..model.errors import CatalogNotFoundError, XfelcatError
+from ..model.records import Depth
 from ..scan.discover import FileStat, find_runs, list_run, locate_run
 from ..scan.pool import Batch, run_batches
+from ..scan.scan import scan_file
 from ..store.connections import uninterrupted
 from ..store.packing import from_text
 from ..store.store import Store
@@ -53,6 +55,7 @@ __all__ = [
 # 2. ``try_files`` opens those that are young, in a worker process with a time limit.
 
 _LONGEST_PAUSE = 600.0
+_UNREADABLE = ("F01", "F02", "F03", "F06")  # checks that say why a file has no outline
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +157,15 @@ def try_files(paths: Sequence[str], *, jobs: int, time_limit: float) -> dict[str
 
 
 def try_batch(paths: Sequence[str], options: object, note: Callable[[str], None]) -> dict[str, str]:
-    """Open each file as far as its trains and sources; "" or the reason; in a worker."""
-    from ..model.errors import FileStructureError
-    from ..opening.lazy import read_outline
-
-    found = {}
+    """Read the outline of each file; "" or the reason why it cannot be read; in a worker."""
+    reasons = {}
     for path in paths:
         note(path)
-        try:
-            read_outline(path)
-            found[path] = ""
-        except FileStructureError as e:
-            found[path] = e.reason
-    return found
+        record = scan_file(path, depth=Depth.OUTLINE)
+        unread = record.depth < Depth.OUTLINE
+        reasons[path] = "; ".join(p.message for p in record.problems if p.check in _UNREADABLE)
+        reasons[path] = (reasons[path] or "no EXDF file") if unread else ""
+    return reasons
 
 
 _RUNS_AT_ONCE = 200

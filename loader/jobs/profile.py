@@ -30,11 +30,11 @@ from ...catalog.ingest.assemble import utc_now
 from ...catalog.model.dtypes import decode_dtype
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.records import KeyProfile, KeyRecord, Problem
-from ...catalog.opening.catalogued import CatalogFacts, file_stats
+from ...catalog.opening.catalogued import CatalogFacts
 from ...catalog.questions.filters import RunChoice, RunFilter
 from ...catalog.scan.pool import Batch, run_batches
 from ...catalog.store.packing import from_text
-from ...catalog.store.read import fresh_profiles
+from ...catalog.store.read import file_stats, fresh_profiles
 from ...catalog.store.store import Store
 from ..read.execute import check_consistent, execute_plan
 from ..read.files import OpenFiles

@@ -24,14 +24,13 @@ from xfelcat.catalog.model.records import (
 from xfelcat.catalog.opening import lazy
 from xfelcat.catalog.opening.catalogued import (
     CatalogFacts,
-    file_stats,
     find_run,
     only_run,
-    run_locations,
 )
 from xfelcat.catalog.opening.scanned import ScannedFacts
 from xfelcat.catalog.scan.scan import scan_file
 from xfelcat.catalog.store.connections import POOL
+from xfelcat.catalog.store.read import file_stats, run_locations
 
 
 def assert_facts(facts, record, files=None):

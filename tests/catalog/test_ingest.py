@@ -10,8 +10,9 @@ from xfelcat.catalog.ingest import ingest as ingest_module
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.errors import RunNotFoundError
 from xfelcat.catalog.model.records import Depth
-from xfelcat.catalog.opening.catalogued import CatalogFacts, file_stats
+from xfelcat.catalog.opening.catalogued import CatalogFacts
 from xfelcat.catalog.scan.discover import locate_run
+from xfelcat.catalog.store.read import file_stats
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
 
