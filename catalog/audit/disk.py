@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ..model.facts import FileStat
 from ..model.identity import is_data_file, is_made_anew, parse_file_name
-from ..scan.discover import FileStat, list_run, locate_run
+from ..scan.discover import list_run, locate_run
 from ..scan.locality import file_localities, is_on_disk
 from ..scan.pool import Batch, run_batches
 from ..store.packing import from_text, to_text

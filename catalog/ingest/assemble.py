@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..model.facts import Comparison, KnownFile
+from ..model.facts import FileComparison, FileStat, KnownFile
 from ..model.identity import RunIdentity, parse_file_name
 from ..model.records import Depth, FileRecord, Problem, RunRecord
-from ..scan.discover import FileStat, FoundRun, list_run
+from ..scan.discover import FoundRun, list_run
 from ..store.read import load_run
 from ..store.store import Store
 
@@ -74,7 +74,7 @@ def other_home(found: FoundRun, locations: Sequence[str]) -> str:
     return ""
 
 
-def held_elsewhere(files: Comparison, home: str) -> list[str]:
+def held_elsewhere(files: FileComparison, home: str) -> list[str]:
     """Files that are absent here, but not vanished: another home of the run still has them."""
     return [n for n in files.vanished if home and os.path.lexists(os.path.join(home, n))]
 
@@ -82,7 +82,7 @@ def held_elsewhere(files: Comparison, home: str) -> list[str]:
 def assemble_run(
     found: FoundRun,
     old: RunRecord | None,
-    files: Comparison,
+    files: FileComparison,
     scanned: Mapping[str, FileRecord],
 ) -> RunRecord | None:
     """The run as it is to be written, or None where that would say nothing new."""

@@ -20,11 +20,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Protocol
 
-from ..model.facts import Comparison, compare_files
+from ..model.facts import FileComparison, FileStat, compare_files
 from ..model.identity import parse_file_name
 from ..model.records import Depth, FileRecord, Problem
 from ..scan.datamap import check_data_maps
-from ..scan.discover import FileStat, FoundRun, find_runs, is_excluded, list_run
+from ..scan.discover import FoundRun, find_runs, is_excluded, list_run
 from ..scan.locality import file_localities, is_on_disk
 from ..scan.pool import Batch, run_batches
 from ..scan.scan import scan_file
@@ -128,7 +128,7 @@ class RunPlan:
 
     found: FoundRun
     stats: dict[str, FileStat]
-    files: Comparison
+    files: FileComparison
     locations: tuple[str, ...]
     on_tape: dict[str, str] = field(default_factory=dict)
     moved: MovedRun | None = None

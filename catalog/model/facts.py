@@ -16,18 +16,25 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scan.discover import FileStat
 from .records import Depth, FileLayout, KeySchema, Problem, RunValue
 from .runlength import IndexPattern, TrainList
 
 __all__ = [
-    "Comparison",
     "DataFile",
-    "FileFacts",
+    "FileComparison",
+    "FileStat",
+    "FileTable",
     "KnownFile",
     "RunFacts",
     "compare_files",
 ]
+
+
+class FileStat(NamedTuple):
+    """Size in bytes and modification time (ns since the epoch); -1 for what cannot be stat'ed."""
+
+    size: int
+    mtime_ns: int
 
 
 class DataFile(NamedTuple):
@@ -117,7 +124,7 @@ class KnownFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class FileComparison:
     """Names of the data files of a run, by what is to become of them.
 
     ``unchanged``: the facts hold and are deep enough. ``shallow``: they hold, but more is wanted,
@@ -153,7 +160,7 @@ def compare_files(
     force: bool = False,
     retry: bool = True,
     considered: Iterable[str] | None = None,
-) -> Comparison:
+) -> FileComparison:
     """Sort the files of a run.
 
     ``depth`` and ``verify`` say what is wanted; ``force`` scans what is unchanged too, and
@@ -161,7 +168,7 @@ def compare_files(
     are judged to have vanished, if it is given: a subset opened with ``include=`` says nothing
     about the other files.
     """
-    result = Comparison()
+    result = FileComparison()
     for name, stat in on_disk.items():
         old = known.get(name)
         if old is None:
@@ -194,7 +201,7 @@ def _too_shallow(old: KnownFile, depth: Depth, verify: bool) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class FileFacts:
+class FileTable:
     """The files of a run in the order of their ordinals: one column per fact.
 
     ``train_lists`` and ``layouts`` are numbers of what the files share with others.
@@ -210,7 +217,7 @@ class FileFacts:
     layouts: Sequence[int] = ()
 
     @classmethod
-    def of(cls, rows: Iterable[tuple[Any, ...]]) -> "FileFacts":
+    def of(cls, rows: Iterable[tuple[Any, ...]]) -> "FileTable":
         """From the facts of one file after the other, as ``rows`` gives them."""
         return cls(*zip(*rows, strict=True))
 
@@ -244,7 +251,7 @@ class FileFacts:
         """Whether these names are those of all the files, and none is marked missing."""
         return not any(self.missing) and self.stats.keys() <= set(names)
 
-    def usable(self, names: frozenset[str] | None) -> "FileFacts":
+    def usable(self, names: frozenset[str] | None) -> "FileTable":
         """Only the files that can serve data, of those named; None for all that are not missing.
 
         A file that is named is there, even if it was missing once.
@@ -261,4 +268,4 @@ class FileFacts:
             ]
         if all(kept):
             return self
-        return FileFacts.of(row for row, keep in zip(self.rows(), kept, strict=True) if keep)
+        return FileTable.of(row for row, keep in zip(self.rows(), kept, strict=True) if keep)

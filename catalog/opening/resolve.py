@@ -26,10 +26,10 @@ from ..model.errors import (
     RunNotFoundError,
     XfelcatError,
 )
-from ..model.facts import Comparison, RunFacts, compare_files
+from ..model.facts import FileComparison, FileStat, RunFacts, compare_files
 from ..model.identity import proposal_directory
 from ..model.records import Depth, FileRecord, RunRecord
-from ..scan.discover import FileStat, FoundRun, list_run, locate_run, neighbours, stat_file
+from ..scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
 from ..store.connections import OpenFile, uninterrupted
 from ..store.packing import PackedRun, fetch_packed
 from ..store.store import Store
@@ -87,7 +87,7 @@ def look_up_run(
     if not stats and choose is None:
         raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
     wanted = stats if choose is None else _chosen(found, stats, choose)
-    best: tuple[_Candidate, Comparison] | None = None
+    best: tuple[_Candidate, FileComparison] | None = None
     for candidate in candidates:
         known = candidate.known.files
         if known.hold(wanted):
@@ -193,7 +193,7 @@ def _from_catalog(
 def _scan(
     found: FoundRun,
     wanted: dict[str, FileStat],
-    best: tuple[_Candidate, Comparison] | None,
+    best: tuple[_Candidate, FileComparison] | None,
     save: bool,
     parallelize: bool,
 ) -> RunFacts:
@@ -204,7 +204,7 @@ def _scan(
     from .scanned import ScannedFacts
 
     old: RunRecord | None = None
-    compared = Comparison(new=list(wanted))
+    compared = FileComparison(new=list(wanted))
     if best is not None:
         candidate, compared = best
         with uninterrupted():

@@ -16,14 +16,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple
 
 from ..model.errors import RunNotFoundError, nearest
+from ..model.facts import FileStat
 from ..model.identity import RunIdentity, identify_run, is_data_file, parse_file_name
 from ..model.records import Problem
 
 __all__ = [
-    "FileStat",
     "FoundRun",
     "find_runs",
     "is_excluded",
@@ -32,13 +31,6 @@ __all__ = [
     "neighbours",
     "stat_file",
 ]
-
-
-class FileStat(NamedTuple):
-    """Size in bytes and modification time (ns since the epoch); -1 for what cannot be stat'ed."""
-
-    size: int
-    mtime_ns: int
 
 
 UNKNOWN_STAT = FileStat(-1, -1)

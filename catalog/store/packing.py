@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..model.dtypes import decode_dtype, encode_dtype
-from ..model.facts import FileFacts
+from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue
 from ..model.runlength import IndexPattern, TrainList
 from .connections import rows
@@ -264,7 +264,7 @@ def unpack_schema(packed: bytes) -> KeySchema:
 # integers.
 #
 # 1. ``pack_run`` makes the row of a run, ``fetch_packed`` reads it.
-# 2. ``PackedRun``: the files (``FileFacts``), their train lists, and the index.
+# 2. ``PackedRun``: the files (``FileTable``), their train lists, and the index.
 # 3. ``PackedIndex``: the index patterns, unfolded when they are asked for.
 
 Int64s = NDArray[np.int64]
@@ -326,14 +326,14 @@ class PackedIndex:
 class PackedRun(NamedTuple):
     """What the catalog says of the files of a run: ``files`` by ordinal, ``trains`` by number."""
 
-    files: FileFacts
+    files: FileTable
     trains: tuple[TrainList, ...]
     patterns: PackedIndex
 
 
 def pack_run(
     run_id: int,
-    files: FileFacts,
+    files: FileTable,
     trains: Iterable[TrainList],
     slots: Sequence[NDArray[np.integer]],
     patterns: Sequence[IndexPattern],
@@ -360,18 +360,18 @@ def fetch_packed(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> PackedRun 
     return PackedRun(_unpack_files(files), _unpack_trains(trains), PackedIndex(slots, patterns))
 
 
-def _pack_files(files: FileFacts) -> bytes:
+def _pack_files(files: FileTable) -> bytes:
     names = "/".join(files.names).encode("utf-8", "surrogatepass")
     columns = (files.sizes, files.mtimes_ns, files.depths, files.missing)
     numbers = (files.train_lists, files.layouts)
     return _join([zlib.compress(names), *map(_pack, (*columns, *numbers))])
 
 
-def _unpack_files(packed: bytes) -> FileFacts:
+def _unpack_files(packed: bytes) -> FileTable:
     packed_names, *columns = _split(packed)
     names = zlib.decompress(packed_names).decode("utf-8", "surrogatepass")
     sizes, mtimes, depths, missing, trains, layouts = map(unpack_integers, columns)
-    return FileFacts(
+    return FileTable(
         names.split("/") if names else [],
         sizes.tolist(),
         mtimes.tolist(),

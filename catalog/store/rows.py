@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.errors import CatalogWriteError
-from ..model.facts import FileFacts
+from ..model.facts import FileTable
 from ..model.records import (
     Depth,
     FileLayout,
@@ -275,7 +275,7 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
         (run_id, i, t.starts, t.lengths, t.suspect, t.dropped) for i, t in enumerate(trains.values)
     ]
     tables["timestamps"] = [(run_id, i, *encode_timestamps(t)) for i, t in enumerate(times.values)]
-    files = FileFacts.of(facts)
+    files = FileTable.of(facts)
     tables["run_packed"] = [pack_run(run_id, files, trains.values, slots, patterns.values)]
     tables["run_source"] = source_rows(record, patterns.values, slots, interner)
     tables["file_metadata"] = list(_metadata_rows(run_id, record.files))

@@ -23,8 +23,9 @@ from typing import Any, Protocol
 
 from ..ingest.ingest import IngestOptions, IngestReport, ingest
 from ..model.errors import CatalogNotFoundError, XfelcatError
+from ..model.facts import FileStat
 from ..model.records import Depth
-from ..scan.discover import FileStat, find_runs, list_run, locate_run
+from ..scan.discover import find_runs, list_run, locate_run
 from ..scan.pool import Batch, run_batches
 from ..scan.scan import scan_file
 from ..store.connections import uninterrupted

@@ -20,10 +20,11 @@ from ...catalog.ingest.assemble import unread_record, utc_now
 from ...catalog.ingest.ingest import ScanOptions, scan_batch
 from ...catalog.model.checks import CHECKS, Check, choose_checks
 from ...catalog.model.errors import RunNotFoundError
+from ...catalog.model.facts import FileStat
 from ...catalog.model.identity import parse_file_name
 from ...catalog.model.records import FileRecord, Problem, RunRecord
 from ...catalog.scan.datamap import check_data_maps
-from ...catalog.scan.discover import FileStat, FoundRun, list_run, locate_run, neighbours, stat_file
+from ...catalog.scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
 from ...catalog.scan.locality import file_localities, is_on_disk
 from ...catalog.scan.pool import Batch, run_batches
 from .deepcheck import DEFAULT_SAMPLE, DeepOptions, check_data

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from xfelcat.catalog.model.facts import FileFacts
+from xfelcat.catalog.model.facts import FileTable
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import FileLayout
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
@@ -327,7 +327,7 @@ def _packed(
     made = []
     for r, of_kind in enumerate(patterns):
         names, *numbers = (column.slice(r * n, n).to_pylist() for column in columns)
-        facts = FileFacts(names, *numbers[:3], [False] * n, range(n), *numbers[3:])
+        facts = FileTable(names, *numbers[:3], [False] * n, range(n), *numbers[3:])
         trains = [_trains(shard, r, s) for s in sequences]
         distinct = Numbered[IndexPattern](lambda pattern: pattern.token)
         slots = [

@@ -4,8 +4,9 @@ import os
 
 import pytest
 from xfelcat.catalog.model.errors import RunNotFoundError
+from xfelcat.catalog.model.facts import FileStat
 from xfelcat.catalog.model.records import Problem
-from xfelcat.catalog.scan.discover import FileStat, FoundRun, find_runs, list_run
+from xfelcat.catalog.scan.discover import FoundRun, find_runs, list_run
 
 PROPOSAL = "SPB/202201/p002012"
 

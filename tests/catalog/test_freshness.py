@@ -1,9 +1,8 @@
 """Each file of a run is judged by name, size and mtime, and nothing else."""
 
 import pytest
-from xfelcat.catalog.model.facts import KnownFile, compare_files
+from xfelcat.catalog.model.facts import FileStat, KnownFile, compare_files
 from xfelcat.catalog.model.records import Depth
-from xfelcat.catalog.scan.discover import FileStat
 
 DISK = {"same": FileStat(5, 50), "new": FileStat(1, 1), "grown": FileStat(9, 90)}
 KNOWN = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from xfelcat.catalog.model.facts import FileFacts
+from xfelcat.catalog.model.facts import FileTable
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
 from xfelcat.catalog.store import packing
@@ -51,7 +51,7 @@ def runs(draw):
     patterns *= draw(st.sampled_from([1, 1, 40]))  # up to four blocks
     number = st.integers(0, len(patterns) - 1) if patterns else st.nothing()
     slots = [draw(st.lists(number, max_size=5)) if patterns else [] for _ in names]
-    files = FileFacts(
+    files = FileTable(
         names=names,
         sizes=[draw(INT64) for _ in names],
         mtimes_ns=[draw(INT64) for _ in names],
@@ -83,7 +83,7 @@ def through(shard, *about):
 
 def index_of(slots, patterns):
     """The index alone."""
-    _, _, _, *columns = pack_run(RUN_ID, FileFacts(), (), slots, patterns)
+    _, _, _, *columns = pack_run(RUN_ID, FileTable(), (), slots, patterns)
     return PackedIndex(*columns)
 
 
@@ -119,21 +119,21 @@ def test_a_run_comes_back_the_same(shard, run):
 
 
 def test_a_run_without_files(shard):
-    found = through(shard, FileFacts(), [], [], [])
+    found = through(shard, FileTable(), [], [], [])
     assert list(found.files.rows()) == []
     assert found.trains == ()
     assert found.patterns.by_number() == []
 
 
 def test_what_was_never_packed_is_not_there(shard):
-    through(shard, FileFacts(), [], [], [])
+    through(shard, FileTable(), [], [], [])
     assert fetch_packed(shard, RUN_ID - 1) is None
 
 
 def test_extremes_stay_exact(shard):
     name = b"RAW-\xff\xfe-\xc3\xa4.h5".decode("utf-8", "surrogateescape")
     low, high = -(2**63), 2**63 - 1
-    files = FileFacts(
+    files = FileTable(
         *([name, "z.h5"], [high, 0], [low, high], [3, 0], [False, True], range(2), [0, 0], [7, 7])
     )
     ids = [2**64 - 3, 2**64 - 2, 2**64 - 1, 0, 2**63, 2**63 - 1]

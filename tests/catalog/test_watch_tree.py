@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
+from xfelcat.catalog.model.facts import FileStat
 from xfelcat.catalog.scan import discover
-from xfelcat.catalog.scan.discover import FileStat
 from xfelcat.catalog.watch import tree as tree_module
 from xfelcat.catalog.watch.tree import Settled, Tree
 from xfelcat.catalog.watch.watch import Arrivals, try_files
