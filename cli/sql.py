@@ -12,7 +12,6 @@ import typer
 
 from .options import CatalogOption, FormatOption, OutputOption, open_store, say_provenance
 from .output import Format, choose_format, say, write_answer
-from .prompt import schema_text
 
 __all__ = ["sql_command"]
 
@@ -120,7 +119,7 @@ def _statement(text: str | None, file: Path | None) -> str:
 
 def _show_schema(names: list[str], chosen: Format, output: Path | None) -> None:
     from ..catalog.model.errors import QueryError
-    from ..catalog.questions.view_docs import columns_table, describe_views
+    from ..catalog.questions.view_docs import columns_table, describe_views, schema_text
 
     try:
         views = describe_views(*names)

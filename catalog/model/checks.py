@@ -9,11 +9,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import QueryError
-from .records import Severity
 
-__all__ = ["CHECKS", "LEVELS", "SEVERITIES", "Check", "Level", "Origin", "choose_checks"]
+__all__ = [
+    "CHECKS",
+    "LEVELS",
+    "SEVERITIES",
+    "Check",
+    "Level",
+    "Origin",
+    "Severity",
+    "choose_checks",
+]
 
 Level = Literal["S", "H", "catalog", "D"]
+Severity = Literal["E", "W", "I"]
 Origin = Literal["scan", "audit", "deep"]
 
 LEVELS: Mapping[Level, str] = {

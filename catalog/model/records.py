@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import Severity
 from .identity import RunIdentity
 from .runlength import IndexPattern, TrainList
 
@@ -34,7 +35,6 @@ __all__ = [
     "SourceRecord",
 ]
 
-Severity = Literal["E", "W", "I"]
 RunValue = Any  # a numpy scalar, a str, or an ndarray
 
 

@@ -1,13 +1,15 @@
-"""What can users' SQL ask? The documented views, with their columns.
+"""The documented views of the catalog, with their columns, units and examples.
 
 The schema itself says it, in the comments on views and columns; units, and an example of each view,
 are added here. No catalog is needed: every one of this schema version has the same views.
 
 1. ``describe_views``: the views, in the order of the documentation.
-2. ``columns_table``: the same as rows, one per column.
+2. ``columns_table``: the same as rows, one per column; ``schema_text``: the same for a terminal.
 """
 
+import shutil
 import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from ..store.creation import create_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EXAMPLES", "View", "ViewColumn", "columns_table", "describe_views"]
+__all__ = ["EXAMPLES", "View", "ViewColumn", "columns_table", "describe_views", "schema_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,3 +248,37 @@ def columns_table(views: list[View]) -> "pa.Table":
     rows = [(v.name, c.name, c.type, c.unit, c.meaning) for v in views for c in v.columns]
     columns = zip(*rows, strict=True)
     return pa.table([pa.array(column, pa.string()) for column in columns], names=names)
+
+
+_NARROWEST, _WIDEST = 60, 100  # readable widths of a page of text
+
+
+def schema_text(views: "Sequence[View]", width: int | None = None) -> str:
+    """The views for reading: columns with type, unit and meaning, and an example of each.
+
+    ``width`` is that of the terminal unless given, at least 60 and at most 100 characters.
+    """
+    columns = width or shutil.get_terminal_size().columns
+    width = min(max(columns, _NARROWEST), _WIDEST)
+    return "\n\n".join("\n".join(_view_lines(view, width)) for view in views)
+
+
+def _view_lines(view: "View", width: int) -> Iterator[str]:
+    yield from textwrap.wrap(f"{view.name}: {view.meaning}", width, subsequent_indent="  ")
+    yield ""
+    heads = [("column", "type", "unit"), *((c.name, c.type, c.unit) for c in view.columns)]
+    widths = [max(map(len, column)) for column in zip(*heads, strict=True)]
+    meanings = ["meaning", *(c.meaning for c in view.columns)]
+    for head, meaning in zip(heads, meanings, strict=True):
+        cells = "  ".join(cell.ljust(size) for cell, size in zip(head, widths, strict=True))
+        start = f"  {cells}  "
+        # Narrow names, wide meanings: what does not fit goes on below the meaning's beginning.
+        lines = textwrap.wrap(meaning, max(width - len(start), 20)) or [""]
+        yield (start + lines[0]).rstrip()
+        yield from (" " * len(start) + line for line in lines[1:])
+    yield ""
+    yield from textwrap.wrap(
+        f"Example: {view.question}", width, initial_indent="  ", subsequent_indent="  "
+    )
+    yield ""
+    yield from (f"    {line}" for line in view.example.splitlines())

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.checks import CHECKS
+from ..model.checks import CHECKS, Severity
 from ..model.identity import FileName
-from ..model.records import KeyRecord, KeySchema, Problem, Severity, SourceRecord
+from ..model.records import KeyRecord, KeySchema, Problem, SourceRecord
 from ..model.runlength import IndexPattern
 
 __all__ = [

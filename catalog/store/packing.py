@@ -1,20 +1,16 @@
 """How are values that SQL has no word for written into the catalog, and read back?
 
-1. ``to_text`` / ``from_text``: names from a file system may hold bytes that are no UTF-8; Python
-   keeps these as lone surrogates, the catalog as private-use characters.
-2. ``to_utc`` / ``from_utc``: the catalog's times are UTC without zone, ours carry their zone.
-3. ``encode_value`` / ``decode_value``: one RUN value as dtype, number, text, raw bytes and shape;
+1. ``encode_value`` / ``decode_value``: one RUN value as dtype, number, text, raw bytes and shape;
    number and text are what one asks about, and raw is kept where they would not be exact.
-4. ``pack_integers`` / ``unpack_integers``: an array of integers as few bytes.
-5. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as packed differences.
-6. ``pack_schema`` / ``unpack_schema``: all keys of a source.
+2. ``pack_integers`` / ``unpack_integers``: an array of integers as few bytes.
+3. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as packed differences.
+4. ``pack_schema`` / ``unpack_schema``: all keys of a source.
 """
 
 import json
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +22,7 @@ from ..model.dtypes import decode_dtype, encode_dtype
 from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue
 from ..model.runlength import IndexPattern, TrainList
+from ..model.text import from_text, from_utc, time_of_ns, to_text, to_utc
 from .connections import rows
 
 if TYPE_CHECKING:
@@ -53,40 +50,7 @@ __all__ = [
     "unpack_schema",
 ]
 
-_ESCAPED = {0xDC80 + i: 0x10FF00 + i for i in range(0x80)}
-_UNESCAPED = {kept: lone for lone, kept in _ESCAPED.items()}
-_EPOCH = datetime(1970, 1, 1)
 _EXACT_INTEGER = 1 << 53
-
-
-def to_text(text: str) -> str:
-    """A string as the catalog keeps it: undecodable bytes as U+10FF00..U+10FF7F."""
-    if text.isascii():
-        return text
-    return text.translate(_ESCAPED).encode("utf-8", "replace").decode()
-
-
-def from_text(text: str) -> str:
-    """The string that ``to_text`` was given."""
-    return text if text.isascii() else text.translate(_UNESCAPED)
-
-
-def to_utc(moment: datetime) -> datetime:
-    """A time in UTC without zone; one that has no zone is taken for UTC."""
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
-def from_utc(moment: datetime) -> datetime:
-    """A time of the catalog, with its zone."""
-    return moment.replace(tzinfo=UTC)
-
-
-def time_of_ns(ns: int) -> datetime | None:
-    """ns since the epoch as a time without zone; None where no calendar has it."""
-    try:
-        return _EPOCH + timedelta(microseconds=ns // 1000)
-    except OverflowError:
-        return None
 
 
 class EncodedValue(NamedTuple):
