@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.checks import CHECKS, Check
 from ..model.errors import CatalogWriteError, RunNotFoundError
+from ..model.identity import shard_of
 from ..model.records import Problem
 from ..questions.execute import fetch
 from ..questions.filters import ALL_RUNS, RunFilter
-from ..store.merge import shard_of
 from ..store.packing import to_text
 from ..store.store import Store
 from .disk import DiskOptions, find_on_disk, run_folders

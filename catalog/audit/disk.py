@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..model.facts import FileStat
-from ..model.identity import is_data_file, is_made_anew, parse_file_name
+from ..model.identity import is_data_file, is_made_anew, parse_file_name, shard_of
 from ..scan.discover import list_run, locate_run
 from ..scan.locality import file_localities, is_on_disk
 from ..scan.pool import Batch, run_batches
@@ -332,8 +332,6 @@ def _catalog_now(store: Store, run_ids: set[int]) -> dict[tuple[int, str], tuple
 
 
 def _by_shard(run_ids: Iterable[int]) -> dict[str, list[int]]:
-    from ..store.merge import shard_of
-
     shards: dict[str, list[int]] = {}
     for run_id in sorted(run_ids):
         shards.setdefault(shard_of(run_id), []).append(run_id)

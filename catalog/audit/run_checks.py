@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..ingest.assemble import utc_now
+from ..model.identity import run_ids_of_shard, shard_of, sql_home
 from ..model.records import Problem, RunRecord
 from ..questions.execute import interruptible, to_sql
 from ..questions.filters import ALL_RUNS, RunFilter
@@ -40,8 +41,6 @@ __all__ = [
 
 SQL_CHECKS: Sequence[SqlCheck] = (*CHECKS_WITHIN_RUNS, *CHECKS_OF_DETECTORS, *CHECKS_BETWEEN_RUNS)
 _FILES_AT_ONCE = 300_000
-_LOOSE = 1 << 63
-_PROPOSAL_SHIFT = 43
 
 # Told how many steps are done, of how many.
 Steps = Callable[[int, int], None]
@@ -77,16 +76,13 @@ def choose_runs(
 def portions(cursor: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
     """First and last run_id of portions of the scope: whole proposals, of so many files or one."""
     sql = f"""
-        SELECT
-            CASE WHEN run_id >= {_LOOSE} THEN run_id ELSE run_id >> {_PROPOSAL_SHIFT} END AS home,
-            run_id >= {_LOOSE} AS is_loose, sum(n_files)
-        FROM run JOIN scope USING (run_id) GROUP BY ALL ORDER BY is_loose, home
+        SELECT any_value(run_id), sum(n_files)
+        FROM run JOIN scope USING (run_id) GROUP BY {sql_home()} ORDER BY any_value(run_id)
     """
     found: list[tuple[int, int]] = []
     n_files = _FILES_AT_ONCE
-    for home, is_loose, n in execute(cursor, sql):
-        first = home if is_loose else home << _PROPOSAL_SHIFT
-        last = home if is_loose else ((home + 1) << _PROPOSAL_SHIFT) - 1
+    for run_id, n in execute(cursor, sql):
+        first, last = run_ids_of_shard(shard_of(run_id))
         if n_files + n <= _FILES_AT_ONCE:
             found[-1] = (found[-1][0], last)
             n_files += n

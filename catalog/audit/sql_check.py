@@ -27,6 +27,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..model.identity import sql_home, sql_series
+
 __all__ = ["FOUND", "PREPARE_ALL", "PREPARE_PORTION", "SERIES", "SqlCheck", "bound"]
 
 _PARAMETER = re.compile(r"\$([a-z_]+)")
@@ -46,8 +48,7 @@ def bound(sql: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in sorted(set(_PARAMETER.findall(sql)))}
 
 
-# The series of a run: run_ids begin with proposal and data class; a loose run stands alone.
-SERIES = "CASE WHEN run_id >= 9223372036854775808 THEN run_id ELSE run_id >> 20 END"
+SERIES = sql_series()
 
 FOUND = """
 CREATE OR REPLACE TEMP TABLE found (
@@ -85,14 +86,12 @@ PREPARE_PORTION = (
     f"""
 CREATE OR REPLACE TEMP TABLE near AS
 WITH audited AS (
-    SELECT
-        run_id, CASE WHEN run_id >= 9223372036854775808 THEN run_id ELSE run_id >> 43 END AS home
+    SELECT run_id, {sql_home()} AS home
     FROM scope WHERE run_id BETWEEN $first_run AND $last_run
 ),
 placed AS (
     SELECT
-        *, CASE WHEN run_id >= 9223372036854775808 THEN run_id ELSE run_id >> 43 END AS home,
-        {SERIES} AS series
+        *, {sql_home()} AS home, {SERIES} AS series
     FROM run WHERE run_id BETWEEN $first_run AND $last_run
 )
 SELECT

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 __all__ = [
+    "LOOSE",
+    "PROPOSAL_BITS",
+    "RUN_BITS",
     "FileName",
     "RunIdentity",
     "aggregator_and_sequence",
@@ -24,6 +27,10 @@ __all__ = [
     "parse_proposal",
     "parse_run",
     "proposal_directory",
+    "run_ids_of_shard",
+    "shard_of",
+    "sql_home",
+    "sql_series",
 ]
 
 _FILE_NAME = re.compile(
@@ -33,7 +40,12 @@ _PROPOSAL = re.compile(r"p(\d{6})")
 _RUN = re.compile(r"r(\d{4,6})")
 _CYCLE = re.compile(r"\d{6}")
 _KNOWN_CLASSES = ("raw", "proc", "red", "open", "usr", "scratch")
-_LOOSE = 1 << 63
+
+# The parts of a run_id, see RunIdentity.run_id. All arithmetic on one is in this module, but for
+# shifts of arrays by RUN_BITS.
+LOOSE = 1 << 63  # what the run_id of a loose run is not below
+RUN_BITS = 20  # before them stands the series: proposal and data class
+PROPOSAL_BITS = 43  # before them stands the proposal
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +109,18 @@ class RunIdentity:
         """
         if self.is_loose:
             digest = hashlib.blake2b(self.loose_path.encode("utf-8", "surrogateescape"))
-            return _LOOSE | (int.from_bytes(digest.digest()[:8], "big") >> 1)
+            return LOOSE | (int.from_bytes(digest.digest()[:8], "big") >> 1)
         if self.data_class in _KNOWN_CLASSES:
             number = _KNOWN_CLASSES.index(self.data_class)
         else:
             digest = hashlib.blake2b(self.data_class.encode("utf-8", "surrogateescape"))
             number = (1 << 22) | (int.from_bytes(digest.digest()[:4], "big") >> 10)
-        return (self.proposal << 43) | (number << 20) | self.run
+        return (self.proposal << PROPOSAL_BITS) | (number << RUN_BITS) | self.run
 
     @property
     def shard(self) -> str:
         """The name of the shard that keeps the run: one per proposal, or per loose run."""
-        if self.is_loose:
-            return f"loose-{self.run_id & (_LOOSE - 1):016x}"
-        return f"p{self.proposal:06d}"
+        return shard_of(self.run_id)
 
     def __str__(self) -> str:
         if self.is_loose:
@@ -120,7 +130,34 @@ class RunIdentity:
 
 def is_made_anew(run_id: int) -> bool:
     """Whether a run's files may change: of a facility's folders all but raw, which never should."""
-    return run_id < _LOOSE and (run_id >> 20) & ((1 << 23) - 1) != _KNOWN_CLASSES.index("raw")
+    class_bits = (1 << (PROPOSAL_BITS - RUN_BITS)) - 1
+    return run_id < LOOSE and (run_id >> RUN_BITS) & class_bits != _KNOWN_CLASSES.index("raw")
+
+
+def shard_of(run_id: int) -> str:
+    """The name of the shard that keeps a run: one per proposal, or per loose run."""
+    if run_id >= LOOSE:
+        return f"loose-{run_id - LOOSE:016x}"
+    return f"p{run_id >> PROPOSAL_BITS:06d}"
+
+
+def run_ids_of_shard(shard: str) -> tuple[int, int]:
+    """The first and last run_id that a shard can have."""
+    if shard.startswith("loose-"):
+        run_id = LOOSE + int(shard.removeprefix("loose-"), 16)
+        return run_id, run_id
+    first = int(shard.removeprefix("p")) << PROPOSAL_BITS
+    return first, first + (1 << PROPOSAL_BITS) - 1
+
+
+def sql_series(run_id: str = "run_id") -> str:
+    """SQL for the series of a run, a number: proposal and data class; a loose run stands alone."""
+    return f"CASE WHEN {run_id} >= {LOOSE} THEN {run_id} ELSE {run_id} >> {RUN_BITS} END"
+
+
+def sql_home(run_id: str = "run_id") -> str:
+    """SQL for what a shard stands for, a number: the proposal, or a loose run by itself."""
+    return f"CASE WHEN {run_id} >= {LOOSE} THEN {run_id} ELSE {run_id} >> {PROPOSAL_BITS} END"
 
 
 def _identify(path: str) -> RunIdentity | None:
@@ -131,7 +168,7 @@ def _identify(path: str) -> RunIdentity | None:
     """
     parts = PurePosixPath(path).parts
     run = _RUN.fullmatch(parts[-1]) if parts else None
-    if run is None or int(run[1]) >= 1 << 20:
+    if run is None or int(run[1]) >= 1 << RUN_BITS:
         return None
     for at in range(len(parts) - 2, 1, -1):
         proposal = _PROPOSAL.fullmatch(parts[at])
@@ -181,4 +218,4 @@ def parse_run(run: int | str) -> int | None:
     """243 for 243, ``'243'`` and ``'r0243'``; None for what is no run number."""
     text = str(run)
     digits = text[1:] if text.startswith("r") else text
-    return int(digits) if digits.isdecimal() and int(digits) < 1 << 20 else None
+    return int(digits) if digits.isdecimal() and int(digits) < 1 << RUN_BITS else None

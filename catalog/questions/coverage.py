@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.errors import QueryError
-from ..model.identity import RunIdentity
+from ..model.identity import RUN_BITS, RunIdentity
 from ..model.records import Depth
 from ..opening.catalogued import find_run
 from ..store.packing import from_text
@@ -328,7 +328,7 @@ def _trains_with_data(
 # in it is counted from 1. Where a source is present is read once, and what is absent found with
 # numpy: only places next to a gap are looked at.
 
-_RUN_BITS = np.uint64(20)  # of a run_id; what stands before is the series
+_RUN_BITS = np.uint64(RUN_BITS)  # what stands before them in a run_id is the series
 
 
 def lacking(

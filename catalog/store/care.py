@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..model.identity import sql_series
 from ..model.records import Depth
 from .connections import DEFAULT_BLOCKS, blocks_of, connect_write, rows, uninterrupted
 from .creation import create_schema, migrate_draft
@@ -103,9 +104,9 @@ _BOTH = {
                 PARTITION BY source_id, key_id ORDER BY first_run
             ) AS twice FROM run_value
         ) WHERE twice""",
-    "RUN values of runs of several proposals or data classes": """
+    "RUN values of runs of several proposals or data classes": f"""
         SELECT count(*) FROM run_value
-        WHERE first_run > last_run OR first_run >> 20 <> last_run >> 20""",
+        WHERE first_run > last_run OR {sql_series("first_run")} <> {sql_series("last_run")}""",
     "profiles that are there more than once for a run": """
         SELECT count(*) FROM (
             SELECT run_id, source_id, key_id FROM key_profile

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..model.errors import CatalogWriteError
+from ..model.identity import run_ids_of_shard, sql_series
 from .connections import quoted, rows
 from .versions import AUDITS
 
@@ -33,12 +34,8 @@ __all__ = [
     "merge_shards",
     "merged_versions",
     "needs_rebuild",
-    "shard_of",
 ]
 
-# Run ids of a proposal begin with its number; those of loose runs with a one.
-_PROPOSAL_SHIFT = 43
-_LOOSE = 1 << 63
 # A shard read again leaves its rows at the end of the merged file; beyond this share of the shards
 # making it anew, in order, is no dearer.
 _REBUILD_SHARE = 0.5
@@ -247,25 +244,9 @@ def _remove(connection: "duckdb.DuckDBPyConnection", name: str) -> None:
     if name == AUDITS:
         connection.execute(_REMOVE_AUDITS)
     else:
-        first, last = _run_ids(name)
+        first, last = run_ids_of_shard(name)
         connection.execute(_REMOVE.replace("$1", f"{first:d}").replace("$2", f"{last:d}"))
     connection.execute("DELETE FROM merged_shard WHERE name = $1", [name])
-
-
-def shard_of(run_id: int) -> str:
-    """The name of the shard that keeps a run."""
-    if run_id >= _LOOSE:
-        return f"loose-{run_id ^ _LOOSE:016x}"
-    return f"p{run_id >> _PROPOSAL_SHIFT:06d}"
-
-
-def _run_ids(shard: str) -> tuple[int, int]:
-    """The first and last run_id that can lie in a shard."""
-    if shard.startswith("loose-"):
-        run_id = _LOOSE | int(shard.removeprefix("loose-"), 16)
-        return run_id, run_id
-    proposal = int(shard.removeprefix("p"))
-    return proposal << _PROPOSAL_SHIFT, ((proposal + 1) << _PROPOSAL_SHIFT) - 1
 
 
 def _add(connection: "duckdb.DuckDBPyConnection", name: str, path: Path) -> None:
@@ -322,14 +303,14 @@ FROM cut WHERE last_run > $1;
 """
 
 # Rows that say the same as the ones before them become one, of those rows for which $1 holds.
-_FOLD = """
+_FOLD = f"""
 CREATE OR REPLACE TEMP TABLE folded AS
 WITH placed AS (
-    SELECT run_id, row_number() OVER (PARTITION BY run_id >> 20 ORDER BY run_id) AS place FROM run
+    SELECT run_id, row_number() OVER (PARTITION BY {sql_series()} ORDER BY run_id) AS place FROM run
 ),
 told AS (
     SELECT
-        v.*, v.first_run >> 20 AS series, f.place,
+        v.*, {sql_series("v.first_run")} AS series, f.place,
         lag(l.place) OVER w IS NOT DISTINCT FROM f.place - 1
         AND lag(v.dtype) OVER w IS NOT DISTINCT FROM v.dtype
         AND lag(v.number) OVER w IS NOT DISTINCT FROM v.number
@@ -340,7 +321,7 @@ told AS (
     JOIN placed AS f ON f.run_id = v.first_run
     JOIN placed AS l ON l.run_id = v.last_run
     WHERE $1
-    WINDOW w AS (PARTITION BY v.first_run >> 20, v.source_id, v.key_id ORDER BY f.place)
+    WINDOW w AS (PARTITION BY {sql_series("v.first_run")}, v.source_id, v.key_id ORDER BY f.place)
 ),
 stretched AS (
     SELECT
@@ -364,14 +345,14 @@ DROP TABLE folded;
 """
 
 # Rows that end with the run before the first new one of its series, and say what it says, go on.
-_APPEND = """
+_APPEND = f"""
 DELETE FROM run_value WHERE first_run IN ($1);
 
 CREATE OR REPLACE TEMP TABLE continued AS
 WITH seams AS (
     SELECT min(n.run_id) AS first_run, max(r.run_id) AS before
-    FROM (SELECT min(run_id) AS run_id FROM run WHERE run_id IN ($1) GROUP BY run_id >> 20) AS n
-    JOIN run AS r ON r.run_id >> 20 = n.run_id >> 20 AND r.run_id < n.run_id
+    FROM (SELECT min(run_id) AS run_id FROM run WHERE run_id IN ($1) GROUP BY {sql_series()}) AS n
+    JOIN run AS r ON {sql_series("r.run_id")} = {sql_series("n.run_id")} AND r.run_id < n.run_id
     GROUP BY n.run_id
 )
 SELECT v.rowid AS row, f.source_id, f.key_id, f.first_run, f.last_run
@@ -393,14 +374,14 @@ DROP TABLE continued;
 """
 
 # Whether rows lie behind new ones in their series; how many are new, and how many there are.
-_SHAPE = """
+_SHAPE = f"""
 SELECT
     coalesce(bool_or(v.last_run > n.first_run AND v.first_run NOT IN ($1)), false),
     count(*) FILTER (v.first_run IN ($1)), count(*)
 FROM run_value AS v LEFT JOIN (
-    SELECT run_id >> 20 AS series, min(run_id) AS first_run FROM run WHERE run_id IN ($1)
-    GROUP BY run_id >> 20
-) AS n ON n.series = v.first_run >> 20
+    SELECT {sql_series()} AS series, min(run_id) AS first_run FROM run WHERE run_id IN ($1)
+    GROUP BY {sql_series()}
+) AS n ON n.series = {sql_series("v.first_run")}
 """
 
 

@@ -29,6 +29,7 @@ from ...catalog.config import load_settings, user_catalog
 from ...catalog.ingest.assemble import utc_now
 from ...catalog.model.dtypes import decode_dtype
 from ...catalog.model.errors import XfelcatError
+from ...catalog.model.identity import shard_of
 from ...catalog.model.records import KeyProfile, KeyRecord, Problem
 from ...catalog.opening.catalogued import CatalogFacts
 from ...catalog.questions.filters import RunChoice, RunFilter
@@ -510,12 +511,6 @@ def _portions(things: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
     rest = iter(things)
     while portion := tuple(islice(rest, size)):
         yield portion
-
-
-def shard_of(run_id: int) -> str:
-    """The shard that keeps a run, by the bits of its number (see ``RunIdentity.run_id``)."""
-    loose = 1 << 63
-    return f"loose-{run_id & (loose - 1):016x}" if run_id & loose else f"p{run_id >> 43:06d}"
 
 
 def add_tasks(task: RunTask, entry: SourceEntry, record: KeyRecord, trains: TrainSet) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.run_records import identity, make_run
 from xfelcat.catalog.model.errors import CatalogWriteError
-from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.identity import RunIdentity, run_ids_of_shard
 from xfelcat.catalog.model.records import KeyRecord, KeySchema
 from xfelcat.catalog.store import merge
 from xfelcat.catalog.store.care import check
@@ -224,13 +224,13 @@ def test_a_key_schema_shared_by_shards_is_one(store):
 
 
 def test_runs_of_a_shard_are_told_by_their_numbers():
-    first, last = merge._run_ids("p002012")
+    first, last = run_ids_of_shard("p002012")
     for number, data_class in ((0, "raw"), ((1 << 20) - 1, "a/strange/one"), (7, "proc")):
         assert first <= RunIdentity(2012, number, data_class).run_id <= last
     assert not first <= identity(1, 2013).run_id <= last
     assert not first <= identity(1, 2011, "zzz").run_id <= last
     loose = RunIdentity(loose_path="/somewhere")
-    assert merge._run_ids(loose.shard) == (loose.run_id, loose.run_id)
+    assert run_ids_of_shard(loose.shard) == (loose.run_id, loose.run_id)
 
 
 def test_closing_the_pool_closes_the_merged_database(store):
