@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..catalog.model.checks import CHECKS, SEVERITIES
+from ..catalog.model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
 from ..catalog.model.errors import QueryError
 from .options import (
     CatalogOption,
@@ -259,8 +259,6 @@ def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -
     """The checks chosen: by ID and title for people, with everything for programs."""
     import pyarrow as pa
 
-    from ..catalog.model.checks import SEVERITIES
-
     rows = [dataclasses.asdict(c) | {"severity": SEVERITIES[c.severity]} for c in options.checks]
     if chosen is Format.TABLE:
         for row in rows:
@@ -319,7 +317,6 @@ def _showing_steps() -> Iterator["Progress | None"]:
 # 2. ``report_lines``: what was checked and recorded, what is waived, and the totals.
 
 _LINES_PER_CHECK = 8
-_SEVERITY_NAMES = {"E": "ERROR", "W": "WARNING", "I": "INFO"}
 
 
 def summary_lines(
@@ -339,7 +336,7 @@ def summary_lines(
         of_check = list(group)
         what = "".join((", waived" if is_waived else "", ", resolved" * (status == "resolved")))
         n = sum(r["findings"] for r in of_check)
-        name = _SEVERITY_NAMES[severity]
+        name = COUNTED_SEVERITIES[severity].upper()
         yield f"{name} {check} {CHECKS[check].title}: {count(n, 'finding')}{what}"
         for row in of_check[:_LINES_PER_CHECK]:
             yield from _lines_of(row)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..catalog.model.checks import COUNTED_SEVERITIES
 from .naming import catalogued_run, named_runs, open_named
 from .options import CatalogOption, FormatOption, OutputOption, open_store, say_if_behind
 from .output import Format, choose_format, say, write_answer
@@ -39,7 +40,6 @@ __all__ = [
 _CELLS = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LONGEST_VALUE = 36
-_SEVERITIES = {"E": "error", "W": "warning", "I": "note"}
 
 Row = dict[str, Any]
 
@@ -103,7 +103,9 @@ def _totals(groups: list[Row], findings: dict[str, int]) -> list[tuple[str, str]
     first = min((g["first_data"] for g in groups if g["first_data"]), default=None)
     last = max((g["last_data"] for g in groups if g["last_data"]), default=None)
     ingests = [g["oldest_ingest"] for g in groups] + [g["newest_ingest"] for g in groups]
-    open_now = [count(findings[s], word) for s, word in _SEVERITIES.items() if findings.get(s)]
+    open_now = [
+        count(findings[s], word) for s, word in COUNTED_SEVERITIES.items() if findings.get(s)
+    ]
     proposals = names("proposal")
     few = ", ".join(f"p{int(p):06d}" for p in proposals) if len(proposals) <= 3 else ""
     return [

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..catalog.model.checks import SEVERITIES
 from .output import say
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["count", "say_problems", "showing_bar", "showing_progress", "size_text"]
 
 _SECONDS_PER_LINE = 10.0
-_SEVERITIES = {"E": "error", "W": "warning", "I": "information"}
 
 
 def count(n: int, noun: str) -> str:
@@ -178,7 +178,7 @@ def say_problems(problems: Sequence["Problem"]) -> None:
     for problem in dict.fromkeys(problems):
         groups.setdefault((problem.check, problem.severity), []).append(problem)
     for (check, severity), of_group in sorted(groups.items()):
-        say(f"{check} ({_SEVERITIES[severity]}), {len(of_group)}:")
+        say(f"{check} ({SEVERITIES[severity]}), {len(of_group)}:")
         for problem in of_group:
             where = f" [{problem.where}]" if problem.where else ""
             say(f"  {problem.path}{where}: {problem.message}")

@@ -6,7 +6,6 @@ those of the documented reading API and say here what they promise; the work is 
 ``selection``, ``trains``, ``rows``, ``runinfo``, ``convert``, ``iterate`` and others.
 """
 
-import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..catalog.model.errors import SourceNameError
 from ..catalog.model.facts import DataFile, RunFacts
+from ..catalog.model.names import parse_module
 from .read.files import OpenFiles
 from .select import runinfo
 from .select.aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["DataCollection"]
 
 AliasTarget = str | tuple[str, str]
-_DETECTOR_MODULE = re.compile(r".+/(DET|CORR)/\d+CH\d+:(xtdf|output)")
 _LEGACY = "{} is a legacy name for {}. Access via this name will be removed for future data."
 
 
@@ -142,7 +141,7 @@ class DataCollection(Value):
         return {
             n
             for n, entry in self._inventory.sources.items()
-            if _DETECTOR_MODULE.fullmatch(n) and not entry.is_legacy
+            if (module := parse_module(n)) and module.is_channel and not entry.is_legacy
         }
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.model.facts import DataFile
+from ..catalog.model.names import VALUE_ENDING, unit_text
 from ..catalog.model.records import KeyRecord
 from .output import iterate
 from .read import rows
@@ -180,8 +181,7 @@ class KeyData(OfSource):
     @property
     def units(self) -> str | None:
         """Symbol of the unit with its prefix, e.g. ``μJ``; None if the files name none."""
-        prefix = {"u": "μ"}.get(self.record.prefix_symbol, self.record.prefix_symbol)
-        return f"{prefix}{self.record.unit_symbol}" if self.record.unit_symbol else None
+        return unit_text(self.record.prefix_symbol, self.record.unit_symbol) or None
 
     @property
     def units_name(self) -> str | None:
@@ -192,7 +192,7 @@ class KeyData(OfSource):
     def attributes(self) -> dict[str, Any]:
         """The HDF5 attributes of the key, read from its first file."""
         refs = self._refs or self._entry.refs
-        with_group = self.is_control and self.key.endswith(".value")
+        with_group = self.is_control and self.key.endswith(VALUE_ENDING)
         return read_attributes(refs[0], self._stored_path, self.key, with_group, self._files)
 
     def run_value(self, *, allow_multi_run: bool = False) -> Any:

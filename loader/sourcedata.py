@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..catalog.model.errors import PropertyNameError
 from ..catalog.model.facts import DataFile
 from ..catalog.model.identity import identify_run, parse_file_name
+from ..catalog.model.names import is_timestamp, short_key
 from ..catalog.model.records import KeySchema
 from .keydata import KeyData, OfSource
 from .read import rows
@@ -135,7 +136,7 @@ class SourceData(OfSource):
         names = set(self._entry.key_names(self._schema))
         if inc_timestamps or not self.is_control:
             return names
-        return {n.removesuffix(".value") for n in names if not n.endswith(".timestamp")}
+        return {short_key(n) for n in names if not is_timestamp(n)}
 
     @property
     def index_groups(self) -> set[str]:

@@ -12,6 +12,7 @@ from .errors import QueryError
 
 __all__ = [
     "CHECKS",
+    "COUNTED_SEVERITIES",
     "LEVELS",
     "SEVERITIES",
     "Check",
@@ -19,6 +20,7 @@ __all__ = [
     "Origin",
     "Severity",
     "choose_checks",
+    "severity_rank",
 ]
 
 Level = Literal["S", "H", "catalog", "D"]
@@ -32,7 +34,14 @@ LEVELS: Mapping[Level, str] = {
     "D": "data read from the files, sampled, only on request",
 }
 # The worst first: this order ranks findings wherever they are sorted.
-SEVERITIES: Mapping[Severity, str] = {"E": "error", "W": "warning", "I": "information"}
+SEVERITIES: Mapping[str, str] = {"E": "error", "W": "warning", "I": "information"}
+# For counts and headings: "information" has no plural.
+COUNTED_SEVERITIES: Mapping[str, str] = {**SEVERITIES, "I": "info"}
+
+
+def severity_rank(severity: str) -> int:
+    """Position of a severity in ``SEVERITIES``: 0 for errors, the worst."""
+    return list(SEVERITIES).index(severity)
 
 
 @dataclass(frozen=True, slots=True)

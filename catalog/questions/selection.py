@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import QueryError
+from ..model.names import MICRO, VALUE_ENDING
 from .patterns import Pattern, PatternLike
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def control_key_matches(pattern: Pattern, name: "ColumnElement[Any]") -> "Column
     """The condition that the key of a CONTROL source, stored with its ending, matches."""
     from sqlalchemy import and_, func, or_
 
-    with_ending = func.regexp_full_match(name, rf"(?:{pattern.regex})\.value")
+    with_ending = func.regexp_full_match(name, f"(?:{pattern.regex}){re.escape(VALUE_ENDING)}")
     matches = or_(pattern.matches(name), with_ending)
     if pattern.text.endswith("timestamp"):
         return matches
@@ -248,7 +249,7 @@ def shown_unit() -> "ColumnElement[Any]":
 
     from ..store.schema import schema_key
 
-    prefix = func.replace(schema_key.c.prefix_symbol, "u", "μ")
+    prefix = func.replace(schema_key.c.prefix_symbol, *MICRO)
     return prefix.concat(schema_key.c.unit_symbol)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audit.waivers import Waiver, waiver_table
-from ..model.checks import CHECKS, SEVERITIES
+from ..model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES, severity_rank
 from ..model.errors import CatalogReadError
 from ..model.identity import RunIdentity, aggregator_and_sequence
 from ..model.records import Depth
@@ -57,8 +57,7 @@ _MEMORY = 4_000_000_000
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
 _DATE_LENGTH = {"day": 10, "month": 7, "year": 4}
-_SEVERITY_ORDER = "EWI"
-_COUNT_OF = {"E": "errors", "W": "warnings", "I": "infos"}
+_COUNT_OF = {severity: f"{word}s" for severity, word in COUNTED_SEVERITIES.items()}
 _SUMMED = ("runs", "files", "files_missing", "bytes", "trains")
 _OF_RUN = ("instrument", "started_at", "n_files", "bytes", "n_trains", *_COUNT_OF.values())
 _OF_DETAIL = (
@@ -203,7 +202,7 @@ def _add_check(checks: dict[str, list[Any]], cell: Row, count: int) -> None:
     if known is None:
         checks[cell["check_id"]] = [severity, count]
     else:
-        known[0] = min(known[0], severity, key=_SEVERITY_ORDER.index)
+        known[0] = min(known[0], severity, key=severity_rank)
         known[1] += count
 
 

@@ -33,6 +33,7 @@ from ..hdf5.library import (
     reason_of,
 )
 from ..model.errors import FileStructureError
+from ..model.names import LEGACY_VERSION
 from ..model.records import EMPTY_LAYOUT, NO_TRAINS, FileLayout, SourceRecord
 from ..model.runlength import TrainList
 from .checks import Fault, check_times, check_top_level, check_trains, check_version
@@ -107,7 +108,7 @@ def read_metadata(fid: Any, faults: list[Fault]) -> tuple[dict[str, str | int], 
         elif isinstance(value, np.generic):
             entries[name] = int(value) if isinstance(value, np.integer) else str(value)
     recorded = "dataFormatVersion" in entries
-    version = str(entries.setdefault("dataFormatVersion", "0.5"))
+    version = str(entries.setdefault("dataFormatVersion", LEGACY_VERSION))
     faults.extend(check_version(version, recorded))
     return entries, version
 

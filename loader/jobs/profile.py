@@ -30,6 +30,7 @@ from ...catalog.ingest.assemble import utc_now
 from ...catalog.model.dtypes import decode_dtype
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.identity import shard_of
+from ...catalog.model.names import is_timestamp, short_key
 from ...catalog.model.records import KeyProfile, KeyRecord, Problem
 from ...catalog.opening.catalogued import CatalogFacts
 from ...catalog.questions.filters import RunChoice, RunFilter
@@ -228,10 +229,9 @@ class KeyChoice:
         for record in source_schema(entry).keys:
             if not _is_scalar(record):
                 continue
-            plain = record.name.removesuffix(".value")
-            if is_control and record.name.endswith(".timestamp") and not stamps:
+            if is_control and is_timestamp(record.name) and not stamps:
                 continue
-            if fits(record.name) or (is_control and fits(plain)):
+            if fits(record.name) or (is_control and fits(short_key(record.name))):
                 yield record
 
 

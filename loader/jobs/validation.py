@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ...catalog.audit.findings import message_template, place_pattern
 from ...catalog.ingest.assemble import unread_record, utc_now
 from ...catalog.ingest.ingest import ScanOptions, scan_batch
-from ...catalog.model.checks import CHECKS, Check, choose_checks
+from ...catalog.model.checks import CHECKS, Check, choose_checks, severity_rank
 from ...catalog.model.errors import RunNotFoundError
 from ...catalog.model.facts import FileStat
 from ...catalog.model.identity import parse_file_name
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from ...catalog.ingest.ingest import IngestProgress
 
 __all__ = ["CondensedProblem", "ValidationReport", "applicable_checks", "validate"]
-
-_SEVERITIES = "EWI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +198,7 @@ def validate(
 
 
 def _order(problem: Problem) -> tuple[int, str, str, str, str]:
-    rank = _SEVERITIES.index(problem.severity)
+    rank = severity_rank(problem.severity)
     return rank, problem.check, problem.path, problem.where, problem.message
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import NoDataError
+from ...catalog.model.names import short_key
 from ..read.execute import execute_plans
 from ..select.region import Region, parse_region
 
@@ -27,7 +28,7 @@ __all__ = ["label_of", "to_dataframe", "to_series", "to_single_value", "to_xarra
 
 def label_of(key: "KeyData", joint: str) -> str:
     """Source and key in one name; the ``.value`` of a control key goes without saying."""
-    name = key.key.removesuffix(".value") if key.is_control else key.key
+    name = short_key(key.key) if key.is_control else key.key
     return f"{key.source}{joint}{name}"
 
 

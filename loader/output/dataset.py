@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import PropertyNameError, SourceNameError
+from ...catalog.model.names import short_key
 from ..select.trains import TrainSet, Value
 from .convert import label_of
 
@@ -119,7 +120,7 @@ def choose_keys(
         of_source = run._source(name)
         for key_name in sorted(of_source.keys(inc_timestamps=(key or "").endswith("timestamp"))):
             data = of_source._key(key_name)
-            short = key_name.removesuffix(".value") if data.is_control else key_name
+            short = short_key(key_name) if data.is_control else key_name
             wanted = key is None or any(fnmatch.fnmatchcase(n, key) for n in (short, key_name))
             if wanted and _is_plain(data):
                 found[short if group is not None else label_of(data, ".")] = data

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
+from ...catalog.model.names import short_key
 from ...catalog.store.versions import is_text
 from ..read.chunks import NotPlainError, StoredChunks, find_stored
 from ..read.execute import checked_path
@@ -287,7 +288,7 @@ def _find_arrays(
             done += 1
             if progress:
                 progress(done, total)
-        arrays[key.key.removesuffix(".value")] = _refer_to(key, pieces, plan.n_rows)
+        arrays[short_key(key.key)] = _refer_to(key, pieces, plan.n_rows)
     return arrays, trains
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError, PropertyNameError
 from ...catalog.model.identity import identify_run
+from ...catalog.model.names import LEGACY_VERSION, is_timestamp, key_spellings, short_key
 from ...catalog.model.records import RunValue
 from .sources import FileRef, SourceEntry
 from .trains import TrainSet
@@ -56,7 +57,7 @@ def run_metadata(refs: Sequence[FileRef], question: str = "run_metadata()") -> d
     if not refs:
         return {}
     ref = min(refs, key=lambda r: (r.data_file.aggregator, r.data_file.sequence, r.path))
-    return {"dataFormatVersion": "0.5", **ref.facts.metadata(ref.number)}
+    return {"dataFormatVersion": LEGACY_VERSION, **ref.facts.metadata(ref.number)}
 
 
 def collect_timestamps(refs: Sequence[FileRef], trains: TrainSet) -> NDArray[np.datetime64]:
@@ -124,7 +125,7 @@ def run_values(
     stored = _stored_values(entry)
     if inc_timestamps:
         return dict(stored)
-    return {k.removesuffix(".value"): v for k, v in stored.items() if not k.endswith(".timestamp")}
+    return {short_key(k): v for k, v in stored.items() if not is_timestamp(k)}
 
 
 def _stored_values(entry: SourceEntry) -> Mapping[str, RunValue]:
@@ -138,10 +139,10 @@ def _stored_values(entry: SourceEntry) -> Mapping[str, RunValue]:
 def read_run_value(entry: SourceEntry, key: str, *, allow_multi_run: bool = False) -> RunValue:
     """The RUN value of one key, which may be spelt without ``.value``."""
     values = run_values(entry, allow_multi_run=allow_multi_run)
-    for name in (key, f"{key}.value"):
+    for name in key_spellings(key, entry.section):
         if name in values:
             return values[name]
-    raise PropertyNameError(key, entry.name, {n.removesuffix(".value") for n in values})
+    raise PropertyNameError(key, entry.name, set(map(short_key, values)))
 
 
 def device_class(entry: SourceEntry) -> str | None:

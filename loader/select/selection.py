@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...catalog.model.errors import SourceNameError
+from ...catalog.model.names import short_key
 from ...catalog.model.records import KeySchema
 from ..read.rows import trains_with_rows
 from .sources import SourceEntry
@@ -125,9 +126,7 @@ def source_schema(entry: SourceEntry) -> KeySchema:
 def match_keys(schema: KeySchema, glob: str, *, control: bool) -> frozenset[str]:
     """The keys that a glob matches; those of control sources also without ``.value``."""
     fits = re.compile(fnmatch.translate(glob)).match
-    return frozenset(
-        k for k in schema.by_name if fits(k) or (control and fits(k.removesuffix(".value")))
-    )
+    return frozenset(k for k in schema.by_name if fits(k) or (control and fits(short_key(k))))
 
 
 def _exact(sources: Mapping[str, SourceEntry], selection: Mapping[str, Any]) -> Chosen:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...catalog.model.errors import DuplicateTrainError, PropertyNameError
 from ...catalog.model.facts import DataFile, RunFacts
+from ...catalog.model.names import key_spellings, short_key
 from ...catalog.model.records import FileLayout, KeyRecord, KeySchema, SourceRecord
 from ...catalog.model.runlength import IndexPattern, TrainList
 from .trains import TrainSet, Value
@@ -207,8 +208,7 @@ class SourceEntry(Value):
 
     def resolve_key(self, key: str, schema: KeySchema) -> KeyRecord | None:
         """The selected key of this name; a control key may be spelt without ``.value``."""
-        names = (key, f"{key}.value") if self.section == "CONTROL" else (key,)
-        for name in names:
+        for name in key_spellings(key, self.section):
             if name in schema.by_name and self.selects(name):
                 return schema.by_name[name]
         return None
@@ -217,7 +217,7 @@ class SourceEntry(Value):
         """As ``resolve_key``; an error for a key that is not there or not selected."""
         found = self.resolve_key(key, schema)
         if found is None:
-            names = {n.removesuffix(".value") for n in self.key_names(schema)}
+            names = set(map(short_key, self.key_names(schema)))
             raise PropertyNameError(key, self.name, names)
         return found
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...catalog.model.errors import MultiRunError
+from ...catalog.model.names import parse_module
 
 if TYPE_CHECKING:
     from ..collection import DataCollection
@@ -50,9 +51,6 @@ __all__ = [
 # 3. ``number_ranges``: module numbers, as ``0-3, 5``.
 # 4. ``natural_key``: the order people expect, with 2 before 10.
 
-_MODULE = re.compile(
-    r"(?P<detector>.+/(?:DET|CORR)/)(?P<number>\d+)(?P<rest>CH\d+:(?:xtdf|output))"
-)
 _VARYING = re.compile(r"(?P<head>.*[_/])?(?P<part>[^_/]*)")
 
 
@@ -75,11 +73,11 @@ def detector_groups(names: Iterable[str]) -> tuple[list[DetectorGroup], list[str
     modules: dict[str, dict[int, str]] = defaultdict(dict)
     others = []
     for name in sorted(names):
-        match = _MODULE.fullmatch(name)
-        if match is None:
+        module = parse_module(name)
+        if module is None or not module.is_channel:
             others.append(name)
         else:
-            modules[f"{match['detector']}*{match['rest']}"][int(match["number"])] = name
+            modules[f"{module.detector}/{module.kind}/*{module.rest}"][module.number] = name
     groups = [
         DetectorGroup(pattern, dict(sorted(modules[pattern].items())))
         for pattern in sorted(modules)

@@ -1,0 +1,86 @@
+"""Conventions of names: detector modules, keys of control sources, units, format versions.
+
+Each rule stands here once, for Python and for SQL.
+"""
+
+import re
+from typing import NamedTuple
+
+__all__ = [
+    "DETECTOR_MODULE",
+    "LEGACY_VERSION",
+    "MICRO",
+    "VALUE_ENDING",
+    "DetectorModule",
+    "is_timestamp",
+    "key_spellings",
+    "parse_module",
+    "short_key",
+    "unit_text",
+]
+
+# D/DET/3CH0:xtdf, D/CORR/3CH0:output, D/DET/JNGFR03:daqOutput. In the dialect that Python and
+# DuckDB (RE2) share; both take the groups by their position.
+DETECTOR_MODULE = r"(.+)/(DET|CORR)/([A-Za-z_]*)([0-9]{1,4})(.*)"
+_MODULE = re.compile(DETECTOR_MODULE)
+_CHANNEL = re.compile(r"CH\d+:(xtdf|output)")
+
+
+class DetectorModule(NamedTuple):
+    """The parts of the name of a detector module's source."""
+
+    detector: str
+    """Name of the detector: ``SPB_DET_AGIPD1M-1``."""
+    kind: str
+    """``DET`` for data as recorded, ``CORR`` for corrected data."""
+    prefix: str
+    """What stands before the number: ``JNGFR``, empty for most detectors."""
+    number: int
+    """Number of the module; from 0 for modules with channels, else mostly from 1."""
+    rest: str
+    """What follows the number: ``CH0:xtdf``, ``:daqOutput``."""
+
+    @property
+    def is_channel(self) -> bool:
+        """Whether it is named as the modules of AGIPD, LPD and DSSC: ``3CH0:xtdf``."""
+        return not self.prefix and _CHANNEL.fullmatch(self.rest) is not None
+
+
+def parse_module(source: str) -> DetectorModule | None:
+    """The parts of a source name, or None where it is no module of a detector."""
+    match = _MODULE.fullmatch(source)
+    if match is None:
+        return None
+    detector, kind, prefix, number, rest = match.groups()
+    return DetectorModule(detector, kind, prefix, int(number), rest)
+
+
+VALUE_ENDING = ".value"
+
+
+def short_key(key: str) -> str:
+    """The key of a control source as Karabo spells it: without the ``.value`` of the files."""
+    return key.removesuffix(VALUE_ENDING)
+
+
+def key_spellings(key: str, section: str) -> tuple[str, ...]:
+    """The names in the files that a key may stand for: control keys may omit their ``.value``."""
+    return (key, key + VALUE_ENDING) if section == "CONTROL" else (key,)
+
+
+def is_timestamp(key: str) -> bool:
+    """Whether a key holds the update times of the control key beside it."""
+    return key.endswith(".timestamp")
+
+
+# Files write the prefix of micrometre in ASCII; people read it with the sign of the SI.
+MICRO = ("u", "μ")
+
+
+def unit_text(prefix_symbol: str, unit_symbol: str) -> str:
+    """The unit with its prefix: ``mm``, ``μJ``; empty where the files name no unit."""
+    return prefix_symbol.replace(*MICRO) + unit_symbol if unit_symbol else ""
+
+
+# The format version of files that record none.
+LEGACY_VERSION = "0.5"
