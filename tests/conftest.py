@@ -30,6 +30,6 @@ def queries(monkeypatch):
         sent.append(sql)
         return rows(cursor, sql)
 
-    for module in ("store.read", "store.packing", "opening.catalogued"):
+    for module in ("store.read", "store.packing"):
         monkeypatch.setattr(f"xfelcat.catalog.{module}.rows", count)
     return sent

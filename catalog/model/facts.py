@@ -1,33 +1,46 @@
-"""What must be known about a run before an array can be read from it?
+"""Facts of a run, the table of its files, and the comparison of that table with a directory.
 
-``RunFacts`` is the one seam between catalog and loader. It has two sources: rows of the catalog
-(``facts``) and files scanned on the spot (``scanned``). The loader never knows which it was.
+``RunFacts`` is the one seam between catalog and loader: what the loader knows of a run before it
+reads an array. Files are numbered 0..n-1 in the order of their names; only files that can serve
+data are among them. Train lists, layouts and index patterns are numbered too, equal ones alike, so
+that a caller does its work, and keeps the result, once per number and not once per file.
 
-Files are numbered 0..n-1 in the order of their names; only files that can serve data are among
-them. Equal train lists, layouts and patterns are the same object, so that a caller may remember
-what it computed for one of them by identity.
+1. ``FileTable``: the files of a run, a column per fact.
+2. ``RunFacts``: that table with train lists and layouts, which opening needs; everything else comes
+   from a ``Fetcher`` when it is asked for.
+3. ``compare_files``: whether the catalogued facts still hold for the files on disk.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import SourceNameError
+from .identity import aggregator_and_sequence
 from .records import Depth, FileLayout, KeySchema, Problem, RunValue
 from .runlength import IndexPattern, TrainList
 
 __all__ = [
     "DataFile",
+    "Fetcher",
     "FileComparison",
+    "FileFetcher",
     "FileStat",
     "FileTable",
     "KnownFile",
+    "Numbered",
+    "RecordedFetcher",
     "RunFacts",
     "compare_files",
 ]
+
+T = TypeVar("T")
 
 
 class FileStat(NamedTuple):
@@ -47,73 +60,9 @@ class DataFile(NamedTuple):
     sequence: int
 
 
-class RunFacts(Protocol):
-    """The facts of one run. Every method answers from memory or the catalog where the depth allows.
-
-    Facts beyond the depth of a file are taken from the file itself, once. Any method may raise
-    ``FileStructureError`` then. Implementations are picklable and safe to share between threads.
-    """
-
-    @property
-    def directory(self) -> str:
-        """The directory of the run, as given; for a single file, the directory it lies in."""
-
-    @property
-    def run_key(self) -> object:
-        """Hashable; equal for two sets of facts about the same run."""
-
-    @property
-    def n_files(self) -> int:
-        """How many data files there are."""
-
-    @property
-    def files(self) -> tuple[DataFile, ...]:
-        """The data files, sorted by name."""
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Files that were left out, and why."""
-
-    def trains(self, file: int) -> TrainList:
-        """The trains of a file."""
-
-    def layout(self, file: int) -> FileLayout:
-        """The sources of a file; the schemas in it may be None: ask ``schema``.
-
-        A JSON data map knows source names only: no index groups, no auxiliary sources.
-        """
-
-    def full_layout(self, file: int) -> FileLayout:
-        """As ``layout``, but with index groups, auxiliary and RUN-only sources at any depth."""
-
-    def schema(self, file: int, section: str, source: str) -> KeySchema:
-        """The keys of a source in a file; of a legacy name, those of the source it stands for."""
-
-    def patterns(
-        self, files: Sequence[int], section: str, source: str, group: str
-    ) -> list[IndexPattern]:
-        """INDEX of an index group in each of some files of one layout, for their trains."""
-
-    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
-        """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
-
-    def metadata(self, file: int) -> Mapping[str, str | int]:
-        """The entries of METADATA (format version, proposal and run number, dates, ...)."""
-
-    def run_values(self, source: str) -> Mapping[str, RunValue]:
-        """RUN of a control source by key (``x.value``, ``x.timestamp``); empty if it has none."""
-
-
-# Do the catalogued facts of a run still hold for the files on disk?
-#
-# Compares what a directory lists with what the catalog knows, by name, size and mtime, and sorts
-# the
-# names into what to keep, scan and mark missing. Pure: the caller lists, reads and writes.
-
-
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """What the catalog knows of a file, as far as freshness is concerned."""
+    """The facts of a catalogued file that freshness depends on."""
 
     size: int
     mtime_ns: int
@@ -123,22 +72,323 @@ class KnownFile:
     missing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileComparison:
-    """Names of the data files of a run, by what is to become of them.
+@dataclass(frozen=True, eq=False)
+class FileTable:
+    """The files of a run in the order of their names: one column per fact."""
 
-    ``unchanged``: the facts hold and are deep enough. ``shallow``: they hold, but more is wanted,
-    or the last try failed for a reason that may have passed. ``changed``: size or mtime differ.
-    ``new``: on disk only. ``returned``: marked missing, and back as it was. ``vanished``: in the
-    catalog only, and not yet marked missing.
+    names: Sequence[str] = ()
+    """File names, without the directory."""
+    sizes: Sequence[int] = ()
+    """Sizes in bytes."""
+    mtimes_ns: Sequence[int] = ()
+    """Modification times in ns since the epoch."""
+    depths: Sequence[int] = ()
+    """How much is known of each file, as ``Depth``."""
+    missing: Sequence[bool] = ()
+    """Whether the file was not on disk when the run was last ingested."""
+    ordinals: Sequence[int] = ()
+    """Numbers of the files where the facts come from, which knows unusable files too."""
+    train_lists: Sequence[int] = ()
+    """Numbers of the train lists, equal ones alike."""
+    layouts: Sequence[int] = ()
+    """Numbers of the layouts, equal ones alike."""
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Any, ...]]) -> "FileTable":
+        """The table with these rows, as ``rows`` gives them."""
+        return cls(*zip(*rows, strict=True))
+
+    @cached_property
+    def stats(self) -> dict[str, tuple[int, int]]:
+        """Size and mtime by name; equal to the ``FileStat`` of a file that has not changed."""
+        return dict(zip(self.names, zip(self.sizes, self.mtimes_ns, strict=True), strict=True))
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """The facts of one file after the other, in the order of the columns."""
+        return zip(*(getattr(self, name) for name in self.__dataclass_fields__), strict=True)
+
+    def is_fresh(self, on_disk: Mapping[str, FileStat]) -> bool:
+        """Whether all of these files are known as they are on the disk."""
+        known = self.stats
+        return known == on_disk or all(known.get(name) == stat for name, stat in on_disk.items())
+
+    def known(self) -> dict[str, KnownFile]:
+        """What ``compare_files`` compares with the disk, by name."""
+        columns = (self.sizes, self.mtimes_ns, map(Depth, self.depths), self.missing)
+        return {
+            name: KnownFile(size, mtime_ns, depth, missing=missing)
+            for name, size, mtime_ns, depth, missing in zip(self.names, *columns, strict=True)
+        }
+
+    def present(self) -> list[str]:
+        """Names of the files that are not marked missing, sorted."""
+        return sorted(n for n, gone in zip(self.names, self.missing, strict=True) if not gone)
+
+    def are_all(self, names: Iterable[str]) -> bool:
+        """Whether these names are those of all the files, and none is marked missing."""
+        return not any(self.missing) and self.stats.keys() <= set(names)
+
+    def usable(self, names: frozenset[str] | None) -> "FileTable":
+        """Only the files that can serve data, of those named; None for all that are not missing.
+
+        A file that is named is there, even if it was missing once.
+        """
+        if names is None:
+            there = [not gone for gone in self.missing]
+        else:
+            there = [name in names for name in self.names]
+        kept = [
+            depth > Depth.UNREAD and is_there
+            for depth, is_there in zip(self.depths, there, strict=True)
+        ]
+        if all(kept):
+            return self
+        return FileTable.of(row for row, keep in zip(self.rows(), kept, strict=True) if keep)
+
+
+class Numbered(Generic[T]):
+    """Distinct values, numbered in the order met; values with equal tokens share a number.
+
+    Safe between threads.
     """
 
+    def __init__(self, token: Callable[[T], Hashable]) -> None:
+        self.values: list[T] = []
+        self._token = token
+        self._numbers: dict[Hashable, int] = {}
+        self._lock = threading.Lock()
+
+    def number(self, value: T) -> int:
+        """The number of a value, a new one if it is new."""
+        token = self._token(value)
+        with self._lock:
+            number = self._numbers.setdefault(token, len(self.values))
+            if number == len(self.values):
+                self.values.append(value)
+        return number
+
+
+class Fetcher(Protocol):
+    """The source of the facts that opening does not need: a shard, file records, or the files.
+
+    ``file`` is the number of a file in ``RunFacts``, ``source`` the name a source is stored under.
+    Safe to share between threads.
+    """
+
+    def schema(self, file: int, section: str, source: str) -> KeySchema | None:
+        """The keys of a source in a file; None where only the file tells."""
+
+    def pattern_numbers(
+        self, files: Sequence[int], section: str, source: str, group: str
+    ) -> list[int]:
+        """Numbers, from 0 on, of the patterns of an index group in files of one layout."""
+
+    def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
+        """The patterns with these numbers."""
+
+    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
+        """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
+
+    def metadata(self, file: int) -> Mapping[str, str | int]:
+        """The entries of METADATA of a file."""
+
+    def run_values(self, files: Sequence[int], source: str) -> Mapping[str, RunValue] | None:
+        """RUN of a control source, which these files list; None where only they tell."""
+
+
+class RecordedFetcher(Fetcher, Protocol):
+    """A fetcher of recorded facts: a shard, or file records."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Files that were left out, and why."""
+
+    def recipe(self, facts: "RunFacts") -> tuple[Any, ...]:
+        """How pickle makes the facts again: a function and its arguments."""
+
+
+class FileFetcher(Fetcher, Protocol):
+    """A fetcher that opens the files, and so knows everything; its pattern 0 has no trains."""
+
+    def schema(self, file: int, section: str, source: str) -> KeySchema:
+        """The keys of a source in a file."""
+
+    def run_values(self, files: Sequence[int], source: str) -> Mapping[str, RunValue]:
+        """RUN of a control source, as the first of these files has it."""
+
+    def layout(self, file: int) -> FileLayout:
+        """The sources of a file with their index groups, without schemas."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunFacts:
+    """The facts of one run. Safe to share between threads; picklable.
+
+    Facts beyond the depth of a file come from the file itself, once: then any method may raise
+    FileStructureError, or ChangedFileError where the file is no longer what it was.
+    """
+
+    directory: str
+    """The directory of the run, as given; for a single file, the directory it lies in."""
+    run_key: object
+    """Hashable; equal for two sets of facts about the same run."""
+    table: FileTable
+    """The files that can serve data, sorted by name."""
+    train_lists: Sequence[TrainList]
+    """Train lists by their number in ``table``."""
+    layouts: Mapping[int, FileLayout]
+    """Layouts by their number in ``table``; schemas in them may be None: ask ``schema``."""
+    fetcher: RecordedFetcher
+    """Where the other recorded facts come from."""
+    probe: FileFetcher
+    """Where facts come from that were not recorded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.fetcher.recipe(self)
+
+    @property
+    def n_files(self) -> int:
+        """How many files can serve data."""
+        return len(self.table.names)
+
+    @cached_property
+    def files(self) -> tuple[DataFile, ...]:
+        """The files that can serve data, sorted by name."""
+        prefix, table = os.path.join(self.directory, ""), self.table
+        return tuple(
+            DataFile(prefix + name, size, mtime_ns, *aggregator_and_sequence(name))
+            for name, size, mtime_ns in zip(table.names, table.sizes, table.mtimes_ns, strict=True)
+        )
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Files that were left out, and why."""
+        return self.fetcher.problems
+
+    def trains(self, file: int) -> TrainList:
+        """The trains of a file."""
+        return self.train_lists[self.table.train_lists[file]]
+
+    def layout(self, file: int) -> FileLayout:
+        """The sources of a file; the schemas in it may be None: ask ``schema``.
+
+        A JSON data map knows source names only: no index groups, no auxiliary sources.
+        """
+        return self.layouts[self.table.layouts[file]]
+
+    def full_layout(self, file: int) -> FileLayout:
+        """As ``layout``, but with index groups, auxiliary and RUN-only sources at any depth."""
+        if self.table.depths[file] >= Depth.OUTLINE:
+            return self.layout(file)
+        return self.probe.layout(file)
+
+    def schema(self, file: int, section: str, source: str) -> KeySchema:
+        """The keys of a source in a file; of a legacy name, those of the source it stands for.
+
+        Raises SourceNameError where the file does not list the source.
+        """
+        source = self._stored_name(file, section, source)
+        found = self.fetcher.schema(file, section, source)
+        return self.probe.schema(file, section, source) if found is None else found
+
+    def index_groups(self, file: int, section: str, source: str) -> tuple[str, ...]:
+        """The index groups of a source in a file, sorted."""
+        layout = self.layout(file)
+        at = layout.position.get((section, source))
+        known = layout.sources[at].groups if at is not None else ()
+        return known or self.schema(file, section, source).groups
+
+    def patterns(
+        self, files: Sequence[int], section: str, source: str, group: str
+    ) -> list[IndexPattern]:
+        """INDEX of an index group in each of some files of one layout, for their trains."""
+        return self.numbered_patterns(self.pattern_numbers(files, section, source, group))
+
+    def pattern_numbers(
+        self, files: Sequence[int], section: str, source: str, group: str
+    ) -> list[int]:
+        """The numbers of the ``patterns``: equal numbers stand for equal patterns.
+
+        Where the files lack the index group, that of a pattern without trains.
+        """
+        name = self._stored_name(files[0], section, source)
+        if (section, name, group) in self.layout(files[0]).slots:
+            if min(map(self.table.depths.__getitem__, files)) >= Depth.FULL:
+                return self.fetcher.pattern_numbers(files, section, name, group)
+        elif (groups := self.index_groups(files[0], section, name)) and group not in groups:
+            return [~0] * len(files)
+        # Negative numbers are those of the probe.
+        return [~n for n in self.probe.pattern_numbers(files, section, name, group)]
+
+    def numbered_patterns(self, numbers: Sequence[int]) -> list[IndexPattern]:
+        """The patterns with these numbers, which one call of ``pattern_numbers`` gave."""
+        if numbers and numbers[0] < 0:
+            return self.probe.patterns([~n for n in numbers])
+        return self.fetcher.patterns(numbers)
+
+    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
+        """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
+        return self._outline_of(file).timestamps(file)
+
+    def metadata(self, file: int) -> Mapping[str, str | int]:
+        """The entries of METADATA (format version, proposal and run number, dates, ...)."""
+        return self._outline_of(file).metadata(file)
+
+    def run_values(self, source: str) -> Mapping[str, RunValue]:
+        """RUN of a control source by key (``x.value``, ``x.timestamp``); empty if it has none."""
+        files = [
+            file
+            for number, file in self._first_files.items()
+            if ("CONTROL", source) in self.layouts[number].position
+        ]
+        if not files:
+            return {}
+        found = self.fetcher.run_values(files, source)
+        return self.probe.run_values(files, source) if found is None else found
+
+    @cached_property
+    def _first_files(self) -> dict[int, int]:
+        """The first file of each layout."""
+        first: dict[int, int] = {}
+        for file, number in enumerate(self.table.layouts):
+            first.setdefault(number, file)
+        return first
+
+    def _outline_of(self, file: int) -> Fetcher:
+        return self.fetcher if self.table.depths[file] >= Depth.OUTLINE else self.probe
+
+    def _stored_name(self, file: int, section: str, source: str) -> str:
+        """The name a source is stored under: that of a legacy name is another one."""
+        layout = self.layout(file)
+        at = layout.position.get((section, source))
+        if at is None:
+            layout = self.full_layout(file)
+            at = layout.position.get((section, source))
+        if at is None:
+            raise SourceNameError(source, (s.name for s in layout.sources))
+        legacy_of = layout.sources[at].legacy_of
+        return self._stored_name(file, section, legacy_of) if legacy_of else source
+
+
+# -- freshness: the catalogued facts against the files on disk
+
+
+@dataclass(frozen=True, slots=True)
+class FileComparison:
+    """Names of the data files of a run, by what is to become of them."""
+
     unchanged: list[str] = field(default_factory=list)
+    """The facts hold and are deep enough."""
     shallow: list[str] = field(default_factory=list)
+    """They hold, but more is wanted, or the last try failed for a reason that may have passed."""
     changed: list[str] = field(default_factory=list)
+    """Size or mtime differ."""
     new: list[str] = field(default_factory=list)
+    """On disk only."""
     returned: list[str] = field(default_factory=list)
+    """Marked missing, and back as it was."""
     vanished: list[str] = field(default_factory=list)
+    """In the catalog only, and not yet marked missing."""
 
     @property
     def to_scan(self) -> list[str]:
@@ -163,9 +413,9 @@ def compare_files(
 ) -> FileComparison:
     """Sort the files of a run.
 
-    ``depth`` and ``verify`` say what is wanted; ``force`` scans what is unchanged too, and
-    ``retry`` what could not be read for a reason that may have passed. Only names in ``considered``
-    are judged to have vanished, if it is given: a subset opened with ``include=`` says nothing
+    ``depth`` and ``verify`` are what the caller wants; ``force`` scans unchanged files too, and
+    ``retry`` those that could not be read for a reason that may have passed. If ``considered`` is
+    given, only these names can have vanished: a subset opened with ``include=`` proves nothing
     about the other files.
     """
     result = FileComparison()
@@ -191,81 +441,3 @@ def compare_files(
 def _too_shallow(old: KnownFile, depth: Depth, verify: bool) -> bool:
     # A file that could not be read at all stays so until it changes (or retry is set).
     return old.depth > Depth.UNREAD and (old.depth < depth or (verify and not old.verified))
-
-
-# What does the catalog say of each file of a run? One column per fact.
-#
-# Opening asks twice: do the facts still hold for what is on the disk (``lookup``), and what are
-# they
-# (``facts``). Both take what is here, so that it is read once.
-
-
-@dataclass(frozen=True, eq=False)
-class FileTable:
-    """The files of a run in the order of their ordinals: one column per fact.
-
-    ``train_lists`` and ``layouts`` are numbers of what the files share with others.
-    """
-
-    names: Sequence[str] = ()
-    sizes: Sequence[int] = ()
-    mtimes_ns: Sequence[int] = ()
-    depths: Sequence[int] = ()
-    missing: Sequence[bool] = ()
-    ordinals: Sequence[int] = ()
-    train_lists: Sequence[int] = ()
-    layouts: Sequence[int] = ()
-
-    @classmethod
-    def of(cls, rows: Iterable[tuple[Any, ...]]) -> "FileTable":
-        """From the facts of one file after the other, as ``rows`` gives them."""
-        return cls(*zip(*rows, strict=True))
-
-    @cached_property
-    def stats(self) -> dict[str, tuple[int, int]]:
-        """Size and mtime by name; equal to the ``FileStat`` of a file that has not changed."""
-        return dict(zip(self.names, zip(self.sizes, self.mtimes_ns, strict=True), strict=True))
-
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """The facts of one file after the other, in the order of the columns."""
-        return zip(*(getattr(self, name) for name in self.__dataclass_fields__), strict=True)
-
-    def hold(self, on_disk: Mapping[str, FileStat]) -> bool:
-        """Whether all of these files are known as they are on the disk."""
-        known = self.stats
-        return known == on_disk or all(known.get(name) == stat for name, stat in on_disk.items())
-
-    def known(self) -> dict[str, KnownFile]:
-        """What is compared with the disk, by name."""
-        columns = (self.sizes, self.mtimes_ns, map(Depth, self.depths), self.missing)
-        return {
-            name: KnownFile(size, mtime_ns, depth, missing=missing)
-            for name, size, mtime_ns, depth, missing in zip(self.names, *columns, strict=True)
-        }
-
-    def present(self) -> list[str]:
-        """Names of the files that are not marked missing, sorted."""
-        return sorted(n for n, gone in zip(self.names, self.missing, strict=True) if not gone)
-
-    def are_all(self, names: Iterable[str]) -> bool:
-        """Whether these names are those of all the files, and none is marked missing."""
-        return not any(self.missing) and self.stats.keys() <= set(names)
-
-    def usable(self, names: frozenset[str] | None) -> "FileTable":
-        """Only the files that can serve data, of those named; None for all that are not missing.
-
-        A file that is named is there, even if it was missing once.
-        """
-        if names is None:
-            kept = [
-                depth > Depth.UNREAD and not gone
-                for depth, gone in zip(self.depths, self.missing, strict=True)
-            ]
-        else:
-            kept = [
-                depth > Depth.UNREAD and name in names
-                for depth, name in zip(self.depths, self.names, strict=True)
-            ]
-        if all(kept):
-            return self
-        return FileTable.of(row for row, keep in zip(self.rows(), kept, strict=True) if keep)

@@ -1,24 +1,24 @@
-"""How does a fact that nobody has recorded get known, when it is asked for?
+"""Facts beyond what was recorded of a file, read from the file when they are asked for.
 
-A file may be known by its outline, or only by its source names. What is asked beyond that comes
-from the file itself: the ``read_*`` functions open one file and read one fact, and ``Probe``
-remembers it. Both ``ScannedFacts`` and the facts from the catalog stand on ``Probe``.
+A file may be known by its outline, or by its source names only. The ``read_*`` functions open one
+file and read one fact, and ``Probe`` remembers it: the one fallback of ``RunFacts``, wherever the
+recorded facts come from.
 
 h5py is imported when the first file is opened: answering from the catalog must not pay for it.
 """
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..model.errors import ChangedFileError, FileStructureError
-from ..model.facts import DataFile
+from ..model.facts import FileTable, Numbered
 from ..model.records import FileLayout, KeySchema, RunValue
 from ..model.runlength import IndexPattern, TrainList
 
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+S = TypeVar("S", KeySchema, FileLayout)
 
 
 @contextmanager
@@ -106,93 +107,81 @@ def read_run_values(path: str, source: str) -> Mapping[str, RunValue]:
 
 
 class Probe:
-    """The facts of a run's files that have to come from the files, each read once.
+    """The facts of a run that its files have (a ``Fetcher``), each read once.
 
-    Files are numbered as in ``files``. Equal schemas, layouts, patterns and train lists are the
-    same object. A file that is no longer what it was raises ChangedFileError. Safe to share
-    between threads; pickles without what it remembers.
+    Equal schemas and layouts are the same object. A file that is no longer what it was raises
+    ChangedFileError. Safe to share between threads.
     """
 
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        self.files = tuple(files)
+    def __init__(self, directory: str, table: FileTable, train_lists: Sequence[TrainList]) -> None:
+        self._directory = directory
+        self._table = table
+        self._train_lists = train_lists
         self._known: dict[tuple[Any, ...], Any] = {}
-        self._interned: dict[tuple[str, Any], Any] = {}
+        self._shared: dict[tuple[type, bytes], Any] = {}
+        self._patterns = Numbered[IndexPattern](attrgetter("token"))
+        self._patterns.number(IndexPattern.from_arrays((), ()))
         self._lock = threading.RLock()
-
-    def __getstate__(self) -> tuple[DataFile, ...]:
-        return self.files
-
-    def __setstate__(self, files: tuple[DataFile, ...]) -> None:
-        Probe.__init__(self, files)
 
     def layout(self, file: int) -> FileLayout:
         """The sources of a file with their index groups, without schemas."""
-        return self._outline(file).layout
+        return self._share(self._outline(file).layout)
 
-    def trains(self, file: int) -> TrainList:
-        """The trains of a file."""
-        return self._outline(file).trains
+    def schema(self, file: int, section: str, source: str) -> KeySchema:
+        """The keys of a source in a file."""
+        return self._share(self._once(read_schema, file, section, source))
+
+    def pattern_numbers(
+        self, files: Sequence[int], section: str, source: str, group: str
+    ) -> list[int]:
+        """Numbers of the patterns of an index group in some files."""
+        trains = [self._train_lists[self._table.train_lists[file]] for file in files]
+        found = [
+            self._once(read_pattern, file, section, source, group, listed)
+            for file, listed in zip(files, trains, strict=True)
+        ]
+        return [self._patterns.number(pattern) for pattern in found]
+
+    def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
+        """The patterns with these numbers."""
+        return [self._patterns.values[number] for number in numbers]
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
-        """The times of the trains of a file."""
+        """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
         return self._outline(file).timestamps
 
     def metadata(self, file: int) -> Mapping[str, str | int]:
         """The entries of METADATA of a file."""
         return self._outline(file).metadata
 
-    def schema(self, file: int, section: str, source: str) -> KeySchema:
-        """The keys of a source in a file."""
-
-        def read(path: str) -> KeySchema:
-            return self.intern(read_schema(path, section, source))
-
-        return self._once(("schema", file, section, source), read)
-
-    def pattern(
-        self, file: int, section: str, source: str, group: str, trains: TrainList
-    ) -> IndexPattern:
-        """INDEX of a group for the trains of a file, as the caller knows them."""
-
-        def read(path: str) -> IndexPattern:
-            return self.intern(read_pattern(path, section, source, group, trains))
-
-        return self._once(("pattern", file, section, source, group), read)
-
-    def run_values(self, file: int, source: str) -> Mapping[str, RunValue]:
-        """RUN of a control source, as one file has it."""
-        return self._once(("run", file, source), lambda path: read_run_values(path, source))
-
-    def intern(self, value: T) -> T:
-        """The one object for all values equal to this schema, layout, pattern or train list."""
-        token = value.canonical if isinstance(value, KeySchema | FileLayout) else value.token  # type: ignore[attr-defined]
-        with self._lock:
-            kept: T = self._interned.setdefault((type(value).__name__, token), value)
-            return kept
+    def run_values(self, files: Sequence[int], source: str) -> Mapping[str, RunValue]:
+        """RUN of a control source, as the first of these files has it."""
+        return self._once(read_run_values, files[0], source)
 
     def _outline(self, file: int) -> "Outline":
-        def read(path: str) -> "Outline":
-            found = read_outline(path)
-            layout, trains = self.intern(found.layout), self.intern(found.trains)
-            return replace(found, layout=layout, trains=trains)
+        return self._once(read_outline, file)
 
-        return self._once(("outline", file), read)
+    def _share(self, value: S) -> S:
+        """The one object for all schemas or layouts equal to this one."""
+        shared: S = self._shared.setdefault((type(value), value.canonical), value)
+        return shared
 
-    def _once(self, key: tuple[Any, ...], read: Callable[[str], T]) -> T:
+    def _once(self, read: Callable[..., T], file: int, *about: Any) -> T:
+        """What ``read`` finds in a file; read when it is first asked for."""
+        key = (read, file, *about)
         with self._lock:
             if key not in self._known:
-                file = self.files[key[1]]
-                _check_unchanged(file)
-                self._known[key] = read(file.path)
+                self._known[key] = read(self._unchanged(file), *about)
             found: T = self._known[key]
             return found
 
-
-def _check_unchanged(file: DataFile) -> None:
-    """Raise ChangedFileError unless size and mtime of a file are those its facts were taken at."""
-    try:
-        now = os.stat(file.path)
-    except OSError as e:
-        raise FileStructureError(file.path, e.strerror or str(e)) from e
-    if (now.st_size, now.st_mtime_ns) != (file.size, file.mtime_ns):
-        raise ChangedFileError(file.path, "its size or time is not what it was")
+    def _unchanged(self, file: int) -> str:
+        """The path of a file, whose size and mtime must be those its facts were taken at."""
+        path = os.path.join(self._directory, self._table.names[file])
+        try:
+            now = os.stat(path)
+        except OSError as e:
+            raise FileStructureError(path, e.strerror or str(e)) from e
+        if (now.st_size, now.st_mtime_ns) != (self._table.sizes[file], self._table.mtimes_ns[file]):
+            raise ChangedFileError(path, "its size or time is not what it was")
+        return path

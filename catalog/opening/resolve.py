@@ -32,8 +32,9 @@ from ..model.records import Depth, FileRecord, RunRecord
 from ..scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
 from ..store.connections import OpenFile, uninterrupted
 from ..store.packing import PackedRun, fetch_packed
+from ..store.read import only_run
 from ..store.store import Store
-from .catalogued import CatalogFacts, only_run
+from .catalogued import catalogued_facts
 
 __all__ = ["look_up_run"]
 
@@ -90,7 +91,7 @@ def look_up_run(
     best: tuple[_Candidate, FileComparison] | None = None
     for candidate in candidates:
         known = candidate.known.files
-        if known.hold(wanted):
+        if known.is_fresh(wanted):
             every = known.are_all(wanted)
             return _from_catalog(candidate, found, None if every else list(wanted))
         compared = compare_files(
@@ -176,11 +177,9 @@ def _beside(found: FoundRun) -> str:
     return os.path.join(found.directory, ".xfelcat")
 
 
-def _from_catalog(
-    candidate: _Candidate, found: FoundRun, names: Sequence[str] | None
-) -> CatalogFacts:
+def _from_catalog(candidate: _Candidate, found: FoundRun, names: Sequence[str] | None) -> RunFacts:
     """The facts of a catalogued run, as files of the directory that was asked for."""
-    return CatalogFacts(
+    return catalogued_facts(
         candidate.store,
         candidate.shard,
         candidate.run_id,
@@ -201,7 +200,7 @@ def _scan(
     import threading
 
     from ..store.read import load_run
-    from .scanned import ScannedFacts
+    from .scanned import scanned_facts
 
     old: RunRecord | None = None
     compared = FileComparison(new=list(wanted))
@@ -213,8 +212,8 @@ def _scan(
     kept = {f.name: f for f in old.files if f.name in wanted} if old else {}
     for name in compared.returned:
         kept[name] = dataclasses.replace(kept[name], missing_since=None)
-    facts = ScannedFacts(found.directory, list((kept | scanned).values()), found.identity.run_id)
-    if save and facts.files:
+    facts = scanned_facts(found.directory, list((kept | scanned).values()), found.identity.run_id)
+    if save and facts.n_files:
         threading.Thread(target=_save, args=(found, scanned), name="xfelcat-save").start()
     return facts
 

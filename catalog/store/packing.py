@@ -265,15 +265,19 @@ class PackedIndex:
         found: list[int] = numbers[begins[file] : begins[file + 1]].tolist()
         return found
 
-    def at(self, files: Sequence[int], slot: int) -> list[IndexPattern]:
-        """The pattern of a slot in each of some files, which have it."""
+    def numbers_at(self, files: Sequence[int], slot: int) -> list[int]:
+        """The number of the pattern of a slot in each of some files, which have it."""
         numbers, begins = self._numbers
-        known = self._unfolded
         wanted: list[int] = numbers[begins[files] + slot].tolist()
-        for number in wanted:
+        return wanted
+
+    def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
+        """The patterns with these numbers."""
+        known = self._unfolded
+        for number in numbers:
             if number not in known:
                 self._unfold(number // _BLOCK)
-        return [known[number] for number in wanted]
+        return [known[number] for number in numbers]
 
     def by_number(self) -> list[IndexPattern]:
         """All patterns."""

@@ -47,17 +47,21 @@ if TYPE_CHECKING:
 __all__ = [
     "Names",
     "StoredLayout",
+    "fetch_file_timestamps",
     "fetch_identity",
     "fetch_layouts",
     "fetch_metadata",
     "fetch_problems",
+    "fetch_run_sources",
     "fetch_run_values",
     "fetch_schemas",
     "fetch_timestamps",
+    "fetch_unusable_files",
     "file_stats",
     "fresh_profiles",
     "integers",
     "load_run",
+    "only_run",
     "run_locations",
 ]
 
@@ -83,6 +87,12 @@ def run_locations(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> tuple[str
         cursor, f"SELECT path FROM run_location WHERE run_id = {run_id:d} ORDER BY position"
     )
     return tuple(from_text(path) for (path,) in found)
+
+
+def only_run(cursor: "duckdb.DuckDBPyConnection") -> int:
+    """The run_id of the shard's one run; -1 where it has none or several."""
+    found = rows(cursor, "SELECT run_id FROM run LIMIT 2")
+    return int(found[0][0]) if len(found) == 1 else -1
 
 
 def integers(numbers: Iterable[int]) -> str:
@@ -184,18 +194,52 @@ def fetch_timestamps(
     }
 
 
-def fetch_metadata(
+def fetch_file_timestamps(
     cursor: "duckdb.DuckDBPyConnection", run_id: int
-) -> list[tuple[str, str | int, int, int]]:
-    """METADATA of a run: name, value, first and last file (ordinals) that have it."""
-    return [
-        (from_text(name), int(value) if is_number else from_text(value), first, last)
-        for name, value, is_number, first, last in rows(
-            cursor,
-            "SELECT name, value, is_number, first_file, last_file FROM file_metadata"
-            f" WHERE run_id = {run_id:d}",
-        )
-    ]
+) -> dict[int, NDArray[np.uint64]]:
+    """The timestamps of each file of a run that has any, by its ordinal."""
+    times = fetch_timestamps(cursor, run_id)
+    found = rows(cursor, f"SELECT ordinal, timestamps FROM file WHERE run_id = {run_id:d}")
+    return {file: times[number] for file, number in found if number is not None}
+
+
+def fetch_metadata(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int, n_files: int
+) -> list[dict[str, str | int]]:
+    """METADATA of the files of a run, by ordinal."""
+    metadata: list[dict[str, str | int]] = [{} for _ in range(n_files)]
+    for text, value, is_number, first, last in rows(
+        cursor,
+        "SELECT name, value, is_number, first_file, last_file FROM file_metadata"
+        f" WHERE run_id = {run_id:d}",
+    ):
+        name, decoded = from_text(text), int(value) if is_number else from_text(value)
+        for entries in metadata[first : last + 1]:
+            entries[name] = decoded
+    return metadata
+
+
+def fetch_run_sources(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[str, int]:
+    """Ids of the sources whose RUN values a run has, by name."""
+    found = rows(
+        cursor,
+        "SELECT s.name, s.source_id FROM source AS s JOIN ("
+        f"SELECT unnest(run_sources) AS source_id FROM file WHERE run_id = {run_id:d}"
+        ") USING (source_id)",
+    )
+    return {from_text(name): number for name, number in found}
+
+
+def fetch_unusable_files(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int
+) -> list[tuple[str, datetime | None]]:
+    """Files of a run that are missing or could not be read: name, and since when it is missing."""
+    found = rows(
+        cursor,
+        "SELECT name, missing_since FROM file"
+        f" WHERE run_id = {run_id:d} AND (depth = 0 OR missing_since IS NOT NULL) ORDER BY ordinal",
+    )
+    return [(from_text(name), missing_since) for name, missing_since in found]
 
 
 def fetch_run_values(
@@ -316,7 +360,7 @@ def _load_files(
     times = fetch_timestamps(cursor, run_id)
     layouts = _load_layouts(cursor, {row[15] for row in found})
     values = _load_values(cursor, run_id, {s for row in found for s in row[16]})
-    metadata = _load_metadata(cursor, run_id, len(found))
+    metadata = fetch_metadata(cursor, run_id, len(found))
     return tuple(
         FileRecord(
             **_about(name, *about),
@@ -372,16 +416,6 @@ def _load_values(
         cursor, f"SELECT source_id, name FROM source WHERE source_id IN {integers(sources)}"
     )
     return {source: (from_text(name), values.get(source, {})) for source, name in names}
-
-
-def _load_metadata(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, n_files: int
-) -> list[dict[str, str | int]]:
-    metadata: list[dict[str, str | int]] = [{} for _ in range(n_files)]
-    for name, value, first, last in fetch_metadata(cursor, run_id):
-        for entries in metadata[first : last + 1]:
-            entries[name] = value
-    return metadata
 
 
 def _load_layouts(cursor: "duckdb.DuckDBPyConnection", ids: set[int]) -> dict[int, FileLayout]:

@@ -9,15 +9,16 @@ Pure: a ``RunRecord`` and the numbers of an ``Interner`` in, rows out.
 Columns stand in the order of schema.sql.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..model.errors import CatalogWriteError
-from ..model.facts import FileTable
+from ..model.facts import FileTable, Numbered
 from ..model.records import (
     Depth,
     FileLayout,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Interner",
-    "Numbered",
     "profile_row",
     "run_rows",
     "source_rows",
@@ -200,51 +200,16 @@ T = TypeVar("T")
 _NS_PER_YEAR = 31_556_952_000_000_000
 
 
-class Numbered(Generic[T]):
-    """Distinct values in the order met; equal ones share a number. The same object costs little."""
-
-    def __init__(self, token: Callable[[T], Hashable]) -> None:
-        self.values: list[T] = []
-        self._token = token
-        self._by_token: dict[Hashable, int] = {}
-        self._by_object: dict[int, int] = {}
-        self._keep_alive: list[T] = []
-
-    def number(self, value: T) -> int:
-        """The number of a value, a new one if it is new."""
-        number = self._by_object.get(id(value))
-        if number is None:
-            number = self._by_token.setdefault(self._token(value), len(self.values))
-            if number == len(self.values):
-                self.values.append(value)
-            self._by_object[id(value)] = number
-            self._keep_alive.append(value)
-        return number
-
-
-def _train_list_token(trains: TrainList) -> Hashable:
-    parts = (trains.starts, trains.lengths, trains.suspect, trains.dropped)
-    return tuple(p.tobytes() for p in parts)
-
-
-def _pattern_token(pattern: IndexPattern) -> Hashable:
-    return pattern.token
-
-
-def _times_token(times: NDArray[np.uint64]) -> Hashable:
-    return times.tobytes()
-
-
 def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     """The rows of a run by table, without findings, history and locations.
 
     These three carry on from what the catalog had before: see ``history``.
     """
     run_id = record.identity.run_id
-    trains = Numbered(_train_list_token)
-    times = Numbered(_times_token)
-    patterns = Numbered(_pattern_token)
-    layouts = Numbered[Any](lambda layout: layout.digest)
+    trains = Numbered[TrainList](attrgetter("token"))
+    times = Numbered[NDArray[np.uint64]](lambda times: times.tobytes())
+    patterns = Numbered[IndexPattern](attrgetter("token"))
+    layouts = Numbered[FileLayout](attrgetter("digest"))
     interner.check(layout for layout in {id(f.layout): f.layout for f in record.files}.values())
     tables: dict[str, list[Row]] = {"file": [], "run_value": []}
     read: set[str] = set()

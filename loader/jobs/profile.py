@@ -29,10 +29,11 @@ from ...catalog.config import load_settings, user_catalog
 from ...catalog.ingest.assemble import utc_now
 from ...catalog.model.dtypes import decode_dtype
 from ...catalog.model.errors import XfelcatError
+from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
 from ...catalog.model.names import is_timestamp, short_key
 from ...catalog.model.records import KeyProfile, KeyRecord, Problem
-from ...catalog.opening.catalogued import CatalogFacts
+from ...catalog.opening.catalogued import catalogued_facts
 from ...catalog.questions.filters import RunChoice, RunFilter
 from ...catalog.scan.pool import Batch, run_batches
 from ...catalog.store.packing import from_text
@@ -403,7 +404,7 @@ class _Profiling:
     def _plan(self, shard: str, run_id: int, directory: str) -> RunTask | None:
         """What to read of a run; None where there is nothing, or the run cannot be planned."""
         try:
-            facts = CatalogFacts(self._store, shard, run_id)
+            facts = catalogued_facts(self._store, shard, run_id)
             with self._store.read(shard) as cursor:
                 known = None if self._options.force else cursor
                 done = fresh_profiles(known, run_id) if known else set()
@@ -423,7 +424,7 @@ class _Profiling:
         return task
 
     def _chosen(
-        self, facts: CatalogFacts, shard: str, run_id: int, done: set[KeyName]
+        self, facts: RunFacts, shard: str, run_id: int, done: set[KeyName]
     ) -> tuple[RunTask, int]:
         inventory = take_inventory(facts, inc_suspect_trains=True, allow_duplicates=True)
         stats = {os.path.basename(f.path): (f.size, f.mtime_ns) for f in facts.files}

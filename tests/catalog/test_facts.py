@@ -21,16 +21,15 @@ from xfelcat.catalog.model.records import (
     RunRecord,
     SourceRecord,
 )
-from xfelcat.catalog.opening import lazy
+from xfelcat.catalog.opening import catalogued
 from xfelcat.catalog.opening.catalogued import (
-    CatalogFacts,
+    catalogued_facts,
     find_run,
-    only_run,
 )
-from xfelcat.catalog.opening.scanned import ScannedFacts
+from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
 from xfelcat.catalog.store.connections import POOL
-from xfelcat.catalog.store.read import file_stats, run_locations
+from xfelcat.catalog.store.read import fetch_identity, file_stats, only_run, run_locations
 
 
 def assert_facts(facts, record, files=None):
@@ -64,13 +63,14 @@ def test_facts_are_what_was_put_in(store):
     for record in records:
         facts = find_run(store, record.identity)
         assert facts.directory == record.directory
-        assert facts.identity == record.identity
+        with store.read("p002012") as cursor:
+            assert fetch_identity(cursor, record.identity.run_id)[0] == record.identity
         assert facts.problems == ()
         assert_facts(facts, record)
     assert find_run(store, identity(4)) is None
     assert find_run(store, identity(1, 700)) is None
     with pytest.raises(RunNotFoundError):
-        CatalogFacts(store, "p002012", 12)
+        catalogued_facts(store, "p002012", 12)
 
 
 def test_what_is_equal_is_the_same_object(store):
@@ -95,7 +95,9 @@ def test_patterns_of_many_files_are_those_of_each(store):
     record = make_run(1, n_aggregators=1, n_modules=2, n_sequences=40, n_control=2)
     write(store, record)
     chosen = [f for f in record.files if f.sequence % 3]
-    facts = CatalogFacts(store, "p002012", record.identity.run_id, names=[f.name for f in chosen])
+    facts = catalogued_facts(
+        store, "p002012", record.identity.run_id, names=[f.name for f in chosen]
+    )
     for aggregator in ("DA00", "AGIPD00", "AGIPD01"):
         numbers = [n for n, f in enumerate(chosen) if f.aggregator == aggregator][::-1]
         numbers += numbers[:5]
@@ -111,7 +113,7 @@ def test_files_can_be_chosen_and_lie_elsewhere(store):
     record = make_run(1)
     write(store, record)
     names = [f.name for f in record.files if "DA01" in f.name]
-    facts = CatalogFacts(
+    facts = catalogued_facts(
         store, "p002012", record.identity.run_id, directory="/moved/r0001", names=names
     )
     assert facts.directory == "/moved/r0001"
@@ -164,22 +166,21 @@ def test_a_legacy_name_stands_for_the_new_one(store):
 
 
 class Asked:
-    """Stands in for the files of a run: says what was asked of them."""
+    """Stands in for the files of a run: records what was asked of them."""
 
-    def __init__(self, files):
-        self.files = files
+    def __init__(self, directory, table, train_lists):
         self.asked = []
 
     def __getattr__(self, name):
         def answer(*args):
             self.asked.append((name, *args))
-            return name
+            return {"pattern_numbers": [4], "patterns": ["pattern"]}.get(name, name)
 
         return answer
 
 
 def test_what_the_depth_lacks_comes_from_the_file(store, monkeypatch):
-    monkeypatch.setattr(lazy, "Probe", Asked)
+    monkeypatch.setattr(catalogued, "Probe", Asked)
     full = make_run(1, n_modules=0, n_aggregators=1, n_sequences=3)
     bare = FileLayout(full.files[0].layout.sources, (None,) * 4)
     record = with_file(full, 0, depth=Depth.NAMES, layout=bare, patterns=(), run_values={})
@@ -189,7 +190,6 @@ def test_what_the_depth_lacks_comes_from_the_file(store, monkeypatch):
     write(store, record)
     facts = find_run(store, record.identity)
     name = bare.sources[0].name
-    trains = facts.trains(0)
     assert facts.timestamps(0) == "timestamps"
     assert facts.metadata(0) == "metadata"
     assert facts.schema(0, "CONTROL", name) == "schema"
@@ -198,17 +198,18 @@ def test_what_the_depth_lacks_comes_from_the_file(store, monkeypatch):
     assert facts.timestamps(1).tolist() == record.files[1].timestamps.tolist()
     assert facts.timestamps(2) is None
     assert facts.metadata(1) == record.files[1].metadata
-    assert facts._probe.asked == [
+    assert facts.probe.asked == [
         ("timestamps", 0),
         ("metadata", 0),
         ("schema", 0, "CONTROL", name),
-        ("pattern", 0, "CONTROL", name, "", trains),
-        ("run_values", 0, name),
+        ("pattern_numbers", [0], "CONTROL", name, ""),
+        ("patterns", [4]),
+        ("run_values", [0], name),
     ]
 
 
 def test_at_full_depth_no_file_is_asked(store, monkeypatch):
-    monkeypatch.setattr(lazy, "Probe", Asked)
+    monkeypatch.setattr(catalogued, "Probe", Asked)
     record = make_run(1)
     record = with_file(record, 3, run_values={})  # sources that have no RUN
     write(store, record)
@@ -217,7 +218,7 @@ def test_at_full_depth_no_file_is_asked(store, monkeypatch):
     for layout in map(facts.layout, range(len(facts.files))):
         for source in layout.sources:
             facts.run_values(source.name)
-    assert facts._probe.asked == []
+    assert facts.probe.asked == []
 
 
 def test_what_freshness_and_lookup_ask(store):
@@ -255,7 +256,7 @@ def test_facts_pickle_as_a_reference(store):
     POOL.close()
     for number in (2, 3, 4):  # the version it refers to is gone
         write(store, make_run(number))
-    assert not os.path.exists(facts._source.path)
+    assert not os.path.exists(facts.fetcher._source.path)
     assert_facts(pickle.loads(sent), record)
     write(store, with_file(record, 0, size=1))
     write(store, make_run(5))
@@ -334,7 +335,7 @@ def test_catalogued_facts_are_those_of_the_files(store, tmp_path):
     records = tuple(scan_file(str(p), depth=Depth.FULL) for p in paths)
     who = RunIdentity(loose_path=str(directory))
     write(store, RunRecord(who, str(directory), str(directory), records, later(0)))
-    scanned = ScannedFacts(str(directory), records)
+    scanned = scanned_facts(str(directory), records)
     for path in paths:  # files of the same size and time, without content
         was = path.stat()
         path.write_bytes(b"")

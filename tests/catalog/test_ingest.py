@@ -10,7 +10,7 @@ from xfelcat.catalog.ingest import ingest as ingest_module
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.errors import RunNotFoundError
 from xfelcat.catalog.model.records import Depth
-from xfelcat.catalog.opening.catalogued import CatalogFacts
+from xfelcat.catalog.opening.catalogued import catalogued_facts
 from xfelcat.catalog.scan.discover import locate_run
 from xfelcat.catalog.store.read import file_stats
 from xfelcat.catalog.store.store import Store
@@ -70,7 +70,7 @@ def test_everything_below_a_path(store, tree, jobs):
     assert report.bytes_scanned == sum(f.stat().st_size for f in tree.rglob("*.h5"))
     assert {k.depth for k in stats(store, tree / "r0001").values()} == {Depth.FULL}
     assert count(store, "runs") == 2
-    facts = CatalogFacts(store, "p002012", locate_run(str(tree / "r0002")).identity.run_id)
+    facts = catalogued_facts(store, "p002012", locate_run(str(tree / "r0002")).identity.run_id)
     assert [t for i in range(2) for t in facts.trains(i).ids] == list(range(2000, 2020))
 
 

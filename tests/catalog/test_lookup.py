@@ -12,9 +12,9 @@ from xfelcat.catalog.config import user_catalog
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.errors import CatalogNotFoundError, FileStructureError, RunNotFoundError
 from xfelcat.catalog.opening import resolve as lookup_module
-from xfelcat.catalog.opening.catalogued import CatalogFacts
+from xfelcat.catalog.opening.catalogued import ShardFetcher
 from xfelcat.catalog.opening.resolve import look_up_run
-from xfelcat.catalog.opening.scanned import ScannedFacts
+from xfelcat.catalog.opening.scanned import RecordFetcher
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import (
     GroupSpec,
@@ -77,14 +77,14 @@ def opened(monkeypatch):
 
 def test_a_catalogued_run_opens_no_file(run, catalog, opened):
     facts = look_up_run(str(run), catalog=catalog)
-    assert isinstance(facts, CatalogFacts)
+    assert isinstance(facts.fetcher, ShardFetcher)
     assert trains(facts) == list(range(1000, 1020))
     assert opened == []
 
 
 def test_the_setting_names_a_catalog(run, catalog, monkeypatch):
     monkeypatch.setenv("XFELCAT_CATALOG", catalog)
-    assert isinstance(look_up_run(str(run), save=False), CatalogFacts)
+    assert isinstance(look_up_run(str(run), save=False).fetcher, ShardFetcher)
 
 
 def test_only_what_changed_is_scanned(run, catalog, opened):
@@ -94,7 +94,7 @@ def test_only_what_changed_is_scanned(run, catalog, opened):
     shutil.copy(run / name, run / extra)
     (run / "RAW-R0001-DA01-S00000.h5").unlink()
     facts = look_up_run(str(run), catalog=catalog, save=False)
-    assert isinstance(facts, ScannedFacts)
+    assert isinstance(facts.fetcher, RecordFetcher)
     assert sorted(opened) == [name, extra]
     assert sorted(set(trains(facts))) == list(range(1005, 1020))
     assert len(facts.files) == 4
@@ -109,7 +109,7 @@ def test_a_file_that_is_back_as_it_was_is_used_again(run, catalog, opened):
     opened.clear()
     aside.rename(path)
     facts = look_up_run(str(run), catalog=catalog)
-    assert isinstance(facts, CatalogFacts)
+    assert isinstance(facts.fetcher, ShardFetcher)
     assert trains(facts) == list(range(1000, 1020))
     assert facts.problems == ()
     assert opened == []
@@ -129,7 +129,7 @@ def test_a_choice_of_files_judges_no_others(run, catalog, opened):
     assert trains(facts) == list(range(1005, 1010))
     os.utime(run / "RAW-R0001-DA01-S00003.h5", ns=(0, 10**18))
     facts = look_up_run(str(run), catalog=catalog, choose=lambda names: chosen)
-    assert isinstance(facts, CatalogFacts)
+    assert isinstance(facts.fetcher, ShardFetcher)
     assert opened == []
 
 
@@ -137,13 +137,13 @@ def test_an_outline_is_saved_in_the_proposals_scratch(run, opened):
     scratch = run.parent.parent / "scratch"
     scratch.mkdir()
     first = look_up_run(str(run))
-    assert isinstance(first, ScannedFacts)
+    assert isinstance(first.fetcher, RecordFetcher)
     assert len(opened) == 4
     saved()
     assert Store(scratch / ".xfelcat").exists()
     opened.clear()
     second = look_up_run(str(run))
-    assert isinstance(second, CatalogFacts)
+    assert isinstance(second.fetcher, ShardFetcher)
     assert trains(second) == trains(first)
     assert opened == []
 
@@ -236,7 +236,7 @@ def test_a_damaged_catalog_does_not_keep_a_run_from_opening(run, catalog):
     path.write_bytes(b"no database" * 1000)
     with pytest.warns(UserWarning, match=path.name):
         facts = look_up_run(str(run), catalog=catalog, save=False)
-    assert isinstance(facts, ScannedFacts)
+    assert isinstance(facts.fetcher, RecordFetcher)
     assert trains(facts) == list(range(1000, 1020))
 
 
@@ -248,7 +248,7 @@ def test_a_path_that_is_no_text(tmp_path):
     saved()
     assert not (directory / ".xfelcat").exists()
     again = look_up_run(str(directory))
-    assert isinstance(again, CatalogFacts)
+    assert isinstance(again.fetcher, ShardFetcher)
     assert trains(again) == list(range(1000, 1020))
     assert again.files[0].path == str(directory / "RAW-R0001-DA01-S00000.h5")
 
@@ -271,7 +271,7 @@ def test_a_part_of_a_run_in_another_place_is_not_saved_over_it(run, tmp_path):
     assert trains(look_up_run(str(other))) == list(range(50, 60))
     saved()
     assert Store(user_catalog()).shards() == version
-    assert isinstance(look_up_run(str(run)), CatalogFacts)
+    assert isinstance(look_up_run(str(run)).fetcher, ShardFetcher)
 
 
 def test_a_bad_file_is_a_problem_of_the_run(tmp_path):
@@ -289,10 +289,10 @@ def test_a_run_known_by_a_data_map_has_its_auxiliary_sources(tmp_path):
     write_run(tmp_path / "run", RunSpec(2012, 1, files))
     extra_data.RunDirectory(tmp_path / "run", _use_voview=False)
     assert (tmp_path / "run/karabo_data_map.json").exists()
-    for kind in (ScannedFacts, CatalogFacts):
+    for kind in (RecordFetcher, ShardFetcher):
         facts = look_up_run(str(tmp_path / "run"))
         saved()
-        assert isinstance(facts, kind)
+        assert isinstance(facts.fetcher, kind)
         assert [s.name for s in facts.layout(0).sources] == [XGM.name]
         assert {s.name for s in facts.full_layout(0).sources} == {XGM.name, late.name}
         assert [k.name for k in facts.schema(0, "ERRATA", late.name).keys] == ["late.trainId"]

@@ -87,6 +87,10 @@ def index_of(slots, patterns):
     return PackedIndex(*columns)
 
 
+def patterns_at(index, files, slot):
+    return index.patterns(index.numbers_at(files, slot))
+
+
 def numbered(n):
     """Patterns that all differ, and tell their number."""
     return [
@@ -112,7 +116,7 @@ def test_a_run_comes_back_the_same(shard, run):
     for file, numbers in enumerate(slots):
         assert index.numbers(file) == numbers.tolist()
         for slot, number in enumerate(numbers):
-            (pattern,) = index.at([file], slot)
+            (pattern,) = patterns_at(index, [file], slot)
             assert pattern.token == patterns[number].token
             assert pattern.counts.dtype == np.int64
     assert [p.token for p in index.by_number()] == [p.token for p in patterns]
@@ -145,7 +149,7 @@ def test_extremes_stay_exact(shard):
     assert found.trains[0].starts.tolist() == [2**64 - 3, 0, 2**63, 2**63 - 1]
     assert np.flatnonzero(~found.trains[0].good).tolist() == [2, 3]
     assert found.trains[0].dropped.tolist() == [high]
-    (same,) = found.patterns.at([0], 0)
+    (same,) = patterns_at(found.patterns, [0], 0)
     assert same.offsets.tolist() == [low, 0, high]
 
 
@@ -156,11 +160,11 @@ def test_many_files_are_asked_at_once_and_what_is_equal_is_one_object():
     files = [n for n in range(150) if n % 3][::-1] * 2
     for slot in range(3):
         expected = [slots[file][slot] for file in files]
-        found = index.at(files, slot)
+        found = patterns_at(index, files, slot)
         assert [p.token for p in found] == [patterns[n].token for n in expected]
         assert [id(p) for p in found] == [id(index.by_number()[n]) for n in expected]
-    assert len({id(p) for p in index.at(files, 2)}) == 1
-    assert index.at([1], 0)[0] is index.at([148], 1)[0]
+    assert len({id(p) for p in patterns_at(index, files, 2)}) == 1
+    assert patterns_at(index, [1], 0)[0] is patterns_at(index, [148], 1)[0]
     assert index.numbers(3) == []
 
 
@@ -178,7 +182,7 @@ def test_only_what_is_asked_for_is_unfolded(monkeypatch):
     index.numbers(0)
     assert made == []
     for slot in range(128, 192):
-        index.at([0], slot)
+        patterns_at(index, [0], slot)
     assert len(made) == 64
     assert len(index.by_number()) == 640
 
@@ -205,7 +209,7 @@ def test_threads_that_ask_at_once_get_the_same_objects():
             if number == 0:
                 return [*index.by_number(), *index.by_number()[::-1]]
             order = range(129, -1, -1) if number % 2 else range(130)
-            found = {slot: index.at([0, 1], slot) for slot in order}
+            found = {slot: patterns_at(index, [0, 1], slot) for slot in order}
             return [found[slot][file] for file in range(2) for slot in range(130)]
 
         with ThreadPoolExecutor(6) as pool:

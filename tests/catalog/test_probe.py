@@ -8,9 +8,11 @@ import pytest
 from support.tiny_file import CAMERA, SOURCES, XGM, write_tiny
 from xfelcat.catalog.hdf5 import library
 from xfelcat.catalog.model.errors import ChangedFileError, FileStructureError
-from xfelcat.catalog.model.facts import DataFile
+from xfelcat.catalog.model.facts import FileTable
+from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.model.runlength import TrainList
 from xfelcat.catalog.opening import lazy
+from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
 
 
@@ -39,9 +41,16 @@ def opened(monkeypatch):
     return paths
 
 
-def data_file(path):
-    stat = path.stat()
-    return DataFile(str(path), stat.st_size, stat.st_mtime_ns, "DA01", 0)
+def probe(*paths):
+    """The facts of some files, of which only the trains are known."""
+    stats = [path.stat() for path in paths]
+    table = FileTable(
+        [str(path) for path in paths],
+        [stat.st_size for stat in stats],
+        [stat.st_mtime_ns for stat in stats],
+        train_lists=[0] * len(paths),
+    )
+    return lazy.Probe("", table, [TrainList.from_ids([1000, 1002, 1003])])
 
 
 def test_each_fact_is_that_of_the_scan(path):
@@ -79,42 +88,43 @@ def test_schemas_of_mocks_are_those_of_the_scan(build_mock, name):
 
 
 def test_probe_reads_each_fact_once(path, opened):
-    file = data_file(path)
-    facts = lazy.Probe([file])
+    facts = probe(path)
     for _ in range(3):
         facts.layout(0)
-        facts.trains(0)
         facts.timestamps(0)
         facts.metadata(0)
     assert len(opened) == 1
     for _ in range(3):
         facts.schema(0, "CONTROL", XGM)
-        facts.pattern(0, "CONTROL", XGM, "", facts.trains(0))
-        facts.run_values(0, XGM)
+        facts.pattern_numbers([0], "CONTROL", XGM, "")
+        facts.run_values([0], XGM)
     assert len(opened) == 4
 
 
 def test_equal_facts_of_two_files_are_one_object(path, tmp_path):
     other = tmp_path / "RAW-R0007-DA01-S00001.h5"
     other.write_bytes(path.read_bytes())
-    facts = lazy.Probe([data_file(path), data_file(other)])
+    facts = probe(path, other)
     assert facts.layout(0) is facts.layout(1)
-    assert facts.trains(0) is facts.trains(1)
     assert facts.schema(0, "CONTROL", XGM) is facts.schema(1, "CONTROL", XGM)
-    one, two = (facts.pattern(n, "INSTRUMENT", CAMERA, "data", facts.trains(n)) for n in (0, 1))
+    one, two = facts.pattern_numbers([0, 1], "INSTRUMENT", CAMERA, "data")
+    assert one == two
+    one, two = facts.patterns([one, two])
     assert one is two
 
 
-def test_pickled_probe_reads_again(path, opened):
-    facts = lazy.Probe([data_file(path)])
-    facts.trains(0)
+def test_pickled_facts_read_again(path, opened):
+    facts = scanned_facts(str(path.parent), [scan_file(path, depth=Depth.OUTLINE)])
+    opened.clear()
+    facts.schema(0, "CONTROL", XGM)
     copy = pickle.loads(pickle.dumps(facts))
     assert copy.trains(0).ids.tolist() == [1000, 1002, 1003]
+    assert copy.schema(0, "CONTROL", XGM).keys == facts.schema(0, "CONTROL", XGM).keys
     assert len(opened) == 2
 
 
 def test_threads_share_a_probe(path, opened):
-    facts = lazy.Probe([data_file(path)])
+    facts = probe(path)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: facts.schema(0, "CONTROL", XGM), range(40)))
     assert len({id(f) for f in found}) == 1
@@ -122,16 +132,16 @@ def test_threads_share_a_probe(path, opened):
 
 
 def test_changed_and_vanished_files(path):
-    facts = lazy.Probe([data_file(path)])
-    facts.trains(0)
+    facts = probe(path)
+    facts.layout(0)
     with open(path, "ab") as f:
         f.write(b"more")
-    facts.trains(0)  # remembered
+    facts.layout(0)  # remembered
     with pytest.raises(ChangedFileError, match="DA01-S00000"):
-        facts.run_values(0, XGM)
+        facts.run_values([0], XGM)
     path.unlink()
     with pytest.raises(FileStructureError, match="DA01-S00000"):
-        facts.run_values(0, XGM)
+        facts.run_values([0], XGM)
 
 
 def test_trains_need_not_know_their_gaps_but_must_be_those_of_the_file(path):

@@ -8,9 +8,9 @@ import h5py
 import pytest
 from support.tiny_file import CAMERA, SOURCES, XGM, write_tiny
 from xfelcat.catalog.model.errors import FileStructureError, SourceNameError
-from xfelcat.catalog.model.facts import DataFile, RunFacts
+from xfelcat.catalog.model.facts import DataFile, Fetcher, RunFacts
 from xfelcat.catalog.model.records import Depth
-from xfelcat.catalog.opening.scanned import ScannedFacts
+from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.datamap import read_data_maps
 from xfelcat.catalog.scan.scan import scan_file
 
@@ -47,8 +47,8 @@ def facts_of(run, depth):
         stats = {p.name: FileStats(p) for p in run.glob("*.h5")}
         records, problems = read_data_maps(str(run), stats)
         assert problems == ()
-        return ScannedFacts(str(run), list(records.values()))
-    return ScannedFacts(str(run), [scan_file(p, depth=depth) for p in run.glob("*.h5")])
+        return scanned_facts(str(run), list(records.values()))
+    return scanned_facts(str(run), [scan_file(p, depth=depth) for p in run.glob("*.h5")])
 
 
 class FileStats:
@@ -61,8 +61,8 @@ def facts(run, request):
     return facts_of(run, request.param)
 
 
-def typed(facts: ScannedFacts) -> RunFacts:
-    return facts  # mypy holds the Protocol
+def typed(facts: RunFacts) -> tuple[Fetcher, Fetcher]:
+    return facts.fetcher, facts.probe  # mypy holds the Protocol
 
 
 def test_files_and_problems(run, facts):
@@ -77,7 +77,7 @@ def test_files_and_problems(run, facts):
         (problem,) = facts.problems
         assert problem.path == str(run / "RAW-R0007-DA03-S00000.h5")
         assert problem.check == "F02"
-    assert facts.run_key == ScannedFacts(str(run / ".." / run.name), []).run_key
+    assert facts.run_key == scanned_facts(str(run / ".." / run.name), []).run_key
 
 
 def test_facts_at_every_depth(facts):
@@ -148,12 +148,12 @@ def facts_of_map(run):
 
     RunDirectory(run)
     records, _ = read_data_maps(str(run), {p.name: FileStats(p) for p in run.glob("*.h5")})
-    return ScannedFacts(str(run), list(records.values()))
+    return scanned_facts(str(run), list(records.values()))
 
 
 def test_importing_it_imports_no_h5py():
-    names = ("scanned", "probe", "datamap", "locality")
-    code = "import sys, " + ", ".join(f"xfelcat.catalog.scan.{n}" for n in names)
+    names = ("opening.scanned", "opening.lazy", "scan.datamap", "scan.locality")
+    code = "import sys, " + ", ".join(f"xfelcat.catalog.{n}" for n in names)
     code += "\nprint(sorted({'h5py', 'pandas'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert said.stdout == "[]\n"

@@ -8,7 +8,7 @@ from support import rich_run
 from support.both_readers import data_files, open_scanned
 from support.same_results import assert_same
 from xfelcat.catalog.model.records import Depth, FileLayout, SourceRecord
-from xfelcat.catalog.opening.scanned import ScannedFacts
+from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
 from xfelcat.loader.collection import DataCollection
 
@@ -88,7 +88,7 @@ def test_what_the_facts_lack_comes_from_the_files(tmp_path, depth):
     else:
         records = [scan_file(path, depth=depth) for path in data_files(place)]
     assert {r.depth for r in records} == {depth}
-    run = DataCollection.from_facts(ScannedFacts(str(place), records))
+    run = DataCollection.from_facts(scanned_facts(str(place), records))
     assert run.train_ids == full.train_ids
     assert run.all_sources == full.all_sources
     assert run.legacy_sources == full.legacy_sources

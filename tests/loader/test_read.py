@@ -347,11 +347,11 @@ def test_opening_and_reading_imports_nothing_heavy(gappy):
     code = f"""
 import sys
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.catalog.opening.scanned import ScannedFacts
+from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.loader.collection import DataCollection
 from pathlib import Path
 paths = sorted(map(str, Path({str(gappy)!r}).glob("*.h5")))
-run = DataCollection.from_facts(ScannedFacts({str(gappy)!r}, [scan_file(p) for p in paths]))
+run = DataCollection.from_facts(scanned_facts({str(gappy)!r}, [scan_file(p) for p in paths]))
 key = run[{rich_run.CAMERA!r}, "data.image.pixels"]
 sel = run.select("*", require_any=True)[:5]
 assert len(sel.train_ids) == 5 and key.data_counts(labelled=False).sum() == len(key.ndarray())

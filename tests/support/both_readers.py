@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import extra_data
-from xfelcat.catalog.opening.scanned import ScannedFacts
+from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
 from xfelcat.loader.collection import DataCollection
 
@@ -20,7 +20,7 @@ def open_scanned(*places: Path | str, **options: object) -> DataCollection:
     """xfelcat's view of the files of one run."""
     files = data_files(*places)
     records = [scan_file(path) for path in files]
-    return DataCollection.from_facts(ScannedFacts(os.path.dirname(files[0]), records), **options)
+    return DataCollection.from_facts(scanned_facts(os.path.dirname(files[0]), records), **options)
 
 
 def open_oracle(*places: Path | str, **options: object) -> extra_data.DataCollection:
