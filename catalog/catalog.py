@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from .audit.audit import AuditReport, DeepCheck
     from .audit.audit import Progress as AuditProgress
-    from .audit.limits import Limits
     from .ingest.ingest import IngestProgress, IngestReport
+    from .model.checks import Limits
     from .questions.export import ExportedView, ViewProgress
 
 __all__ = [
@@ -682,8 +682,7 @@ class Catalog(Questions):
         """
         from .audit.audit import AuditOptions, audit
         from .audit.disk import DiskOptions
-        from .audit.limits import DEFAULT_LIMITS
-        from .model.checks import choose_checks
+        from .model.checks import DEFAULT_LIMITS, choose_checks
 
         chosen = ([x] if isinstance(x, str) else x for x in (check, skip, level))
         filter_ = RunFilter.of(**where)

@@ -34,7 +34,7 @@ from .progress import count, say_problems, size_text
 
 if TYPE_CHECKING:
     from ..catalog.audit.audit import AuditOptions, AuditReport, Progress
-    from ..catalog.audit.limits import Limits
+    from ..catalog.model.checks import Limits
     from ..catalog.questions.filters import RunFilter
     from ..catalog.store.store import Store
     from ..loader.jobs.deepcheck import DeepOptions, RunDataCheck
@@ -242,8 +242,7 @@ def _options(
 ) -> "AuditOptions":
     """What was asked for; an unusable value is wrong usage."""
     from ..catalog.audit.audit import AuditOptions
-    from ..catalog.audit.limits import parse_limits
-    from ..catalog.model.checks import choose_checks
+    from ..catalog.model.checks import choose_checks, parse_limits
 
     try:
         checks = choose_checks(check or (), skip or (), level or ())

@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from xfelcat.catalog.audit.limits import Limits
-from xfelcat.catalog.model.checks import CHECKS
+from xfelcat.catalog.model.checks import CHECKS, Limits
 
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..model.checks import CHECKS, Check
+from ..model.checks import CHECKS, DEFAULT_LIMITS, Check, Limits
 from ..model.errors import CatalogWriteError, RunNotFoundError
 from ..model.identity import shard_of
 from ..model.records import Problem
@@ -30,9 +30,9 @@ from ..questions.execute import fetch
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.packing import to_text
 from ..store.store import Store
+from .between_runs import CHECKS_OF_ALL_RUNS
 from .disk import DiskOptions, find_on_disk, run_folders
 from .findings import Findings, describe_findings
-from .limits import DEFAULT_LIMITS, Limits
 from .record import Area, audit_before, record, unrecorded
 from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults
 from .waivers import Waiver, read_waivers, waiver_table
@@ -51,7 +51,6 @@ WHERE origin = 'deep' AND resolved_at IS NULL
 AND list_contains($files::VARCHAR[], concat(run_id, '/', name))
 """
 _DISK_CHECKS = ("C01", "C02", "F06")
-_OF_ALL_RUNS = ("X04",)  # compare runs of several proposals
 _THRESHOLDS = {"error": ("E",), "warning": ("E", "W"), "never": ()}
 
 # Told what is being done, how many steps of it are done, and of how many.
@@ -109,9 +108,9 @@ class AuditOptions:
     @property
     def ids_run(self) -> tuple[str, ...]:
         """IDs of the checks that an audit with these options runs itself, in order."""
-        ran = {i for check in SQL_CHECKS for i in check.ids}
+        ran = {check for check, _ in SQL_CHECKS}
         if self.run_ids is not None:
-            ran -= {*_OF_ALL_RUNS}
+            ran -= {check for check, _ in CHECKS_OF_ALL_RUNS}
         if self.disk is not None:
             ran |= {*_DISK_CHECKS}
         if self.deep is not None:

@@ -1,19 +1,17 @@
-"""What is odd about a run in comparison with others? X01 to X04.
+"""Checks of runs against other runs: X01 to X04.
 
-Constant SQL; see ``sql_check`` for the tables and the columns of what is found. Runs are compared
+Constant SQL; see ``run_checks`` for the tables and the columns of a finding. Runs are compared
 within a series: one data class of one proposal, in the order of their numbers. X04 compares the raw
 runs of an instrument.
 """
 
-from .sql_check import SqlCheck
-
-__all__ = ["CHECKS_BETWEEN_RUNS"]
+__all__ = ["CHECKS_BETWEEN_RUNS", "CHECKS_OF_ALL_RUNS"]
 
 # gone: sources of enough of the last runs, but not of the run at a place. Wherever a source is
 # absent after some run, the number of runs that had it among the last ones only falls: only these
 # stretches are looked at. A run with files that are missing or were not read misses nothing.
 _GONE = """
-WITH presence AS (
+WITH has AS (
     SELECT
         n.series, n.place, rs.section, rs.source_id, max(rs.schema_id) AS schema_id,
         row_number() OVER w AS count,
@@ -37,7 +35,7 @@ absences AS (
                 p.place + 2 + $neighbours::INTEGER - $of_neighbours::INTEGER
             )
         )) AS place
-    FROM presence AS p JOIN ends AS e USING (series)
+    FROM has AS p JOIN ends AS e USING (series)
     WHERE p.next_place IS DISTINCT FROM p.place + 1 AND p.place < e.last_place
 ),
 gone AS (
@@ -47,7 +45,7 @@ gone AS (
         least(a.place, $neighbours::INTEGER) AS n_last
     FROM absences AS a
     JOIN near AS n ON n.series = a.series AND n.place = a.place
-    LEFT JOIN presence AS b
+    LEFT JOIN has AS b
     ON b.series = a.series AND b.section = a.section AND b.source_id = a.source_id
     AND b.place < a.place - $neighbours::INTEGER
     WHERE n.in_scope AND n.n_files_unread = 0 AND n.n_files_missing = 0
@@ -56,7 +54,7 @@ gone AS (
 ),
 come AS (
     SELECT p.series, p.section, p.source_id, p.schema_id, p.place
-    FROM presence AS p
+    FROM has AS p
     WHERE coalesce(p.place_before < p.place - $neighbours::INTEGER, true)
     AND (p.series, p.place) IN (SELECT (series, place) FROM gone)
 ),
@@ -217,9 +215,11 @@ AND (run_id IN (SELECT run_id FROM scope) OR other_id IN (SELECT run_id FROM sco
 """
 
 CHECKS_BETWEEN_RUNS = (
-    SqlCheck(("X01",), _X01),
-    SqlCheck(("X02",), _X02),
-    SqlCheck(("X03",), _X03),
-    SqlCheck(("X04",), _X04_TRAINS, whole=True),
-    SqlCheck(("X04",), _X04_TIMES, whole=True),
+    ("X01", _X01),
+    ("X02", _X02),
+    ("X03", _X03),
+)
+CHECKS_OF_ALL_RUNS = (
+    ("X04", _X04_TRAINS),
+    ("X04", _X04_TIMES),
 )

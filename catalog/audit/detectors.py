@@ -1,11 +1,9 @@
-"""Is every module of a detector there, in raw and in proc? R06, P01, P02.
+"""Checks of detector modules, in raw and in corrected runs: R06, P01, P02.
 
-Constant SQL; see ``sql_check`` for the tables and the columns of what is found. Runs with files
+Constant SQL; see ``run_checks`` for the tables and the columns of a finding. Runs with files
 that could not be read, other than those of slow data (DA...), are left out: their findings say why
 modules are missing.
 """
-
-from .sql_check import SqlCheck
 
 __all__ = ["CHECKS_OF_DETECTORS"]
 
@@ -197,9 +195,9 @@ SELECT proc_id, NULL, 'P02', 'E', message, concat('INSTRUMENT/', name), NULL FRO
 """
 
 CHECKS_OF_DETECTORS = (
-    SqlCheck(("R06",), _R06_MISSING),
-    SqlCheck(("R06",), _R06_UNEVEN),
-    SqlCheck(("P01",), _P01),
-    SqlCheck(("P02",), _P02_MISSING),
-    SqlCheck(("P02",), _P02_UNEVEN),
+    ("R06", _R06_MISSING),
+    ("R06", _R06_UNEVEN),
+    ("P01", _P01),
+    ("P02", _P02_MISSING),
+    ("P02", _P02_UNEVEN),
 )

@@ -1,17 +1,46 @@
-"""What do the checks in SQL find in the runs that are audited?
+"""The checks in SQL: the tables that they work on, and how they run over the audited runs.
 
-1. ``choose_runs``: the runs in scope, as a temporary table.
-2. ``portions``: ranges of run_ids that hold whole proposals, of bounded size.
-3. ``find_faults``: every statement on every portion; what is found gathers in the table ``found``.
+A check is its ID and one SELECT with the columns run_id, name (of the file, or NULL), check_id,
+severity, message, place and path (NULL where it is that of the run and file). It works on the
+tables of the merged file, and on temporary ones:
+
+``scope``
+    The runs that are audited.
+``module``
+    Sources that are modules of a detector: source_id, detector, kind (DET or CORR), family (the
+    name with # for the number), number, is_from_zero.
+``detector_size``
+    How many modules the detectors have whose names contain a part.
+``near``
+    The runs of a portion: all of the proposals in it, with ``in_scope``, ``series`` (what is
+    compared with each other: one data class of one proposal) and ``place`` (0, 1, ... in it).
+``near_file``
+    The files of the runs in scope. ``sound``: its trains can be relied on, as it was read and no
+    scan found its train IDs wrong (such a file has its own findings, and is left out where trains
+    are compared). first, last: its first and last train, of sound files.
+``near_stretch``
+    The runs of consecutive trains in the train lists of sound files: first train and number.
+``near_source``
+    The sources of ``near``, one row per run, section, source and index group.
+
+1. ``choose_runs`` makes ``scope``.
+2. ``find_faults`` runs every check on every portion; the findings gather in the table ``found``.
+   A portion is of whole proposals, so that memory stays bounded and runs meet their neighbours.
+3. ``check_record`` does the same for a run that no catalog has: its record goes into a database in
+   memory, a catalog of this one run, so that there is one form of each check.
 """
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..ingest.assemble import utc_now
-from ..model.identity import run_ids_of_shard, shard_of, sql_home
+from ..model.checks import DEFAULT_LIMITS, Limits
+from ..model.identity import run_ids_of_shard, shard_of, sql_home, sql_series
+from ..model.names import DETECTOR_MODULE
 from ..model.records import Problem, RunRecord
 from ..questions.execute import interruptible, to_sql
 from ..questions.filters import ALL_RUNS, RunFilter
@@ -19,10 +48,8 @@ from ..store.connections import connect_memory
 from ..store.creation import create_schema
 from ..store.packing import from_text
 from ..store.write import ShardWriter
-from .between_runs import CHECKS_BETWEEN_RUNS
+from .between_runs import CHECKS_BETWEEN_RUNS, CHECKS_OF_ALL_RUNS
 from .detectors import CHECKS_OF_DETECTORS
-from .limits import DEFAULT_LIMITS, Limits
-from .sql_check import FOUND, PREPARE_ALL, PREPARE_PORTION, SqlCheck, bound
 from .within_runs import CHECKS_WITHIN_RUNS
 
 if TYPE_CHECKING:
@@ -39,10 +66,94 @@ __all__ = [
     "portions",
 ]
 
-SQL_CHECKS: Sequence[SqlCheck] = (*CHECKS_WITHIN_RUNS, *CHECKS_OF_DETECTORS, *CHECKS_BETWEEN_RUNS)
+# Those over all runs at once come last; the others run on one portion after the other.
+_BY_PORTION = (*CHECKS_WITHIN_RUNS, *CHECKS_OF_DETECTORS, *CHECKS_BETWEEN_RUNS)
+SQL_CHECKS = (*_BY_PORTION, *CHECKS_OF_ALL_RUNS)
+# What a portion may hold, unless one proposal has more.
 _FILES_AT_ONCE = 300_000
 
-# Told how many steps are done, of how many.
+_FOUND = """
+CREATE OR REPLACE TEMP TABLE found (
+    run_id UBIGINT, name VARCHAR, check_id VARCHAR, severity VARCHAR, message VARCHAR,
+    place VARCHAR, path VARCHAR
+)
+"""
+
+_PREPARE_ALL = (
+    f"""
+CREATE OR REPLACE TEMP TABLE module AS
+SELECT
+    source_id, detector, kind, number::INTEGER AS number, starts_with(rest, 'CH') AS is_from_zero,
+    concat(detector, '/', kind, '/', prefix, '#', rest) AS family
+FROM (
+    SELECT
+        source_id,
+        unnest(regexp_extract(
+            name, '{DETECTOR_MODULE}', ['detector', 'kind', 'prefix', 'number', 'rest']
+        ))
+    FROM source
+    WHERE regexp_full_match(name, '{DETECTOR_MODULE}')
+)
+""",
+    """
+CREATE OR REPLACE TEMP TABLE detector_size AS
+SELECT unnest($detector_parts::VARCHAR[]) AS part, unnest($detector_counts::INTEGER[]) AS n_modules
+""",
+)
+
+_PREPARE_PORTION = (
+    f"""
+CREATE OR REPLACE TEMP TABLE near AS
+SELECT
+    *, run_id IN (SELECT run_id FROM scope) AS in_scope, {sql_series()} AS series,
+    (row_number() OVER (PARTITION BY {sql_series()} ORDER BY run_id) - 1)::INTEGER AS place
+FROM run
+WHERE run_id BETWEEN $first_run AND $last_run AND {sql_home()} IN (
+    SELECT {sql_home()} FROM scope WHERE run_id BETWEEN $first_run AND $last_run
+)
+""",
+    """
+CREATE OR REPLACE TEMP TABLE near_file AS
+WITH wrong AS (
+    SELECT DISTINCT run_id, name FROM finding
+    WHERE check_id IN ('F03', 'T01', 'T02', 'T03') AND resolved_at IS NULL AND origin = 'scan'
+    AND run_id BETWEEN $first_run AND $last_run
+),
+bounds AS (
+    SELECT
+        run_id, ordinal AS train_list,
+        TRY_CAST(starts[1] AS BIGINT) AS first,
+        TRY_CAST(starts[-1] AS BIGINT) + lengths[-1] - 1 AS last
+    FROM train_list WHERE run_id BETWEEN $first_run AND $last_run
+)
+SELECT
+    f.run_id, f.ordinal, f.name, f.aggregator, f.sequence, f.depth, f.layout_id, f.train_list,
+    f.missing_since, b.first, b.last,
+    f.depth > 0 AND f.missing_since IS NULL AND w.name IS NULL AND b.last IS NOT NULL AS sound
+FROM file AS f
+JOIN scope USING (run_id)
+LEFT JOIN wrong AS w ON w.run_id = f.run_id AND w.name = f.name
+LEFT JOIN bounds AS b ON b.run_id = f.run_id AND b.train_list = f.train_list
+WHERE f.run_id BETWEEN $first_run AND $last_run
+""",
+    """
+CREATE OR REPLACE TEMP TABLE near_stretch AS
+SELECT run_id, ordinal AS train_list, unnest(starts)::BIGINT AS first, unnest(lengths) AS n
+FROM train_list
+WHERE run_id BETWEEN $first_run AND $last_run
+AND (run_id, ordinal) IN (SELECT DISTINCT (run_id, train_list) FROM near_file WHERE sound)
+""",
+    """
+CREATE OR REPLACE TEMP TABLE near_source AS
+SELECT rs.*
+FROM run_source AS rs JOIN near USING (run_id)
+WHERE rs.run_id BETWEEN $first_run AND $last_run
+""",
+)
+
+_PARAMETER = re.compile(r"\$([a-z_]+)")
+
+# Called with how many steps are done, and of how many.
 Steps = Callable[[int, int], None]
 
 
@@ -60,7 +171,7 @@ def execute(
 def choose_runs(
     cursor: "duckdb.DuckDBPyConnection", where: RunFilter, run_ids: Iterable[int] | None = None
 ) -> None:
-    """Make the table ``scope`` of the runs that a filter means, or of these run_ids alone."""
+    """Make the table ``scope`` of the runs that a filter chooses, or of these run_ids alone."""
     if run_ids is None:
         from sqlalchemy import select
 
@@ -99,57 +210,50 @@ def find_faults(
     now: datetime,
     progress: Steps | None = None,
 ) -> None:
-    """Fill the table ``found`` with what the checks of these IDs find in ``scope``."""
-    checks = [check for check in SQL_CHECKS if set(check.ids) & set(ids)]
-    values: dict[str, Any] = {
-        name: getattr(limits, name) for name in limits.__slots__ if name != "detector_sizes"
-    }
+    """Fill the table ``found`` with the findings of the checks of these IDs in ``scope``."""
+    values: dict[str, Any] = asdict(limits)
+    sizes = values.pop("detector_sizes")
     values |= {
-        "detector_parts": list(limits.detector_sizes),
-        "detector_counts": list(limits.detector_sizes.values()),
+        "detector_parts": list(sizes),
+        "detector_counts": list(sizes.values()),
         "processing_seconds": 86400 * limits.processing_days,
         "now": now,
     }
-    execute(cursor, FOUND)
-    by_portion = [check for check in checks if not check.whole]
-    whole = [check for check in checks if check.whole]
+    execute(cursor, _FOUND)
+    by_portion = [sql for check, sql in _BY_PORTION if check in ids]
+    of_all = [sql for check, sql in CHECKS_OF_ALL_RUNS if check in ids]
     spans = portions(cursor) if by_portion else []
-    done, total = 0, len(spans) * len(by_portion) + len(whole)
+    done, total = 0, len(spans) * len(by_portion) + len(of_all)
 
-    def step(sql: str) -> None:
-        execute(cursor, f"INSERT INTO found {sql}", bound(sql, values))
+    def run(*statements: str) -> None:
+        for sql in statements:  # with the values that it names, as DuckDB refuses others
+            names = set(_PARAMETER.findall(sql))
+            execute(cursor, sql, {name: values[name] for name in names})
+
+    def find(checks: list[str]) -> None:
         nonlocal done
-        done += 1
-        if progress:
-            progress(done, total)
+        for sql in checks:
+            run(f"INSERT INTO found {sql}")
+            done += 1
+            if progress:
+                progress(done, total)
 
-    for sql in PREPARE_ALL:
-        execute(cursor, sql, bound(sql, values))
+    run(*_PREPARE_ALL)
     for values["first_run"], values["last_run"] in spans:
-        for sql in PREPARE_PORTION:
-            execute(cursor, sql, bound(sql, values))
-        for check in by_portion:
-            step(check.sql)
-    for check in whole:
-        step(check.sql)
+        run(*_PREPARE_PORTION)
+        find(by_portion)
+    find(of_all)
 
 
-# What do the checks in SQL find in a run that is in no catalog?
-#
-# The record of the run is put into a database in memory, which is a catalog of this one run, and
-# the
-# statements of the audits are asked there: there is one of each check.
-
+# What one file, or the files of one run, suffice for.
 OF_A_FILE = ("T04", "T06", "R09")
 OF_A_RUN = (*OF_A_FILE, "R01", "R02", "R03", "R04", "R05", "R06")
-
-_FOUND = "SELECT check_id, severity, message, name, place, path FROM found ORDER BY ALL"
 
 
 def check_record(
     record: RunRecord, ids: Collection[str], limits: Limits = DEFAULT_LIMITS
 ) -> list[Problem]:
-    """What the checks of these IDs find; they are of ``OF_A_RUN``."""
+    """The problems that the checks of these IDs find in a run; only those of ``OF_A_RUN`` run."""
     found: list[Problem] = []
     shard = record.identity.shard
 
@@ -160,7 +264,8 @@ def check_record(
         writer.finish()
         choose_runs(connection, ALL_RUNS, [record.identity.run_id])
         find_faults(connection, ids, limits, utc_now().replace(tzinfo=None))
-        for check, severity, message, name, place, path in execute(connection, _FOUND):
+        sql = "SELECT check_id, severity, message, name, place, path FROM found ORDER BY ALL"
+        for check, severity, message, name, place, path in execute(connection, sql):
             at = path or (os.path.join(record.directory, from_text(name)) if name else None)
             where = place or ""
             found.append(Problem(check, severity, message, at or record.directory, where))

@@ -1,9 +1,7 @@
-"""What is wrong within one run, as the catalog knows it? R01 to R05, R09, T04, T06.
+"""Checks within one run: R01 to R05, R09, T04, T06.
 
-Constant SQL; see ``sql_check`` for the tables and the columns of what is found.
+Constant SQL; see ``run_checks`` for the tables and the columns of a finding.
 """
-
-from .sql_check import SqlCheck
 
 __all__ = ["CHECKS_WITHIN_RUNS"]
 
@@ -39,13 +37,6 @@ doubtful AS (
     WHERE sound
     AND (run_id, aggregator) IN (SELECT (run_id, aggregator) FROM spans WHERE first <= reached)
 ),
-stretches AS (
-    SELECT
-        run_id, ordinal, unnest(starts)::BIGINT AS first, unnest(lengths) AS n
-    FROM train_list
-    WHERE run_id BETWEEN $first_run AND $last_run
-    AND (run_id, ordinal) IN (SELECT (run_id, train_list) FROM doubtful)
-),
 shared AS (
     SELECT
         a.run_id, a.aggregator, a.ordinal AS ordinal_a, b.ordinal AS ordinal_b,
@@ -55,8 +46,8 @@ shared AS (
     JOIN doubtful AS b
     ON b.run_id = a.run_id AND b.aggregator = a.aggregator AND b.ordinal > a.ordinal
     AND a.first <= b.last AND b.first <= a.last
-    JOIN stretches AS s ON s.run_id = a.run_id AND s.ordinal = a.train_list
-    JOIN stretches AS t ON t.run_id = b.run_id AND t.ordinal = b.train_list
+    JOIN near_stretch AS s ON s.run_id = a.run_id AND s.train_list = a.train_list
+    JOIN near_stretch AS t ON t.run_id = b.run_id AND t.train_list = b.train_list
     AND s.first < t.first + t.n AND t.first < s.first + s.n
     GROUP BY ALL
 )
@@ -196,12 +187,6 @@ holders AS (
     AND l.legacy_of IS NULL
     WHERE f.sound
 ),
-stretches AS (
-    SELECT run_id, ordinal, unnest(starts)::BIGINT AS first, unnest(lengths) AS n
-    FROM train_list
-    WHERE run_id BETWEEN $first_run AND $last_run
-    AND (run_id, ordinal) IN (SELECT (run_id, train_list) FROM holders)
-),
 shared AS (
     SELECT
         a.run_id, a.section, a.source_id, a.name AS name_a, b.name AS name_b,
@@ -211,8 +196,8 @@ shared AS (
     JOIN holders AS b
     ON b.run_id = a.run_id AND b.section = a.section AND b.source_id = a.source_id
     AND b.aggregator > a.aggregator AND a.first <= b.last AND b.first <= a.last
-    JOIN stretches AS s ON s.run_id = a.run_id AND s.ordinal = a.train_list
-    JOIN stretches AS t ON t.run_id = b.run_id AND t.ordinal = b.train_list
+    JOIN near_stretch AS s ON s.run_id = a.run_id AND s.train_list = a.train_list
+    JOIN near_stretch AS t ON t.run_id = b.run_id AND t.train_list = b.train_list
     AND s.first < t.first + t.n AND t.first < s.first + s.n
     GROUP BY ALL
 )
@@ -251,19 +236,13 @@ WHERE n_suspect > $suspect_share::DOUBLE * n_trains
 """
 
 _T06 = """
-WITH stretches AS (
-    SELECT run_id, unnest(starts)::BIGINT AS first, unnest(lengths) AS n
-    FROM train_list
-    WHERE run_id BETWEEN $first_run AND $last_run
-    AND (run_id, ordinal) IN (SELECT DISTINCT (run_id, train_list) FROM near_file WHERE sound)
-),
-steps AS (
+WITH steps AS (
     SELECT
         run_id, first, first + n - 1 AS last, max(first + n - 1) OVER (
             PARTITION BY run_id ORDER BY first
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS reached
-    FROM stretches
+    FROM near_stretch
 )
 SELECT
     run_id, NULL, 'T06', 'I',
@@ -279,14 +258,14 @@ FROM steps GROUP BY run_id HAVING count_if(first > reached + 1) > 0
 """
 
 CHECKS_WITHIN_RUNS = (
-    SqlCheck(("T04",), _T04),
-    SqlCheck(("T06",), _T06),
-    SqlCheck(("R01",), _R01),
-    SqlCheck(("R02",), _R02),
-    SqlCheck(("R02",), _R02_MOVED),
-    SqlCheck(("R03",), _R03),
-    SqlCheck(("R04",), _R04),
-    SqlCheck(("R05",), _R05_ABSENT),
-    SqlCheck(("R05",), _R05_MOVED),
-    SqlCheck(("R09",), _R09),
+    ("T04", _T04),
+    ("T06", _T06),
+    ("R01", _R01),
+    ("R02", _R02),
+    ("R02", _R02_MOVED),
+    ("R03", _R03),
+    ("R04", _R04),
+    ("R05", _R05_ABSENT),
+    ("R05", _R05_MOVED),
+    ("R09", _R09),
 )

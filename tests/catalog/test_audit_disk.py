@@ -8,9 +8,8 @@ import pytest
 from xfelcat.catalog.audit import disk as disk_module
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.disk import DiskOptions
-from xfelcat.catalog.audit.limits import Limits
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
-from xfelcat.catalog.model.checks import choose_checks
+from xfelcat.catalog.model.checks import Limits, choose_checks
 from xfelcat.catalog.questions.filters import ALL_RUNS
 from xfelcat.catalog.store.store import Store
 

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.disk import DiskOptions
-from xfelcat.catalog.audit.limits import Limits
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
+from xfelcat.catalog.model.checks import Limits
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import devices
 from xfelcat.loader.examples.specs import RunSpec, split, train_at

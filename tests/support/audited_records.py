@@ -13,7 +13,7 @@ from itertools import groupby
 
 import duckdb
 import numpy as np
-from xfelcat.catalog.audit.limits import Limits
+from xfelcat.catalog.model.checks import Limits
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import (
     Depth,
