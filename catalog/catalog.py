@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
-from .questions.filters import Moment, RunChoice, RunFilter, parse_time
-from .questions.question import (
+from .questions.filters import (
     Choice,
     ConditionChoice,
+    DataFilter,
     KeyChoice,
-    Question,
+    Moment,
+    RunChoice,
+    RunFilter,
     RunsChoice,
     SourceChoice,
+    Spec,
+    parse_time,
 )
-from .questions.selection import Spec
+from .questions.question import Question
 from .store.store import Store
 
 if TYPE_CHECKING:
@@ -340,7 +344,6 @@ class Questions:
         Index: []
         """
         from .questions.coverage import coverage
-        from .questions.selection import DataFilter
 
         several = [DataFilter.parse(d) for d in (data if isinstance(data, list) else [data])]
         question = Question.of(**where)

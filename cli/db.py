@@ -52,7 +52,7 @@ def _tell(name: str, text: str) -> None:
 
 def _tell_merged(store: "Store") -> None:
     """The merged file, and the runs in it."""
-    from ..catalog.questions.find import provenance
+    from ..catalog.questions.filters import provenance
 
     stale = store.merged_is_stale()
     with store.read_merged() as cursor:

@@ -462,14 +462,15 @@ def _is_several(store: "Store", target: str, where: "RunFilter") -> bool:
 
 
 def _of_catalog(store: "Store", where: "RunFilter") -> tuple[Iterator[str], list[Row]]:
-    from ..catalog.questions.inventory import open_findings, source_presence, summarize
+    from ..catalog.questions.coverage import coverage_by_class
+    from ..catalog.questions.inventory import open_findings, summarize
 
     answer = summarize(store, where)
     say(str(answer.provenance))
     groups: list[Row] = answer.table.to_pylist()
     presence: list[Row] = []
     if len({group["proposal"] for group in groups}) == 1:
-        presence = source_presence(store, where).table.to_pylist()
+        presence = coverage_by_class(store, where).table.to_pylist()
     lines = catalog_lines(groups, presence, open_findings(store, where))
     return lines, presence or groups
 

@@ -42,7 +42,7 @@ from ..model.checks import DEFAULT_LIMITS, Limits
 from ..model.identity import run_ids_of_shard, shard_of, sql_home, sql_series
 from ..model.names import DETECTOR_MODULE
 from ..model.records import Problem, RunRecord
-from ..questions.execute import interruptible, to_sql
+from ..questions.execute import all_of, interruptible, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.connections import connect_memory
 from ..store.creation import create_schema
@@ -173,15 +173,14 @@ def choose_runs(
 ) -> None:
     """Make the table ``scope`` of the runs that a filter chooses, or of these run_ids alone."""
     if run_ids is None:
-        from sqlalchemy import select
-
-        from ..store.schema import run as runs
-
-        sql, values = to_sql(select(runs.c.run_id).where(*where.conditions(runs)))
+        chosen = all_of(where.conditions())
     else:
-        sql = "SELECT run_id FROM run WHERE list_contains($1::UBIGINT[], run_id)"
-        values = [list(run_ids)]
-    execute(cursor, f"CREATE OR REPLACE TEMP TABLE scope AS {sql}", values)
+        chosen = is_one_of("run.run_id", list(run_ids))
+    scope = sql(
+        "CREATE OR REPLACE TEMP TABLE scope AS SELECT run.run_id FROM run WHERE {chosen}",
+        chosen=chosen,
+    )
+    execute(cursor, scope.text, scope.values)
 
 
 def portions(cursor: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
@@ -226,14 +225,14 @@ def find_faults(
     done, total = 0, len(spans) * len(by_portion) + len(of_all)
 
     def run(*statements: str) -> None:
-        for sql in statements:  # with the values that it names, as DuckDB refuses others
-            names = set(_PARAMETER.findall(sql))
-            execute(cursor, sql, {name: values[name] for name in names})
+        for statement in statements:  # with the values that it names, as DuckDB refuses others
+            names = set(_PARAMETER.findall(statement))
+            execute(cursor, statement, {name: values[name] for name in names})
 
     def find(checks: list[str]) -> None:
         nonlocal done
-        for sql in checks:
-            run(f"INSERT INTO found {sql}")
+        for check in checks:
+            run(f"INSERT INTO found {check}")
             done += 1
             if progress:
                 progress(done, total)

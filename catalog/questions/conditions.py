@@ -1,4 +1,4 @@
-"""What does a condition on RUN values say?
+"""Conditions on RUN values and profiles, and their grammar.
 
     SPB_XTD2_ATT/MDL/MAIN actualTransmission < 0.5
     *XGM* gainMode in (1, 2) and not max(*XGM* pulseEnergy.photonFlux) between 100 and 900
@@ -174,7 +174,7 @@ def _plain(value: Any, operand: Operand) -> Value:
 
 
 def parse_condition(text: str) -> Condition:
-    """The condition that a text says; see the module for its grammar.
+    """The condition that a text expresses; see the module for its grammar.
 
     Raises QueryError, which names the place, for anything else.
     """

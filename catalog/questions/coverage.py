@@ -1,7 +1,13 @@
-"""How completely are sources recorded, where they are in use?
+"""How completely runs have data: coverage of sources, of data together, and gaps among neighbours.
+
+1. ``source_coverage`` and ``coverage_by_class``: in how many runs a source is, and in what share of
+   their trains it has data.
+2. ``coverage``: in how many of its trains a run has several data together.
+3. ``lacking``: the runs that lack a source that their neighbours have.
 
 A source belongs to some proposals only, so its runs are compared with those of the proposals and
-data classes that have it at all, and its trains with those of the runs that have it.
+data classes that have it at all, and its trains with those of the runs that have it. Sums are made
+in SQL: over 10^5 runs no row per run leaves the database, except where numpy compares neighbours.
 """
 
 from collections import defaultdict
@@ -16,115 +22,102 @@ from numpy.typing import NDArray
 from ..model.errors import QueryError
 from ..model.identity import RUN_BITS, RunIdentity
 from ..model.records import Depth
+from ..model.text import from_text
 from ..opening.catalogued import find_run
-from ..store.packing import from_text
 from ..store.store import Store
-from .execute import Answer, ask, is_one_of
-from .filters import ALL_RUNS, RunFilter
-from .find import provenance
-from .question import EVERYTHING, Chosen, Question, choose
-from .selection import DataFilter
+from .execute import Answer, Sql, all_of, ask, is_one_of, sql
+from .filters import ALL_RUNS, DataFilter, RunFilter, provenance
+from .question import EVERYTHING, Question, Selection, select_runs
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-    from sqlalchemy import Select, SelectBase, Subquery
 
-__all__ = [
-    "coverage",
-    "lacking",
-    "source_coverage",
-]
+__all__ = ["coverage", "coverage_by_class", "lacking", "source_coverage"]
+
+# Of each source of the runs ``chosen``, in how many trains it has data: the most of an index group,
+# NULL where that is not known. A source whose keys differ between the files of a run has several
+# rows per index group; old names of renamed sources count for nothing.
+_IN_RUN = """(
+    SELECT run_id, section, source_id, max(with_data) AS with_data FROM (
+        SELECT run_id, section, source_id, sum(n_trains) AS with_data
+        FROM run_source SEMI JOIN chosen USING (run_id) WHERE legacy_of IS NULL
+        GROUP BY run_id, section, source_id, index_group
+    ) GROUP BY run_id, section, source_id
+) AS in_run"""
 
 
-def source_coverage(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> "SelectBase":
+def source_coverage(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> Sql:
     """The sources, those that most runs have first; old names of renamed sources are left out.
 
     Columns: section, source, proposals, runs (that have it), of_runs (of the proposals and data
     classes that have it), trains (with data, the most of an index group; of runs known in full),
     of_trains (of these runs), of_all (how many sources there are without the limit).
     """
-    from sqlalchemy import case, func, select
-
-    from ..store.schema import run
-    from ..store.schema import source as sources
-
     # Loose runs, which have no proposal, are a group of their own.
-    group = func.coalesce(run.c.proposal, -1).label("proposal")
-    data_class = func.coalesce(run.c.data_class, "").label("data_class")
-    chosen = (
-        select(run.c.run_id, group, data_class, run.c.n_trains)
-        .where(*where.conditions(run))
-        .subquery("chosen")
-    )
-    sizes = (
-        select(chosen.c.proposal, chosen.c.data_class, func.count().label("of_runs"))
-        .group_by(chosen.c.proposal, chosen.c.data_class)
-        .subquery("sizes")
-    )
-    in_run = _sources_of_runs()
-    counted = case((in_run.c.with_data.is_not(None), chosen.c.n_trains), else_=0)
-    of_group = [in_run.c.section, in_run.c.source_id, chosen.c.proposal, chosen.c.data_class]
-    in_group = (
-        select(
-            *of_group,
-            func.count().label("runs"),
-            func.sum(func.coalesce(in_run.c.with_data, 0)).label("trains"),
-            func.sum(counted).label("of_trains"),
+    return sql(
+        f"""WITH chosen AS (
+            SELECT run.run_id, coalesce(run.proposal, -1) AS proposal,
+                coalesce(run.data_class, '') AS data_class, run.n_trains
+            FROM run WHERE {{filter}}
+        ), sizes AS (
+            SELECT proposal, data_class, count(*) AS of_runs
+            FROM chosen GROUP BY proposal, data_class
+        ), in_group AS (
+            SELECT section, source_id, proposal, data_class, count(*) AS runs,
+                sum(coalesce(with_data, 0)) AS trains,
+                sum(CASE WHEN with_data IS NOT NULL THEN n_trains ELSE 0 END) AS of_trains
+            FROM {_IN_RUN} JOIN chosen USING (run_id)
+            GROUP BY section, source_id, proposal, data_class
         )
-        .select_from(in_run)
-        .join(chosen, chosen.c.run_id == in_run.c.run_id)
-        .group_by(*of_group)
-        .subquery("in_group")
+        SELECT section, source.name AS source, count(DISTINCT proposal) AS proposals,
+            sum(runs) AS runs, sum(of_runs) AS of_runs, sum(trains) AS trains,
+            sum(of_trains) AS of_trains, count(*) OVER () AS of_all
+        FROM in_group JOIN sizes USING (proposal, data_class) JOIN source USING (source_id)
+        GROUP BY section, source.name
+        ORDER BY sum(runs) DESC, section, source.name {{limit}}""",
+        filter=all_of(where.conditions()),
+        limit=Sql("") if limit is None else sql("LIMIT {limit}", limit=limit),
     )
-    same = (sizes.c.proposal == in_group.c.proposal) & (sizes.c.data_class == in_group.c.data_class)
-    runs = func.sum(in_group.c.runs).label("runs")
-    return (
-        select(
-            in_group.c.section,
-            sources.c.name.label("source"),
-            func.count(in_group.c.proposal.distinct()).label("proposals"),
-            runs,
-            func.sum(sizes.c.of_runs).label("of_runs"),
-            func.sum(in_group.c.trains).label("trains"),
-            func.sum(in_group.c.of_trains).label("of_trains"),
-            func.count().over().label("of_all"),
+
+
+def coverage_by_class(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
+    """The sources of the runs of each data class, in the order of data class, section and name.
+
+    Columns: data_class, section, source, runs (that have it), of_runs, runs_counted (those known in
+    full), trains (with data, the most of an index group), of_trains (of the runs counted). Old
+    names of renamed sources are left out.
+    """
+    # Where with_data is not known, least() would take the other one.
+    statement = sql(
+        f"""WITH chosen AS (
+            SELECT run.run_id, run.data_class, run.n_trains FROM run WHERE {{filter}}
+        ), of_class AS (
+            SELECT data_class, count(*) AS of_runs FROM chosen GROUP BY data_class
+        ), by_class AS (
+            SELECT data_class, section, source_id, count(*) AS runs,
+                count(with_data) AS runs_counted,
+                sum(least(with_data, n_trains)) FILTER (with_data IS NOT NULL) AS trains,
+                sum(n_trains) FILTER (with_data IS NOT NULL) AS of_trains
+            FROM {_IN_RUN} JOIN chosen USING (run_id)
+            GROUP BY data_class, section, source_id
         )
-        .select_from(in_group)
-        .join(sizes, same)
-        .join(sources, sources.c.source_id == in_group.c.source_id)
-        .group_by(in_group.c.section, sources.c.name)
-        .order_by(runs.desc(), in_group.c.section, sources.c.name)
-        .limit(limit)
+        SELECT by_class.data_class, section, source.name AS source, runs, of_runs, runs_counted,
+            coalesce(trains, 0) AS trains, coalesce(of_trains, 0) AS of_trains
+        FROM by_class JOIN source USING (source_id)
+        JOIN of_class ON of_class.data_class IS NOT DISTINCT FROM by_class.data_class
+        ORDER BY by_class.data_class, section, source.name""",
+        filter=all_of(where.conditions()),
     )
+    with store.read_merged() as cursor:
+        return Answer(ask(cursor, statement), provenance(cursor, store, where))
 
 
-def _sources_of_runs() -> "Subquery":
-    """The sources of every run, and for how many trains each has data, NULL if not known."""
-    from sqlalchemy import func, select
-
-    from ..store.schema import run_source
-
-    # A source whose keys differ between the files of a run has several rows per index group.
-    of_run = (run_source.c.run_id, run_source.c.section, run_source.c.source_id)
-    in_index = (
-        select(*of_run, func.sum(run_source.c.n_trains).label("with_data"))
-        .where(run_source.c.legacy_of.is_(None))
-        .group_by(*of_run, run_source.c.index_group)
-        .subquery("in_index")
-    )
-    named = [in_index.c[column.name] for column in of_run]
-    most = func.max(in_index.c.with_data).label("with_data")
-    return select(*named, most).group_by(*named).subquery("in_run")
-
-
-# For how many of its trains does a run have this and that together?
+# Several data together --------------------------------------------------------------------------
 #
 # The merged database counts trains per run, source and index group, which bounds how many trains
-# two
-# of them have in common. Where the bounds differ, the index patterns in the shards tell, run by
-# run;
-# for no more than ``most_decoded`` runs, in the order of runs.
+# two of them have in common. Where the bounds differ, the index patterns in the shards tell, run by
+# run; for no more than ``most_decoded`` runs, in the order of runs.
 
 Int64s = NDArray[np.int64]
 
@@ -156,8 +149,7 @@ def coverage(
     if not 0 <= at_least <= 1:
         raise QueryError(f"at_least={at_least}: give a share from 0 to 1")
     with store.read_merged() as cursor:
-        chosen = choose(cursor, question, *data)
-        runs = ask(cursor, _covered_runs(chosen))
+        runs = ask(cursor, _covered_runs(select_runs(cursor, question, *data)))
         ids: NDArray[np.uint64] = runs.column("run_id").to_numpy()
         trains: Int64s = runs.column("trains").to_numpy()
         bounds = [_bounds(cursor, filter_, ids, trains) for filter_ in data]
@@ -178,20 +170,14 @@ _OF_RUN = ["run_id", "proposal", "run", "data_class", "instrument", "cycle", "tr
 _Bounds = tuple[Int64s, Int64s]
 
 
-def _covered_runs(chosen: Chosen) -> "Select[Any]":
-    from sqlalchemy import select
-
-    from ..store.schema import run
-
-    return (
-        select(
-            *(run.c[name] for name in _OF_RUN[:-1]),
-            run.c.n_trains.label("trains"),
-            run.c.directory.label("path"),
-            run.c.loose_path,
-        )
-        .where(*chosen.conditions(run), run.c.depth == Depth.FULL, run.c.n_trains > 0)
-        .order_by(run.c.run_id)
+def _covered_runs(selection: Selection) -> Sql:
+    names = ", ".join(f"run.{name}" for name in _OF_RUN[:-1])
+    return sql(
+        f"""SELECT {names}, run.n_trains AS trains, run.directory AS path, run.loose_path
+        FROM run WHERE {{conditions}} AND run.depth = {{full}} AND run.n_trains > 0
+        ORDER BY run.run_id""",
+        conditions=all_of(selection.conditions()),
+        full=Depth.FULL.value,
     )
 
 
@@ -202,32 +188,24 @@ def _bounds(
     trains: Int64s,
 ) -> _Bounds:
     """How many trains of each run have data of a filter, at least and at most."""
-    from sqlalchemy import func, select
-
     low, high = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64)
     if not ids.size:
         return low, high
-    groups = filter_.groups().subquery("matching")
-    of_group = (
-        select(
-            groups.c.run_id,
-            groups.c.source_id,
-            groups.c.index_group,
-            func.sum(groups.c.n_trains).label("n"),
-        )
-        .where(groups.c.run_id.between(int(ids[0]), int(ids[-1])))
-        .group_by(groups.c.run_id, groups.c.section, groups.c.source_id, groups.c.index_group)
-        .subquery("of_group")
+    statement = sql(
+        """SELECT run_id, max(n) AS most, sum(n) AS all_of_them FROM (
+            SELECT run_id, sum(n_trains) AS n FROM {groups}
+            WHERE run_id BETWEEN {first} AND {last}
+            GROUP BY run_id, section, source_id, index_group
+        ) WHERE n IS NOT NULL GROUP BY run_id""",
+        groups=filter_.groups(),
+        first=int(ids[0]),
+        last=int(ids[-1]),
     )
-    statement = select(
-        of_group.c.run_id, func.max(of_group.c.n).label("most"), func.sum(of_group.c.n).label("all")
-    ).group_by(of_group.c.run_id)
-    table = ask(cursor, statement.where(of_group.c.n.is_not(None)))
-    found = table.column("run_id").to_numpy()
+    found, most, summed = (column.to_numpy() for column in ask(cursor, statement).columns)
     here = np.isin(found, ids)
     at = np.searchsorted(ids, found[here])
-    low[at] = table.column("most").to_numpy()[here]
-    high[at] = table.column("all").to_numpy()[here]
+    low[at] = most[here]
+    high[at] = summed[here]
     return np.minimum(low, trains), np.minimum(high, trains)
 
 
@@ -275,21 +253,17 @@ _Group = tuple[str, str, str]  # section, source, index group
 def _matching_groups(
     cursor: "duckdb.DuckDBPyConnection", filter_: DataFilter, ids: Sequence[int]
 ) -> dict[int, set[_Group]]:
-    from sqlalchemy import select
-
-    from ..store.schema import source
-
     found: dict[int, set[_Group]] = defaultdict(set)
     if not ids:
         return found
-    groups = filter_.groups().subquery("matching")
-    statement = (
-        select(groups.c.run_id, groups.c.section, source.c.name, groups.c.index_group)
-        .join(source, source.c.source_id == groups.c.source_id)
-        .where(
-            is_one_of(groups.c.run_id, np.array(ids, np.uint64)),
-            groups.c.run_id.between(min(ids), max(ids)),
-        )
+    statement = sql(
+        """SELECT run_id, section, source.name, index_group
+        FROM {groups} JOIN source USING (source_id)
+        WHERE {of_runs} AND run_id BETWEEN {first} AND {last}""",
+        groups=filter_.groups(),
+        of_runs=is_one_of("run_id", ids),
+        first=min(ids),
+        last=max(ids),
     )
     for row in ask(cursor, statement).to_pylist():
         found[row["run_id"]].add((row["section"], from_text(row["name"]), row["index_group"]))
@@ -322,7 +296,7 @@ def _trains_with_data(
     return [np.unique(np.concatenate(parts)) for parts in found]
 
 
-# Which runs lack a source that their neighbours have?
+# Gaps among neighbours --------------------------------------------------------------------------
 #
 # A series are the runs of a proposal and data class, in the order of run numbers, and a run's place
 # in it is counted from 1. Where a source is present is read once, and what is absent found with
@@ -350,13 +324,13 @@ def lacking(
             f" neighbours, and at_least from 1 to {most}"
         )
     with store.read_merged() as cursor:
-        chosen = choose(cursor, question)
-        series = _read_series(cursor, chosen)
-        presence = _read_presence(cursor, question.data, series)
-        found = _absent(presence, series, neighbours, at_least)
-        if chosen.ids is not None:
-            found = found.only(np.isin(series.run_ids[found.run], chosen.ids))
-        table = _rows(cursor, series, presence, found)
+        selection = select_runs(cursor, question)
+        series = _read_series(cursor, selection)
+        present = _read_present(cursor, question.data, series)
+        found = _absent(present, series, neighbours, at_least)
+        if selection.ids is not None:
+            found = found.only(np.isin(series.run_ids[found.run], selection.ids))
+        table = _rows(cursor, series, present, found)
         return Answer(table, provenance(cursor, store, question.runs))
 
 
@@ -371,7 +345,7 @@ class _Series:
 
 
 @dataclass(frozen=True, slots=True)
-class _Presence:
+class _Present:
     """Which sources are in which runs, sorted by source, then by run.
 
     A source is a number made of its source_id and the place of its section, from 1.
@@ -401,17 +375,13 @@ class _Absent:
         )
 
 
-def _read_series(cursor: "duckdb.DuckDBPyConnection", chosen: Chosen) -> _Series:
-    from sqlalchemy import select
-
-    from ..store.schema import run
-
-    statement = select(run.c.run_id).order_by(run.c.run_id)
-    if chosen.ids is not None:
-        low, high = (chosen.ids[[0, -1]] >> _RUN_BITS) if chosen.ids.size else (1, 0)
-        first = int(low) << int(_RUN_BITS)
-        end = (int(high) + 1) << int(_RUN_BITS)
-        statement = statement.where(run.c.run_id.between(first, end - 1))
+def _read_series(cursor: "duckdb.DuckDBPyConnection", selection: Selection) -> _Series:
+    within = Sql("true")
+    if selection.ids is not None:
+        low, high = (selection.ids[[0, -1]] >> _RUN_BITS) if selection.ids.size else (1, 0)
+        first, end = (int(low) << int(_RUN_BITS)), (int(high) + 1) << int(_RUN_BITS)
+        within = sql("run_id BETWEEN {first} AND {last}", first=first, last=end - 1)
+    statement = sql("SELECT run_id FROM run WHERE {within} ORDER BY run_id", within=within)
     ids: NDArray[np.uint64] = ask(cursor, statement).column("run_id").to_numpy()
     _, start, number, length = np.unique(
         ids >> _RUN_BITS, return_index=True, return_inverse=True, return_counts=True
@@ -420,30 +390,28 @@ def _read_series(cursor: "duckdb.DuckDBPyConnection", chosen: Chosen) -> _Series
     return _Series(ids, place, length[number], number)
 
 
-def _read_presence(
+def _read_present(
     cursor: "duckdb.DuckDBPyConnection", data: DataFilter, series: _Series
-) -> _Presence:
-    from sqlalchemy import func, select
-
-    from ..store.schema import run_source
-
+) -> _Present:
     ids = series.run_ids
     low, high = (int(ids[0]), int(ids[-1])) if ids.size else (1, 0)
-    groups = data.groups().where(run_source.c.legacy_of.is_(None)).subquery("matching")
     # Sections by number: millions of rows are read.
-    distinct = select(run_source.c.section).distinct().subquery("distinct_section")
-    place = func.row_number().over(order_by=distinct.c.section).label("place")
-    sections = select(distinct.c.section, place).subquery("numbered_section")
-    statement = (
-        select(sections.c.place, groups.c.source_id, groups.c.run_id)
-        .join(sections, sections.c.section == groups.c.section)
-        .where(groups.c.run_id.between(low, high))
+    numbered = (
+        "(SELECT section, row_number() OVER (ORDER BY section) AS place"
+        " FROM (SELECT DISTINCT section FROM run_source)) AS sections"
+    )
+    statement = sql(
+        f"SELECT place, source_id, run_id FROM {{groups}} JOIN {numbered} USING (section)"
+        " WHERE run_id BETWEEN {low} AND {high}",
+        groups=data.groups(Sql("run_source.legacy_of IS NULL")),
+        low=low,
+        high=high,
     )
     section, source_id, run_id = (column.to_numpy() for column in ask(cursor, statement).columns)
-    names = ask(cursor, select(sections.c.section).order_by(sections.c.place))
+    names = ask(cursor, Sql(f"SELECT section FROM {numbered} ORDER BY place"))
     number = (source_id.astype(np.int64) * (names.num_rows + 1) + section) * (len(ids) + 1)
     source, run = np.divmod(_distinct(number + np.searchsorted(ids, run_id)), len(ids) + 1)
-    return _Presence(names.column("section"), source, run)
+    return _Present(names.column("section"), source, run)
 
 
 def _distinct(numbers: Int64s) -> Int64s:
@@ -454,27 +422,27 @@ def _distinct(numbers: Int64s) -> Int64s:
     return numbers[is_first]
 
 
-def _absent(presence: _Presence, series: _Series, neighbours: int, at_least: int) -> _Absent:
+def _absent(present: _Present, series: _Series, neighbours: int, at_least: int) -> _Absent:
     """The runs near which a source is, but not in them."""
     # One number for (source, run) in which neighbours differ by 1, and series lie far apart.
-    if not presence.run.size:
+    if not present.run.size:
         return _Absent(*(np.zeros(0, np.int64),) * 4)
     apart = 2 * neighbours + 1
     at = np.arange(len(series.run_ids)) + apart * series.number
     width = int(at[-1] if at.size else 0) + apart
-    present = presence.source * width + at[presence.run]
-    last, first = np.append(np.diff(present), width) > 1, np.insert(np.diff(present), 0, width) > 1
-    after = present[last][:, None] + np.arange(1, neighbours + 1)
-    before = present[first][:, None] - np.arange(1, neighbours + 1)
+    taken = present.source * width + at[present.run]
+    last, first = np.append(np.diff(taken), width) > 1, np.insert(np.diff(taken), 0, width) > 1
+    after = taken[last][:, None] + np.arange(1, neighbours + 1)
+    before = taken[first][:, None] - np.arange(1, neighbours + 1)
     candidates = _distinct(np.concatenate([after.ravel(), before.ravel()]))
-    nearest = present[np.minimum(np.searchsorted(present, candidates), present.size - 1)]
+    nearest = taken[np.minimum(np.searchsorted(taken, candidates), taken.size - 1)]
     candidates = candidates[nearest != candidates]
     source, within = np.divmod(candidates, width)
     run: Int64s = np.minimum(np.searchsorted(at, within), len(at) - 1)
     is_run = at[run] == within
     candidates, source, run = candidates[is_run], source[is_run], run[is_run]
-    n_with = np.searchsorted(present, candidates + neighbours, side="right") - np.searchsorted(
-        present, candidates - neighbours
+    n_with = np.searchsorted(taken, candidates + neighbours, side="right") - np.searchsorted(
+        taken, candidates - neighbours
     )
     place, length = series.place[run], series.length[run]
     n_around = np.minimum(place - 1, neighbours) + np.minimum(length - place, neighbours)
@@ -482,23 +450,25 @@ def _absent(presence: _Presence, series: _Series, neighbours: int, at_least: int
 
 
 def _rows(
-    cursor: "duckdb.DuckDBPyConnection", series: _Series, presence: _Presence, found: _Absent
+    cursor: "duckdb.DuckDBPyConnection", series: _Series, present: _Present, found: _Absent
 ) -> "pa.Table":
     import pyarrow as pa
-    from sqlalchemy import select
 
-    from ..store.schema import run, source
-
-    of_run = ("run_id", "proposal", "run", "data_class", "instrument", "cycle")
     ids = np.unique(series.run_ids[found.run])
-    statement = select(*(run.c[name] for name in of_run), run.c.directory.label("path"))
-    runs = ask(cursor, statement.where(is_one_of(run.c.run_id, ids)).order_by(run.c.run_id))
-    names = ask(cursor, select(source).order_by(source.c.source_id))
-    place = np.searchsorted(names.column("source_id").to_numpy(), presence.source_ids(found.source))
+    columns = ", ".join(f"run.{name}" for name in _OF_RUN[:-1])
+    runs = ask(
+        cursor,
+        sql(
+            f"SELECT {columns}, run.directory AS path FROM run WHERE {{these}} ORDER BY run.run_id",
+            these=is_one_of("run.run_id", ids),
+        ),
+    )
+    names = ask(cursor, Sql("SELECT source_id, name FROM source ORDER BY source_id"))
+    place = np.searchsorted(names.column("source_id").to_numpy(), present.source_ids(found.source))
     rows = runs.take(np.searchsorted(ids, series.run_ids[found.run]))
-    table = rows.select(of_run)
+    table = rows.select(_OF_RUN[:-1])
     for name, values in (
-        ("section", presence.sections_of(found.source)),
+        ("section", present.sections_of(found.source)),
         ("source", names.column("name").take(place)),
         ("neighbours_with", pa.array(found.n_with)),
         ("neighbours", pa.array(found.n_neighbours)),

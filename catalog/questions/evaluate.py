@@ -1,11 +1,10 @@
-"""Which runs fulfil a condition on RUN values or profiles, and what are the values there?
+"""The evaluation of a condition on RUN values or profiles, over runs.
 
 Values are stored once per stretch of runs. The stretches of an operand are read once, and laid over
 the sorted run ids with numpy: a condition is an array of bool, one per run.
 
-1. ``Evaluation`` holds the runs, and what was read.
-2. ``Evaluation.holds``: for each run whether a condition holds.
-3. ``Evaluation.columns``: for each operand the value to show in each run, with its unit.
+1. ``Evaluation.holds``: for each run whether the condition holds.
+2. ``Evaluation.columns``: for each operand the value to show in each run, with its unit.
 """
 
 from dataclasses import dataclass
@@ -16,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.text import to_text
 from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand
-from .execute import ask, is_one_of
+from .execute import Sql, all_of, ask, is_one_of, sql
+from .filters import UNIT, DataFilter, control_key_matches
 from .patterns import Pattern
-from .selection import DataFilter, control_key_matches, shown_unit
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-    from sqlalchemy import ColumnElement, Select, SelectBase, Subquery
 
 __all__ = ["Evaluation", "comparisons"]
 
+# Up to so many pairs of source and key are read one at a time: the database then skips the blocks
+# that have other pairs. Statements of more parts take longer to plan than that saves.
 _MOST_PAIRS = 50
 
 
@@ -76,9 +77,10 @@ class Evaluation:
         return {c: self._read(c) for c in dict.fromkeys(comparisons(self._condition))}
 
     def _read(self, comparison: Comparison) -> _Found:
-        from sqlalchemy import select
-
-        named = [ask(self._cursor, select(t)) for t in _sources_and_keys(comparison.operand)]
+        named = [
+            ask(self._cursor, sql("SELECT * FROM {table}", table=table))
+            for table in _sources_and_keys(comparison.operand)
+        ]
         ids = [table.column(0).to_numpy() for table in named]
         rows = ask(self._cursor, _stretches(comparison, *ids))
         # Names are put to the ids here: there are few names, and many rows.
@@ -164,121 +166,87 @@ def _places(numbers: "NDArray[Any]", ids: "NDArray[Any]") -> NDArray[np.intp]:
     return order[np.searchsorted(ids, numbers, sorter=order)]
 
 
-def _stretches(
-    comparison: Comparison, source_ids: "NDArray[Any]", key_ids: "NDArray[Any]"
-) -> "SelectBase":
+def _stretches(comparison: Comparison, source_ids: "NDArray[Any]", key_ids: "NDArray[Any]") -> Sql:
     """source_id, key_id, first_run, last_run, number, text and ok of all stretches."""
-    from sqlalchemy import func, select, union_all
-
-    from ..store.schema import key_profile, run_value
-
-    is_profile = comparison.operand.function is not None
-    table = key_profile if is_profile else run_value
-    number, text = _compared(comparison.operand)
-    ok = _is_fulfilled(comparison, number, text, None if is_profile else run_value.c.dtype)
-    first, last = ("run_id", "run_id") if is_profile else ("first_run", "last_run")
-    statement = select(
-        table.c.source_id,
-        table.c.key_id,
-        table.c[first].label("first_run"),
-        table.c[last].label("last_run"),
-        number.label("number"),
-        text.label("text"),
-        func.coalesce(ok, False).label("ok"),
-    )
-    if is_profile:
-        statement = statement.where(key_profile.c.stale.is_(False))
+    function = comparison.operand.function
+    if function is None:
+        number, text, dtype = "number", "text", "dtype"
+        table = "first_run, last_run, {number} AS number, {text} AS text, {ok} AS ok FROM run_value"
+    else:
+        column = FUNCTIONS[function]
+        number, dtype = f"{column}::DOUBLE", ""
+        text = f"{column}_text" if function in ("first", "last") else "NULL::VARCHAR"
+        table = (
+            "run_id AS first_run, run_id AS last_run, {number} AS number, {text} AS text,"
+            " {ok} AS ok FROM key_profile"
+        )
+    ok = sql("coalesce({ok}, false)", ok=_is_fulfilled(comparison, number, text, dtype))
+    statement = "SELECT source_id, key_id, " + table + " WHERE {where}"
+    parts = {"number": Sql(number), "text": Sql(text), "ok": ok}
+    current = [] if function is None else [Sql("NOT stale")]
     pairs = list(product(source_ids.tolist(), key_ids.tolist()))
     if not 0 < len(pairs) <= _MOST_PAIRS:
-        return statement.where(
-            is_one_of(table.c.source_id, source_ids), is_one_of(table.c.key_id, key_ids)
-        )
-    # The database skips what another source and key has, if one is asked for at a time.
-    of_pair = (statement.where(table.c.source_id == s, table.c.key_id == k) for s, k in pairs)
-    return union_all(*of_pair)
+        ids = (("source_id", source_ids), ("key_id", key_ids))
+        where = all_of([*current, *(is_one_of(n, i, "INTEGER") for n, i in ids)])
+        return sql(statement, **parts, where=where)
+    of_pairs = [
+        all_of([*current, sql("source_id = {source} AND key_id = {key}", source=s, key=k)])
+        for s, k in pairs
+    ]
+    each = [sql(statement, **parts, where=where) for where in of_pairs]
+    return Sql(" UNION ALL ".join(s.text for s in each), tuple(v for s in each for v in s.values))
 
 
-def _units(operand: Operand) -> "Select[Any]":
+def _units(operand: Operand) -> Sql:
     """The units that the keys have, in any layout."""
-    from sqlalchemy import select
-
-    from ..store.schema import layout_source, schema_key
-
     sources, keys = _sources_and_keys(operand)
-    return (
-        select(shown_unit().label("unit"))
-        .select_from(layout_source)
-        .join(schema_key, schema_key.c.schema_id == layout_source.c.schema_id)
-        .join(sources, sources.c.source_id == layout_source.c.source_id)
-        .join(keys, keys.c.key_id == schema_key.c.key_id)
-        .where(shown_unit() != "")
-        .distinct()
-        .order_by("unit")
+    return sql(
+        f"""SELECT DISTINCT {UNIT} AS unit FROM layout_source
+        JOIN schema_key USING (schema_id)
+        JOIN {{sources}} AS found_source USING (source_id)
+        JOIN {{keys}} AS found_key USING (key_id)
+        WHERE {UNIT} <> '' ORDER BY unit""",
+        sources=sources,
+        keys=keys,
     )
 
 
-def _sources_and_keys(operand: Operand) -> "tuple[Subquery, Subquery]":
-    from sqlalchemy import select
-
-    from ..store.schema import key
-
-    keys = select(key.c.key_id, key.c.name).where(control_key_matches(operand.key, key.c.name))
-    return DataFilter(sources=(operand.source,)).found_sources(), keys.subquery("found_key")
-
-
-def _compared(operand: Operand) -> "tuple[ColumnElement[Any], ColumnElement[Any]]":
-    """The number and the text of a row."""
-    from sqlalchemy import Double, String, cast, null
-
-    from ..store.schema import key_profile, run_value
-
-    if operand.function is None:
-        return run_value.c.number, run_value.c.text
-    column = FUNCTIONS[operand.function]
-    has_text = operand.function in ("first", "last")
-    text = key_profile.c[f"{column}_text"] if has_text else cast(null(), String)
-    return cast(key_profile.c[column], Double), text
+def _sources_and_keys(operand: Operand) -> tuple[Sql, Sql]:
+    """The tables of source_id and name, and of key_id and name, that match."""
+    keys = sql(
+        "(SELECT key_id, name FROM key WHERE {named})",
+        named=control_key_matches(operand.key, "key.name"),
+    )
+    return DataFilter(sources=(operand.source,)).found_sources(), keys
 
 
-def _is_fulfilled(
-    comparison: Comparison,
-    number: "ColumnElement[Any]",
-    text: "ColumnElement[Any]",
-    dtype: "ColumnElement[Any] | None",
-) -> "ColumnElement[bool]":
-    from sqlalchemy import and_, case, func
-
+def _is_fulfilled(comparison: Comparison, number: str, text: str, dtype: str) -> Sql:
+    """The condition on the number or text of a row; ``dtype`` is its column, if it has one."""
     values = comparison.values
     if comparison.operator == "glob":
         return Pattern(str(values[0])).matches(text)
     if comparison.is_text:
-        return _compare(text, comparison.operator, values)
-    exact = _compare(number, comparison.operator, values)
+        return _compared(text, comparison.operator, tuple(to_text(str(v)) for v in values))
+    exact = _compared(number, comparison.operator, values)
     # 0.1 as a 32-bit number is not 0.1 as a 64-bit number.
     with np.errstate(over="ignore"):
         rounded = tuple(float(np.float32(v)) for v in values)
-    if dtype is not None and rounded != values:
-        exact = case(
-            (dtype.like("%f4"), _compare(number, comparison.operator, rounded)), else_=exact
+    if dtype and rounded != values:
+        exact = sql(
+            f"CASE WHEN {dtype} LIKE '%f4' THEN {{rounded}} ELSE {{exact}} END",
+            rounded=_compared(number, comparison.operator, rounded),
+            exact=exact,
         )
     # DuckDB holds NaN to be the largest number.
-    is_number = func.isnan(number).is_(False)
-    return exact if comparison.operator == "!=" else and_(is_number, exact)
+    if comparison.operator == "!=":
+        return exact
+    return sql(f"NOT isnan({number}) AND ({{exact}})", exact=exact)
 
 
-def _compare(
-    column: "ColumnElement[Any]", operator: str, values: tuple[Any, ...]
-) -> "ColumnElement[bool]":
+def _compared(column: str, operator: str, values: tuple[Any, ...]) -> Sql:
     if operator == "between":
-        return column.between(*values)
+        return sql(f"{column} BETWEEN {{low}} AND {{high}}", low=values[0], high=values[1])
     if operator == "in":
-        return column.in_(values)
-    compared: ColumnElement[bool] = {
-        "=": column.__eq__,
-        "!=": column.__ne__,
-        "<": column.__lt__,
-        "<=": column.__le__,
-        ">": column.__gt__,
-        ">=": column.__ge__,
-    }[operator](values[0])
-    return compared
+        marks = ", ".join("?" * len(values))
+        return Sql(f"{column} IN ({marks})", values)
+    return sql(f"{column} {operator} {{value}}", value=values[0])

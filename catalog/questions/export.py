@@ -1,10 +1,10 @@
-"""How do the views of the catalog become Parquet files, for programs that do not ask in SQL?
+"""The views of the catalog as Parquet files, for programs that do not ask in SQL.
 
 One file per view. A view over 10^5 runs has up to 10^9 rows, so it is read and written some runs at
 a time; what is in memory is about ``_ROWS_AT_ONCE`` rows.
 
 1. ``export_views``: the views, checked, and the files they go to; none is replaced unasked.
-2. ``_portions``: the rows of a view, by runs.
+2. ``_batches``: the rows of a view, some runs at a time.
 3. Files are written under other names, and take their places when all are complete. All are of the
    same published state of the catalog.
 """
@@ -15,23 +15,24 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..model.errors import QueryError, TargetWriteError
 from ..store.store import Store
-from .execute import Provenance, ask, is_one_of, numbers
-from .find import provenance
-from .question import EVERYTHING, Question, RunIds, choose
+from .execute import Provenance, Sql, all_of, ask, is_one_of, numbers, sql
+from .filters import provenance
+from .question import EVERYTHING, Question, RunIds, select_runs
 from .view_docs import describe_views
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-    from sqlalchemy import ColumnElement, Table
 
 __all__ = ["ExportedView", "ViewProgress", "export_views"]
 
+# Few at first: how many rows a run has is known only from those that were read.
 _RUNS_AT_FIRST = 32
+# About 100 MB of the widest view.
 _ROWS_AT_ONCE = 500_000
 
 ViewProgress = Callable[[str, int, int], None]
@@ -61,7 +62,7 @@ def export_views(
     All views where none is named. ``question`` chooses the runs; the views that are not about
     single runs (sources, keys, audits) cannot be filtered, and are left out of all views then. Rows
     come in the order of runs. The metadata of each file say, under ``xfelcat``, what it rests on.
-    ``progress`` is told the view and how many runs of it are done, of how many.
+    ``progress`` gets the view and how many runs of it are done, of how many.
 
     Raises
     ------
@@ -80,7 +81,11 @@ def export_views(
             raise TargetWriteError(str(path), "it exists; --force (force=True) replaces it")
     with store.read_merged() as cursor:
         basis = provenance(cursor, store, question.runs)
-        runs = _find_runs(cursor, question)
+        ids = select_runs(cursor, question).ids
+        if ids is None:
+            found = ask(cursor, Sql("SELECT run_id FROM run ORDER BY run_id"))
+            ids = numbers(found.column("run_id"))
+        runs = _Runs(ids, question == EVERYTHING)
         try:
             target.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".xfelcat-export-", dir=target) as drafts:
@@ -115,18 +120,6 @@ class _Runs:
     are_all: bool
 
 
-def _find_runs(cursor: "duckdb.DuckDBPyConnection", question: Question) -> _Runs:
-    from sqlalchemy import select
-
-    from ..store.schema import run
-
-    ids = choose(cursor, question).ids
-    if ids is None:
-        found = ask(cursor, select(run.c.run_id).order_by(run.c.run_id))
-        ids = numbers(found.column("run_id"))
-    return _Runs(ids, question == EVERYTHING)
-
-
 def _write(
     cursor: "duckdb.DuckDBPyConnection",
     name: str,
@@ -138,15 +131,13 @@ def _write(
     """Write the rows of a view to a new file; how many there are."""
     import pyarrow.parquet as pq
 
-    from ..store.schema import VIEWS
-
     rows = 0
     writer = None
     try:
-        for table, done, total in _portions(cursor, VIEWS.tables[name], runs):
+        for table, done, total in _batches(cursor, name, runs):
             if writer is None:
-                told = json.dumps({"view": name} | basis.as_dict())
-                schema = table.schema.with_metadata({"xfelcat": told})
+                metadata = json.dumps({"view": name} | basis.as_dict())
+                schema = table.schema.with_metadata({"xfelcat": metadata})
                 writer = pq.ParquetWriter(path, schema, compression="zstd")
             if table.num_rows:
                 writer.write_table(table)
@@ -159,48 +150,43 @@ def _write(
     return rows
 
 
-def _portions(
-    cursor: "duckdb.DuckDBPyConnection", view: "Table", runs: _Runs
+def _batches(
+    cursor: "duckdb.DuckDBPyConnection", view: str, runs: _Runs
 ) -> Iterator[tuple["pa.Table", int, int]]:
     """The rows of a view, how many runs are done with them, and of how many; at least one table."""
-    from sqlalchemy import select
-
-    if "run_id" not in view.c:
-        yield ask(cursor, select(view)), 1, 1
+    if "run_id" not in ask(cursor, Sql(f"FROM {view} LIMIT 0")).column_names:
+        yield ask(cursor, Sql(f"FROM {view}")), 1, 1
         return
-    done, total, portion = 0, len(runs.ids), _RUNS_AT_FIRST
+    done, total, batch = 0, len(runs.ids), _RUNS_AT_FIRST
     while True:
-        end = min(done + portion, total)
-        of_runs = _conditions(view.c.run_id, runs, done, end)
-        table = ask(cursor, select(view).where(*of_runs).order_by(view.c.run_id))
+        end = min(done + batch, total)
+        of_runs = _conditions(runs, done, end)
+        table = ask(cursor, sql(f"FROM {view} WHERE {{of_runs}} ORDER BY run_id", of_runs=of_runs))
         yield table, end, total
         if end == total:
             return
         per_run = max(table.num_rows / (end - done), 1)
-        portion = max(min(int(_ROWS_AT_ONCE / per_run), 4 * portion), 1)
+        batch = max(min(int(_ROWS_AT_ONCE / per_run), 4 * batch), 1)
         done = end
 
 
-def _conditions(
-    run_id: "ColumnElement[Any]", runs: _Runs, done: int, end: int
-) -> list["ColumnElement[bool]"]:
-    """The conditions on rows of ``ids[done:end]``.
+def _conditions(runs: _Runs, done: int, end: int) -> Sql:
+    """The condition on rows of ``ids[done:end]``.
 
     Of all runs also on what lies between: findings of no run have no run_id, or that of a run that
     is not catalogued.
     """
-    from sqlalchemy import false, or_
-
     ids = runs.ids
     if not runs.are_all:
         if done == end:
-            return [false()]
-        within = run_id.between(int(ids[done]), int(ids[end - 1]))
-        return [within, is_one_of(run_id, ids[done:end])]
+            return Sql("false")
+        low, high = int(ids[done]), int(ids[end - 1])
+        within = sql("run_id BETWEEN {low} AND {high}", low=low, high=high)
+        return all_of([within, is_one_of("run_id", ids[done:end])])
     conditions = []
     if done:
-        conditions.append(run_id >= int(ids[done]))
+        conditions.append(sql("run_id >= {first}", first=int(ids[done])))
     if end < len(ids):
-        below = run_id < int(ids[end])
-        conditions.append(below if done else or_(below, run_id.is_(None)))
-    return conditions
+        below = "run_id < {end}" if done else "run_id < {end} OR run_id IS NULL"
+        conditions.append(sql(below, end=int(ids[end])))
+    return all_of(conditions)

@@ -1,8 +1,6 @@
-"""Which runs are to be forgotten, and how?
+"""The removal of runs from the catalog; nothing else deletes facts, and no data file is touched.
 
-The only thing that deletes facts from a catalog; data files are never touched.
-
-1. ``find_known`` tells which runs a name or path means, from the shards, which are the truth.
+1. ``find_known`` finds the runs of a name or path in the shards, which are the truth.
 2. ``forget`` takes them out of their shards and publishes the merged file.
 """
 
@@ -12,9 +10,9 @@ from os import PathLike, fspath
 
 from ..model.errors import RunNotFoundError, nearest
 from ..model.identity import RunIdentity
-from ..store.packing import from_text
+from ..model.text import from_text
 from ..store.store import Store
-from .execute import ask
+from .execute import all_of, ask, sql
 from .filters import ALL_RUNS, RunFilter
 
 __all__ = ["KnownRun", "find_known", "forget"]
@@ -43,8 +41,8 @@ def find_known(store: Store, targets: Iterable[str | PathLike[str]]) -> list[Kno
     store.require()
     found: dict[int, KnownRun] = {}
     for target in targets:
-        meant = list(_known(store, RunFilter.named(target)))
-        if not meant:
+        named = list(_known(store, RunFilter.named(target)))
+        if not named:
             text = fspath(target)
             known = [known for run in _known(store, ALL_RUNS) for known in (run.name, run.path)]
             raise RunNotFoundError(
@@ -52,7 +50,7 @@ def find_known(store: Store, targets: Iterable[str | PathLike[str]]) -> list[Kno
                 looked_at=[str(store.location)],
                 nearest=nearest(text, known),
             )
-        found |= {run.run_id: run for run in meant}
+        found |= {run.run_id: run for run in named}
     return sorted(found.values(), key=lambda run: run.run_id)
 
 
@@ -75,18 +73,17 @@ def forget(store: Store, runs: Iterable[KnownRun]) -> int:
 
 
 def _known(store: Store, where: RunFilter) -> Iterable[KnownRun]:
-    from sqlalchemy import select
-
-    from ..store.schema import run
-
-    columns = (run.c.run_id, run.c.proposal, run.c.run, run.c.data_class)
-    statement = select(*columns, run.c.directory, run.c.n_files).where(*where.conditions(run))
+    statement = sql(
+        "SELECT run_id, proposal, run.run, data_class, directory, n_files FROM run"
+        " WHERE {filter} ORDER BY run_id",
+        filter=all_of(where.conditions()),
+    )
     only = {f"p{proposal:06d}" for proposal in where.proposals}
     for shard in store.shards():
         if only and shard not in only:
             continue
         with store.read(shard) as cursor:
-            rows = ask(cursor, statement.order_by(run.c.run_id)).to_pylist() if cursor else []
+            rows = ask(cursor, statement).to_pylist() if cursor else []
         for row in rows:
             path = from_text(row["directory"])
             name = path

@@ -1,20 +1,19 @@
-"""Which names does a pattern mean: a glob, or a regular expression?
+"""Patterns of names: globs and regular expressions, and the SQL conditions that they are.
 
-A glob is the shell's (see ``globs``). A regular expression is a compiled ``re.Pattern``, or a text
-that starts with ``re:``; it must match the whole name. DuckDB's dialect (RE2) knows neither
-look-ahead nor back-references.
+A glob is the shell's: ``*`` matches any text (also ``/``), ``?`` one character, ``[xyz]`` and
+``[a-z]`` one of these, ``[!xyz]`` none of these; upper and lower case differ. DuckDB's own GLOB
+differs in places (a backslash escapes, ``[]]`` matches something else), so a glob becomes a regular
+expression. A regular expression is a compiled ``re.Pattern``, or a text that starts with ``re:``;
+it must match the whole name. DuckDB's dialect (RE2) has neither look-ahead nor back-references.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from ..model.errors import QueryError
-from ..store.packing import to_text
-
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+from ..model.text import to_text
+from .execute import Sql, sql
 
 __all__ = [
     "Pattern",
@@ -71,12 +70,10 @@ class Pattern:
             return to_text(self.text.removeprefix(_PREFIX))
         return glob_to_regex(self.text)
 
-    def matches(self, column: "ColumnElement[Any]") -> "ColumnElement[bool]":
+    def matches(self, column: str) -> Sql:
         """The condition that a text column matches; equality where only one name does."""
-        from sqlalchemy import func
-
         if self.text.startswith(_PREFIX):
-            return func.regexp_full_match(column, self.regex)
+            return sql(f"regexp_full_match({column}, {{regex}})", regex=self.regex)
         return text_matches(column, self.text)
 
 
@@ -99,18 +96,7 @@ def _check_regex(regex: str) -> None:
         raise QueryError(f"the regular expression {regex!r} cannot be run: {reason}") from None
 
 
-# Which names does a glob match, said so that DuckDB can tell?
-#
-# A glob is the shell's: ``*`` any text (also ``/``), ``?`` one character, ``[xyz]`` and ``[a-z]``
-# one
-# of these, ``[!xyz]`` none of these; upper and lower case differ. DuckDB's own GLOB differs in
-# places
-# (a backslash escapes, ``[]]`` means something else), so a glob becomes a regular expression.
-#
-# 1. ``is_glob``: whether a text means anything but itself.
-# 2. ``glob_to_regex``: the regular expression (RE2) of the names that a glob matches as a whole.
-# 3. ``text_matches``: the condition on a column.
-
+# A class of characters that no character is in.
 _NEVER = r"[^\x{0}-\x{10FFFF}]"
 
 
@@ -124,13 +110,11 @@ def glob_to_regex(glob: str) -> str:
     return "(?s)" + "".join(_parts(to_text(glob)))
 
 
-def text_matches(column: "ColumnElement[Any]", glob: str) -> "ColumnElement[bool]":
+def text_matches(column: str, glob: str) -> Sql:
     """The condition that a text column matches a glob; equality where it has no wildcard."""
-    from sqlalchemy import func
-
     if not is_glob(glob):
-        return column == to_text(glob)
-    return func.regexp_full_match(column, glob_to_regex(glob))
+        return sql(f"{column} = {{text}}", text=to_text(glob))
+    return sql(f"regexp_full_match({column}, {{regex}})", regex=glob_to_regex(glob))
 
 
 def _parts(glob: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.errors import QueryError, nearest
 from ..store.store import Store
 from .execute import Answer, fetch
-from .find import provenance
+from .filters import provenance
 
 if TYPE_CHECKING:
     import duckdb

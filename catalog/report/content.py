@@ -25,9 +25,8 @@ from ..model.identity import RunIdentity, aggregator_and_sequence
 from ..model.records import Depth
 from ..model.runlength import TrainList
 from ..questions.coverage import source_coverage
-from ..questions.execute import ask
-from ..questions.filters import ALL_RUNS, RunFilter
-from ..questions.find import provenance
+from ..questions.execute import Sql, ask
+from ..questions.filters import ALL_RUNS, RunFilter, provenance
 from ..questions.inventory import growth, summarize, volume
 from ..store.packing import PackedIndex, fetch_packed
 from ..store.read import StoredLayout, fetch_layouts
@@ -37,7 +36,6 @@ from . import findings as condensed
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-    from sqlalchemy import SelectBase
 
 __all__ = [
     "FULL",
@@ -336,7 +334,7 @@ def _name(row: Row) -> str:
     return str(_identity(row))
 
 
-def _rows(cursor: "duckdb.DuckDBPyConnection", statement: "SelectBase") -> list[Row]:
+def _rows(cursor: "duckdb.DuckDBPyConnection", statement: Sql) -> list[Row]:
     found: list[Row] = ask(cursor, statement).to_pylist()
     return found
 

@@ -18,18 +18,17 @@ for nothing else.
 8. ``latest_audits``: the audits that were made.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..audit.findings import PATTERN_SQL, TEMPLATE_SQL
 from ..audit.waivers import WAIVED_SQL
-from ..questions.execute import fetch, to_sql
+from ..questions.execute import Sql, all_of, fetch, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-    from sqlalchemy import ColumnElement, Select, SelectBase, Subquery, TableClause
 
 __all__ = [
     "checks_of_proposals",
@@ -49,7 +48,8 @@ _COLUMNS = (
     *("run_id", "proposal", "check_id", "severity", "file", "place", "message", "path"),
     *("first_seen", "waived", "is_new"),
 )
-_RUN_NAMES = ("run_id", "proposal", "run", "data_class", "loose_path", "directory")
+_RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class, run.loose_path, run.directory"
+_RANK = "CASE severity WHEN 'E' THEN 0 WHEN 'W' THEN 1 ELSE 2 END"  # the worst first
 _OF_AUDIT = """
 CREATE OR REPLACE TEMP TABLE {table} AS
 SELECT {columns}, status = 'new' AS is_new FROM found WHERE (status = 'resolved') = {gone}
@@ -79,10 +79,6 @@ def collect_findings(
     waived. Without a filter, findings about no catalogued run are among them. Gone is what went
     since the audit before, or, in the catalog, since the last one began.
     """
-    from sqlalchemy import select
-
-    from ..store.schema import findings_view, run
-
     if found is not None:
         cursor.register("found", found)
         for table, gone in _TABLES.items():
@@ -90,20 +86,21 @@ def collect_findings(
             fetch(cursor, _OF_AUDIT.format(table=table, columns=columns, gone=gone))
         cursor.unregister("found")
         return
-    statement = select(findings_view)
+    chosen = Sql("FROM findings")
     if where != ALL_RUNS:
-        chosen = select(run.c.run_id).where(*where.conditions(run))
-        statement = statement.where(findings_view.c.run_id.in_(chosen))
-    sql, values = to_sql(statement)
+        chosen = sql(
+            "FROM findings WHERE run_id IN (SELECT run.run_id FROM run WHERE {filter})",
+            filter=all_of(where.conditions()),
+        )
     cursor.register("waiver", waivers)
     waived = WAIVED_SQL if waivers.num_rows else "NULL::VARCHAR"
     for table, gone in _TABLES.items():
-        text = _OF_CATALOG.format(table=table, waived=waived, chosen=sql, gone=gone)
-        fetch(cursor, text, values)
+        text = _OF_CATALOG.format(table=table, waived=waived, chosen=chosen.text, gone=gone)
+        fetch(cursor, text, chosen.values)
     cursor.unregister("waiver")
 
 
-def condensed_findings(*, gone: bool = False, limit: int | None = None) -> "SelectBase":
+def condensed_findings(*, gone: bool = False, limit: int | None = None) -> Sql:
     """Errors first, and of those the ones that most runs have; what is waived last.
 
     With ``gone``, those that are gone instead.
@@ -115,268 +112,163 @@ def condensed_findings(*, gone: bool = False, limit: int | None = None) -> "Sele
     without the limit), and the example: run_id (None for a finding about no run), path, place,
     message.
     """
-    from sqlalchemy import func, select
-
+    table = "gone_finding" if gone else "open_finding"
+    size = "runs DESC, findings DESC, check_id, template, pattern"
+    kind = f"waived IS NOT NULL, {_RANK}"
     # Each text is condensed once, however many findings have it.
-    open_ = _findings("gone_finding" if gone else "open_finding")
-    of_message = _condensed_texts(open_.c.message, TEMPLATE_SQL, "template")
-    of_place = _condensed_texts(open_.c.place, PATTERN_SQL, "pattern")
-    alike = [
-        open_.c.check_id,
-        open_.c.severity,
-        open_.c.waived,
-        of_message.c.template,
-        of_place.c.pattern,
-    ]
-    groups = (
-        select(
-            *alike,
-            func.count().label("findings"),
-            func.count().filter(open_.c.is_new).label("new"),
-            func.count(func.hash(open_.c.path).distinct()).label("files"),
-            func.count(open_.c.run_id.distinct()).label("runs"),
-            func.count(open_.c.proposal.distinct()).label("proposals"),
-            func.min(open_.c.first_seen).label("first_seen"),
-            func.count().over().label("of_all"),
-            func.min(open_.c.rowid).label("example"),
+    return sql(
+        f"""WITH of_message AS (
+            SELECT message, {{template}} AS template FROM (SELECT DISTINCT message FROM {table})
+        ), of_place AS (
+            SELECT place, {{pattern}} AS pattern FROM (SELECT DISTINCT place FROM {table})
+        ), alike AS (
+            SELECT check_id, severity, waived, template, pattern, count(*) AS findings,
+                count(*) FILTER (is_new) AS new, count(DISTINCT hash(path)) AS files,
+                count(DISTINCT run_id) AS runs, count(DISTINCT proposal) AS proposals,
+                min(first_seen) AS first_seen, count(*) OVER () AS of_all,
+                min(found.rowid) AS example
+            FROM {table} AS found JOIN of_message ON of_message.message = found.message
+            JOIN of_place ON of_place.place IS NOT DISTINCT FROM found.place
+            GROUP BY check_id, severity, waived, template, pattern
+        ), first AS (
+            SELECT *, row_number() OVER (PARTITION BY {kind}, check_id ORDER BY {size}) AS in_check,
+                row_number() OVER (ORDER BY {kind}, {size}) AS position
+            FROM alike ORDER BY in_check, position {{limit}}
         )
-        .select_from(open_)
-        .join(of_message, of_message.c.message == open_.c.message)
-        .join(of_place, of_place.c.place.is_not_distinct_from(open_.c.place))
-        .group_by(*alike)
-        .subquery("alike")
-    )
-    size = [groups.c.runs.desc(), groups.c.findings.desc(), groups.c.check_id]
-    size += [groups.c.template, groups.c.pattern]
-    kind = [groups.c.waived.is_not(None), _rank(groups.c.severity)]
-    of_check = [*kind, groups.c.check_id]
-    place = func.row_number().over(partition_by=of_check, order_by=size).label("place_in_check")
-    position = func.row_number().over(order_by=[*kind, *size])
-    ranked = select(groups, place, position.label("position")).subquery("ranked")
-    order = [ranked.c.place_in_check, ranked.c.position]
-    first = select(ranked).order_by(*order).limit(limit).subquery("first")
-    example = open_.alias("example")
-    left_out = ("example", "place_in_check", "position")
-    columns = [c for c in first.c if c.name not in left_out]
-    parts = [example.c[name] for name in ("run_id", "path", "place", "message")]
-    same = example.c.rowid == first.c.example
-    return (
-        select(*columns, *parts).select_from(first).join(example, same).order_by(first.c.position)
+        SELECT first.* EXCLUDE (example, in_check, position), found.run_id, found.path,
+            found.place, found.message
+        FROM first JOIN {table} AS found ON found.rowid = first.example ORDER BY position""",
+        template=Sql(TEMPLATE_SQL),
+        pattern=Sql(PATTERN_SQL),
+        limit=_limited(limit),
     )
 
 
-def counts_by_check() -> "SelectBase":
+def counts_by_check() -> Sql:
     """Columns check_id, severity, findings, new, waived, runs, proposals.
 
     A check may have two severities. All but ``waived`` are of what is not waived.
     """
-    from sqlalchemy import func, select
-
-    open_ = _findings()
-    counts = open_.c.waived.is_(None)
-    return (
-        select(
-            open_.c.check_id,
-            open_.c.severity,
-            func.count().filter(counts).label("findings"),
-            func.count().filter(counts, open_.c.is_new).label("new"),
-            func.count(open_.c.waived).label("waived"),
-            func.count(open_.c.run_id.distinct()).filter(counts).label("runs"),
-            func.count(open_.c.proposal.distinct()).filter(counts).label("proposals"),
-        )
-        .group_by(open_.c.check_id, open_.c.severity)
-        .order_by(open_.c.check_id, open_.c.severity)
+    return Sql(
+        """SELECT check_id, severity, count(*) FILTER (waived IS NULL) AS findings,
+            count(*) FILTER (waived IS NULL AND is_new) AS new, count(waived) AS waived,
+            count(DISTINCT run_id) FILTER (waived IS NULL) AS runs,
+            count(DISTINCT proposal) FILTER (waived IS NULL) AS proposals
+        FROM open_finding GROUP BY check_id, severity ORDER BY check_id, severity"""
     )
 
 
-def count_gone() -> "SelectBase":
+def count_gone() -> Sql:
     """One row with ``gone``: how many findings are gone."""
-    from sqlalchemy import func, select
-
-    return select(func.count().label("gone")).select_from(_findings("gone_finding"))
+    return Sql("SELECT count(*) AS gone FROM gone_finding")
 
 
-def worst_runs(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> "SelectBase":
+def worst_runs(where: RunFilter = ALL_RUNS, *, limit: int | None = None) -> Sql:
     """The runs where most checks find errors, then warnings, then anything, then the latest.
 
     Columns: run_id, proposal, run, data_class, loose_path, directory, instrument, n_files, bytes,
     n_trains, started_at, errors, warnings, infos, and faulty (how many runs have findings).
     """
-    from sqlalchemy import case, func, select
-
-    from ..store.schema import run
-
-    open_ = _findings()
-
-    def checks(severity: str) -> "ColumnElement[Any]":
-        of_this = case((open_.c.severity == severity, open_.c.check_id), else_=None)
-        return func.count(of_this.distinct()).label(f"checks_{severity}")
-
-    of_run = (
-        select(
-            open_.c.run_id,
-            checks("E"),
-            checks("W"),
-            *(
-                func.count().filter(open_.c.severity == letter).label(name)
-                for letter, name in (("E", "errors"), ("W", "warnings"), ("I", "infos"))
-            ),
+    return sql(
+        f"""WITH of_run AS (
+            SELECT run_id, count(DISTINCT check_id) FILTER (severity = 'E') AS checks_E,
+                count(DISTINCT check_id) FILTER (severity = 'W') AS checks_W,
+                count(*) FILTER (severity = 'E') AS errors,
+                count(*) FILTER (severity = 'W') AS warnings,
+                count(*) FILTER (severity = 'I') AS infos
+            FROM open_finding WHERE waived IS NULL GROUP BY run_id
         )
-        .where(open_.c.waived.is_(None))
-        .group_by(open_.c.run_id)
-        .subquery("of_run")
-    )
-    names = (*_RUN_NAMES, "instrument", "n_files", "bytes", "n_trains", "started_at")
-    counts = [func.coalesce(of_run.c[n], 0).label(n) for n in ("errors", "warnings", "infos")]
-    return (
-        select(
-            *(run.c[name] for name in names),
-            *counts,
-            func.count(of_run.c.run_id).over().label("faulty"),
-        )
-        .select_from(run)
-        .join(of_run, of_run.c.run_id == run.c.run_id, isouter=True)
-        .where(*where.conditions(run))
-        .order_by(
-            func.coalesce(of_run.c.checks_E, 0).desc(),
-            func.coalesce(of_run.c.checks_W, 0).desc(),
-            of_run.c.run_id.is_(None),
-            func.coalesce(run.c.started_at, run.c.newest_mtime).desc().nulls_last(),
-            run.c.run_id,
-        )
-        .limit(limit)
+        SELECT {_RUN_NAMES}, instrument, n_files, bytes, n_trains, started_at,
+            coalesce(errors, 0) AS errors, coalesce(warnings, 0) AS warnings,
+            coalesce(infos, 0) AS infos, count(of_run.run_id) OVER () AS faulty
+        FROM run LEFT JOIN of_run ON of_run.run_id = run.run_id WHERE {{filter}}
+        ORDER BY coalesce(checks_E, 0) DESC, coalesce(checks_W, 0) DESC, of_run.run_id IS NULL,
+            coalesce(started_at, newest_mtime) DESC NULLS LAST, run.run_id {{limit}}""",
+        filter=all_of(where.conditions()),
+        limit=_limited(limit),
     )
 
 
-def checks_of_runs(run_ids: Sequence[int]) -> "SelectBase":
+def checks_of_runs(run_ids: Iterable[int]) -> Sql:
     """Columns run_id, check_id, severity, findings."""
-    from sqlalchemy import func, select
-
-    open_ = _findings()
-    groups = [open_.c.run_id, open_.c.check_id, open_.c.severity]
-    return (
-        select(*groups, func.count().label("findings"))
-        .where(open_.c.run_id.in_(run_ids), open_.c.waived.is_(None))
-        .group_by(*groups)
-        .order_by(*groups)
+    return sql(
+        "SELECT run_id, check_id, severity, count(*) AS findings FROM open_finding"
+        " WHERE waived IS NULL AND {these} GROUP BY ALL ORDER BY ALL",
+        these=is_one_of("run_id", list(run_ids)),
     )
 
 
-def checks_of_proposals() -> "SelectBase":
+def checks_of_proposals() -> Sql:
     """Columns proposal (None for loose runs), check_id, severity, runs, findings."""
-    from sqlalchemy import func, select
-
-    open_ = _findings()
-    groups = [open_.c.proposal, open_.c.check_id, open_.c.severity]
-    return (
-        select(
-            *groups,
-            func.count(open_.c.run_id.distinct()).label("runs"),
-            func.count().label("findings"),
-        )
-        .where(open_.c.run_id.is_not(None), open_.c.waived.is_(None))
-        .group_by(*groups)
-        .order_by(*groups)
+    return Sql(
+        """SELECT proposal, check_id, severity, count(DISTINCT run_id) AS runs,
+            count(*) AS findings
+        FROM open_finding WHERE run_id IS NOT NULL AND waived IS NULL
+        GROUP BY proposal, check_id, severity ORDER BY proposal, check_id, severity"""
     )
 
 
-def findings_of_runs(run_ids: Sequence[int], *, limit: int) -> "SelectBase":
+def findings_of_runs(run_ids: Iterable[int], *, limit: int) -> Sql:
     """Columns run_id, check_id, severity, waived, file, place, message, first_seen, of_all.
 
     Of each run ``limit`` rows at most; ``of_all`` is how many it has.
     """
-    from sqlalchemy import func, select
-
-    open_ = _findings()
-    order = [open_.c.waived.is_not(None), _rank(open_.c.severity), open_.c.check_id, open_.c.file]
-    names = ("run_id", "check_id", "severity", "waived", "file", "place", "message", "first_seen")
-    ranked = (
-        select(
-            *(open_.c[name] for name in names),
-            func.count().over(partition_by=open_.c.run_id).label("of_all"),
-            func.row_number()
-            .over(partition_by=open_.c.run_id, order_by=[*order, open_.c.place])
-            .label("at"),
-        )
-        .where(open_.c.run_id.in_(run_ids))
-        .subquery("ranked")
+    return sql(
+        f"""SELECT * EXCLUDE (place_in_run) FROM (
+            SELECT run_id, check_id, severity, waived, file, place, message, first_seen,
+                count(*) OVER (PARTITION BY run_id) AS of_all,
+                row_number() OVER (
+                    PARTITION BY run_id
+                    ORDER BY waived IS NOT NULL, {_RANK}, check_id, file, place
+                ) AS place_in_run
+            FROM open_finding WHERE {{these}}
+        ) WHERE place_in_run <= {{limit}} ORDER BY run_id, place_in_run""",
+        these=is_one_of("run_id", list(run_ids)),
+        limit=limit,
     )
-    columns = [c for c in ranked.c if c.name != "at"]
-    return select(*columns).where(ranked.c.at <= limit).order_by(ranked.c.run_id, ranked.c.at)
 
 
-def facts_of_runs(run_ids: Iterable[int]) -> "SelectBase":
-    """What names some runs, and what is told of one that is looked at.
+def facts_of_runs(run_ids: Iterable[int]) -> Sql:
+    """The names and facts of some runs.
 
     Columns run_id, proposal, run, data_class, loose_path, directory, cycle, format_version,
     started_at, ended_at, ingested_at, n_files_missing, n_suspect_trains.
     """
-    from sqlalchemy import select
+    return sql(
+        f"""SELECT {_RUN_NAMES}, cycle, format_version, started_at, ended_at, ingested_at,
+            n_files_missing, n_suspect_trains
+        FROM run WHERE {{these}} ORDER BY run_id""",
+        these=is_one_of("run.run_id", list(run_ids)),
+    )
 
-    from ..store.schema import run
 
-    names = (*_RUN_NAMES, "cycle", "format_version", "started_at", "ended_at", "ingested_at")
-    columns = [run.c[name] for name in (*names, "n_files_missing", "n_suspect_trains")]
-    return select(*columns).where(run.c.run_id.in_(list(run_ids))).order_by(run.c.run_id)
-
-
-def faulty_runs(per: str, where: RunFilter = ALL_RUNS) -> "SelectBase":
+def faulty_runs(per: str, where: RunFilter = ALL_RUNS) -> Sql:
     """Columns period, runs, with_errors, with_warnings (and no errors); undated runs left out."""
-    from sqlalchemy import Date, cast, func, select
-
-    from ..store.schema import run
-
-    open_ = _findings()
-    worst = (
-        select(open_.c.run_id, func.min(_rank(open_.c.severity)).label("rank"))
-        .where(open_.c.waived.is_(None))
-        .group_by(open_.c.run_id)
-        .subquery("worst")
-    )
-    when = func.coalesce(run.c.started_at, run.c.newest_mtime)
-    period = cast(func.date_trunc(per, when), Date).label("period")
-    return (
-        select(
-            period,
-            func.count().label("runs"),
-            func.count().filter(worst.c.rank == 0).label("with_errors"),
-            func.count().filter(worst.c.rank == 1).label("with_warnings"),
+    return sql(
+        f"""WITH worst AS (
+            SELECT run_id, min({_RANK}) AS rank FROM open_finding WHERE waived IS NULL
+            GROUP BY run_id
         )
-        .select_from(run)
-        .join(worst, worst.c.run_id == run.c.run_id, isouter=True)
-        .where(when.is_not(None), *where.conditions(run))
-        .group_by(period)
-        .order_by(period)
+        SELECT date_trunc({{per}}, coalesce(started_at, newest_mtime))::DATE AS period,
+            count(*) AS runs, count(*) FILTER (rank = 0) AS with_errors,
+            count(*) FILTER (rank = 1) AS with_warnings
+        FROM run LEFT JOIN worst ON worst.run_id = run.run_id
+        WHERE coalesce(started_at, newest_mtime) IS NOT NULL AND {{filter}}
+        GROUP BY 1 ORDER BY 1""",
+        per=per,
+        filter=all_of(where.conditions()),
     )
 
 
-def latest_audits(limit: int) -> "SelectBase":
+def latest_audits(limit: int) -> Sql:
     """The columns of the view ``audits`` that say how it went, the latest first."""
-    from sqlalchemy import select
-
-    from ..store.schema import audit
-
-    names = ["started_at", "seconds", "scope", "n_runs", "n_files", "n_errors", "n_warnings"]
-    names += ["n_infos", "n_new", "n_resolved"]
-    columns: Select[Any] = select(*(audit.c[name] for name in names))
-    return columns.order_by(audit.c.started_at.desc()).limit(limit)
+    return sql(
+        """SELECT started_at, seconds, scope, n_runs, n_files, n_errors, n_warnings, n_infos, n_new,
+            n_resolved
+        FROM audit ORDER BY started_at DESC LIMIT {limit}""",
+        limit=limit,
+    )
 
 
-def _findings(name: str = "open_finding") -> "TableClause":
-    from sqlalchemy import column, table
-
-    return table(name, *map(column, (*_COLUMNS, "rowid")))
-
-
-def _condensed_texts(text: "ColumnElement[Any]", condense: str, name: str) -> "Subquery":
-    """The distinct texts of a column of findings, and what is left of each without its numbers."""
-    from sqlalchemy import literal_column, select
-
-    texts = select(text).distinct().subquery("texts")
-    return select(texts, literal_column(condense).label(name)).subquery(name)
-
-
-def _rank(severity: "ColumnElement[Any]") -> "ColumnElement[Any]":
-    from sqlalchemy import case
-
-    return case((severity == "E", 0), (severity == "W", 1), else_=2)
+def _limited(limit: int | None) -> Sql:
+    return Sql("") if limit is None else sql("LIMIT {limit}", limit=limit)

@@ -17,8 +17,9 @@ from support.questions import runs
 from xfelcat import Catalog
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.questions.coverage import coverage_by_class
 from xfelcat.catalog.questions.filters import RunFilter
-from xfelcat.catalog.questions.inventory import count_runs, source_presence, summarize
+from xfelcat.catalog.questions.inventory import count_runs, summarize
 from xfelcat.catalog.store.store import Store
 from xfelcat.cli.info import bar
 from xfelcat.loader.open import RunDirectory
@@ -78,7 +79,7 @@ def test_presence_of_sources_is_what_the_files_have(demo):
             most = max((int((c > 0).sum()) for c in counts), default=0)
             n_runs, with_data, trains = found.get(name, (0, 0, 0))
             found[name] = (n_runs + 1, with_data + most, trains + len(run.train_ids))
-    rows = source_presence(demo.store, where).table.to_pylist()
+    rows = coverage_by_class(demo.store, where).table.to_pylist()
     told = {
         r["source"]: (r["runs"], r["trains"], r["of_trains"])
         for r in rows
@@ -133,7 +134,7 @@ def test_a_source_whose_keys_change_within_a_run_is_counted_whole(tmp_path):
                 del f[f"CONTROL/{tiny_file.XGM}/power"]
     store = Store(tmp_path / "catalog")
     ingest(store, [str(tmp_path / "run")], IngestOptions(jobs=0))
-    rows = source_presence(store, RunFilter.of()).table.to_pylist()
+    rows = coverage_by_class(store, RunFilter.of()).table.to_pylist()
     told = {r["source"]: (r["runs"], r["trains"], r["of_trains"]) for r in rows}
     assert told == {tiny_file.XGM: (1, 16, 16), tiny_file.CAMERA: (1, 16, 16)}
 
