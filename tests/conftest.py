@@ -1,6 +1,9 @@
 """Fixtures that all tests share."""
 
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from support.mock_runs import MockBuilder
@@ -18,6 +21,15 @@ def build_mock(tmp_path_factory):
     What it builds is shared by all tests of the session: never change it, copy it.
     """
     return MockBuilder(tmp_path_factory.mktemp("mocks"))
+
+
+@pytest.fixture
+def public_path():
+    """A directory that every user may enter: pytest's are for their owner alone, and stay so."""
+    path = Path(tempfile.mkdtemp(prefix="xfelcat-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("cli", "loader", "catalog", "migrations")  # a part imports itself and those to its right
 MODULES = sorted(p for part in PARTS for p in (ROOT / part).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+pytestmark = pytest.mark.fast
+
 MAX_CODE_LINES, MAX_LINES, MAX_FUNCTION_LINES, MAX_PUBLIC_METHODS = 500, 1000, 60, 15
 
 # Classes whose methods the documented API, or SQL's tables, fix.

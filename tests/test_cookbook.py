@@ -16,12 +16,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support.cookbook_oracle import EXPECTED
-from support.demo_facility import demo, demo_report, no_settings
+from support.demo_facility import demo, demo_and_report, demo_report, no_settings
 from support.walk_oracle import walk
 from typer.testing import CliRunner
 from xfelcat.cli.app import app
 
-__all__ = ["demo", "demo_report", "no_settings"]
+__all__ = ["demo", "demo_and_report", "demo_report", "no_settings"]
 
 PAGE = Path(__file__).parent.parent / "docs" / "cookbook.md"
 QUESTION = re.compile(

@@ -13,13 +13,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.store import Store
+from xfelcat.cli.app import app
 from xfelcat.loader.examples import write_facility
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+SHELL = re.compile(r"[|<>$;&`]")  # what only a shell understands
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -64,17 +67,27 @@ def test_python_blocks_run(page, demo, environ):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_run(page, demo, environ):
+def test_commands_run(page, demo, environ, monkeypatch):
+    monkeypatch.chdir(demo)
+    for name in set(os.environ) - set(environ):
+        monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
     lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
     commands = [line for line in lines if line.strip() and not line.startswith("#")]
     if not commands:
         pytest.skip("no commands on this page")
     for command in commands:
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=demo, env=environ, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        assert shlex.split(command)[0] in ("xfelcat", "export", "echo", "python")
+        program, *words = shlex.split(command)
+        assert program in ("xfelcat", "export", "echo", "python")
+        if program == "xfelcat" and not SHELL.search(command):  # a tenth of the time of a process
+            done = CliRunner().invoke(app, words)
+            assert done.exit_code == 0, f"{command}\n{done.stderr}"
+        else:
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=demo, env=environ, capture_output=True, text=True
+            )
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from xfelcat.catalog.model.checks import CHECKS, Limits
 
+pytestmark = pytest.mark.fast
+
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 
 

@@ -9,6 +9,8 @@ import xfelcat
 from xfelcat.catalog import config
 from xfelcat.catalog.model import errors
 
+pytestmark = pytest.mark.fast
+
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {path.name: path.read_text() for path in DOCS.glob("*.md")}
 ERRORS = sorted(n for n in errors.__all__ if n.endswith("Error"))

@@ -7,6 +7,8 @@ import duckdb
 import pytest
 from xfelcat.catalog.questions.view_docs import EXAMPLES, describe_views
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "views.md").read_text()
 DDL = next((ROOT / "catalog").rglob("schema.sql")).read_text()

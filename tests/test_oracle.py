@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xfelcat
 from support.count_opens import forbid_opening
-from support.mock_runs import MOCK_FILES, MOCKS
+from support.mock_runs import MOCK_FILES, MOCK_PARAMETERS
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import (
@@ -30,7 +30,7 @@ from xfelcat.loader.examples import (
 pytestmark = pytest.mark.filterwarnings("ignore:.* is a legacy name for:DeprecationWarning")
 
 
-@pytest.fixture(params=sorted(MOCKS))
+@pytest.fixture(params=MOCK_PARAMETERS)
 def pair(request, build_mock, tmp_path, monkeypatch):
     """A mock opened by us from the catalog, with no file opened, and by EXtra-data."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))

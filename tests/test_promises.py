@@ -169,7 +169,7 @@ def test_no_reader_waits_for_a_writer(facility, tmp_path):
             [sys.executable, "-W", "ignore", "-c", code, str(location), str(run)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
         )
     assert done.returncode == 0, done.stderr
     n_runs, n_trains = map(int, done.stdout.split())

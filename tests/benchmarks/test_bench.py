@@ -99,20 +99,31 @@ def test_times_are_legible(value, text):
     assert seconds(value) == text
 
 
-def test_the_benchmark_runs_and_writes_its_page(place, path, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("only", "wanted"),
+    [
+        ("open, catalogued", {"open, catalogued"}),
+        pytest.param(
+            "*", {"open, catalogued", "every key of every source"}, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_the_benchmark_runs_and_writes_its_page(
+    only, wanted, place, path, tmp_path, monkeypatch, capsys
+):
     for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))  # and put back what the benchmark sets
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     options = ["--place", str(place), "--page", str(page), "--json", str(tmp_path / "all.json")]
-    assert bench.main(["--quick", *options], [SMALL]) == 0
+    assert bench.main(["--quick", "--only", only, *options], [SMALL]) == 0
     text = page.read_text()
     assert text.startswith(f"before\n{BEGIN}\n\nMeasured ")
     assert text.endswith(f"|\n\n{END}\nafter\n")
     assert "old" not in text
     told = json.loads((tmp_path / "all.json").read_text())
     titles = {r["title"] for r in told["rows"]}
-    assert {"open, catalogued", "every key of every source"} <= titles
+    assert wanted <= titles
     assert all(len(r["ours"]) == 3 and not r["differs"] for r in told["rows"])
     capsys.readouterr()
     page.write_text("no marks")
@@ -146,6 +157,7 @@ def test_a_row_is_measured_in_a_process_of_its_own(place, path, tmp_path, monkey
     assert not told["differs"]
 
 
+@pytest.mark.slow
 def test_growth_of_opening_is_measured_and_drawn(tmp_path, monkeypatch, capsys):
     few = Scale(proposals=1, runs=2, sequences=1, trains=10)
     monkeypatch.setattr(growth_opening, "RUNS", (few,))

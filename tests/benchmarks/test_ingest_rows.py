@@ -16,6 +16,7 @@ def place(tmp_path_factory):
     return Place({"R220": str(make_run(SMALL, scratch))}, str(scratch / "catalog"), scratch)
 
 
+@pytest.mark.slow
 def test_both_know_the_same_of_every_file(place):
     full, verified, again = rows_ingest.rows(place)
     for row in (full, verified, again):

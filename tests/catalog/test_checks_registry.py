@@ -8,6 +8,8 @@ import pytest
 from xfelcat.catalog.model.checks import CHECKS, LEVELS, SEVERITIES, choose_checks
 from xfelcat.catalog.model.errors import QueryError
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).parent.parent.parent
 
 

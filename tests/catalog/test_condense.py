@@ -11,6 +11,8 @@ from xfelcat.catalog.audit.findings import (
     place_pattern,
 )
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(
     ("message", "template"),

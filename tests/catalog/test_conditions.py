@@ -13,6 +13,8 @@ from xfelcat import Catalog, profile
 from xfelcat.catalog.model.errors import QueryError
 from xfelcat.catalog.questions.conditions import parse_condition
 
+pytestmark = pytest.mark.fast
+
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 ENERGY = f"{XGM} pulseEnergy.photonFlux"
 

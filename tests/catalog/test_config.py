@@ -4,6 +4,8 @@ import pytest
 from xfelcat.catalog.config import load_settings
 from xfelcat.catalog.model.errors import ConfigError
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def config(tmp_path):

@@ -8,6 +8,8 @@ from xfelcat.catalog.model.facts import FileStat
 from xfelcat.catalog.model.records import Problem
 from xfelcat.catalog.scan.discover import FoundRun, find_runs, list_run
 
+pytestmark = pytest.mark.fast
+
 PROPOSAL = "SPB/202201/p002012"
 
 

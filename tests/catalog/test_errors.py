@@ -11,6 +11,8 @@ from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.store import Store
 from xfelcat.catalog.store.versions import SCHEMA_VERSION, Versions
 
+pytestmark = pytest.mark.fast
+
 MADE = [
     errors.CatalogBusyError("/catalog"),
     errors.CatalogNotFoundError("/catalog", 2, 3),

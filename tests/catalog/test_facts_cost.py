@@ -63,6 +63,7 @@ def test_all_of_many_things_take_few_queries(store, queries):
     assert len(queries) <= 7
 
 
+@pytest.mark.slow  # its clock wants a quiet machine
 def test_opening_costs_the_same_among_a_thousand_runs(tmp_path):
     few, many = Store(tmp_path / "few"), Store(tmp_path / "many")
     size = {"n_aggregators": 4, "n_modules": 4, "n_sequences": 5, "n_control": 6, "n_keys": 5}

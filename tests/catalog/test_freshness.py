@@ -4,6 +4,8 @@ import pytest
 from xfelcat.catalog.model.facts import FileStat, KnownFile, compare_files
 from xfelcat.catalog.model.records import Depth
 
+pytestmark = pytest.mark.fast
+
 DISK = {"same": FileStat(5, 50), "new": FileStat(1, 1), "grown": FileStat(9, 90)}
 KNOWN = {
     "same": KnownFile(5, 50, Depth.FULL),

@@ -8,6 +8,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from xfelcat.catalog.questions.patterns import glob_to_regex, is_glob
 
+pytestmark = pytest.mark.fast
+
 CONNECTION = duckdb.connect(":memory:")
 NAMES = [
     "SA1_XTD2_XGM/XGM/DOOCS",

@@ -10,6 +10,8 @@ from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.connections import uninterrupted
 from xfelcat.catalog.store.store import Store
 
+pytestmark = pytest.mark.fast
+
 
 def ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)

@@ -5,13 +5,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from support.demo_facility import demo
+from support.demo_facility import demo, demo_and_report
 from xfelcat import Catalog, H5File
 from xfelcat.catalog.model.errors import QueryError
 from xfelcat.catalog.model.identity import parse_file_name
 from xfelcat.catalog.questions.inventory import GROUPS, PERIODS, QUESTIONS
 
-__all__ = ["demo"]
+__all__ = ["demo", "demo_and_report"]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from xfelcat.catalog.model.identity import (
     proposal_directory,
 )
 
+pytestmark = pytest.mark.fast
+
 EXP = "/gpfs/exfel/exp/SPB/202201/p002012"
 PNFS = "/pnfs/xfel.eu/exfel/archive/XFEL/raw/SPB/202201/p002012"
 

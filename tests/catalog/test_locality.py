@@ -13,6 +13,8 @@ from xfelcat.catalog.scan.locality import (
     survey_locality,
 )
 
+pytestmark = pytest.mark.fast
+
 ANSWERS = {
     "a.h5": "ONLINE",
     "b.h5": "NEARLINE",

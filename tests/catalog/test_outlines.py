@@ -75,14 +75,14 @@ def test_a_file_that_hangs_is_given_up(paths, monkeypatch):
 
     def scan_outline(path, like=None):
         if path == paths[4]:
-            released.wait(60)
+            released.wait(600)
         return scan.scan_outline(path, like)
 
     monkeypatch.setattr(pool, "scan_outline", scan_outline)
     started = time.monotonic()
     records, blamed = scan_outlines(paths, time_limit=0.5)
     released.set()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 200
     assert blamed.keys() == {paths[4]}
     assert "timed out" in blamed[paths[4]]
     assert records.keys() == set(paths) - {paths[4]}

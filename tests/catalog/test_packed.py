@@ -205,7 +205,7 @@ def test_threads_that_ask_at_once_get_the_same_objects():
         start = threading.Barrier(6)
 
         def ask(number, index=index, start=start):
-            start.wait(timeout=60)
+            start.wait(timeout=600)
             if number == 0:
                 return [*index.by_number(), *index.by_number()[::-1]]
             order = range(129, -1, -1) if number % 2 else range(130)

@@ -15,6 +15,8 @@ from xfelcat.catalog.opening import lazy
 from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def path(tmp_path):

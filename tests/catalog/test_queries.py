@@ -14,6 +14,8 @@ from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.questions.filters import RunFilter
 from xfelcat.catalog.store.store import Store
 
+pytestmark = pytest.mark.fast
+
 COLUMNS = [
     *("run_id", "proposal", "run", "data_class", "instrument", "cycle", "section", "source"),
     *("key", "dtype", "shape", "unit", "trains", "entries", "path", "depth"),

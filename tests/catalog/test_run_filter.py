@@ -7,6 +7,8 @@ import pytest
 from xfelcat.catalog.model.errors import QueryError
 from xfelcat.catalog.questions.filters import RunFilter, parse_time
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("written", [2012, "2012", "p002012", "p2012", [2012], ("p002012",)])
 def test_proposals(written):

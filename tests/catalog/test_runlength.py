@@ -1,9 +1,12 @@
 """Coding trains and index patterns loses nothing."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
+
+pytestmark = pytest.mark.fast
 
 train_ids = st.one_of(
     st.lists(st.integers(1, 40), max_size=60),

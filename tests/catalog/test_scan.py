@@ -4,7 +4,7 @@ import extra_data
 import h5py
 import numpy as np
 import pytest
-from support.mock_runs import MOCKS
+from support.mock_runs import MOCK_PARAMETERS
 from xfelcat.catalog.model.dtypes import decode_dtype
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan.scan import scan_file
@@ -18,7 +18,7 @@ def files_of(path):
     return [p for p in files if p.name.split("-")[2][-2:] not in {f"{n:02}" for n in range(2, 15)}]
 
 
-@pytest.mark.parametrize("name", MOCKS)
+@pytest.mark.parametrize("name", MOCK_PARAMETERS)
 def test_scan_as_the_oracle_reads(build_mock, name):
     for path in files_of(build_mock(name)):
         with extra_data.H5File(path) as oracle:

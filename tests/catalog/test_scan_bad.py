@@ -10,7 +10,6 @@ import h5py
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.permissions import open_the_way
 from support.tiny_file import write_tiny
 from xfelcat.catalog.hdf5.library import diagnose
 from xfelcat.catalog.model.records import Depth, FileRecord
@@ -138,10 +137,8 @@ def test_directory_fifo_socket_and_device(tmp_path):
     }
 
 
-def test_mode_000(tmp_path):
-    directory = tmp_path / "open"
-    directory.mkdir()
-    path = directory / NAME
+def test_mode_000(public_path):
+    path = public_path / NAME
     write_tiny(path).close()
     path.chmod(0)
     if os.geteuid():
@@ -150,7 +147,6 @@ def test_mode_000(tmp_path):
         assert record.retry
         return
     # Root may read everything: become nobody, once all is imported.
-    open_the_way(path)
     code = (
         "import os, sys\n"
         "from xfelcat.catalog.scan.scan import scan_file\n"

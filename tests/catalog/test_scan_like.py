@@ -14,6 +14,8 @@ from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan import scan
 from xfelcat.catalog.scan.scan import scan_file
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def pair(tmp_path):

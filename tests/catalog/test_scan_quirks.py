@@ -11,6 +11,8 @@ from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan.outline import guess_suspects, split_source
 from xfelcat.catalog.scan.scan import scan_file
 
+pytestmark = pytest.mark.fast
+
 NAME = "RAW-R0007-DA01-S00000.h5"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.run_records import make_run
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.store.care import check_file
@@ -67,7 +68,7 @@ def expected(model):
     )
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(8), suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, min_size=1, max_size=24))
 def test_stretches_are_exact_whatever_comes_and_goes(scratch, steps):
     path = scratch / "shard.duckdb"

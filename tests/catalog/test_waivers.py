@@ -8,6 +8,8 @@ from xfelcat.catalog.audit.waivers import WAIVED_SQL, read_waivers, waiver_table
 from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.model.errors import ConfigError
 
+pytestmark = pytest.mark.fast
+
 TODAY = date(2026, 5, 1)
 END = "reason: known, expires: 2026-12-31"
 

@@ -11,6 +11,8 @@ from xfelcat.catalog.watch import tree as tree_module
 from xfelcat.catalog.watch.tree import Settled, Tree
 from xfelcat.catalog.watch.watch import Arrivals, try_files
 
+pytestmark = pytest.mark.fast
+
 DAY = 86400.0
 
 

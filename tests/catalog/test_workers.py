@@ -74,5 +74,5 @@ def test_a_daemonic_process_needs_no_children(files):
     queue = context.Queue()
     child = context.Process(target=daemon_child, args=(files, queue), daemon=True)
     child.start()
-    assert queue.get(timeout=30) == [1, 2, 3, 4, 5, 6]
+    assert queue.get(timeout=600) == [1, 2, 3, 4, 5, 6]
     child.join()

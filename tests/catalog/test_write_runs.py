@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.examples import examples
 from support.run_records import assert_same_run, assert_same_values, later
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import (
@@ -244,7 +245,7 @@ def shard(tmp_path_factory):
         yield connection
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(20), suppress_health_check=list(HealthCheck))
 @given(run=runs())
 def test_runs_come_back_the_same(shard, run):
     shard.execute("BEGIN")

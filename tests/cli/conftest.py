@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.demo_facility import demo, demo_report, no_settings
+from support.demo_facility import demo, demo_and_report, demo_report, no_settings
 from typer.testing import CliRunner
 from xfelcat.cli.app import app
 
-__all__ = ["demo", "demo_report", "no_settings"]
+__all__ = ["demo", "demo_and_report", "demo_report", "no_settings"]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def process(no_settings):
 
     def run(*words, **options):
         command = [str(executable), *(str(w) for w in words)]
-        options.setdefault("timeout", 120)
+        options.setdefault("timeout", 600)
         return subprocess.run(command, capture_output=True, env=dict(os.environ), **options)
 
     return run

@@ -10,6 +10,8 @@ from support.questions import find
 from xfelcat import Catalog
 from xfelcat.catalog.questions.filters import RunFilter
 
+pytestmark = pytest.mark.fast
+
 XGM = ("*XGM*", "beamPosition.*")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from xfelcat.catalog.model.errors import FileStructureError
+from xfelcat.catalog.questions import find as questions
 
 EXECUTABLE = str(Path(sys.executable).parent / "xfelcat")
 
@@ -19,7 +20,7 @@ def failing(monkeypatch):
         def find(*args, **options):
             raise error
 
-        monkeypatch.setattr(find, "find", find)
+        monkeypatch.setattr(questions, "find", find)
 
     return fail_with
 
@@ -54,7 +55,7 @@ def test_ctrl_c_stops_a_running_query(demo, no_settings):
     assert process.stderr.readline().startswith("catalog: ")
     time.sleep(2)  # until the query runs; sooner would be an interruption like any other
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130
     assert said.splitlines() == ["xfelcat: interrupted"]
 

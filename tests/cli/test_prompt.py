@@ -210,7 +210,7 @@ class Terminal:
         self.seen = b""
         os.write(self.end, text.encode())
 
-    def wait_for(self, text, seconds=30):
+    def wait_for(self, text, seconds=300):
         """What is shown until this text is; the next call looks behind it."""
         until = time.monotonic() + seconds
         while text.encode() not in self.seen:

@@ -5,6 +5,8 @@ from collections import Counter
 import pytest
 from xfelcat.cli.output import show_table
 
+pytestmark = pytest.mark.fast
+
 NAMES = ["proposal", "run", "instrument", "source", "key", "trains", "path"]
 NUMBER = [True, True, False, False, False, True, False]
 

@@ -3,19 +3,20 @@
 from typing import Any
 
 import pytest
-from support.demo_facility import Demo, demo, no_settings
+from support.demo_facility import Demo, demo, demo_and_report, no_settings
 from support.documented_data import VIEWS, View, open_view
+from support.shared import made_once
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 from xfelcat.loader.read import file_read
 
-__all__ = ["demo", "facility", "no_settings", "used", "view"]
+__all__ = ["demo", "demo_and_report", "facility", "no_settings", "used", "view"]
 
 
 @pytest.fixture(scope="session")
 def facility(tmp_path_factory: pytest.TempPathFactory) -> FacilitySummary:
     """The demo facility. Not to be changed; EXtra-data should open its files by their paths, so
     that it leaves no data map behind."""
-    return write_facility(tmp_path_factory.mktemp("facility"))
+    return made_once(tmp_path_factory, "facility", write_facility)
 
 
 @pytest.fixture(scope="session", params=VIEWS)

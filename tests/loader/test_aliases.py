@@ -10,6 +10,8 @@ from xfelcat.catalog.model.errors import AliasError, PropertyNameError, SourceNa
 from xfelcat.loader.examples import RunSpec, devices, split, write_run
 from xfelcat.loader.select.aliases import load_definitions, merge_aliases
 
+pytestmark = pytest.mark.fast
+
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 MODULE = "SPB_DET_AGIPD1M-1/DET/0CH0:xtdf"
 MOTOR = "SPB/MOTOR/X"

@@ -25,6 +25,8 @@ from xfelcat.loader.examples import (
     write_run,
 )
 
+pytestmark = pytest.mark.fast
+
 XGM, CAMERA = rich_run.XGM, rich_run.CAMERA
 POSITION = (XGM, "beamPosition.ixPos")
 

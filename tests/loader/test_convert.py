@@ -12,6 +12,8 @@ from xfelcat.catalog.model.errors import NoDataError
 from xfelcat.loader.output import dask
 from xfelcat.loader.select.trains import by_index
 
+pytestmark = pytest.mark.fast
+
 XGM, CAMERA, MODULE = rich_run.XGM, rich_run.CAMERA, rich_run.MODULE
 
 

@@ -11,6 +11,8 @@ from xfelcat.catalog.model.errors import ChangedFileError, FileStructureError
 from xfelcat.loader.read import file_read as piece_module
 from xfelcat.loader.read.execute import execute_plan
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def big(tmp_path):

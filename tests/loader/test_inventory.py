@@ -12,6 +12,8 @@ from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
 from xfelcat.loader.collection import DataCollection
 
+pytestmark = pytest.mark.fast
+
 
 class Counting:
     """Facts that count what they are asked."""

@@ -13,6 +13,8 @@ from xfelcat.loader.keydata import KeyData
 from xfelcat.loader.output import iterate
 from xfelcat.loader.select.trains import by_id, by_index
 
+pytestmark = pytest.mark.fast
+
 XGM, CAMERA, MODULE = rich_run.XGM, rich_run.CAMERA, rich_run.MODULE
 
 

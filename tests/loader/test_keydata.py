@@ -8,6 +8,8 @@ from support import rich_run
 from support.both_readers import open_scanned
 from xfelcat.catalog.model.errors import PropertyNameError
 
+pytestmark = pytest.mark.fast
+
 XGM, CAMERA, MODULE = rich_run.XGM, rich_run.CAMERA, rich_run.MODULE
 
 

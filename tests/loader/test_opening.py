@@ -8,6 +8,8 @@ import xfelcat
 from xfelcat.catalog.model.errors import FileStructureError, RunNotFoundError
 from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
 
+pytestmark = pytest.mark.fast
+
 XGM = control("SA1_XTD2_XGM/XGM/DOOCS", KeySpec("beamPosition.ixPos"))
 BELOW = "SPB/202201/p002012"
 

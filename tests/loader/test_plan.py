@@ -10,6 +10,8 @@ from xfelcat.loader.read.rows import merge_rows
 from xfelcat.loader.select.region import parse_region
 from xfelcat.loader.select.trains import by_id, by_index
 
+pytestmark = pytest.mark.fast
+
 rows = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 4)), max_size=20)
 
 

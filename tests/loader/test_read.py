@@ -27,6 +27,8 @@ from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
 from xfelcat.loader.read.files import OpenFiles
 from xfelcat.loader.select.trains import by_id, by_index
 
+pytestmark = pytest.mark.fast
+
 KEYS = [
     (rich_run.XGM, "beamPosition.ixPos.value"),
     (rich_run.XGM, "pulseEnergy.samples.value"),

@@ -17,6 +17,8 @@ from xfelcat.catalog.model.errors import (
 from xfelcat.loader import across
 from xfelcat.loader import runs as module
 
+pytestmark = pytest.mark.fast
+
 XGM, KEY = "SA1_XTD2_XGM/XGM/DOOCS", "pulseEnergy.photonFlux.value"
 FAST, INTENSITY = f"{XGM}:output", "data.intensityTD"
 RAW = {"proposal": 900032, "data_class": "raw"}

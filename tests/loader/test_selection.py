@@ -13,6 +13,8 @@ from support.same_results import assert_same, assert_same_outcome, outcome
 from xfelcat.catalog.model.errors import PropertyNameError, SourceNameError
 from xfelcat.loader.select.trains import by_id, by_index
 
+pytestmark = pytest.mark.fast
+
 XGM, MOTOR, CAMERA, MODULE = rich_run.XGM, rich_run.MOTOR, rich_run.CAMERA, rich_run.MODULE
 
 

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xfelcat.loader.output.stacking import StackView, stack_data, stack_detector_data
 
+pytestmark = pytest.mark.fast
+
 SHAPE = (3, 4, 5)
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from xfelcat.catalog.model.runlength import TrainList
 from xfelcat.loader.select.trains import TrainSet, by_id, by_index, select_trains, split_trains
 
+pytestmark = pytest.mark.fast
+
 MOST = 2**64 - 1
 
 near_zero = st.integers(0, 40)

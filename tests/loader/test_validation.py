@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import xfelcat
-from support.demo_facility import demo, demo_report, no_settings
+from support.demo_facility import demo, demo_and_report, demo_report, no_settings
 from support.faultless_run import AGIPD0, DA0, DA1, write_checked_run
 from xfelcat.catalog.ingest.ingest import scan_batch
 from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.model.errors import QueryError, RunNotFoundError
 from xfelcat.loader.jobs.validation import applicable_checks
 
-__all__ = ["demo", "demo_report", "no_settings"]
+__all__ = ["demo", "demo_and_report", "demo_report", "no_settings"]
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 OF_A_RUN = {c.id for c in applicable_checks(deep=True)}

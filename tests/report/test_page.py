@@ -15,6 +15,8 @@ from xfelcat.catalog.report.content import gather
 from xfelcat.catalog.report.page import render, write_report
 from xfelcat.catalog.store.store import Store
 
+pytestmark = pytest.mark.fast
+
 CONTENT = re.compile(r'<script type="application/json" id="content">(.*?)</script>', re.S)
 
 

@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +9,8 @@ import pytest
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
+
+from support.shared import made_once
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Demo:
         return Store(to)
 
 
-@cache
 def build(base):
     summary = write_facility(base / "facility")
     store = Store(base / "catalog")
@@ -39,13 +39,18 @@ def build(base):
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory):
-    return build(tmp_path_factory.getbasetemp() / "demo-facility")[0]
+def demo_and_report(tmp_path_factory):
+    return made_once(tmp_path_factory, "demo-facility", build)
 
 
 @pytest.fixture(scope="session")
-def demo_report(tmp_path_factory):
-    return build(tmp_path_factory.getbasetemp() / "demo-facility")[1]
+def demo(demo_and_report):
+    return demo_and_report[0]
+
+
+@pytest.fixture(scope="session")
+def demo_report(demo_and_report):
+    return demo_and_report[1]
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from zlib import crc32
 
 import h5py
 import numpy as np
+import pytest
 from extra_data.tests import make_examples
 from extra_data.tests.mockdata import write_file
 from extra_data.tests.mockdata.detectors import DetectorModule
@@ -122,6 +123,20 @@ def _versioned(writer: Callable[..., None], version: str) -> Callable[[str], Non
 MOCK_FILES = {m.name: m for m in _files()}
 MOCK_RUNS = {m.name: m for m in _runs()}
 MOCKS = MOCK_FILES | MOCK_RUNS
+
+
+def _between(name: str) -> bool:
+    """Whether the same is made in an older and in a newer version of the format."""
+    kind, _, version = name.rpartition("-")
+    versions = sorted(m.version for m in MOCKS.values() if m.name.rpartition("-")[0] == kind)
+    return versions[0] < version < versions[-1]
+
+
+# All mocks, for parametrised tests: the oldest and the newest version in `make test`, all in
+# `make test-long`.
+MOCK_PARAMETERS = [
+    pytest.param(name, marks=pytest.mark.slow if _between(name) else ()) for name in sorted(MOCKS)
+]
 
 
 class MockBuilder:
