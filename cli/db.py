@@ -37,9 +37,12 @@ def status_command(catalog: CatalogOption = None) -> None:
         return
     _tell("shards", f"{len(states)}, {size_text(_size(store.location / 'shards'))}")
     n_older = sum(s.can_be_upgraded for s in states)
-    n_newer = sum(not s.is_current and not s.can_be_upgraded for s in states)
+    n_too_old = sum(s.is_too_old for s in states)
+    n_newer = sum(not s.is_current for s in states) - n_older - n_too_old
     if n_older:
         _tell("", f"{n_older} of an older schema version; xfelcat db upgrade brings them to ours")
+    if n_too_old:
+        _tell("", f"{n_too_old} of a schema version that cannot be upgraded: ingest them again")
     if n_newer:
         _tell("", f"{n_newer} of a newer schema version, which this xfelcat cannot read")
     if store.exists():
@@ -78,7 +81,7 @@ def _size(folder: Path) -> int:
 @app.command("upgrade")
 def upgrade_command(catalog: CatalogOption = None) -> None:
     """Bring a catalog of an older schema version to ours; older clients go on reading the old."""
-    from ..catalog.store.care import upgrade_shards
+    from ..catalog.store.care import shard_states, upgrade_shards
     from ..catalog.store.connections import uninterrupted
 
     store = open_store(catalog)
@@ -87,6 +90,8 @@ def upgrade_command(catalog: CatalogOption = None) -> None:
     if upgraded:
         store.publish_merged()
     say(f"{count(len(upgraded), 'shard')} upgraded" if upgraded else "nothing to upgrade")
+    if n := sum(s.is_too_old for s in shard_states(store)):
+        say(f"{count(n, 'shard')} of a schema version that cannot be upgraded: ingest them again")
 
 
 @app.command("merge")

@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from xfelcat.catalog.questions.view_docs import EXAMPLES, describe_views
+from xfelcat.catalog.store.schema import create_schema
 
 pytestmark = pytest.mark.fast
 
@@ -20,7 +21,7 @@ ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| (.+) \|$", re.M)
 def schema():
     """Columns of each view, as (name, type, meaning), and what a row of each view is."""
     with duckdb.connect() as connection:
-        connection.execute(DDL)
+        create_schema(connection, "merged", "merged")
         columns = {
             view: connection.execute(
                 "SELECT column_name, data_type, comment FROM duckdb_columns()"

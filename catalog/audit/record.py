@@ -20,13 +20,11 @@ from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
 from ..store.connections import (
-    DEFAULT_BLOCKS,
     OpenFile,
     connect_memory,
-    connect_write,
     uninterrupted,
 )
-from ..store.creation import create_schema, migrate_draft
+from ..store.schema import create_schema, open_draft
 from ..store.store import Store
 from ..store.versions import AUDITS
 from .findings import TEMPLATE_SQL
@@ -185,11 +183,8 @@ def _writing(store: Store) -> Iterator["duckdb.DuckDBPyConnection"]:
     """A connection to a draft of the database of the audits, published at the end."""
     versions = store.audits
     with versions.lock(), uninterrupted(), versions.draft() as draft:
-        is_new = not draft.exists() and not migrate_draft(versions, draft, AUDITS, kind=AUDITS)
-        with connect_write(draft, block_size=DEFAULT_BLOCKS) as connection:
+        with open_draft(draft, AUDITS, AUDITS, older=versions) as connection:
             connection.execute("BEGIN")
-            if is_new:
-                create_schema(connection, AUDITS, AUDITS)
             yield connection
             connection.execute("COMMIT")
         versions.publish(draft)

@@ -45,8 +45,8 @@ from ..model.records import Problem, RunRecord
 from ..questions.execute import all_of, interruptible, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.connections import connect_memory
-from ..store.creation import create_schema
 from ..store.packing import from_text
+from ..store.schema import create_schema
 from ..store.write import ShardWriter
 from .between_runs import CHECKS_BETWEEN_RUNS, CHECKS_OF_ALL_RUNS
 from .detectors import CHECKS_OF_DETECTORS

@@ -244,7 +244,13 @@ class RunNotFoundError(XfelcatError, FileNotFoundError):
 class CatalogNotFoundError(XfelcatError, FileNotFoundError):
     """No catalog at ``location``, or ``found_version``, of another schema version than ours."""
 
-    def __init__(self, location: str, found_version: int = 0, our_version: int = 0) -> None:
+    def __init__(
+        self,
+        location: str,
+        found_version: int = 0,
+        our_version: int = 0,
+        oldest_upgraded: int = 0,
+    ) -> None:
         self.location = location
         self.found_version = found_version
         self.our_version = our_version
@@ -253,6 +259,10 @@ class CatalogNotFoundError(XfelcatError, FileNotFoundError):
             message = (
                 f"no catalog at {location}; make one with"
                 f" `xfelcat ingest PATH --catalog {location}`"
+            )
+        elif found_version < oldest_upgraded:
+            message = (
+                f"the catalog at {location} {versions} and cannot upgrade it: ingest its runs again"
             )
         elif found_version < our_version:
             message = (

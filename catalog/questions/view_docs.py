@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..model.errors import QueryError, nearest
-from ..store.connections import connect_memory
-from ..store.creation import create_schema
+from ..store.schema import Column, views
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -199,40 +198,29 @@ _UNITS = {
     "last": "of the key",
 }
 
-_COLUMNS = """
-SELECT v.view_name, v.comment, c.column_name, c.data_type, c.comment
-FROM duckdb_views() AS v
-JOIN duckdb_columns() AS c ON c.table_oid = v.view_oid AND c.database_name = v.database_name
-WHERE v.database_name = 'xfelcat' AND NOT v.internal
-ORDER BY v.view_oid, c.column_index
-"""
-
 
 def describe_views(*names: str) -> list[View]:
     """The views of these names; all of them where none is named.
 
     Raises QueryError for a name that no view has.
     """
-    connection = connect_memory(lambda made: create_schema(made, "merged", "merged"))
-    try:
-        rows = connection.execute(_COLUMNS).fetchall()
-    finally:
-        connection.close()
-    meanings: dict[str, str] = {}
-    columns: dict[str, list[ViewColumn]] = {}
-    for view, meaning, name, kind, column_meaning in rows:
-        meanings[view] = meaning
-        unit = "UTC" if kind.startswith("TIMESTAMP") else _UNITS.get(name, "")
-        columns.setdefault(view, []).append(ViewColumn(name, kind, unit, column_meaning))
+    known = views()
     for name in names:
-        if name not in meanings:
-            near = nearest(name, meanings)
+        if name not in known:
+            near = nearest(name, known)
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise QueryError(f"there is no view {name!r}{hint} (there are {', '.join(meanings)})")
+            raise QueryError(f"there is no view {name!r}{hint} (there are {', '.join(known)})")
     return [
-        View(view, meanings[view], tuple(columns[view]), *_example(view))
-        for view in names or meanings
+        View(
+            name, known[name].meaning, tuple(map(_with_unit, known[name].columns)), *_example(name)
+        )
+        for name in names or known
     ]
+
+
+def _with_unit(column: Column) -> ViewColumn:
+    unit = "UTC" if column.type == "TIMESTAMP" else _UNITS.get(column.name, "")
+    return ViewColumn(column.name, column.type, unit, column.meaning)
 
 
 def _example(view: str) -> tuple[str, str]:

@@ -1,8 +1,13 @@
-"""Is a catalog file what keys and constraints would make it?
+"""Care of a catalog: checking, compacting and upgrading its databases.
 
-The tables have none (they would block bulk inserts and later changes), so ``check_file`` asks: each
-question counts rows that should not exist. What is packed in a shard is unpacked and compared with
-the rows that say the same.
+1. ``check`` and ``check_file``: the tables have no keys and constraints (they would block bulk
+   inserts and later changes), so queries count the rows that should not exist; packed values are
+   unpacked and compared with the rows of the same facts.
+2. ``compact``: runs that are replaced leave their new rows at the end of the tables, and names that
+   no run refers to any more stay. Each database is written anew, in order, without these.
+3. ``upgrade_shards``: a migrated copy is published beside the older schema version, which older
+   clients go on reading. Only ingest (through ``Store.write``) and `xfelcat db upgrade` migrate;
+   opening a run never does.
 """
 
 import struct
@@ -13,11 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.identity import sql_series
 from ..model.records import Depth
-from .connections import DEFAULT_BLOCKS, blocks_of, connect_write, rows, uninterrupted
-from .creation import create_schema, migrate_draft
+from .connections import rows, uninterrupted
 from .packing import PackedRun, fetch_packed, from_text, unpack_schema
-from .store import Progress, Store, open_current
-from .versions import AUDITS, SCHEMA_VERSION, Versions
+from .schema import (
+    AUDIT_TABLES,
+    INTERNED,
+    RUN_TABLES,
+    Interned,
+    TableRole,
+    migrate_draft,
+    open_draft,
+)
+from .store import Store, open_current
+from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,6 +45,35 @@ __all__ = [
     "upgrade_shards",
 ]
 
+
+def _no_rows_of_runs() -> str:
+    used = [f"SELECT {role.run} AS run_id FROM {role.name}" for role in RUN_TABLES]
+    used.append("SELECT last_run FROM run_value")
+    return f"""
+        SELECT count(*) FROM ({" UNION ALL ".join(used)}) AS x ANTI JOIN run USING (run_id)
+        WHERE run_id IS NOT NULL"""
+
+
+def _no_numbers(interned: Interned) -> str:
+    used = [f"SELECT {column} AS id FROM {table}" for table, column in interned.used()]
+    table, number = interned.table.name, interned.number
+    return f"""
+        SELECT count(*) FROM ({" UNION ALL ".join(used)}) AS x
+        ANTI JOIN {table} ON {table}.{number} = x.id WHERE id IS NOT NULL"""
+
+
+def _not_once() -> str:
+    values = [
+        f"(SELECT '{x.table.name} {column}', {column}::VARCHAR FROM {x.table.name})"
+        for x in INTERNED
+        for column in (x.number, x.identity)
+    ]
+    return f"""
+        SELECT count(*) FROM ({" UNION ALL ".join(values)}) AS x(what, value)
+        GROUP BY what, value HAVING count(*) > 1"""
+
+
+_, _SCHEMA, _SOURCE, _KEY = INTERNED
 _BOTH = {
     "runs that are there more than once": """
         SELECT count(*) FROM (SELECT run_id FROM run GROUP BY run_id HAVING count(*) > 1)""",
@@ -46,16 +88,7 @@ _BOTH = {
             SELECT run_id, count(*) AS n, max(ordinal) + 1 AS top FROM file GROUP BY run_id
         ) AS f USING (run_id)
         WHERE r.n_files <> coalesce(f.n, 0) OR r.n_files <> coalesce(f.top, 0)""",
-    "rows of runs that do not exist": """
-        SELECT count(*) FROM (
-            SELECT run_id FROM file UNION ALL SELECT run_id FROM run_location
-            UNION ALL SELECT run_id FROM file_history UNION ALL SELECT run_id FROM file_metadata
-            UNION ALL SELECT run_id FROM train_list UNION ALL SELECT run_id FROM timestamps
-            UNION ALL SELECT run_id FROM run_packed UNION ALL SELECT run_id FROM run_source
-            UNION ALL SELECT first_run FROM run_value UNION ALL SELECT last_run FROM run_value
-            UNION ALL SELECT run_id FROM key_profile
-            UNION ALL SELECT run_id FROM finding WHERE run_id IS NOT NULL
-        ) AS x ANTI JOIN run USING (run_id)""",
+    "rows of runs that do not exist": _no_rows_of_runs(),
     "files without their train list": """
         SELECT count(*) FROM file AS f ANTI JOIN train_list AS t
         ON t.run_id = f.run_id AND t.ordinal = f.train_list""",
@@ -72,32 +105,10 @@ _BOTH = {
             FROM schema_key GROUP BY schema_id
         ) AS s USING (schema_id)
         WHERE k.n_keys <> coalesce(s.n, 0) OR k.n_keys <> coalesce(s.places, 0)""",
-    "numbers of sources that have no name": """
-        SELECT count(*) FROM (
-            SELECT source_id FROM layout_source UNION ALL SELECT legacy_of FROM layout_source
-            UNION ALL SELECT source_id FROM run_source UNION ALL SELECT legacy_of FROM run_source
-            UNION ALL SELECT source_id FROM run_value UNION ALL SELECT source_id FROM key_profile
-        ) AS x ANTI JOIN source USING (source_id) WHERE source_id IS NOT NULL""",
-    "numbers of keys that have no name": """
-        SELECT count(*) FROM (
-            SELECT key_id FROM schema_key UNION ALL SELECT key_id FROM run_value
-            UNION ALL SELECT key_id FROM key_profile
-        ) AS x ANTI JOIN key USING (key_id)""",
-    "numbers of key schemas that do not exist": """
-        SELECT count(*) FROM (
-            SELECT schema_id FROM layout_source UNION ALL SELECT schema_id FROM run_source
-        ) AS x ANTI JOIN key_schema USING (schema_id) WHERE schema_id IS NOT NULL""",
-    "names, schemas and layouts that are there more than once": """
-        SELECT count(*) FROM (
-            (SELECT 'source', name FROM source)
-            UNION ALL (SELECT 'source id', source_id::VARCHAR FROM source)
-            UNION ALL (SELECT 'key', name FROM key)
-            UNION ALL (SELECT 'key id', key_id::VARCHAR FROM key)
-            UNION ALL (SELECT 'schema', digest FROM key_schema)
-            UNION ALL (SELECT 'schema id', schema_id::VARCHAR FROM key_schema)
-            UNION ALL (SELECT 'layout', digest FROM layout)
-            UNION ALL (SELECT 'layout id', layout_id::VARCHAR FROM layout)
-        ) AS x(what, value) GROUP BY what, value HAVING count(*) > 1""",
+    "numbers of sources that have no name": _no_numbers(_SOURCE),
+    "numbers of keys that have no name": _no_numbers(_KEY),
+    "numbers of key schemas that do not exist": _no_numbers(_SCHEMA),
+    "names, schemas and layouts that are there more than once": _not_once(),
     "RUN values that are there more than once for a run": """
         SELECT count(*) FROM (
             SELECT first_run <= lag(last_run) OVER (
@@ -166,7 +177,7 @@ def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
 def _packed_faults(cursor: "duckdb.DuckDBPyConnection") -> Iterator[str]:
     """What is packed in a shard, and is not what the rows of its tables say."""
     schemas = rows(cursor, "SELECT packed, digest, n_keys FROM key_schema")
-    if count := sum(not _holds(_is_schema, *row) for row in schemas):
+    if count := sum(not _passes(_is_schema, *row) for row in schemas):
         yield f"{count} key schemas that are packed otherwise"
     of_layouts = rows(
         cursor,
@@ -175,12 +186,12 @@ def _packed_faults(cursor: "duckdb.DuckDBPyConnection") -> Iterator[str]:
     )
     slots: dict[int, int] = dict(of_layouts)
     run_ids = rows(cursor, "SELECT run_id FROM run")
-    if count := sum(not _holds(_is_run, cursor, run_id, slots) for (run_id,) in run_ids):
+    if count := sum(not _passes(_is_run, cursor, run_id, slots) for (run_id,) in run_ids):
         yield f"{count} runs that are packed otherwise"
 
 
-def _holds(check: Callable[..., bool], *about: Any) -> bool:
-    """The answer of a check; no where what is packed cannot be unpacked."""
+def _passes(check: Callable[..., bool], *about: Any) -> bool:
+    """The result of a check; no where a packed value cannot be unpacked."""
     try:
         return check(*about)
     except (ValueError, IndexError, TypeError, MemoryError, struct.error, zlib.error):
@@ -201,14 +212,14 @@ def _is_run(cursor: "duckdb.DuckDBPyConnection", run_id: int, slots: dict[int, i
         "SELECT name, size, mtime_ns, depth, missing_since IS NOT NULL, ordinal, train_list,"
         f" layout_id FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
     )
-    told = [(from_text(name), *others) for name, *others in files]
+    names_read = [(from_text(name), *others) for name, *others in files]
     trains = rows(
         cursor,
         "SELECT starts, lengths, suspect, dropped FROM train_list"
         f" WHERE run_id = {run_id:d} ORDER BY ordinal",
     )
     return (
-        told == list(packed.files.rows())
+        names_read == list(packed.files.rows())
         and trains == [_numbers(t.starts, t.lengths, t.suspect, t.dropped) for t in packed.trains]
         and _has_index(packed, slots)
     )
@@ -230,106 +241,54 @@ def _has_index(packed: PackedRun, slots: dict[int, int]) -> bool:
     return True
 
 
-# How is a catalog written anew, small and in order?
-#
-# Runs that are replaced leave their new rows at the end of the tables, and names that no run refers
-# to any more stay. ``compact`` copies each shard, attached as ``other``, into a new version of it:
-# rows in run order, and only the names, schemas and layouts that are used, with the numbers they
-# had.
-# The same with what audits found.
-
-_COPY = """
-INSERT INTO run SELECT * FROM other.run ORDER BY run_id;
-INSERT INTO run_location SELECT * FROM other.run_location ORDER BY run_id, position;
-INSERT INTO file SELECT * FROM other.file ORDER BY run_id, ordinal;
-INSERT INTO run_packed SELECT * FROM other.run_packed ORDER BY run_id;
-INSERT INTO file_history SELECT * FROM other.file_history ORDER BY run_id, name, replaced_at;
-INSERT INTO file_metadata SELECT * FROM other.file_metadata ORDER BY run_id, name, first_file;
-INSERT INTO train_list SELECT * FROM other.train_list ORDER BY run_id, ordinal;
-INSERT INTO timestamps SELECT * FROM other.timestamps ORDER BY run_id, ordinal;
-INSERT INTO run_source SELECT * FROM other.run_source ORDER BY run_id, source_id, index_group;
-INSERT INTO run_value SELECT * FROM other.run_value ORDER BY source_id, key_id, first_run;
-INSERT INTO key_profile SELECT * FROM other.key_profile ORDER BY run_id, source_id, key_id;
-INSERT INTO finding SELECT * FROM other.finding ORDER BY run_id, rowid;
-
-INSERT INTO layout
-SELECT * FROM other.layout WHERE layout_id IN (SELECT layout_id FROM file) ORDER BY layout_id;
-
-INSERT INTO layout_source
-SELECT * FROM other.layout_source WHERE layout_id IN (SELECT layout_id FROM layout)
-ORDER BY layout_id, position;
-
-INSERT INTO key_schema
-SELECT * FROM other.key_schema
-WHERE schema_id IN (
-    SELECT schema_id FROM layout_source UNION SELECT schema_id FROM run_source
-)
-ORDER BY schema_id;
-
-INSERT INTO schema_key
-SELECT * FROM other.schema_key WHERE schema_id IN (SELECT schema_id FROM key_schema)
-ORDER BY schema_id, position;
-
-INSERT INTO source
-SELECT * FROM other.source
-WHERE source_id IN (
-    SELECT source_id FROM layout_source UNION SELECT legacy_of FROM layout_source
-    UNION SELECT source_id FROM run_source UNION SELECT legacy_of FROM run_source
-    UNION SELECT source_id FROM run_value UNION SELECT unnest(run_sources) FROM file
-    UNION SELECT source_id FROM key_profile
-)
-ORDER BY source_id;
-
-INSERT INTO key
-SELECT * FROM other.key
-WHERE key_id IN (
-    SELECT key_id FROM schema_key UNION SELECT key_id FROM run_value
-    UNION SELECT key_id FROM key_profile
-)
-ORDER BY key_id;
-"""
+# Compacting.
 
 
-_COPY_AUDITS = """
-INSERT INTO finding SELECT * FROM other.finding ORDER BY run_id, rowid;
-INSERT INTO audit SELECT * FROM other.audit ORDER BY audit_id;
-"""
+def _copy(role: TableRole, where: str = "true") -> str:
+    order = ", ".join(role.order)
+    return (
+        f"INSERT INTO {role.name} SELECT * FROM other.{role.name} WHERE {where} ORDER BY {order};"
+    )
+
+
+def _copy_shard() -> Iterator[str]:
+    yield from map(_copy, RUN_TABLES)
+    for interned in INTERNED:
+        number, table = interned.number, interned.table
+        used = [f"SELECT {column} FROM {name}" for name, column in interned.used()]
+        if interned is _SOURCE:
+            used.append("SELECT unnest(run_sources) FROM file")
+        yield _copy(table, f"{number} IN ({' UNION '.join(used)})")
+        if interned.members is not None:
+            yield _copy(interned.members, f"{number} IN (SELECT {number} FROM {table.name})")
 
 
 def compact(store: Store, progress: Progress | None = None) -> None:
     """Rewrite every database in run order, without names that no run refers to any more.
 
-    ``progress`` is told how many shards are done, of how many.
+    Numbers of names, schemas and layouts stay as they are.
     """
     shards = store.shards()
     for done, shard in enumerate(shards):
-        _rewrite(store.versions(shard), shard, "shard", blocks_of(shard), _COPY)
+        _rewrite(store.versions(shard), "shard", shard, _copy_shard())
         if progress:
             progress(done + 1, len(shards))
     if store.audits.current() is not None:
-        _rewrite(store.audits, AUDITS, AUDITS, DEFAULT_BLOCKS, _COPY_AUDITS)
+        _rewrite(store.audits, AUDITS, AUDITS, map(_copy, AUDIT_TABLES))
     store.publish_merged()
 
 
-def _rewrite(versions: Versions, name: str, kind: str, block_size: int, copy: str) -> None:
+def _rewrite(versions: Versions, kind: str, name: str, copies: Iterable[str]) -> None:
     with versions.lock(), uninterrupted(), versions.draft(empty=True) as draft:
         current = versions.current()
         if current is None:
             return
-        with connect_write(draft, block_size=block_size, attach=current) as connection:
-            create_schema(connection, kind, name)
-            connection.execute(copy)
+        with open_draft(draft, kind, name, attach=current) as connection:
+            connection.execute("\n".join(copies))
         versions.publish(draft)
 
 
-# How does a catalog of an older schema version come to ours?
-#
-# The versions of a schema have links and names of their own (``publish``), so a migrated copy is
-# published beside the old one, which older clients go on reading. Only ingest (through
-# ``Store.write``) and `xfelcat db upgrade` come here: opening a run never migrates.
-#
-# 1. ``shard_states``: which schema versions each shard has; ``left_out``: of those not of ours.
-# 2. ``upgrade_shards``: migrate and publish every shard that needs it, and what audits found.
+# Schema versions.
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,8 +305,15 @@ class ShardState:
 
     @property
     def can_be_upgraded(self) -> bool:
-        """Whether there is an older version, and none of ours."""
-        return not self.is_current and any(v < SCHEMA_VERSION for v in self.schema_versions)
+        """Whether there is an older version that can be brought to ours, and none of ours."""
+        return not self.is_current and any(
+            OLDEST_UPGRADED <= v < SCHEMA_VERSION for v in self.schema_versions
+        )
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether its runs are to be ingested again: no version can be read or upgraded."""
+        return all(v < OLDEST_UPGRADED for v in self.schema_versions)
 
 
 def shard_states(store: Store) -> list[ShardState]:
@@ -376,20 +342,21 @@ def _states(store: Store, names: Iterable[str]) -> list[ShardState]:
 def upgrade_shards(store: Store, progress: Progress | None = None) -> list[str]:
     """Publish every shard that is older in our schema version too; their names.
 
-    The same for the database of the audits. ``progress`` is told how many shards are done, of how
-    many.
+    The same for the database of the audits.
     """
-    if store.audits.current() is None and store.audits.schema_versions():
-        _upgrade(store.audits, AUDITS, kind=AUDITS)
+    if store.audits.current() is None:
+        _upgrade(store.audits, AUDITS, AUDITS)
     todo = [s.shard for s in shard_states(store) if s.can_be_upgraded]
     for done, shard in enumerate(todo):
-        _upgrade(store.versions(shard), shard, kind="shard")
+        _upgrade(store.versions(shard), "shard", shard)
         if progress:
             progress(done + 1, len(todo))
     return todo
 
 
-def _upgrade(versions: Versions, name: str, *, kind: str) -> None:
+def _upgrade(versions: Versions, kind: str, name: str) -> None:
+    if not versions.schema_versions():
+        return
     with versions.lock(), versions.draft() as draft:
-        if not draft.exists() and migrate_draft(versions, draft, name, kind=kind):
+        if not draft.exists() and migrate_draft(versions, draft, kind, name):
             versions.publish(draft)

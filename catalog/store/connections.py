@@ -1,4 +1,4 @@
-"""How is a database file opened, for reading by many and for writing by one?
+"""Connections to database files: for reading by many, and for writing by one.
 
 DuckDB lets one process write to a file or many read it, and hands out within a process the instance
 already open on a path. So no file is opened by itself: every connection is an in-memory database
@@ -249,8 +249,8 @@ class OpenFile:
         """
         import ctypes
 
-        for held in (self._connection, *self._cursors):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+        for kept in (self._connection, *self._cursors):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
     def close(self) -> None:
         """Close the file once no cursor is in use."""
@@ -317,13 +317,11 @@ class ConnectionPool:
 POOL = ConnectionPool()
 
 
-# What if Ctrl-C comes while the database is at work?
+# Ctrl-C while the database is at work.
 #
 # A signal that arrives inside DuckDB ends as a RuntimeError, or (2.0) may leave it waiting forever.
-# So it is kept back until the database is done, which takes moments, and then taken up as
-# KeyboardInterrupt where it does no harm.
-#
-# ``uninterrupted`` keeps Ctrl-C back for the length of a block; ``Store`` does so in each call.
+# So ``uninterrupted`` keeps it back until the database is done, which takes moments, and raises
+# KeyboardInterrupt where that does no harm. ``Store`` does so in each call.
 
 
 @contextmanager
@@ -338,11 +336,11 @@ def uninterrupted() -> Iterator[None]:
     if not is_main or before is not signal.default_int_handler:
         yield
         return
-    was_told = False
+    is_pending = False
 
     def keep_back(number: int, frame: FrameType | None) -> None:
-        nonlocal was_told
-        was_told = True
+        nonlocal is_pending
+        is_pending = True
         signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, keep_back)
@@ -350,5 +348,5 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if was_told:
+    if is_pending:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""How do rows of a shard become records again?
+"""Reads of a shard: rows as records again.
 
 Fixed queries in plain SQL, one function each, shared by ``facts`` (what opening needs, bit by bit)
 and ``reload`` (a whole run, to write it again). Numbers go into the SQL as literals of integers: on

@@ -1,15 +1,18 @@
-"""Which rows does a run have in each table?
+"""Rows of a run in each table.
 
-Pure: a ``RunRecord`` and the numbers of an ``Interner`` in, rows out.
+1. ``Interner``: which number a source, key, key schema or layout has in a database file.
+2. ``run_rows``: a ``RunRecord`` as rows. Train lists, timestamps and index patterns that occur in
+   several files of the run become one, and files refer to these, and to their layout, by number.
+3. ``source_rows``: what the run has of each source, for questions over runs.
+4. ``changed_files``, ``finding_rows``, ``location_rows``, ``profile_rows``: the tables in which a
+   run keeps its past, from the rows of before and the record of now.
 
-1. Train lists, timestamps and index patterns that occur in several files of the run become one.
-2. Files refer to these by number, and to their layout.
-3. Summaries: what the run as a whole, and each source in it, amounts to.
-
-Columns stand in the order of schema.sql.
+All but the ``Interner`` is pure. Values stand in the order of the columns in schema.sql.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,12 +22,14 @@ from numpy.typing import NDArray
 
 from ..model.errors import CatalogWriteError
 from ..model.facts import FileTable, Numbered
+from ..model.identity import is_made_anew
 from ..model.records import (
     Depth,
     FileLayout,
     FileRecord,
     KeyProfile,
     KeySchema,
+    Problem,
     RunRecord,
     SourceRecord,
 )
@@ -46,27 +51,31 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
+    "FindingKey",
     "Interner",
+    "OldFile",
+    "Row",
+    "changed_files",
+    "finding_rows",
+    "location_rows",
     "profile_row",
+    "profile_rows",
     "run_rows",
     "source_rows",
 ]
 
-
-# Which number has a source, key, key schema or layout in this database file?
-#
-# The same few thousand of them occur in every run, so a run refers to them by dense numbers that
-# are
-# local to the file. A schema or layout is known by its digest; when one is met that the file has
-# already, its content is compared as well, once per writer.
-
-NewRows = dict[str, list[tuple[Any, ...]]]
+Row = tuple[Any, ...]
+T = TypeVar("T")
+_NS_PER_YEAR = 31_556_952_000_000_000
+_SCAN = "scan"  # the origin of the findings in a shard
 
 
 class Interner:
-    """The numbers of one database file, and the rows of what is new in it.
+    """The numbers of names, key schemas and layouts in one database file.
 
-    ``new`` collects rows by table; whoever writes them empties it with ``take_new``.
+    The same few thousand of them occur in every run, so runs refer to them by dense numbers that
+    are local to the file. A schema or layout has a digest; where the file has that already, the
+    content is compared too, once per writer. Rows of what is new wait for ``take_new``.
     """
 
     def __init__(self, cursor: "duckdb.DuckDBPyConnection", location: str) -> None:
@@ -80,10 +89,10 @@ class Interner:
         self._layouts: dict[str, int] = dict(found)
         self._known_schemas: dict[str, KeySchema] = {}
         self._known_layouts: set[str] = set()
-        self._new: NewRows = {}
+        self._new: dict[str, list[Row]] = {}
         self._free: dict[str, int] = {}
 
-    def take_new(self) -> NewRows:
+    def take_new(self) -> dict[str, list[Row]]:
         """The rows of everything that got a number since this was last called."""
         new, self._new = self._new, {}
         return new
@@ -193,11 +202,6 @@ class Interner:
 
     def _clash(self, what: str, digest: str) -> CatalogWriteError:
         return CatalogWriteError(self._location, f"two contents of a {what} have digest {digest}")
-
-
-Row = tuple[Any, ...]
-T = TypeVar("T")
-_NS_PER_YEAR = 31_556_952_000_000_000
 
 
 def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
@@ -354,12 +358,11 @@ def _integer(value: str | int | None) -> int | None:
     return number if abs(number) < 1 << 63 else None
 
 
-# What does a run have of each source? The rows that questions over runs read.
+# What a run has of each source.
 #
 # One row per section, source, index group and key schema, with the number of files, of trains with
-# data and of entries. Worked out per layout: what a slot of it counts towards is looked up once,
-# and
-# the files that share the layout add up as arrays.
+# data and of entries. Worked out per layout: which rows a slot of it counts towards is looked up
+# once, and the files that share the layout add up as arrays.
 
 # section, source, index group, schema id (-1: unknown), source id of the new name (-1), RUN only
 _RowKey = tuple[str, str, str, int, int, bool]
@@ -462,3 +465,113 @@ def _target(
         if at is not None:
             return layout.sources[at], layout.schemas[at]
     return source, schema
+
+
+# What a run keeps of its past when it is written again.
+
+
+@dataclass(frozen=True, slots=True)
+class OldFile:
+    """A file as the catalog had it."""
+
+    size: int
+    mtime_ns: int
+    scanned_at: datetime
+    retry: bool
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FindingKey:
+    """What tells one finding of a run from another, in the order of the table's columns."""
+
+    name: str | None
+    check: str
+    severity: str
+    message: str
+    place: str
+    path: str | None
+
+
+def changed_files(record: RunRecord, old: Mapping[str, OldFile]) -> list[tuple[FindingKey, Row]]:
+    """A C02 finding and a row of ``file_history`` for each file that is not what it was.
+
+    Not for one that could not be read before (``retry``): it was known to be unfinished.
+    """
+    found = []
+    run_id = record.identity.run_id
+    severity = "I" if is_made_anew(run_id) else "E"
+    for file in record.files:
+        was = old.get(file.name)
+        if was is None or was.retry or (was.size, was.mtime_ns) == (file.size, file.mtime_ns):
+            continue
+        what = (
+            f"size changed from {was.size} to {file.size} bytes"
+            if was.size != file.size
+            else f"modified since it was catalogued (mtime {was.mtime_ns}, now {file.mtime_ns})"
+        )
+        name = to_text(file.name)
+        line = (run_id, name, was.size, was.mtime_ns, was.scanned_at, to_utc(record.ingested_at))
+        found.append((FindingKey(name, "C02", severity, what, "", None), line))
+    return found
+
+
+def finding_rows(
+    record: RunRecord, changes: Iterable[FindingKey], old_rows: Iterable[Row]
+) -> list[Row]:
+    """All rows of ``finding`` for a run, from those it had and what is wrong now."""
+    run_id, now = record.identity.run_id, to_utc(record.ingested_at)
+    old = {FindingKey(*row[1:7]): row[7:10] for row in old_rows}
+    wanted = dict.fromkeys([*_finding_keys(record), *changes])
+    new = [
+        (run_id, *astuple(key), old[key][0] if key in old else now, now, None, _SCAN)
+        for key in wanted
+    ]
+    for key, (first_seen, last_seen, resolved_at) in old.items():
+        if key not in wanted:
+            if key.check != "C02" or key.name is None:
+                resolved_at = resolved_at or now
+            new.append((run_id, *astuple(key), first_seen, last_seen, resolved_at, _SCAN))
+    return new
+
+
+def _finding_keys(record: RunRecord) -> Iterator[FindingKey]:
+    """Every problem of a run and its files; the path only where the name does not give it."""
+    for problem in record.problems:
+        own = problem.path in (record.directory, record.realpath)
+        yield _finding_key(None, problem, None if own else problem.path)
+    for file in record.files:
+        for problem in file.problems:
+            own = os.path.basename(problem.path) == file.name
+            yield _finding_key(file.name, problem, None if own else problem.path)
+        if file.missing_since is not None:
+            message = "catalogued file is missing on disk"
+            yield FindingKey(to_text(file.name), "C01", "E", message, "", None)
+
+
+def _finding_key(name: str | None, problem: Problem, path: str | None) -> FindingKey:
+    return FindingKey(
+        None if name is None else to_text(name),
+        problem.check,
+        problem.severity,
+        to_text(problem.message),
+        to_text(problem.where),
+        None if path is None else to_text(path),
+    )
+
+
+def location_rows(record: RunRecord, known: Mapping[str, datetime]) -> list[Row]:
+    """Rows of ``run_location``: the newest place is seen now, the others when they last were."""
+    run_id, now = record.identity.run_id, to_utc(record.ingested_at)
+    paths = [to_text(p) for p in record.locations]
+    last = len(paths) - 1
+    return [(run_id, i, p, now if i == last else known.get(p, now)) for i, p in enumerate(paths)]
+
+
+def profile_rows(
+    record: RunRecord, old: Mapping[str, OldFile], old_rows: Iterable[Row]
+) -> list[Row]:
+    """Rows of ``key_profile``: as they were, but stale if files came, went or changed."""
+    was = {(name, f.size, f.mtime_ns, f.missing) for name, f in old.items()}
+    now = {(f.name, f.size, f.mtime_ns, f.missing_since is not None) for f in record.files}
+    return [(*row[:-1], row[-1] or was != now) for row in old_rows]

@@ -1,6 +1,7 @@
 -- The tables and views of a catalog file, the same in a shard (one proposal, or one loose run) and
--- in the merged file (all runs). `store` makes new files from this text; the migrations lead to the
--- same, and `schema` says it again for SQLAlchemy; a test holds the three equal.
+-- in the merged file (all runs). `schema` makes new files from this text, and SQLAlchemy's tables
+-- from the columns in it. The migrations lead to the same tables (a test compares them); views hold
+-- no data, so an upgrade makes them anew from here.
 --
 -- Tables are internal and may change between versions. The views below them are for users' SQL.
 -- No keys, constraints or indexes: rows of a run are replaced in one transaction, written in run
@@ -83,7 +84,7 @@ CREATE TABLE file (
 
 -- What opening a run asks, in one row: its files and train lists as `file` and `train_list` have
 -- them, the number of the runlength.IndexPattern in each of FileLayout.slots of each file, and these
--- patterns. Packed, see store/packed.py; DuckDB's own compression would unpack many rows for one.
+-- patterns. Packed, see store/packing.py; DuckDB's own compression would unpack many rows for one.
 -- Shards only.
 CREATE TABLE run_packed (
     run_id UBIGINT,
@@ -254,43 +255,101 @@ CREATE TABLE audit (
     xfelcat_version VARCHAR
 );
 
+-- Views. Above each stands what a row is; the comment after a column has its type and meaning, or
+-- the list below has them, for columns of several views. `schema` makes COMMENTs of them.
+--
+-- run_id UBIGINT number of the run, ordered by proposal, data class and run; equal in every catalog
+-- proposal INTEGER proposal number; NULL for a run outside a facility tree
+-- run INTEGER run number; NULL for a run outside a facility tree
+-- data_class VARCHAR folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree
+-- instrument VARCHAR instrument, from the path
+-- cycle VARCHAR cycle of operation, six digits, from the path
+-- path VARCHAR directory of the run, as last seen
+-- format_version VARCHAR version of the data format
+-- name VARCHAR file name
+-- size BIGINT bytes
+-- mtime TIMESTAMP time of last modification
+-- depth VARCHAR how much is known: unread, names, outline (opening) or full (keys, index, RUN)
+-- scanned_at TIMESTAMP when its facts were taken from the file
+-- source VARCHAR source name
+-- section VARCHAR CONTROL, INSTRUMENT or an auxiliary section
+-- key VARCHAR key name
+-- index_group VARCHAR index group; empty for CONTROL
+-- dtype VARCHAR numpy dtype, or str, bytes, vlen:...
+-- shape BIGINT[] shape of one entry; [] for scalars
+-- unit VARCHAR symbol of the unit with its prefix; empty where none was recorded
+-- trains BIGINT trains with data, summed over the files; NULL below full depth
+-- entries BIGINT entries, summed over the files; NULL below full depth
+-- train_list INTEGER number of the train list in its run
+
+-- One row per run.
 CREATE VIEW runs AS
 SELECT
-    run_id, proposal, run, data_class, instrument, cycle,
-    directory AS path, realpath,
+    run_id, proposal, run, data_class, instrument, cycle, directory AS path,
+    realpath,  -- VARCHAR the same with links resolved
     ['unread', 'names', 'outline', 'full'][depth + 1] AS depth,
-    n_files AS files, n_files_missing AS files_missing, n_files_unread AS files_unread, bytes,
-    n_trains AS trains, n_suspect_trains AS suspect_trains, first_train, last_train,
-    started_at, ended_at, newest_mtime, format_version, recorded_proposal, recorded_run,
-    ingested_at
+    -- VARCHAR how much is known of every file: unread, names, outline (opening) or full (keys,
+    -- index, RUN)
+    n_files AS files,  -- INTEGER data files, missing ones included
+    n_files_missing AS files_missing,  -- INTEGER files that were catalogued and are gone
+    n_files_unread AS files_unread,  -- INTEGER files that could not be read
+    bytes,  -- BIGINT size of the files that are there
+    n_trains AS trains,  -- BIGINT distinct train IDs, suspect ones included
+    n_suspect_trains AS suspect_trains,  -- BIGINT distinct train IDs that are suspect
+    first_train,  -- UBIGINT smallest train ID that is not suspect
+    last_train,  -- UBIGINT largest train ID that is not suspect
+    started_at,  -- TIMESTAMP time of the first train
+    ended_at,  -- TIMESTAMP time of the last train
+    newest_mtime,  -- TIMESTAMP time of last modification of the newest file
+    format_version,
+    recorded_proposal,  -- BIGINT proposal number that the files say they belong to
+    recorded_run,  -- BIGINT run number that the files say they belong to
+    ingested_at  -- TIMESTAMP when the run was last written to the catalog
 FROM run;
 
+-- Every directory a run was seen at.
 CREATE VIEW run_locations AS
-SELECT r.run_id, r.proposal, r.run, r.data_class, l.path, l.seen_at
+SELECT
+    r.run_id, r.proposal, r.run, r.data_class,
+    l.path,  -- VARCHAR directory
+    l.seen_at  -- TIMESTAMP when the run was last catalogued from there
 FROM run_location AS l JOIN run AS r USING (run_id);
 
+-- One row per data file, missing ones included.
 CREATE VIEW files AS
 SELECT
     r.run_id, r.proposal, r.run, r.data_class, f.name,
-    concat(r.directory, '/', f.name) AS path,
-    f.size, make_timestamp(f.mtime_ns // 1000) AS mtime, f.aggregator, f.sequence,
+    concat(r.directory, '/', f.name) AS path,  -- VARCHAR path of the file, as last seen
+    f.size, make_timestamp(f.mtime_ns // 1000) AS mtime,
+    f.aggregator,  -- VARCHAR aggregator, from the file name
+    f.sequence,  -- BIGINT sequence number, from the file name; -1 where it has none
     ['unread', 'names', 'outline', 'full'][f.depth + 1] AS depth,
-    f.verified, f.format_version, f.locality,
+    f.verified,  -- BOOLEAN whether every dataset was opened, not one per index group
+    f.format_version,
+    f.locality,  -- VARCHAR ONLINE, NEARLINE, ... on dCache; empty on an ordinary disk
     coalesce(list_sum(t.lengths), 0)::BIGINT AS trains,
-    f.scanned_at, f.missing_since
+    -- BIGINT trains of the file, suspect ones included
+    f.scanned_at,
+    f.missing_since  -- TIMESTAMP when it was first found missing; NULL if it is there
 FROM file AS f
 JOIN run AS r USING (run_id)
 LEFT JOIN train_list AS t ON t.run_id = f.run_id AND t.ordinal = f.train_list;
 
+-- What files were before they changed: raw data should not.
 CREATE VIEW file_changes AS
 SELECT
     r.run_id, r.proposal, r.run, r.data_class, h.name, h.size,
-    make_timestamp(h.mtime_ns // 1000) AS mtime, h.scanned_at, h.replaced_at
+    make_timestamp(h.mtime_ns // 1000) AS mtime, h.scanned_at,
+    h.replaced_at  -- TIMESTAMP when the change was found
 FROM file_history AS h JOIN run AS r USING (run_id);
 
+-- One row per source name and section, over all runs.
 CREATE VIEW sources AS
 SELECT
-    s.name AS source, c.section, c.runs, c.first_run_id, c.last_run_id
+    s.name AS source, c.section,
+    c.runs,  -- BIGINT runs that have it
+    c.first_run_id,  -- UBIGINT first of these runs
+    c.last_run_id  -- UBIGINT last of these runs
 FROM (
     SELECT
         source_id, section, count(DISTINCT run_id) AS runs,
@@ -300,13 +359,15 @@ FROM (
 ) AS c
 JOIN source AS s USING (source_id);
 
+-- One row per source, key and what the key is like, over all runs of full depth.
 CREATE VIEW keys AS
 SELECT
-    s.name AS source, c.section, k.name AS key, sk.index_group, sk.dtype,
-    sk.entry_shape AS shape,
+    s.name AS source, c.section, k.name AS key, sk.index_group, sk.dtype, sk.entry_shape AS shape,
     replace(sk.prefix_symbol, 'u', 'μ') || sk.unit_symbol AS unit,
     sk.prefix_name || sk.unit_name AS unit_name,
+    -- VARCHAR name of the unit with its prefix; empty where none was recorded
     sum(c.runs)::BIGINT AS runs
+    -- BIGINT runs that have it; one whose files differ counts once per variant
 FROM (
     SELECT source_id, section, index_group, schema_id, count(DISTINCT run_id) AS runs
     FROM run_source
@@ -318,26 +379,28 @@ JOIN source AS s ON s.source_id = c.source_id
 JOIN key AS k ON k.key_id = sk.key_id
 GROUP BY ALL;
 
+-- One row per run, source and index group.
 CREATE VIEW run_sources AS
 SELECT
-    r.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle,
-    rs.section, s.name AS source, rs.index_group, l.name AS legacy_of, rs.run_only,
-    rs.n_files AS files, rs.n_trains AS trains, rs.n_entries AS entries,
-    r.directory AS path,
+    r.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle, rs.section, s.name AS source,
+    rs.index_group,
+    l.name AS legacy_of,  -- VARCHAR the new name, where this is an old one that still works
+    rs.run_only,  -- BOOLEAN whether it has RUN values only
+    rs.n_files AS files,  -- INTEGER files that list it
+    rs.n_trains AS trains, rs.n_entries AS entries, r.directory AS path,
     ['unread', 'names', 'outline', 'full'][r.depth + 1] AS depth
 FROM run_source AS rs
 JOIN run AS r USING (run_id)
 JOIN source AS s USING (source_id)
 LEFT JOIN source AS l ON l.source_id = rs.legacy_of;
 
+-- One row per run, source and key, for runs of full depth.
 CREATE VIEW run_keys AS
 SELECT
-    r.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle,
-    rs.section, s.name AS source, k.name AS key, rs.index_group,
-    sk.dtype, sk.entry_shape AS shape,
-    replace(sk.prefix_symbol, 'u', 'μ') || sk.unit_symbol AS unit,
-    rs.n_trains AS trains, rs.n_entries AS entries,
-    r.directory AS path,
+    r.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle, rs.section, s.name AS source,
+    k.name AS key, rs.index_group, sk.dtype, sk.entry_shape AS shape,
+    replace(sk.prefix_symbol, 'u', 'μ') || sk.unit_symbol AS unit, rs.n_trains AS trains,
+    rs.n_entries AS entries, r.directory AS path,
     ['unread', 'names', 'outline', 'full'][r.depth + 1] AS depth
 FROM run_source AS rs
 JOIN run AS r USING (run_id)
@@ -345,20 +408,27 @@ JOIN source AS s USING (source_id)
 JOIN schema_key AS sk ON sk.schema_id = rs.schema_id AND sk.index_group = rs.index_group
 JOIN key AS k ON k.key_id = sk.key_id;
 
+-- Stretches of consecutive train IDs. A run has several train lists, each that of one or more
+-- files.
 CREATE VIEW train_ranges AS
 SELECT
     r.run_id, r.proposal, r.run, r.data_class, t.train_list,
-    t.first_train, t.first_train + (t.n - 1)::UBIGINT AS last_train, t.n AS trains
+    t.first_train,  -- UBIGINT first train ID
+    t.first_train + (t.n - 1)::UBIGINT AS last_train,  -- UBIGINT last train ID
+    t.n AS trains  -- BIGINT how many
 FROM (
     SELECT run_id, ordinal AS train_list, unnest(starts) AS first_train, unnest(lengths) AS n
     FROM train_list
 ) AS t
 JOIN run AS r USING (run_id);
 
+-- Trains whose ID is suspect.
 CREATE VIEW train_flags AS
 SELECT
-    r.run_id, r.proposal, r.run, r.data_class, t.train_list, t.position,
+    r.run_id, r.proposal, r.run, r.data_class, t.train_list,
+    t.position,  -- BIGINT place in the train list, from 0
     t.starts[t.stretch] + (t.position - t.firsts[t.stretch])::UBIGINT AS train_id
+    -- UBIGINT train ID
 FROM (
     SELECT *, len(list_filter(firsts, lambda f: f <= position)) AS stretch
     FROM (
@@ -372,276 +442,73 @@ FROM (
 ) AS t
 JOIN run AS r USING (run_id);
 
+-- RUN: the value of each property of a control source when the run began.
 CREATE VIEW run_values AS
 SELECT
-    r.run_id, r.proposal, r.run, r.data_class, s.name AS source, k.name AS key,
-    v.dtype, v.number, v.text, v.shape
+    r.run_id, r.proposal, r.run, r.data_class, s.name AS source,
+    k.name AS key,  -- VARCHAR key name with .value or .timestamp
+    v.dtype,
+    v.number,  -- DOUBLE a scalar number, as DOUBLE
+    v.text,  -- VARCHAR a string; arrays of strings as JSON
+    v.shape  -- BIGINT[] shape of an array; NULL for a scalar
 FROM run_value AS v
 JOIN run AS r ON r.run_id BETWEEN v.first_run AND v.last_run
 JOIN source AS s USING (source_id)
 JOIN key AS k USING (key_id);
 
+-- What a key did during a run, as `xfelcat profile` read it.
 CREATE VIEW key_profiles AS
 SELECT
     r.run_id, r.proposal, r.run, r.data_class, s.name AS source, k.name AS key,
-    p.n_entries AS entries, p.n_nan AS nans, p.minimum, p.maximum, p.mean, p.std, p.first, p.last,
-    p.first_text, p.last_text, p.n_changes AS changes, p.profiled_at, p.stale
+    p.n_entries AS entries,  -- BIGINT entries read
+    p.n_nan AS nans,  -- BIGINT how many of them are NaN
+    p.minimum,  -- DOUBLE smallest number
+    p.maximum,  -- DOUBLE largest number
+    p.mean,  -- DOUBLE mean of the numbers
+    p.std,  -- DOUBLE standard deviation of the numbers
+    p.first,  -- DOUBLE first number
+    p.last,  -- DOUBLE last number
+    p.first_text,  -- VARCHAR first text, for keys of texts
+    p.last_text,  -- VARCHAR last text, for keys of texts
+    p.n_changes AS changes,  -- BIGINT how often an entry differs from the one before
+    p.profiled_at,  -- TIMESTAMP when the data were read
+    p.stale  -- BOOLEAN whether files of the run have changed since
 FROM key_profile AS p
 JOIN run AS r USING (run_id)
 JOIN source AS s USING (source_id)
 JOIN key AS k USING (key_id);
 
+-- What is or was wrong with a run or file.
 CREATE VIEW findings AS
 SELECT
-    f.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle, f.origin, f.check_id,
-    f.severity, f.name AS file, f.place, f.message,
+    f.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle,
+    f.origin,  -- VARCHAR scan: found by ingest; audit, deep: found by an audit
+    f.check_id,  -- VARCHAR check, see `xfelcat audit --list`
+    f.severity,  -- VARCHAR E error, W warning, I information
+    f.name AS file,  -- VARCHAR file name; NULL for a finding about the run as a whole
+    f.place,  -- VARCHAR object inside the file
+    f.message,  -- VARCHAR what is wrong
     coalesce(f.path, concat_ws('/', r.directory, f.name)) AS path,
-    f.first_seen, f.last_seen, f.resolved_at
+    -- VARCHAR path of the file or run
+    f.first_seen,  -- TIMESTAMP when it was first found
+    f.last_seen,  -- TIMESTAMP when it was last found
+    f.resolved_at  -- TIMESTAMP when it was first found gone; NULL while it is there
 FROM finding AS f LEFT JOIN run AS r USING (run_id);
 
+-- One row per audit that was made.
 CREATE VIEW audits AS
 SELECT
-    audit_id, started_at, seconds, scope, checks, n_runs AS runs, n_files AS files,
-    n_errors AS errors, n_warnings AS warnings, n_infos AS infos, n_new AS new,
-    n_resolved AS resolved, xfelcat_version
+    audit_id,  -- INTEGER number of the audit, counting up
+    started_at,  -- TIMESTAMP when it began
+    seconds,  -- DOUBLE how long it took
+    scope,  -- VARCHAR what it covered, as JSON
+    checks,  -- VARCHAR[] IDs of the checks
+    n_runs AS runs,  -- BIGINT catalogued runs it covered
+    n_files AS files,  -- BIGINT catalogued files it covered
+    n_errors AS errors,  -- BIGINT open findings of severity E afterwards
+    n_warnings AS warnings,  -- BIGINT open findings of severity W afterwards
+    n_infos AS infos,  -- BIGINT open findings of severity I afterwards
+    n_new AS new,  -- BIGINT findings that were not open before
+    n_resolved AS resolved,  -- BIGINT findings that were open before and are gone
+    xfelcat_version  -- VARCHAR version of xfelcat that made it
 FROM audit;
-
--- What the views and their columns mean, for `xfelcat sql --schema`.
-
-COMMENT ON VIEW runs IS 'One row per run.';
-COMMENT ON COLUMN runs.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN runs.proposal IS 'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN runs.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN runs.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN runs.instrument IS 'instrument, from the path';
-COMMENT ON COLUMN runs.cycle IS 'cycle of operation, six digits, from the path';
-COMMENT ON COLUMN runs.path IS 'directory of the run, as last seen';
-COMMENT ON COLUMN runs.realpath IS 'the same with links resolved';
-COMMENT ON COLUMN runs.depth IS
-    'how much is known of every file: unread, names, outline (opening) or full (keys, index, RUN)';
-COMMENT ON COLUMN runs.files IS 'data files, missing ones included';
-COMMENT ON COLUMN runs.files_missing IS 'files that were catalogued and are gone';
-COMMENT ON COLUMN runs.files_unread IS 'files that could not be read';
-COMMENT ON COLUMN runs.bytes IS 'size of the files that are there';
-COMMENT ON COLUMN runs.trains IS 'distinct train IDs, suspect ones included';
-COMMENT ON COLUMN runs.suspect_trains IS 'distinct train IDs that are suspect';
-COMMENT ON COLUMN runs.first_train IS 'smallest train ID that is not suspect';
-COMMENT ON COLUMN runs.last_train IS 'largest train ID that is not suspect';
-COMMENT ON COLUMN runs.started_at IS 'time of the first train';
-COMMENT ON COLUMN runs.ended_at IS 'time of the last train';
-COMMENT ON COLUMN runs.newest_mtime IS 'time of last modification of the newest file';
-COMMENT ON COLUMN runs.format_version IS 'version of the data format';
-COMMENT ON COLUMN runs.recorded_proposal IS 'proposal number that the files say they belong to';
-COMMENT ON COLUMN runs.recorded_run IS 'run number that the files say they belong to';
-COMMENT ON COLUMN runs.ingested_at IS 'when the run was last written to the catalog';
-
-COMMENT ON VIEW run_locations IS 'Every directory a run was seen at.';
-COMMENT ON COLUMN run_locations.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN run_locations.proposal IS
-    'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_locations.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_locations.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_locations.path IS 'directory';
-COMMENT ON COLUMN run_locations.seen_at IS 'when the run was last catalogued from there';
-
-COMMENT ON VIEW files IS 'One row per data file, missing ones included.';
-COMMENT ON COLUMN files.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN files.proposal IS 'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN files.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN files.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN files.name IS 'file name';
-COMMENT ON COLUMN files.path IS 'path of the file, as last seen';
-COMMENT ON COLUMN files.size IS 'bytes';
-COMMENT ON COLUMN files.mtime IS 'time of last modification';
-COMMENT ON COLUMN files.aggregator IS 'aggregator, from the file name';
-COMMENT ON COLUMN files.sequence IS 'sequence number, from the file name; -1 where it has none';
-COMMENT ON COLUMN files.depth IS
-    'how much is known: unread, names, outline (opening) or full (keys, index, RUN)';
-COMMENT ON COLUMN files.verified IS 'whether every dataset was opened, not one per index group';
-COMMENT ON COLUMN files.format_version IS 'version of the data format';
-COMMENT ON COLUMN files.locality IS 'ONLINE, NEARLINE, ... on dCache; empty on an ordinary disk';
-COMMENT ON COLUMN files.trains IS 'trains of the file, suspect ones included';
-COMMENT ON COLUMN files.scanned_at IS 'when its facts were taken from the file';
-COMMENT ON COLUMN files.missing_since IS 'when it was first found missing; NULL if it is there';
-
-COMMENT ON VIEW file_changes IS 'What files were before they changed: raw data should not.';
-COMMENT ON COLUMN file_changes.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN file_changes.proposal IS
-    'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN file_changes.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN file_changes.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN file_changes.name IS 'file name';
-COMMENT ON COLUMN file_changes.size IS 'bytes';
-COMMENT ON COLUMN file_changes.mtime IS 'time of last modification';
-COMMENT ON COLUMN file_changes.scanned_at IS 'when its facts were taken from the file';
-COMMENT ON COLUMN file_changes.replaced_at IS 'when the change was found';
-
-COMMENT ON VIEW sources IS 'One row per source name and section, over all runs.';
-COMMENT ON COLUMN sources.source IS 'source name';
-COMMENT ON COLUMN sources.section IS 'CONTROL, INSTRUMENT or an auxiliary section';
-COMMENT ON COLUMN sources.runs IS 'runs that have it';
-COMMENT ON COLUMN sources.first_run_id IS 'first of these runs';
-COMMENT ON COLUMN sources.last_run_id IS 'last of these runs';
-
-COMMENT ON VIEW keys IS 'One row per source, key and what the key is like, over all runs of full depth.';
-COMMENT ON COLUMN keys.source IS 'source name';
-COMMENT ON COLUMN keys.section IS 'CONTROL, INSTRUMENT or an auxiliary section';
-COMMENT ON COLUMN keys.key IS 'key name';
-COMMENT ON COLUMN keys.index_group IS 'index group; empty for CONTROL';
-COMMENT ON COLUMN keys.dtype IS 'numpy dtype, or str, bytes, vlen:...';
-COMMENT ON COLUMN keys.shape IS 'shape of one entry; [] for scalars';
-COMMENT ON COLUMN keys.unit IS 'symbol of the unit with its prefix; empty where none was recorded';
-COMMENT ON COLUMN keys.unit_name IS
-    'name of the unit with its prefix; empty where none was recorded';
-COMMENT ON COLUMN keys.runs IS 'runs that have it; one whose files differ counts once per variant';
-
-COMMENT ON VIEW run_sources IS 'One row per run, source and index group.';
-COMMENT ON COLUMN run_sources.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN run_sources.proposal IS 'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_sources.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_sources.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_sources.instrument IS 'instrument, from the path';
-COMMENT ON COLUMN run_sources.cycle IS 'cycle of operation, six digits, from the path';
-COMMENT ON COLUMN run_sources.section IS 'CONTROL, INSTRUMENT or an auxiliary section';
-COMMENT ON COLUMN run_sources.source IS 'source name';
-COMMENT ON COLUMN run_sources.index_group IS 'index group; empty for CONTROL';
-COMMENT ON COLUMN run_sources.legacy_of IS
-    'the new name, where this is an old one that still works';
-COMMENT ON COLUMN run_sources.run_only IS 'whether it has RUN values only';
-COMMENT ON COLUMN run_sources.files IS 'files that list it';
-COMMENT ON COLUMN run_sources.trains IS
-    'trains with data, summed over the files; NULL below full depth';
-COMMENT ON COLUMN run_sources.entries IS 'entries, summed over the files; NULL below full depth';
-COMMENT ON COLUMN run_sources.path IS 'directory of the run, as last seen';
-COMMENT ON COLUMN run_sources.depth IS
-    'how much is known: unread, names, outline (opening) or full (keys, index, RUN)';
-
-COMMENT ON VIEW run_keys IS 'One row per run, source and key, for runs of full depth.';
-COMMENT ON COLUMN run_keys.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN run_keys.proposal IS 'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_keys.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_keys.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_keys.instrument IS 'instrument, from the path';
-COMMENT ON COLUMN run_keys.cycle IS 'cycle of operation, six digits, from the path';
-COMMENT ON COLUMN run_keys.section IS 'CONTROL, INSTRUMENT or an auxiliary section';
-COMMENT ON COLUMN run_keys.source IS 'source name';
-COMMENT ON COLUMN run_keys.key IS 'key name';
-COMMENT ON COLUMN run_keys.index_group IS 'index group; empty for CONTROL';
-COMMENT ON COLUMN run_keys.dtype IS 'numpy dtype, or str, bytes, vlen:...';
-COMMENT ON COLUMN run_keys.shape IS 'shape of one entry; [] for scalars';
-COMMENT ON COLUMN run_keys.unit IS
-    'symbol of the unit with its prefix; empty where none was recorded';
-COMMENT ON COLUMN run_keys.trains IS
-    'trains with data, summed over the files; NULL below full depth';
-COMMENT ON COLUMN run_keys.entries IS 'entries, summed over the files; NULL below full depth';
-COMMENT ON COLUMN run_keys.path IS 'directory of the run, as last seen';
-COMMENT ON COLUMN run_keys.depth IS
-    'how much is known: unread, names, outline (opening) or full (keys, index, RUN)';
-
-COMMENT ON VIEW train_ranges IS 'Stretches of consecutive train IDs. A run has several train lists, each that of one or more files.';
-COMMENT ON COLUMN train_ranges.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN train_ranges.proposal IS
-    'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN train_ranges.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN train_ranges.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN train_ranges.train_list IS 'number of the train list in its run';
-COMMENT ON COLUMN train_ranges.first_train IS 'first train ID';
-COMMENT ON COLUMN train_ranges.last_train IS 'last train ID';
-COMMENT ON COLUMN train_ranges.trains IS 'how many';
-
-COMMENT ON VIEW train_flags IS 'Trains whose ID is suspect.';
-COMMENT ON COLUMN train_flags.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN train_flags.proposal IS 'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN train_flags.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN train_flags.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN train_flags.train_list IS 'number of the train list in its run';
-COMMENT ON COLUMN train_flags.position IS 'place in the train list, from 0';
-COMMENT ON COLUMN train_flags.train_id IS 'train ID';
-
-COMMENT ON VIEW run_values IS 'RUN: the value of each property of a control source when the run began.';
-COMMENT ON COLUMN run_values.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN run_values.proposal IS 'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_values.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_values.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN run_values.source IS 'source name';
-COMMENT ON COLUMN run_values.key IS 'key name with .value or .timestamp';
-COMMENT ON COLUMN run_values.dtype IS 'numpy dtype, or str, bytes, vlen:...';
-COMMENT ON COLUMN run_values.number IS 'a scalar number, as DOUBLE';
-COMMENT ON COLUMN run_values.text IS 'a string; arrays of strings as JSON';
-COMMENT ON COLUMN run_values.shape IS 'shape of an array; NULL for a scalar';
-
-COMMENT ON VIEW key_profiles IS 'What a key did during a run, as `xfelcat profile` read it.';
-COMMENT ON COLUMN key_profiles.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN key_profiles.proposal IS 'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN key_profiles.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN key_profiles.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN key_profiles.source IS 'source name';
-COMMENT ON COLUMN key_profiles.key IS 'key name';
-COMMENT ON COLUMN key_profiles.entries IS 'entries read';
-COMMENT ON COLUMN key_profiles.nans IS 'how many of them are NaN';
-COMMENT ON COLUMN key_profiles.minimum IS 'smallest number';
-COMMENT ON COLUMN key_profiles.maximum IS 'largest number';
-COMMENT ON COLUMN key_profiles.mean IS 'mean of the numbers';
-COMMENT ON COLUMN key_profiles.std IS 'standard deviation of the numbers';
-COMMENT ON COLUMN key_profiles.first IS 'first number';
-COMMENT ON COLUMN key_profiles.last IS 'last number';
-COMMENT ON COLUMN key_profiles.first_text IS 'first text, for keys of texts';
-COMMENT ON COLUMN key_profiles.last_text IS 'last text, for keys of texts';
-COMMENT ON COLUMN key_profiles.changes IS 'how often an entry differs from the one before';
-COMMENT ON COLUMN key_profiles.profiled_at IS 'when the data were read';
-COMMENT ON COLUMN key_profiles.stale IS 'whether files of the run have changed since';
-
-COMMENT ON VIEW findings IS 'What is or was wrong with a run or file.';
-COMMENT ON COLUMN findings.run_id IS
-    'number of the run, ordered by proposal, data class and run; equal in every catalog';
-COMMENT ON COLUMN findings.proposal IS 'proposal number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN findings.run IS 'run number; NULL for a run outside a facility tree';
-COMMENT ON COLUMN findings.data_class IS
-    'folder of the proposal: raw, proc, ...; NULL for a run outside a facility tree';
-COMMENT ON COLUMN findings.instrument IS 'instrument, from the path';
-COMMENT ON COLUMN findings.cycle IS 'cycle of operation, six digits, from the path';
-COMMENT ON COLUMN findings.origin IS 'scan: found by ingest; audit, deep: found by an audit';
-COMMENT ON COLUMN findings.check_id IS 'check, see `xfelcat audit --list`';
-COMMENT ON COLUMN findings.severity IS 'E error, W warning, I information';
-COMMENT ON COLUMN findings.file IS 'file name; NULL if the run as a whole is meant';
-COMMENT ON COLUMN findings.place IS 'object inside the file';
-COMMENT ON COLUMN findings.message IS 'what is wrong';
-COMMENT ON COLUMN findings.path IS 'path of the file or run';
-COMMENT ON COLUMN findings.first_seen IS 'when it was first found';
-COMMENT ON COLUMN findings.last_seen IS 'when it was last found';
-COMMENT ON COLUMN findings.resolved_at IS 'when it was first found gone; NULL while it is there';
-
-COMMENT ON VIEW audits IS 'One row per audit that was made.';
-COMMENT ON COLUMN audits.audit_id IS 'number of the audit, counting up';
-COMMENT ON COLUMN audits.started_at IS 'when it began';
-COMMENT ON COLUMN audits.seconds IS 'how long it took';
-COMMENT ON COLUMN audits.scope IS 'what it covered, as JSON';
-COMMENT ON COLUMN audits.checks IS 'IDs of the checks';
-COMMENT ON COLUMN audits.runs IS 'catalogued runs it covered';
-COMMENT ON COLUMN audits.files IS 'catalogued files it covered';
-COMMENT ON COLUMN audits.errors IS 'open findings of severity E afterwards';
-COMMENT ON COLUMN audits.warnings IS 'open findings of severity W afterwards';
-COMMENT ON COLUMN audits.infos IS 'open findings of severity I afterwards';
-COMMENT ON COLUMN audits.new IS 'findings that were not open before';
-COMMENT ON COLUMN audits.resolved IS 'findings that were open before and are gone';
-COMMENT ON COLUMN audits.xfelcat_version IS 'version of xfelcat that made it';

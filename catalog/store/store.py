@@ -1,4 +1,4 @@
-"""Where does a catalog keep its databases, and how are they read and written?
+"""The databases of a catalog location, and reading and writing them.
 
 A location is a directory:
 
@@ -6,17 +6,16 @@ A location is a directory:
     merged/            one database over all runs, derived from the shards
     audits/            what audits found, and when; a shard of its own
 
-each with its published versions (``publish``). A ``Store`` holds nothing open: connections are in
+each with its published versions (``versions``). A ``Store`` holds nothing open: connections are in
 the process's pool (``connections``).
 
 1. ``read``: a cursor on a shard's current version; it never waits for a writer.
 2. ``write``: a ``ShardWriter``; its changes are published together on leaving the context.
 3. ``publish_merged`` / ``read_merged``: the database for questions over runs.
-4. ``check``: say what is wrong.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,15 +23,12 @@ from typing import TYPE_CHECKING
 
 from ..model.errors import CatalogNotFoundError, CatalogWriteError
 from .connections import (
-    DEFAULT_BLOCKS,
     POOL,
     OpenFile,
-    blocks_of,
     connect_memory,
-    connect_write,
     uninterrupted,
 )
-from .versions import AUDITS, SCHEMA_VERSION, Versions
+from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Store"]
 
-Progress = Callable[[int, int], None]
 _TRIES = 10
 
 
@@ -75,7 +70,9 @@ class Store:
         if not self.exists():
             shards = map(self.versions, self._shard_folders())
             newest = max((v for s in shards for v in s.schema_versions()), default=0)
-            raise CatalogNotFoundError(str(self.location), newest, SCHEMA_VERSION)
+            raise CatalogNotFoundError(
+                str(self.location), newest, SCHEMA_VERSION, oldest_upgraded=OLDEST_UPGRADED
+            )
 
     def shards(self) -> dict[str, str]:
         """The current version (a file name) of every shard, in the order of their runs."""
@@ -131,16 +128,13 @@ class Store:
         CatalogWriteError
             If the location cannot be written.
         """
-        from .creation import create_schema, migrate_draft
+        from .schema import open_draft
         from .write import ShardWriter
 
         versions = self.versions(shard)
         with versions.lock(wait=wait), uninterrupted(), versions.draft() as draft:
-            is_new = not draft.exists() and not migrate_draft(versions, draft, shard)
-            with connect_write(draft, block_size=blocks_of(shard)) as connection:
+            with open_draft(draft, "shard", shard, older=versions) as connection:
                 connection.execute("BEGIN")
-                if is_new:
-                    create_schema(connection, "shard", shard)
                 writer = ShardWriter(connection, shard, str(self.location))
                 yield writer
                 writer.finish()
@@ -166,17 +160,16 @@ class Store:
 
         with uninterrupted():
             file = open_current(self.merged)
-            held = {name: path.name for name, path in self._shard_files().items()}
-            return file is None or merged_versions(file.cursor()) != held
+            current = {name: path.name for name, path in self._shard_files().items()}
+            return file is None or merged_versions(file.cursor()) != current
 
     def publish_merged(self, progress: Progress | None = None) -> bool:
         """Bring the merged database up to date with the shards; whether there was anything to do.
 
-        Only shards that changed are read. ``progress`` is told how many of them are done, of how
-        many.
+        Only shards that changed are read, and ``progress`` counts them.
         """
-        from .creation import create_schema
         from .merge import merge_shards, needs_rebuild
+        from .schema import open_draft
 
         if not self.merged_is_stale():
             return False
@@ -187,9 +180,7 @@ class Store:
             file = open_current(self.merged)
             rebuild = file is None or needs_rebuild(file.cursor(), shards)
             with self.merged.draft(empty=rebuild) as draft:
-                with connect_write(draft, block_size=DEFAULT_BLOCKS) as connection:
-                    if rebuild:
-                        create_schema(connection, "merged", "merged")
+                with open_draft(draft, "merged", "merged") as connection:
                     merge_shards(connection, shards, progress)
                 self.merged.publish(draft)
         return True
@@ -224,38 +215,35 @@ class Store:
             return self._merged_in_memory(memory_limit) if file is None else file
 
     def _merged_in_memory(self, memory_limit: int) -> OpenFile:
-        from .creation import create_schema
-        from .merge import merge_shards
-
-        def fill(connection: "duckdb.DuckDBPyConnection") -> None:
-            create_schema(connection, "merged", "merged")
-            merge_shards(connection, self._shard_files(), None)
-
-        versions = tuple(self._shard_files().values())
-        key = (self.location, versions, memory_limit)
-        return POOL.open(key, lambda: OpenFile(connect_memory(fill, memory_limit=memory_limit)))
+        files = self._shard_files()
+        key = (self.location, tuple(files.values()), memory_limit)
+        return POOL.open(key, lambda: _merged_copy(files, memory_limit))
 
     def open_part(self, shards: Iterable[str], *, memory_limit: int = 0) -> OpenFile:
         """Some shards as one database in memory, for questions that cannot wait for the merge.
 
         It has none of what audits found, and is not kept.
         """
-        from .creation import create_schema
-        from .merge import merge_shards
-
         files = {s: path for s in shards if (path := self.versions(s).current()) is not None}
-
-        def fill(connection: "duckdb.DuckDBPyConnection") -> None:
-            create_schema(connection, "merged", "merged")
-            merge_shards(connection, files, None)
-
-        return OpenFile(connect_memory(fill, memory_limit=memory_limit))
+        return _merged_copy(files, memory_limit)
 
     def _shard_files(self) -> dict[str, Path]:
         """The current version of every shard, and of the audits if there are any."""
         files = {s: self.versions(s).directory / v for s, v in self.shards().items()}
         audits = self.audits.current()
         return files if audits is None else {**files, AUDITS: audits}
+
+
+def _merged_copy(files: Mapping[str, Path], memory_limit: int) -> OpenFile:
+    """A merged database of these shards that is kept in memory only."""
+    from .merge import merge_shards
+    from .schema import create_schema
+
+    def fill(connection: "duckdb.DuckDBPyConnection") -> None:
+        create_schema(connection, "merged", "merged")
+        merge_shards(connection, files, None)
+
+    return OpenFile(connect_memory(fill, memory_limit=memory_limit))
 
 
 def _shard_order(shard: str) -> tuple[bool, str]:

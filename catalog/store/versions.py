@@ -1,8 +1,8 @@
-"""How does a database file change while others read it, and what is left after a crash?
+"""Published versions of a database file, which change while others read and survive a crash.
 
 A published file is never modified. Each database has a directory of its own:
 
-    lock                           held by the one writer (flock: released when it dies)
+    lock                           locked by the one writer (flock: released when it dies)
     current-v1                     link to the version that readers take
     v1.00000012-5f3a9c.duckdb      that version (0444), and the one before it
     .draft-v1-4711-5f3a9c.duckdb   what a writer is working on
@@ -21,15 +21,26 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..model.errors import CatalogBusyError, CatalogWriteError
 
-__all__ = ["AUDITS", "NOT_TEXT", "SCHEMA_VERSION", "Versions", "is_text", "make_directory"]
+__all__ = [
+    "AUDITS",
+    "NOT_TEXT",
+    "OLDEST_UPGRADED",
+    "SCHEMA_VERSION",
+    "Progress",
+    "Versions",
+    "is_text",
+    "make_directory",
+]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 3  # also the number of the newest revision; 1 and 2 were never released
+OLDEST_UPGRADED = 3  # runs of catalogs before it are to be ingested again
+Progress = Callable[[int, int], None]  # gets how many steps are done, and of how many
 AUDITS = "audits"  # the database of what audits found, among the shards that are merged
 NOT_TEXT = "its path is not UTF-8, and DuckDB takes no other"
 _NAME = re.compile(r"v(\d+)\.(\d{8,})-[0-9a-f]{6}\.duckdb")
@@ -68,9 +79,9 @@ def _sync(path: Path) -> None:
 class Versions:
     """The published versions of one database file, for one schema version."""
 
-    def __init__(self, directory: Path, schema_version: int = SCHEMA_VERSION) -> None:
+    def __init__(self, directory: Path, schema_version: int | None = None) -> None:
         self.directory = directory
-        self.schema_version = schema_version
+        self.schema_version = SCHEMA_VERSION if schema_version is None else schema_version
 
     @property
     def _link(self) -> Path:

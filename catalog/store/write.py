@@ -1,64 +1,45 @@
-"""How are runs put into a shard, replaced and taken out again?
+"""The writer of one shard: runs put in, replaced and taken out.
 
-A ``ShardWriter`` works on the draft of one shard, inside one transaction, and is handed out by
-``Store.write``.
+A ``ShardWriter`` works on the draft of one shard, inside one transaction; ``Store.write`` makes it.
 
 1. ``replace_run``: the rows of the run go, the new ones come (``run_rows``); findings, history,
-   locations and profiles carry on from what was there (``history``).
+   locations and profiles carry on from what was there.
 2. ``replace_profiles``: what some keys of a run did during it.
 3. ``forget_run``: all its rows go.
 4. ``load_run``: the record back, to write again with parts of it replaced.
-5. ``finish``: rows that wait are written, and RUN values folded (``stretches``).
+5. ``finish``: writes the rows that wait, and folds RUN values into stretches of runs.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from ..model.errors import CatalogWriteError
-from ..model.identity import is_made_anew
-from ..model.records import KeyProfile, Problem, RunRecord
+from ..model.identity import sql_series
+from ..model.records import KeyProfile, RunRecord
+from ..model.text import from_text, to_text
 from .connections import rows
-from .merge import cut_out, fold
-from .packing import from_text, to_text, to_utc
 from .read import load_run
-from .rows import Interner, profile_row, run_rows
+from .rows import (
+    Interner,
+    OldFile,
+    Row,
+    changed_files,
+    finding_rows,
+    location_rows,
+    profile_row,
+    profile_rows,
+    run_rows,
+)
+from .schema import RUN_TABLES, columns
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = [
-    "RUN_TABLES",
-    "FindingKey",
-    "OldFile",
-    "ShardWriter",
-    "changed_files",
-    "finding_rows",
-    "insert_rows",
-    "location_rows",
-    "profile_rows",
-]
+__all__ = ["ShardWriter", "insert_rows"]
 
-Row = tuple[Any, ...]
-
+# An INSERT costs about as much for one run as for fifty, and Arrow needs the rows in memory: so
+# many are some 50 runs of a large detector.
 _MOST_WAITING = 50_000
-
-# Every table with rows of single runs, and the statement that takes out those of run $1.
-RUN_TABLES = {
-    "run": "DELETE FROM run WHERE run_id = $1",
-    "run_location": "DELETE FROM run_location WHERE run_id = $1",
-    "file": "DELETE FROM file WHERE run_id = $1",
-    "run_packed": "DELETE FROM run_packed WHERE run_id = $1",
-    "file_history": "DELETE FROM file_history WHERE run_id = $1",
-    "file_metadata": "DELETE FROM file_metadata WHERE run_id = $1",
-    "train_list": "DELETE FROM train_list WHERE run_id = $1",
-    "timestamps": "DELETE FROM timestamps WHERE run_id = $1",
-    "run_source": "DELETE FROM run_source WHERE run_id = $1",
-    "key_profile": "DELETE FROM key_profile WHERE run_id = $1",
-    "finding": "DELETE FROM finding WHERE run_id = $1",
-}
 _ARROW_TYPES = {
     "TINYINT": "int8",
     "INTEGER": "int32",
@@ -72,35 +53,18 @@ _ARROW_TYPES = {
 }
 
 
-def table_columns(connection: "duckdb.DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
-    """Names and types of the columns of every table of the attached file."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for table, column, kind in rows(
-        connection,
-        "SELECT table_name, column_name, data_type FROM duckdb_columns()"
-        " WHERE database_name = 'xfelcat' ORDER BY table_name, column_index",
-    ):
-        found.setdefault(table, []).append((column, kind))
-    return found
-
-
-def insert_rows(
-    connection: "duckdb.DuckDBPyConnection",
-    table: str,
-    columns: Sequence[tuple[str, str]],
-    new: Sequence[Row],
-) -> None:
+def insert_rows(connection: "duckdb.DuckDBPyConnection", table: str, new: Sequence[Row]) -> None:
     """Append rows to one of the schema's tables, through Arrow."""
     import pyarrow as pa
 
     if not new:
         return
+    described = columns()[table]
     arrays = []
-    for (_, kind), values in zip(columns, zip(*new, strict=True), strict=True):
-        is_list = kind.endswith("[]")
-        of = pa.type_for_alias(_ARROW_TYPES[kind.removesuffix("[]")])
-        arrays.append(pa.array(values, pa.list_(of) if is_list else of))
-    connection.register("incoming", pa.table(arrays, names=[name for name, _ in columns]))
+    for column, values in zip(described, zip(*new, strict=True), strict=True):
+        of = pa.type_for_alias(_ARROW_TYPES[column.type.removesuffix("[]")])
+        arrays.append(pa.array(values, pa.list_(of) if column.type.endswith("[]") else of))
+    connection.register("incoming", pa.table(arrays, names=[c.name for c in described]))
     connection.execute(f"INSERT INTO {table} SELECT * FROM incoming")  # a name of our schema
     connection.unregister("incoming")
 
@@ -108,15 +72,14 @@ def insert_rows(
 class ShardWriter:
     """Changes to the runs of one shard; all of them are published together, or none.
 
-    Rows of new runs wait until there are many: an INSERT costs about as much for one run as for
-    fifty. ``flush`` writes them; whoever reads or deletes calls it first.
+    Rows of new runs wait until there are many; ``flush`` writes them, and whoever reads or deletes
+    calls it first.
     """
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection", shard: str, location: str) -> None:
         self._connection = connection
         self._shard = shard
         self._location = location
-        self._columns = table_columns(connection)
         self._interner = Interner(connection, location)
         self._run_ids: set[int] = {i for (i,) in rows(connection, "SELECT run_id FROM run")}
         self._waiting: dict[str, list[Row]] = {}
@@ -185,7 +148,7 @@ class ShardWriter:
         return True
 
     def forget_run(self, run_id: int) -> bool:
-        """Take out a run with all that is known of it; whether it was there."""
+        """Take out all rows of a run; whether it was there."""
         if run_id not in self._run_ids:
             return False
         self.flush()
@@ -208,7 +171,7 @@ class ShardWriter:
         """Write the rows that wait."""
         waiting, self._waiting, self._n_waiting = self._waiting, {}, 0
         for table, new in (self._interner.take_new() | waiting).items():
-            insert_rows(self._connection, table, self._columns[table], new)
+            insert_rows(self._connection, table, new)
 
     def _delete(self, run_id: int) -> None:
         # A new run, too, may lie inside a stretch of the runs around it.
@@ -217,8 +180,9 @@ class ShardWriter:
         if run_id not in self._run_ids:
             return
         self._run_ids.discard(run_id)
-        for statement in RUN_TABLES.values():
-            self._connection.execute(statement.replace("$1", f"{run_id:d}"))
+        for role in RUN_TABLES:
+            if role.run == "run_id":  # not run_value: its rows are of stretches, and cut out
+                self._connection.execute(f"DELETE FROM {role.name} WHERE run_id = {run_id:d}")
 
     def _refuse_other_identity(self, record: RunRecord) -> None:
         identity = record.identity
@@ -265,122 +229,134 @@ class ShardWriter:
         }
 
 
-# What stays of the past when a run is written again?
+# RUN values by stretches of runs.
 #
-# Pure: what the catalog had and what is found now in, rows out.
+# Four of five RUN values do not change between neighbouring runs, so ``run_value`` has one row for
+# a stretch of runs. Neighbours are runs next to each other among the catalogued ones of a series
+# (proposal and data class). A stretch ends where the value changes, or a run lacks it. BETWEEN
+# first_run AND last_run is therefore exact, and stays so while runs come and go:
 #
-# 1. ``changed_files``: files whose size or time is no longer the catalogued one, as lines of
-#    history and as C02 findings.
-# 2. ``finding_rows``: a problem that was there keeps when it was first seen; one that is gone
-#    stays, as resolved. C02 of a file tells of something that happened: it is never resolved.
-# 3. ``location_rows``: the places a run was seen at, with the time it last was.
-# 4. ``profile_rows``: what keys did during the run, stale once a file is not what it was.
+# 1. ``cut_out``: a run that is written again, or goes, is taken out of the stretches over it.
+# 2. New rows are put in for one run each.
+# 3. ``fold``: rows of neighbours with the same value become one.
 
-_SCAN = "scan"
+# New rows up to this share of all are put behind the others instead of writing all in order.
+_REWRITE_SHARE = 0.2
+
+_CUT = """
+CREATE OR REPLACE TEMP TABLE cut AS
+SELECT * FROM run_value WHERE $1 BETWEEN first_run AND last_run;
+
+DELETE FROM run_value WHERE $1 BETWEEN first_run AND last_run;
+
+INSERT INTO run_value
+SELECT * REPLACE ((SELECT max(run_id) FROM run WHERE run_id < $1) AS last_run)
+FROM cut WHERE first_run < $1;
+
+INSERT INTO run_value
+SELECT * REPLACE ((SELECT min(run_id) FROM run WHERE run_id > $1) AS first_run)
+FROM cut WHERE last_run > $1;
+"""
+
+# Rows with the value of the ones before them become one, of those rows that satisfy $1.
+_FOLD = f"""
+CREATE OR REPLACE TEMP TABLE folded AS
+WITH placed AS (
+    SELECT run_id, row_number() OVER (PARTITION BY {sql_series()} ORDER BY run_id) AS place FROM run
+),
+compared AS (
+    SELECT
+        v.*, {sql_series("v.first_run")} AS series, f.place,
+        lag(l.place) OVER w IS NOT DISTINCT FROM f.place - 1
+        AND lag(v.dtype) OVER w IS NOT DISTINCT FROM v.dtype
+        AND lag(v.number) OVER w IS NOT DISTINCT FROM v.number
+        AND lag(v.text) OVER w IS NOT DISTINCT FROM v.text
+        AND lag(v.raw) OVER w IS NOT DISTINCT FROM v.raw
+        AND lag(v.shape) OVER w IS NOT DISTINCT FROM v.shape AS goes_on
+    FROM run_value AS v
+    JOIN placed AS f ON f.run_id = v.first_run
+    JOIN placed AS l ON l.run_id = v.last_run
+    WHERE $1
+    WINDOW w AS (PARTITION BY {sql_series("v.first_run")}, v.source_id, v.key_id ORDER BY f.place)
+),
+stretched AS (
+    SELECT
+        *, count(*) FILTER (NOT goes_on) OVER (
+            PARTITION BY series, source_id, key_id ORDER BY place ROWS UNBOUNDED PRECEDING
+        ) AS stretch
+    FROM compared
+)
+SELECT
+    min(first_run) AS first_run, max(last_run) AS last_run, source_id, key_id,
+    any_value(dtype) AS dtype, any_value(number) AS number, any_value(text) AS text,
+    any_value(raw) AS raw, any_value(shape) AS shape
+FROM stretched
+GROUP BY series, source_id, key_id, stretch;
+"""
+
+_REWRITE = """
+DELETE FROM run_value;
+INSERT INTO run_value SELECT * FROM folded ORDER BY source_id, key_id, first_run;
+DROP TABLE folded;
+"""
+
+# Rows that end with the run before the first new one of its series, and have its value, go on.
+_APPEND = f"""
+DELETE FROM run_value WHERE first_run IN ($1);
+
+CREATE OR REPLACE TEMP TABLE continued AS
+WITH seams AS (
+    SELECT min(n.run_id) AS first_run, max(r.run_id) AS before
+    FROM (SELECT min(run_id) AS run_id FROM run WHERE run_id IN ($1) GROUP BY {sql_series()}) AS n
+    JOIN run AS r ON {sql_series("r.run_id")} = {sql_series("n.run_id")} AND r.run_id < n.run_id
+    GROUP BY n.run_id
+)
+SELECT v.rowid AS row, f.source_id, f.key_id, f.first_run, f.last_run
+FROM folded AS f
+JOIN seams AS s USING (first_run)
+JOIN run_value AS v ON v.last_run = s.before AND v.source_id = f.source_id
+    AND v.key_id = f.key_id AND v.dtype IS NOT DISTINCT FROM f.dtype
+    AND v.number IS NOT DISTINCT FROM f.number AND v.text IS NOT DISTINCT FROM f.text
+    AND v.raw IS NOT DISTINCT FROM f.raw AND v.shape IS NOT DISTINCT FROM f.shape;
+
+UPDATE run_value SET last_run = c.last_run FROM continued AS c WHERE run_value.rowid = c.row;
+
+INSERT INTO run_value
+SELECT * FROM folded ANTI JOIN continued USING (source_id, key_id, first_run)
+ORDER BY source_id, key_id, first_run;
+
+DROP TABLE folded;
+DROP TABLE continued;
+"""
+
+# Whether rows lie behind new ones in their series; how many are new, and how many there are.
+_SHAPE = f"""
+SELECT
+    coalesce(bool_or(v.last_run > n.first_run AND v.first_run NOT IN ($1)), false),
+    count(*) FILTER (v.first_run IN ($1)), count(*)
+FROM run_value AS v LEFT JOIN (
+    SELECT {sql_series()} AS series, min(run_id) AS first_run FROM run WHERE run_id IN ($1)
+    GROUP BY {sql_series()}
+) AS n ON n.series = {sql_series("v.first_run")}
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class OldFile:
-    """A file as the catalog had it."""
-
-    size: int
-    mtime_ns: int
-    scanned_at: datetime
-    retry: bool
-    missing: bool
+def cut_out(connection: "duckdb.DuckDBPyConnection", run_id: int) -> None:
+    """Leave no row over a run; the rows before and after it stay."""
+    connection.execute(_CUT.replace("$1", f"{run_id:d}"))
 
 
-@dataclass(frozen=True, slots=True)
-class FindingKey:
-    """What tells one finding of a run from another, in the order of the table's columns."""
+def fold(connection: "duckdb.DuckDBPyConnection", new_runs: Collection[int]) -> None:
+    """Make one row of neighbouring runs with the same value.
 
-    name: str | None
-    check: str
-    severity: str
-    message: str
-    place: str
-    path: str | None
-
-
-def changed_files(record: RunRecord, old: Mapping[str, OldFile]) -> list[tuple[FindingKey, Row]]:
-    """A C02 finding and a row of ``file_history`` for each file that is not what it was.
-
-    Not for one that could not be read before (``retry``): it was known to be unfinished.
+    ``new_runs`` are those put in since this was last done. Where they are few, and the last ones of
+    their proposal and data class, only their rows are touched, and stand behind the others; else
+    all rows are written again, in order.
     """
-    found = []
-    run_id = record.identity.run_id
-    severity = "I" if is_made_anew(run_id) else "E"
-    for file in record.files:
-        was = old.get(file.name)
-        if was is None or was.retry or (was.size, was.mtime_ns) == (file.size, file.mtime_ns):
-            continue
-        what = (
-            f"size changed from {was.size} to {file.size} bytes"
-            if was.size != file.size
-            else f"modified since it was catalogued (mtime {was.mtime_ns}, now {file.mtime_ns})"
-        )
-        name = to_text(file.name)
-        line = (run_id, name, was.size, was.mtime_ns, was.scanned_at, to_utc(record.ingested_at))
-        found.append((FindingKey(name, "C02", severity, what, "", None), line))
-    return found
-
-
-def finding_rows(
-    record: RunRecord, changes: Iterable[FindingKey], old_rows: Iterable[Row]
-) -> list[Row]:
-    """All rows of ``finding`` for a run, from those it had and what is wrong now."""
-    run_id, now = record.identity.run_id, to_utc(record.ingested_at)
-    old = {FindingKey(*row[1:7]): row[7:10] for row in old_rows}
-    wanted = dict.fromkeys([*_finding_keys(record), *changes])
-    new = [
-        (run_id, *astuple(key), old[key][0] if key in old else now, now, None, _SCAN)
-        for key in wanted
-    ]
-    for key, (first_seen, last_seen, resolved_at) in old.items():
-        if key not in wanted:
-            if key.check != "C02" or key.name is None:
-                resolved_at = resolved_at or now
-            new.append((run_id, *astuple(key), first_seen, last_seen, resolved_at, _SCAN))
-    return new
-
-
-def _finding_keys(record: RunRecord) -> Iterator[FindingKey]:
-    """Every problem of a run and its files; the path only where it cannot be told from the name."""
-    for problem in record.problems:
-        own = problem.path in (record.directory, record.realpath)
-        yield _finding_key(None, problem, None if own else problem.path)
-    for file in record.files:
-        for problem in file.problems:
-            own = os.path.basename(problem.path) == file.name
-            yield _finding_key(file.name, problem, None if own else problem.path)
-        if file.missing_since is not None:
-            message = "catalogued file is missing on disk"
-            yield FindingKey(to_text(file.name), "C01", "E", message, "", None)
-
-
-def _finding_key(name: str | None, problem: Problem, path: str | None) -> FindingKey:
-    return FindingKey(
-        None if name is None else to_text(name),
-        problem.check,
-        problem.severity,
-        to_text(problem.message),
-        to_text(problem.where),
-        None if path is None else to_text(path),
-    )
-
-
-def location_rows(record: RunRecord, known: Mapping[str, datetime]) -> list[Row]:
-    """Rows of ``run_location``: the newest place is seen now, the others when they last were."""
-    run_id, now = record.identity.run_id, to_utc(record.ingested_at)
-    paths = [to_text(p) for p in record.locations]
-    last = len(paths) - 1
-    return [(run_id, i, p, now if i == last else known.get(p, now)) for i, p in enumerate(paths)]
-
-
-def profile_rows(
-    record: RunRecord, old: Mapping[str, OldFile], old_rows: Iterable[Row]
-) -> list[Row]:
-    """Rows of ``key_profile``: as they were, but stale if files came, went or changed."""
-    was = {(name, f.size, f.mtime_ns, f.missing) for name, f in old.items()}
-    now = {(f.name, f.size, f.mtime_ns, f.missing_since is not None) for f in record.files}
-    return [(*row[:-1], row[-1] or was != now) for row in old_rows]
+    some = ",".join(f"{run_id:d}" for run_id in new_runs) or "0"
+    ((is_inside, n_new, n_all),) = rows(connection, _SHAPE.replace("$1", some))
+    if is_inside or not n_new or n_new > _REWRITE_SHARE * n_all:
+        connection.execute(_FOLD.replace("$1", "true") + _REWRITE)
+    else:
+        connection.execute(_FOLD.replace("$1", f"v.first_run IN ({some})"))
+        connection.execute(_APPEND.replace("$1", some))

@@ -28,12 +28,11 @@ from xfelcat.catalog.model.facts import FileTable
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import FileLayout
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
-from xfelcat.catalog.store.connections import connect_write
-from xfelcat.catalog.store.creation import create_schema
 from xfelcat.catalog.store.packing import encode_timestamps, pack_run, time_of_ns
 from xfelcat.catalog.store.rows import Interner, Numbered
+from xfelcat.catalog.store.schema import open_draft
 from xfelcat.catalog.store.store import Store
-from xfelcat.catalog.store.write import insert_rows, table_columns
+from xfelcat.catalog.store.write import insert_rows
 from xfelcat.loader.examples.specs import train_at, train_time_ns
 
 from benchmarks import vocabulary as words
@@ -91,15 +90,13 @@ def fill_shard(location: str, scale: Scale, number: int) -> int:
     name = f"p{shard.proposal:06d}"
     versions = Store(location).versions(name)
     with versions.lock(), versions.draft(empty=True) as draft:
-        with connect_write(draft) as connection:
+        with open_draft(draft, "shard", name) as connection:
             connection.execute("BEGIN")
-            create_schema(connection, "shard", name)
             interner = Interner(connection, location)
             layout_ids = {a: interner.layout(x) for a, x in shard.layouts.items()}
             tables: dict[str, Any] = dict(_tables(shard, interner, layout_ids))
-            columns = table_columns(connection)
             for table, rows in interner.take_new().items():
-                insert_rows(connection, table, columns[table], rows)
+                insert_rows(connection, table, rows)
             for table, arrow in tables.items():
                 connection.register("incoming", arrow)
                 connection.execute(f"INSERT INTO {table} SELECT * FROM incoming")

@@ -4,6 +4,7 @@ import pickle
 import re
 
 import pytest
+from support.next_revision import become_next_version
 from xfelcat.catalog.model import errors
 from xfelcat.catalog.model.errors import CatalogNotFoundError, XfelcatError
 from xfelcat.catalog.store.care import upgrade_shards
@@ -49,17 +50,24 @@ def published(store, shard, schema_version):
 @pytest.mark.parametrize(
     ("version", "told"),
     [
-        (1, f"has schema version 1, this xfelcat reads {SCHEMA_VERSION}: `xfelcat db upgrade"),
-        (SCHEMA_VERSION + 1, f"reads {SCHEMA_VERSION}: use a newer xfelcat"),
+        (
+            SCHEMA_VERSION,
+            f"has schema version {SCHEMA_VERSION}, this xfelcat reads {SCHEMA_VERSION + 1}:"
+            " `xfelcat db upgrade",
+        ),
+        (SCHEMA_VERSION + 2, f"reads {SCHEMA_VERSION + 1}: use a newer xfelcat"),
+        (1, f"reads {SCHEMA_VERSION + 1} and cannot upgrade it: ingest its runs again"),
     ],
 )
-def test_a_catalog_of_another_version_is_no_empty_place(tmp_path, version, told):
+def test_a_catalog_of_another_version_is_no_empty_place(tmp_path, monkeypatch, version, told):
+    become_next_version(monkeypatch, tmp_path)
+    tmp_path = tmp_path / "catalog"
     store = Store(tmp_path)
     with pytest.raises(CatalogNotFoundError, match=f"no catalog at {tmp_path}; make one"):
         store.require()
     published(store, "p002012", version)
     with pytest.raises(CatalogNotFoundError, match=re.escape(told)):
         store.require()
-    if version < SCHEMA_VERSION:
+    if version == SCHEMA_VERSION:
         upgrade_shards(store)
         store.require()

@@ -13,8 +13,8 @@ from xfelcat.catalog.model.facts import FileTable
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
 from xfelcat.catalog.store import packing
-from xfelcat.catalog.store.creation import create_schema
 from xfelcat.catalog.store.packing import PackedIndex, fetch_packed, pack_run
+from xfelcat.catalog.store.schema import create_schema
 
 RUN_ID = 2**64 - 1
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-(2**63), -1, 0, 2**63 - 1])

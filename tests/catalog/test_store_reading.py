@@ -10,6 +10,7 @@ from itertools import pairwise
 import duckdb
 import numpy as np
 import pytest
+from support.next_revision import become_next_version
 from support.run_records import assert_same_run, later, make_run, write
 from xfelcat.catalog.store import connections
 from xfelcat.catalog.store.care import check, compact, shard_states, upgrade_shards
@@ -279,25 +280,27 @@ def publish_as(store, schema_version):
         return versions.publish(draft)
 
 
-def test_an_older_schema_version_is_upgraded_on_request(store):
-    old = publish_as(store, 0)
+def test_an_older_schema_version_is_upgraded_on_request(store, tmp_path, monkeypatch):
+    old = publish_as(store, SCHEMA_VERSION)
+    newer = become_next_version(monkeypatch, tmp_path)
     assert not store.exists()
     assert [(s.shard, s.can_be_upgraded) for s in shard_states(store)] == [(SHARD, True)]
     assert upgrade_shards(store) == [SHARD]
     assert old.exists()  # older clients go on reading it
-    assert [s.schema_versions for s in shard_states(store)] == [(0, SCHEMA_VERSION)]
+    assert [s.schema_versions for s in shard_states(store)] == [(SCHEMA_VERSION, newer)]
     assert upgrade_shards(store) == []
     write(store, make_run(1, **SMALL))
     assert run_numbers(store) == [1]
 
 
-def test_writing_upgrades_what_is_older(store):
-    publish_as(store, 0)
+def test_writing_upgrades_what_is_older(store, tmp_path, monkeypatch):
+    publish_as(store, SCHEMA_VERSION)
+    newer = become_next_version(monkeypatch, tmp_path)
     write(store, make_run(1, **SMALL))
     assert run_numbers(store) == [1]
     with store.read(SHARD) as cursor:
         found = cursor.execute("SELECT kind, name, schema_version FROM catalog_info").fetchall()
-    assert found == [("shard", SHARD, SCHEMA_VERSION)]
+    assert found == [("shard", SHARD, newer)]
 
 
 def test_a_newer_schema_version_locks_nobody_out(store):

@@ -11,8 +11,8 @@ from support.run_records import make_run
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.store.care import check_file
 from xfelcat.catalog.store.connections import connect_write
-from xfelcat.catalog.store.creation import create_schema
 from xfelcat.catalog.store.packing import encode_value
+from xfelcat.catalog.store.schema import create_schema
 from xfelcat.catalog.store.write import ShardWriter
 
 TEMPLATE = make_run(1, 5, n_aggregators=1, n_modules=0, n_sequences=1, n_trains=2)

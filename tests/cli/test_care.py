@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.count_opens import forbid_opening
+from support.next_revision import become_next_version
 from support.questions import runs
-from support.revision2 import downgrade
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.open import H5File, RunDirectory
 from xfelcat.loader.show.display import collection_info
@@ -229,15 +229,16 @@ def test_upgrade_with_nothing_to_do(xfelcat, own):
     assert "nothing to upgrade" in xfelcat("db", "upgrade", "-c", own).stderr
 
 
-def test_upgrade_of_what_an_older_client_wrote(xfelcat, own, demo, monkeypatch):
+def test_upgrade_of_what_an_older_client_wrote(xfelcat, own, demo, tmp_path, monkeypatch):
     path = demo.summary.run(900032, 1).path
     expected = xfelcat("ls", path, "--details", "*", "-c", own).stdout
-    old = downgrade(Store(own))
-    contents = {file: file.read_bytes() for file in old.values()}
+    old = [Store(own).versions(shard).current() for shard in Store(own).shards()]
+    contents = {file: file.read_bytes() for file in old}
+    become_next_version(monkeypatch, tmp_path)
     assert "3 of an older schema version" in xfelcat("db", "status", "-c", own).stdout
     assert "from the catalog" not in xfelcat("ls", path, "-c", own).stderr
     assert "3 shards upgraded" in xfelcat("db", "upgrade", "-c", own).stderr
-    assert {file: file.read_bytes() for file in old.values()} == contents
+    assert {file: file.read_bytes() for file in old} == contents
     assert xfelcat("db", "check", "-c", own).stdout == ""
     forbid_opening(monkeypatch)
     upgraded = xfelcat("ls", path, "--details", "*", "-c", own)
@@ -246,8 +247,10 @@ def test_upgrade_of_what_an_older_client_wrote(xfelcat, own, demo, monkeypatch):
     assert runs(Store(own)).table.equals(runs(demo.store).table)
 
 
-def test_answers_say_that_shards_of_an_older_client_are_left_out(xfelcat, own, demo):
-    downgrade(Store(own))
+def test_answers_say_that_shards_of_an_older_client_are_left_out(
+    xfelcat, own, demo, tmp_path, monkeypatch
+):
+    become_next_version(monkeypatch, tmp_path)
     assert xfelcat("ingest", demo.summary.run(900032, 1).path, "-c", own).exit_code == 0
     told = "2 shards of another schema version left out: see `xfelcat db status`"
     assert told in xfelcat("find", "*XGM*", "-c", own).stderr

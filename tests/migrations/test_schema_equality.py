@@ -7,7 +7,7 @@ import duckdb
 import pytest
 from xfelcat.catalog.store import schema, versions
 from xfelcat.catalog.store.connections import connect_write
-from xfelcat.catalog.store.creation import create_schema
+from xfelcat.catalog.store.schema import create_schema, create_views, open_draft
 from xfelcat.migrations import runner
 
 TABLES = """
@@ -35,6 +35,8 @@ def shipped(tmp_path):
 def migrated(tmp_path):
     path = tmp_path / "migrated.duckdb"
     runner.upgrade(path)
+    with connect_write(path) as connection:
+        create_views(connection)
     return path
 
 
@@ -94,36 +96,23 @@ def test_upgrading_twice_changes_nothing(migrated):
     assert described(migrated) == before
 
 
-def test_a_catalog_of_revision_1_keeps_what_it_says(tmp_path):
-    path = tmp_path / "old.duckdb"
-    runner.upgrade(path, "0001")
-    raw = [(9 << 43) + number for number in (1, 2, 4, 5)]
-    with connect_write(path) as connection:
-        for run_id in raw:
-            connection.execute("INSERT INTO run (run_id) VALUES ($1)", [run_id])
-        connection.execute("INSERT INTO source VALUES (0, 'A')")
-        connection.execute("INSERT INTO key VALUES (0, 'x.value'), (1, 'y.value')")
-        for run_id, x in zip(raw, (0.5, 0.5, 0.5, 2.0), strict=True):
-            values = [run_id, run_id, x, float(run_id)]
-            connection.execute(
-                "INSERT INTO run_value VALUES"
-                " ($1, $2, 0, 1, '<f8', $4, NULL, NULL, NULL),"
-                " ($1, $2, 0, 0, '<f8', $3, NULL, NULL, NULL)",
-                values,
-            )
-        connection.execute(
-            "INSERT INTO finding (run_id, check_id, message) VALUES ($1, 'F01', 'empty')", raw[:1]
-        )
-    runner.upgrade(path)
-    with connect_write(path) as connection:
-        found = connection.execute("SELECT first_run, last_run, key_id, number FROM run_value")
-        assert found.fetchall() == [
-            (raw[0], raw[2], 0, 0.5),
-            (raw[3], raw[3], 0, 2.0),
-            *((run_id, run_id, 1, float(run_id)) for run_id in raw),
-        ]
-        told = connection.execute("SELECT run_id, check_id, origin FROM findings").fetchall()
-        assert told == [(raw[0], "F01", "scan")]
+def test_views_are_made_anew(shipped):
+    before = described(shipped)
+    with connect_write(shipped) as connection:
+        connection.execute("CREATE OR REPLACE VIEW runs AS SELECT 1 AS old")
+        create_views(connection)
+    assert described(shipped) == before
+
+
+def test_new_files_are_copies(tmp_path, shipped):
+    """Of one that is made once per size of blocks; only the stamp is a file's own."""
+    for number, kind in enumerate(("shard", "audits", "shard")):
+        path = tmp_path / f"{number}.duckdb"
+        with open_draft(path, kind, f"name {number}") as connection:
+            stamp = connection.execute("SELECT kind, name, schema_version FROM catalog_info")
+            assert stamp.fetchall() == [(kind, f"name {number}", versions.SCHEMA_VERSION)]
+        assert described(path) == described(shipped)
+        assert runner.status(path) == runner.head()
 
 
 def test_a_failing_revision_leaves_the_file_as_it_was(migrated, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from xfelcat.catalog.model.records import (
     SourceRecord,
 )
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
-from xfelcat.catalog.store.creation import create_schema
+from xfelcat.catalog.store.schema import create_schema
 from xfelcat.catalog.store.write import ShardWriter
 
 MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)

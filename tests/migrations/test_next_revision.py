@@ -1,13 +1,15 @@
-"""What revision 2 had in rows, revision 3 has packed: just as ingest would have written it."""
+"""An upgrade to a schema version after ours, of a catalog with odd runs, keeps what it has."""
 
 import dataclasses
 import os
+import shutil
 
 import numpy as np
 import pytest
-from support.revision2 import downgrade, write_revision_2
+from support.next_revision import become_next_version
 from support.rich_run import write_rich_run
 from support.run_records import assert_same_run, identity, later, make_run, with_file
+from xfelcat.catalog.model.errors import CatalogNotFoundError
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import (
     Depth,
@@ -22,12 +24,13 @@ from xfelcat.catalog.model.records import (
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
 from xfelcat.catalog.opening.catalogued import find_run
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.catalog.store.care import check, check_file, shard_states, upgrade_shards
+from xfelcat.catalog.store import care, schema, versions
+from xfelcat.catalog.store import store as store_module
+from xfelcat.catalog.store.care import check, check_file, compact, shard_states, upgrade_shards
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.read import load_run
 from xfelcat.catalog.store.store import Store
 from xfelcat.catalog.store.versions import SCHEMA_VERSION
-from xfelcat.migrations import runner
 
 SHARD = "p002012"
 LOOSE = RunIdentity(loose_path="/data/odd\udcff")
@@ -121,7 +124,7 @@ def differences(path, other):
     found = {}
     with connect_write(path, attach=other) as connection:
         tables = connection.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'xfelcat'"
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'other'"
         ).fetchall()
         for (table,) in tables:
             what = "kind, name, schema_version" if table == "catalog_info" else "*"
@@ -137,20 +140,47 @@ def shard_files(store):
     return {shard: store.versions(shard).current() for shard in store.shards()}
 
 
-def test_it_becomes_what_ingest_writes(store, tmp_path):
-    """Row by row, and what is packed byte by byte."""
-    for number, path in enumerate(shard_files(store).values()):
-        old = tmp_path / f"{number}.duckdb"
-        write_revision_2(path, old)
-        runner.upgrade(old)
-        found = differences(old, path)
+def packed_ids(path):
+    with connect_write(path) as connection:
+        assert check_file(connection) == []
+        return connection.execute("SELECT run_id FROM run_packed").fetchall()
+
+
+def copies(store, folder):
+    """Copies of the current version of each shard, to be opened for writing."""
+    folder.mkdir()
+    found = shard_files(store)
+    return {name: shutil.copyfile(path, folder / name) for name, path in found.items()}
+
+
+def test_compacting_keeps_every_row_and_sorts_them(store, tmp_path):
+    """Row by row, and packed values byte by byte."""
+    before = shard_files(store)
+    compact(store)
+    after = copies(store, tmp_path / "after")
+    for number, (name, path) in enumerate(after.items()):
+        found = differences(path, before[name])
+        # Names and layouts of the run that was replaced are gone; what is there was there.
+        assert {table for table in found if "run" in table or "file" in table} == set()
+        ids = packed_ids(path)
+        assert ids == sorted(ids)
+        assert len(ids) == (1 if number else 5)
+
+
+def test_every_row_is_kept_by_an_upgrade(store, tmp_path, monkeypatch):
+    before = shard_files(store)
+    become_next_version(monkeypatch, tmp_path)
+    upgrade_shards(store)
+    for name, path in copies(store, tmp_path / "after").items():
+        found = differences(path, before[name])
         assert found.pop("catalog_info")  # the store stamps it
+        assert found.pop("alembic_version")
         assert found == {}
-        with connect_write(old) as connection:
+        with connect_write(path) as connection:
             assert check_file(connection) == []
-            ids = connection.execute("SELECT run_id FROM run_packed").fetchall()
-            assert ids == sorted(ids)
-            assert len(ids) == (1 if number else 5)
+            notes = connection.execute("SELECT note FROM run_note ORDER BY run_id").fetchall()
+            runs = connection.execute("SELECT run FROM runs ORDER BY run_id").fetchall()
+        assert notes == [("run " if run is None else f"run {run}",) for (run,) in runs]
 
 
 def told(store, record):
@@ -178,23 +208,24 @@ def load(store, who):
 
 
 @pytest.mark.parametrize("how", ["upgrade", "write"])
-def test_a_store_of_revision_2_serves_the_same_runs(store, records, how):
+def test_an_upgraded_store_serves_the_same_runs(store, records, how, tmp_path, monkeypatch):
     known = [*records, dataclasses.replace(records[1], identity=LOOSE)]
     before = [(told(store, record), load(store, record.identity)) for record in known]
     names = sorted(store.shards())
-    old = downgrade(store)
+    old = shard_files(store)
+    newer = become_next_version(monkeypatch, tmp_path)
     contents = {path: path.read_bytes() for path in old.values()}
     assert not store.exists()
     assert find_run(store, LOOSE) is None
     states = [(s.shard, s.schema_versions, s.can_be_upgraded) for s in shard_states(store)]
-    assert states == [(name, (2,), True) for name in names]
+    assert states == [(name, (SCHEMA_VERSION,), True) for name in names]
     if how == "upgrade":
         assert upgrade_shards(store) == names
     else:
         for more in (make_run(50), known[-1]):
             with store.write(more.identity.shard) as writer:
                 writer.replace_run(more)
-    assert [s.schema_versions for s in shard_states(store)] == [(2, SCHEMA_VERSION)] * 2
+    assert [s.schema_versions for s in shard_states(store)] == [(SCHEMA_VERSION, newer)] * 2
     assert {path: path.read_bytes() for path in old.values()} == contents
     assert check(store) == []
     for record, (said, loaded) in zip(known, before, strict=True):
@@ -204,3 +235,19 @@ def test_a_store_of_revision_2_serves_the_same_runs(store, records, how):
     with store.read_merged() as cursor:
         n_runs = len(known) + (how == "write")
         assert cursor.execute("SELECT count(*) FROM runs").fetchall() == [(n_runs,)]
+
+
+def test_what_is_older_than_any_upgrade_is_ingested_again(store, records, monkeypatch):
+    run = records[-1]
+    for module in (versions, schema, store_module, care):
+        monkeypatch.setattr(module, "SCHEMA_VERSION", SCHEMA_VERSION + 2)
+        if hasattr(module, "OLDEST_UPGRADED"):
+            monkeypatch.setattr(module, "OLDEST_UPGRADED", SCHEMA_VERSION + 1)
+    assert [(s.can_be_upgraded, s.is_too_old) for s in shard_states(store)] == [(False, True)] * 2
+    assert upgrade_shards(store) == []
+    with pytest.raises(CatalogNotFoundError, match="cannot upgrade it: ingest its runs again"):
+        store.require()
+    with store.write(run.identity.shard) as writer:
+        writer.replace_run(run)
+    assert_same_run(load(store, run.identity), run)
+    assert [s.is_too_old for s in shard_states(store)] == [True, False]

@@ -1,20 +1,20 @@
-"""Create the tables and views of a catalog file.
+"""Create the tables of a catalog file.
 
-Revision ID: 0001
-Revises: none
+Revision ID: 0003
+Revises: none (versions 1 and 2 of the schema were never released)
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0001"
+revision = "0003"
 down_revision = None
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    """Make everything; the SQL lies beside this file."""
+    """Run the SQL beside this file."""
     ddl = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     op.get_bind().exec_driver_sql(ddl)
