@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,6 @@ __all__ = [
 ]
 
 Row = tuple[Any, ...]
-T = TypeVar("T")
 _NS_PER_YEAR = 31_556_952_000_000_000
 _SCAN = "scan"  # the origin of the findings in a shard
 

@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from xfelcat.catalog.model.facts import FileTable
+from xfelcat.catalog.model.facts import FileTable, Numbered
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import FileLayout
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
 from xfelcat.catalog.store.packing import encode_timestamps, pack_run, time_of_ns
-from xfelcat.catalog.store.rows import Interner, Numbered
+from xfelcat.catalog.store.rows import Interner
 from xfelcat.catalog.store.schema import open_draft
 from xfelcat.catalog.store.store import Store
 from xfelcat.catalog.store.write import insert_rows

@@ -17,6 +17,7 @@ from xfelcat.catalog.model.records import (
     SourceRecord,
 )
 from xfelcat.catalog.model.runlength import TrainList
+from xfelcat.catalog.store import write as write_module
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.read import load_run
 
@@ -303,12 +304,10 @@ def test_loose_runs_have_neither_proposal_nor_run(store):
 
 def test_writing_a_big_run_takes_few_statements(store, monkeypatch):
     """Not one statement per file or source: the number is the same for any size of run."""
-    from xfelcat.catalog.store import write
-
     counted = []
-    insert = write.insert_rows
+    insert = write_module.insert_rows
     monkeypatch.setattr(
-        write, "insert_rows", lambda *args: counted.append(args[1]) or insert(*args)
+        write_module, "insert_rows", lambda *args: counted.append(args[1]) or insert(*args)
     )
     write(store, make_run(1, n_sequences=20, n_aggregators=3, n_modules=4))
     assert len(counted) == len(set(counted)) <= 18
