@@ -82,8 +82,8 @@ def ls_command(
 def _groups(store: "Store", where: "RunFilter") -> list[Row]:
     """The catalogued runs, summed up, told with where they are known from."""
     from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.model.text import from_text
     from ..catalog.questions.inventory import summarize
-    from ..catalog.store.packing import from_text
 
     try:
         answer = summarize(store, where)
@@ -96,9 +96,9 @@ def _groups(store: "Store", where: "RunFilter") -> list[Row]:
 
 
 def _runs(store: "Store", where: "RunFilter") -> list[Row]:
+    from ..catalog.model.text import from_text
     from ..catalog.questions.find import runs
     from ..catalog.questions.question import Question
-    from ..catalog.store.packing import from_text
 
     rows: list[Row] = runs(store, Question(where)).table.to_pylist()
     return [row | {n: from_text(row[n]) for n in ("path", "realpath")} for row in rows]
@@ -179,7 +179,7 @@ def _write(rows: list[Row], lines: list[Row], sink: Sink | None) -> None:
     """Lines for people, or rows for programs."""
     import pyarrow as pa
 
-    from ..catalog.store.packing import to_text
+    from ..catalog.model.text import to_text
 
     shown = lines if sink is None else rows
     texts = [{n: to_text(v) if isinstance(v, str) else v for n, v in r.items()} for r in shown]

@@ -82,10 +82,10 @@ def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "
 def catalogued_run(text: str, store: "Store") -> Row | None:
     """The row of the view runs for the one run that is meant; None if the catalog has no such."""
     from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.model.text import from_text
     from ..catalog.questions.filters import RunFilter
     from ..catalog.questions.find import runs
     from ..catalog.questions.question import Question
-    from ..catalog.store.packing import from_text
 
     path = os.path.abspath(os.path.expanduser(text))
     numbered = None if os.path.isdir(path) else _by_numbers(text)

@@ -160,7 +160,7 @@ def _is_plain(kind: "pa.DataType") -> bool:
 
 def _path_lines(table: "pa.Table") -> Iterator[str]:
     """Each path once, in the order of the rows."""
-    from ..catalog.store.packing import from_text
+    from ..catalog.model.text import from_text
 
     if "path" not in table.column_names:
         raise typer.BadParameter("--format paths needs a column named path among the rows")

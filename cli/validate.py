@@ -142,7 +142,7 @@ def _check_table(checks: "tuple[Check, ...]") -> "pa.Table":
 def _problem_table(report: "ValidationReport") -> "pa.Table":
     import pyarrow as pa
 
-    from ..catalog.store.packing import to_text
+    from ..catalog.model.text import to_text
 
     columns = {
         "check_id": [p.check for p in report.problems],

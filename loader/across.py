@@ -25,8 +25,8 @@ from ..catalog.model.errors import (
     SourceNameError,
 )
 from ..catalog.model.identity import RunIdentity, identify_run, parse_proposal, parse_run
+from ..catalog.model.text import from_text
 from ..catalog.questions.filters import RunFilter
-from ..catalog.store.packing import from_text
 from .open import find_proposal, find_run_directory
 from .select.region import parse_region
 

@@ -26,9 +26,9 @@ from ..model.checks import CHECKS, DEFAULT_LIMITS, Check, Limits
 from ..model.errors import CatalogWriteError, RunNotFoundError
 from ..model.identity import shard_of
 from ..model.records import Problem
+from ..model.text import to_text
 from ..questions.execute import fetch
 from ..questions.filters import ALL_RUNS, RunFilter
-from ..store.packing import to_text
 from ..store.store import Store
 from .between_runs import CHECKS_OF_ALL_RUNS
 from .disk import DiskOptions, find_on_disk, run_folders

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.facts import FileStat
 from ..model.identity import is_data_file, is_made_anew, parse_file_name, shard_of
+from ..model.text import from_text, to_text
 from ..scan.discover import list_run, locate_run
 from ..scan.locality import file_localities, is_on_disk
 from ..scan.pool import Batch, run_batches
-from ..store.packing import from_text, to_text
 from ..store.store import Store
 from .run_checks import execute
 

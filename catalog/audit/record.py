@@ -20,7 +20,7 @@ from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
 from ..store.connections import (
-    OpenFile,
+    OpenDatabase,
     connect_memory,
     uninterrupted,
 )
@@ -150,7 +150,7 @@ def unrecorded(store: Store, area: Area, found: "pa.Table") -> "pa.Table":
     current = store.audits.current()
     old = None
     if current is not None:
-        old = OpenFile.at(current).cursor().sql("FROM finding").to_arrow_table()
+        old = OpenDatabase.at(current).cursor().sql("FROM finding").to_arrow_table()
     result: list[pa.Table] = []
 
     def fill(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -170,7 +170,7 @@ def audit_before(store: Store, scope: Mapping[str, Any]) -> datetime | None:
     if current is None:
         return None
     sql = "SELECT max(started_at) FROM audit WHERE scope = $1"
-    ((began,),) = OpenFile.at(current).cursor().execute(sql, [_as_text(scope)]).fetchall()
+    ((began,),) = OpenDatabase.at(current).cursor().execute(sql, [_as_text(scope)]).fetchall()
     return began if isinstance(began, datetime) else None
 
 

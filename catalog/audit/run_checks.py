@@ -42,10 +42,10 @@ from ..model.checks import DEFAULT_LIMITS, Limits
 from ..model.identity import run_ids_of_shard, shard_of, sql_home, sql_series
 from ..model.names import DETECTOR_MODULE
 from ..model.records import Problem, RunRecord
+from ..model.text import from_text
 from ..questions.execute import all_of, interruptible, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.connections import connect_memory
-from ..store.packing import from_text
 from ..store.schema import create_schema
 from ..store.write import ShardWriter
 from .between_runs import CHECKS_BETWEEN_RUNS, CHECKS_OF_ALL_RUNS

@@ -23,7 +23,7 @@ from ..model.facts import FileTable, RunFacts
 from ..model.identity import RunIdentity
 from ..model.records import Depth, FileLayout, KeySchema, Problem, RunValue
 from ..model.runlength import IndexPattern
-from ..store.connections import OpenFile
+from ..store.connections import OpenDatabase
 from ..store.packing import PackedRun, fetch_packed
 from ..store.read import (
     Names,
@@ -71,7 +71,7 @@ def catalogued_facts(
     *,
     directory: str | None = None,
     names: Collection[str] | None = None,
-    known: tuple[OpenFile, PackedRun | None] | None = None,
+    known: tuple[OpenDatabase, PackedRun | None] | None = None,
 ) -> RunFacts:
     """The facts of one catalogued run.
 
@@ -138,7 +138,7 @@ class _Decoded:
     key_names: Names = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: OpenFile) -> "_Decoded":
+    def of(cls, source: OpenDatabase) -> "_Decoded":
         """That of an open shard, which keeps it as long as it is open."""
         decoded: _Decoded = source.memo.setdefault(cls, cls())
         return decoded
@@ -162,7 +162,7 @@ class ShardFetcher:
     """
 
     def __init__(
-        self, origin: _Origin, source: OpenFile, packed: PackedRun, table: FileTable
+        self, origin: _Origin, source: OpenDatabase, packed: PackedRun, table: FileTable
     ) -> None:
         self._origin = origin
         self._index = packed.patterns
@@ -170,7 +170,7 @@ class ShardFetcher:
         self._some_left_out = table is not packed.files
         self._connect(source, table)
 
-    def _connect(self, source: OpenFile, table: FileTable) -> None:
+    def _connect(self, source: OpenDatabase, table: FileTable) -> None:
         """Take from an open shard; all ids that are kept are those of this version of it."""
         self._source, self._pid, self._table = source, os.getpid(), table
         self._decoded = _Decoded.of(source)

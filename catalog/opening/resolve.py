@@ -30,7 +30,7 @@ from ..model.facts import FileComparison, FileStat, RunFacts, compare_files
 from ..model.identity import proposal_directory
 from ..model.records import Depth, FileRecord, RunRecord
 from ..scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
-from ..store.connections import OpenFile, uninterrupted
+from ..store.connections import OpenDatabase, uninterrupted
 from ..store.packing import PackedRun, fetch_packed
 from ..store.read import only_run
 from ..store.store import Store
@@ -48,7 +48,7 @@ class _Candidate:
     store: Store
     shard: str
     run_id: int
-    source: OpenFile
+    source: OpenDatabase
     known: PackedRun
 
 

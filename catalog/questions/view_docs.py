@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..model.errors import QueryError, nearest
-from ..store.schema import Column, views
+from ..store.schema import SchemaColumn, views
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -218,7 +218,7 @@ def describe_views(*names: str) -> list[View]:
     ]
 
 
-def _with_unit(column: Column) -> ViewColumn:
+def _with_unit(column: SchemaColumn) -> ViewColumn:
     unit = "UTC" if column.type == "TIMESTAMP" else _UNITS.get(column.name, "")
     return ViewColumn(column.name, column.type, unit, column.meaning)
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.identity import sql_series
 from ..model.records import Depth
+from ..model.text import from_text
 from .connections import rows, uninterrupted
-from .packing import PackedRun, fetch_packed, from_text, unpack_schema
+from .packing import PackedRun, fetch_packed, unpack_schema
 from .schema import (
     AUDIT_TABLES,
     INTERNED,

@@ -35,7 +35,7 @@ __all__ = [
     "DEFAULT_BLOCKS",
     "POOL",
     "ConnectionPool",
-    "OpenFile",
+    "OpenDatabase",
     "Rows",
     "blocks_of",
     "connect_memory",
@@ -201,7 +201,7 @@ def _lock_up(connection: "duckdb.DuckDBPyConnection") -> None:
     connection.execute("SET lock_configuration = true")
 
 
-class OpenFile:
+class OpenDatabase:
     """A database that is open for reading in this process.
 
     ``memo`` is for what callers decode from it and want to share: it lives as long as the database
@@ -216,7 +216,7 @@ class OpenFile:
         self._local = threading.local()
 
     @classmethod
-    def at(cls, path: Path, *, plain: bool = False, memory_limit: int = 0) -> "OpenFile":
+    def at(cls, path: Path, *, plain: bool = False, memory_limit: int = 0) -> "OpenDatabase":
         """Open a published version; raises OSError where it is not there or is no database."""
         if not is_text(path):
             raise CatalogReadError(str(path), NOT_TEXT)
@@ -267,11 +267,11 @@ class ConnectionPool:
     def __init__(self, limit: int = 24) -> None:
         self.limit = limit
         self._lock = threading.Lock()
-        self._files: OrderedDict[Hashable, OpenFile] = OrderedDict()
-        self._all = weakref.WeakSet[OpenFile]()  # with those that are open but no longer kept
+        self._files: OrderedDict[Hashable, OpenDatabase] = OrderedDict()
+        self._all = weakref.WeakSet[OpenDatabase]()  # with those that are open but no longer kept
         self._is_watching = False
 
-    def open(self, key: Hashable, make: Callable[[], OpenFile]) -> OpenFile:
+    def open(self, key: Hashable, make: Callable[[], OpenDatabase]) -> OpenDatabase:
         """The open file with this key; made now if there is none."""
         with self._lock:
             found = self._files.get(key)

@@ -1,10 +1,14 @@
-"""How are values that SQL has no word for written into the catalog, and read back?
+"""Forms of values that SQL has no type for, and the packed row of a run.
 
 1. ``encode_value`` / ``decode_value``: one RUN value as dtype, number, text, raw bytes and shape;
-   number and text are what one asks about, and raw is kept where they would not be exact.
+   questions ask about number and text, and raw is kept where they would not be exact.
 2. ``pack_integers`` / ``unpack_integers``: an array of integers as few bytes.
 3. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as packed differences.
 4. ``pack_schema`` / ``unpack_schema``: all keys of a source.
+5. ``pack_run`` / ``fetch_packed``: what opening needs of a run, in one row of ``run_packed``: the
+   files, their trains, and the index of all of them, each as columns of integers. A query for one
+   row costs DuckDB about as much as one for a thousand of one table, and as much again for each
+   further table.
 """
 
 import json
@@ -22,7 +26,7 @@ from ..model.dtypes import decode_dtype, encode_dtype
 from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue
 from ..model.runlength import IndexPattern, TrainList
-from ..model.text import from_text, from_utc, time_of_ns, to_text, to_utc
+from ..model.text import from_text, to_text
 from .connections import rows
 
 if TYPE_CHECKING:
@@ -37,15 +41,10 @@ __all__ = [
     "encode_timestamps",
     "encode_value",
     "fetch_packed",
-    "from_text",
-    "from_utc",
     "pack_integers",
     "pack_run",
     "pack_schema",
     "scalar_maker",
-    "time_of_ns",
-    "to_text",
-    "to_utc",
     "unpack_integers",
     "unpack_schema",
 ]
@@ -219,17 +218,7 @@ def unpack_schema(packed: bytes) -> KeySchema:
     return KeySchema(tuple(map(KeyRecord._make, rows)))
 
 
-# How does one row say what opening a run, and counting in it, must know?
-#
-# Asking DuckDB for one row costs about as much as for a thousand of one table, and as much again
-# for
-# each further table. So what is asked for whenever a run is opened stands in one row of
-# ``run_packed``: the files, their trains, and the index of all of them, each as columns of
-# integers.
-#
-# 1. ``pack_run`` makes the row of a run, ``fetch_packed`` reads it.
-# 2. ``PackedRun``: the files (``FileTable``), their train lists, and the index.
-# 3. ``PackedIndex``: the index patterns, unfolded when they are asked for.
+# The packed row of a run.
 
 Int64s = NDArray[np.int64]
 NO_NUMBERS: Int64s = np.empty(0, np.int64)

@@ -1,13 +1,12 @@
-"""Reads of a shard: rows as records again.
+"""Reads of a shard: its rows as records again.
 
-Fixed queries in plain SQL, one function each, shared by ``facts`` (what opening needs, bit by bit)
-and ``reload`` (a whole run, to write it again). Numbers go into the SQL as literals of integers: on
-DuckDB 1.5 a bound value would import pandas. Everything is fetched with ``fetchall`` for the same
-reason.
+Fixed queries in plain SQL, one function each: what opening needs, bit by bit, and ``load_run`` for
+a whole run, to write it again. Numbers go into the SQL as literals of integers, and everything is
+fetched with ``fetchall``: on DuckDB 1.5 a bound value would import pandas.
 
-Each function takes the ``OpenFile``-like cursor and ids local to that file. Names of sources and
-keys are joined on, and rows sorted, here: DuckDB takes longer to plan a join or a sort than to do
-the rest of such a query. ``Names`` are remembered by whoever has the file open.
+Each function takes a cursor and ids local to its file. Names of sources and keys are joined on, and
+rows sorted, here: DuckDB takes longer to plan a join or a sort than to do the rest of such a query.
+Whoever has the file open keeps ``Names``.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -30,13 +29,12 @@ from ..model.records import (
     RunValue,
     SourceRecord,
 )
+from ..model.text import from_text, from_utc
 from .connections import rows
 from .packing import (
     decode_timestamps,
     decode_value,
     fetch_packed,
-    from_text,
-    from_utc,
     scalar_maker,
     unpack_schema,
 )
@@ -112,26 +110,15 @@ def _between(ids: Collection[int]) -> str:
     return f"BETWEEN {min(ids):d} AND {max(ids):d}"
 
 
-def _key_names(
-    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None
+def _names(
+    cursor: "duckdb.DuckDBPyConnection", table: str, ids: Iterable[int], known: Names | None
 ) -> Names:
-    """Names of keys, these among them; what had to be asked for is added to ``known``."""
+    """Names of sources or keys, these among them; what had to be queried is added to ``known``."""
     names = {} if known is None else known
     missing = set(ids) - names.keys()
     if missing:
-        sql = f"SELECT key_id, name FROM key WHERE key_id {_between(missing)}"
-        names.update((number, from_text(name)) for number, name in rows(cursor, sql))
-    return names
-
-
-def _source_names(
-    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None
-) -> Names:
-    """Names of sources, these among them; what had to be asked for is added to ``known``."""
-    names = {} if known is None else known
-    missing = set(ids) - names.keys()
-    if missing:
-        sql = f"SELECT source_id, name FROM source WHERE source_id {_between(missing)}"
+        number = f"{table}_id"
+        sql = f"SELECT {number}, name FROM {table} WHERE {number} {_between(missing)}"
         names.update((number, from_text(name)) for number, name in rows(cursor, sql))
     return names
 
@@ -166,7 +153,7 @@ def fetch_layouts(
     )
     found.sort(key=itemgetter(0, 1))
     wanted = {row[3] for row in found} | {row[5] for row in found if row[5] is not None}
-    names = _source_names(cursor, wanted, known)
+    names = _names(cursor, "source", wanted, known)
     for layout, _, section, source_id, groups, legacy_of, run_only, schema in found:
         record = SourceRecord(
             from_text(section),
@@ -257,7 +244,7 @@ def fetch_run_values(
         "SELECT source_id, key_id, dtype, number, text, raw, shape FROM run_value"
         f" WHERE {run_id:d} BETWEEN first_run AND last_run{some}",
     )
-    names = _key_names(cursor, {row[1] for row in found}, known)
+    names = _names(cursor, "key", {row[1] for row in found}, known)
     for source, key, dtype, number, text, raw, shape in found:
         if raw is None and text is None and shape is None:  # nearly all: go the short way
             make = makers.get(dtype)
@@ -270,10 +257,8 @@ def fetch_run_values(
     return dict(values)
 
 
-# What does the catalog know of a run, all of it?
-#
-# ``load_run`` gives the ``RunRecord`` back that was put in, so that a run of which only some files
-# changed can be written again. Opening a run does not come here: see ``facts``.
+# Whole runs: ``load_run`` gives the ``RunRecord`` back that was put in, so that a run of which only
+# some files changed can be written again. Opening a run does not come here.
 
 # Of a file, these are the store's own findings: no scan reports them.
 _OWN_CHECKS = ("C01", "C02")
@@ -330,16 +315,14 @@ def load_run(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> RunRecord | No
         return None
     identity, directory, realpath = found
     problems = fetch_problems(cursor, run_id, directory)
-    of_run = f"WHERE run_id = {run_id:d}"
-    locations = rows(cursor, f"SELECT path FROM run_location {of_run} ORDER BY position")
-    ingested_at = rows(cursor, f"SELECT ingested_at FROM run {of_run}")[0][0]
+    ingested_at = rows(cursor, f"SELECT ingested_at FROM run WHERE run_id = {run_id:d}")[0][0]
     return RunRecord(
         identity=identity,
         directory=directory,
         realpath=realpath,
         files=_load_files(cursor, run_id, problems),
         ingested_at=from_utc(ingested_at),
-        locations=tuple(from_text(path) for (path,) in locations),
+        locations=run_locations(cursor, run_id),
         problems=tuple(problems.get(None, ())),
     )
 
@@ -361,50 +344,34 @@ def _load_files(
     layouts = _load_layouts(cursor, {row[15] for row in found})
     values = _load_values(cursor, run_id, {s for row in found for s in row[16]})
     metadata = fetch_metadata(cursor, run_id, len(found))
-    return tuple(
-        FileRecord(
-            **_about(name, *about),
+    files = []
+    for ordinal, text, size, mtime_ns, depth, scanned_at, verified, *others in found:
+        aggregator, sequence, version, locality, retry, missing_since, *numbers = others
+        train_list, timestamps, layout, run_sources = numbers
+        name = from_text(text)
+        record = FileRecord(
+            name=name,
+            size=size,
+            mtime_ns=mtime_ns,
+            depth=Depth(depth),
+            scanned_at=from_utc(scanned_at),
+            verified=verified,
+            aggregator=aggregator,
+            sequence=sequence,
+            format_version=from_text(version),
+            locality=locality,
+            retry=retry,
             trains=packed.trains[train_list],
             timestamps=None if timestamps is None else times[timestamps],
             layout=layouts[layout],
             patterns=tuple(patterns[p] for p in packed.patterns.numbers(ordinal)),
             metadata=metadata[ordinal],
             run_values=dict(values[source] for source in run_sources),
-            problems=tuple(problems.get(from_text(name), ())),
+            problems=tuple(problems.get(name, ())),
+            missing_since=missing_since and from_utc(missing_since),
         )
-        for ordinal, name, *about, train_list, timestamps, layout, run_sources in found
-    )
-
-
-def _about(
-    name: str,
-    size: int,
-    mtime_ns: int,
-    depth: int,
-    scanned_at: datetime,
-    verified: bool,
-    aggregator: str,
-    sequence: int,
-    version: str,
-    locality: str,
-    retry: bool,
-    missing_since: datetime | None,
-) -> dict[str, Any]:
-    """The fields of a file that are in its row."""
-    return {
-        "name": from_text(name),
-        "size": size,
-        "mtime_ns": mtime_ns,
-        "depth": Depth(depth),
-        "scanned_at": from_utc(scanned_at),
-        "verified": verified,
-        "aggregator": aggregator,
-        "sequence": sequence,
-        "format_version": from_text(version),
-        "locality": locality,
-        "retry": retry,
-        "missing_since": missing_since and from_utc(missing_since),
-    }
+        files.append(record)
+    return tuple(files)
 
 
 def _load_values(
@@ -428,9 +395,6 @@ def _load_layouts(cursor: "duckdb.DuckDBPyConnection", ids: set[int]) -> dict[in
         )
         for number, layout in stored.items()
     }
-
-
-# Which keys of a run are profiled, and does their profile still hold?
 
 
 def fresh_profiles(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> set[tuple[str, str]]:

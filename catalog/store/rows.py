@@ -12,10 +12,9 @@ All but the ``Interner`` is pure. Values stand in the order of the columns in sc
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +33,13 @@ from ..model.records import (
     SourceRecord,
 )
 from ..model.runlength import IndexPattern, TrainList
+from ..model.text import from_text, time_of_ns, to_text, to_utc
 from .connections import rows
 from .packing import (
     encode_timestamps,
     encode_value,
-    from_text,
     pack_run,
     pack_schema,
-    time_of_ns,
-    to_text,
-    to_utc,
 )
 from .read import StoredLayout, fetch_layouts, fetch_schemas
 
@@ -367,16 +363,6 @@ def _integer(value: str | int | None) -> int | None:
 _RowKey = tuple[str, str, str, int, int, bool]
 
 
-class _Totals:
-    """Counts per row, as growing lists; a row's number is its place in ``numbers``."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[_RowKey, int] = {}
-
-    def number(self, key: _RowKey) -> int:
-        return self.numbers.setdefault(key, len(self.numbers))
-
-
 def source_rows(
     record: RunRecord,
     patterns: Sequence[IndexPattern],
@@ -384,7 +370,7 @@ def source_rows(
     interner: Interner,
 ) -> list[tuple[Any, ...]]:
     """The rows of ``run_source``; ``file_patterns`` are numbers in ``patterns`` for each file."""
-    totals = _Totals()
+    places: dict[_RowKey, int] = {}
     known_schemas = _schema_of_sources(record, interner)
     members: dict[str, list[int]] = {}
     layouts: dict[str, FileLayout] = {}
@@ -392,8 +378,8 @@ def source_rows(
         if file.depth > Depth.UNREAD:
             members.setdefault(file.layout.digest, []).append(ordinal)
             layouts[file.layout.digest] = file.layout
-    plans = {d: _plan(x, totals, known_schemas, interner) for d, x in layouts.items()}
-    n_files, n_trains, n_entries, counted = np.zeros((4, len(totals.numbers)), np.int64)
+    plans = {d: _plan(x, places, known_schemas, interner) for d, x in layouts.items()}
+    n_files, n_trains, n_entries, counted = np.zeros((4, len(places)), np.int64)
     trains_of = np.array([p.n_trains_with_rows for p in patterns], np.int64)
     entries_of = np.array([p.n_rows for p in patterns], np.int64)
     for digest, ordinals in members.items():
@@ -411,7 +397,7 @@ def source_rows(
         + (None if schema < 0 else schema, None if legacy_of < 0 else legacy_of, run_only)
         + (int(n_files[i]),)
         + ((int(n_trains[i]), int(n_entries[i])) if counted[i] else (None, None))
-        for (section, source, group, schema, legacy_of, run_only), i in totals.numbers.items()
+        for (section, source, group, schema, legacy_of, run_only), i in places.items()
     ]
 
 
@@ -427,7 +413,7 @@ def _schema_of_sources(record: RunRecord, interner: Interner) -> dict[tuple[str,
 
 def _plan(
     layout: FileLayout,
-    totals: _Totals,
+    places: dict[_RowKey, int],
     known_schemas: dict[tuple[str, str], int],
     interner: Interner,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
@@ -444,9 +430,8 @@ def _plan(
         legacy_of = interner.source(source.legacy_of) if source.legacy_of else -1
         groups = dict.fromkeys(target.groups + (keys.groups if keys else ())) or {"": None}
         for group in groups:
-            row = totals.number(
-                (source.section, source.name, group, schema_id, legacy_of, target.run_only)
-            )
+            key = (source.section, source.name, group, schema_id, legacy_of, target.run_only)
+            row = places.setdefault(key, len(places))
             listed.append(row)
             slot = layout.slots.get((target.section, target.name, group))
             if slot is not None:
@@ -469,8 +454,7 @@ def _target(
 # What a run keeps of its past when it is written again.
 
 
-@dataclass(frozen=True, slots=True)
-class OldFile:
+class OldFile(NamedTuple):
     """A file as the catalog had it."""
 
     size: int
@@ -480,9 +464,8 @@ class OldFile:
     missing: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FindingKey:
-    """What tells one finding of a run from another, in the order of the table's columns."""
+class FindingKey(NamedTuple):
+    """What distinguishes a finding of a run from others, in the order of the table's columns."""
 
     name: str | None
     check: str
@@ -522,15 +505,12 @@ def finding_rows(
     run_id, now = record.identity.run_id, to_utc(record.ingested_at)
     old = {FindingKey(*row[1:7]): row[7:10] for row in old_rows}
     wanted = dict.fromkeys([*_finding_keys(record), *changes])
-    new = [
-        (run_id, *astuple(key), old[key][0] if key in old else now, now, None, _SCAN)
-        for key in wanted
-    ]
+    new = [(run_id, *key, old[key][0] if key in old else now, now, None, _SCAN) for key in wanted]
     for key, (first_seen, last_seen, resolved_at) in old.items():
         if key not in wanted:
             if key.check != "C02" or key.name is None:
                 resolved_at = resolved_at or now
-            new.append((run_id, *astuple(key), first_seen, last_seen, resolved_at, _SCAN))
+            new.append((run_id, *key, first_seen, last_seen, resolved_at, _SCAN))
     return new
 
 

@@ -36,10 +36,10 @@ __all__ = [
     "AUDIT_TABLES",
     "INTERNED",
     "RUN_TABLES",
-    "Column",
     "Interned",
+    "SchemaColumn",
+    "SchemaView",
     "TableRole",
-    "View",
     "columns",
     "create_schema",
     "create_views",
@@ -53,7 +53,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class SchemaColumn:
     """A column of a table or view; ``meaning`` is empty for tables."""
 
     name: str
@@ -63,12 +63,12 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SchemaView:
     """A documented view: what a row of it is, and its columns."""
 
     name: str
     meaning: str
-    columns: tuple[Column, ...]
+    columns: tuple[SchemaColumn, ...]
 
 
 _CREATE_TABLE = re.compile(r"^CREATE TABLE (\w+) \((.*?)\);", re.M | re.S)
@@ -85,11 +85,11 @@ def _text() -> str:
 
 
 @cache
-def columns() -> dict[str, tuple[Column, ...]]:
+def columns() -> dict[str, tuple[SchemaColumn, ...]]:
     """The columns of each table, in the order of its rows."""
     return {
         table: tuple(
-            Column(name, rest.split(" ")[0], nullable="NOT NULL" not in rest)
+            SchemaColumn(name, rest.split(" ")[0], nullable="NOT NULL" not in rest)
             for name, rest in (
                 " ".join(column.split()).split(" ", 1)
                 for column in re.sub(r"--.*", "", body).split(",")
@@ -100,7 +100,7 @@ def columns() -> dict[str, tuple[Column, ...]]:
 
 
 @cache
-def views() -> dict[str, View]:
+def views() -> dict[str, SchemaView]:
     """The documented views, in the order of the documentation."""
     text = _text()
     shared = {name: (kind, meaning) for name, kind, meaning in _SHARED_COLUMN.findall(text)}
@@ -108,10 +108,10 @@ def views() -> dict[str, View]:
     for above, _, view, body in _CREATE_VIEW.findall(text):
         meaning = " ".join(line.removeprefix("-- ") for line in above.splitlines())
         parts = (
-            Column(name, *(about.split(" ", 1) if about else shared[name]))
+            SchemaColumn(name, *(about.split(" ", 1) if about else shared[name]))
             for name, about in _selected(body)
         )
-        found[view] = View(view, meaning, tuple(parts))
+        found[view] = SchemaView(view, meaning, tuple(parts))
     return found
 
 
@@ -262,8 +262,8 @@ def open_draft(
     is_new = not draft.exists() and not (older and migrate_draft(older, draft, kind, name))
     block_size = blocks_of(name) if kind == "shard" else DEFAULT_BLOCKS
     if is_new:
-        # Copied: making 32 tables and views with 180 comments takes 50 ms of the 72 ms of CPU that
-        # a new shard costs, which counts where a facility's proposals are ingested one by one.
+        # A copy: making 36 tables and views with 190 comments takes 50 ms of CPU. The first run of
+        # a proposal is written in 105 ms instead of 145 (a process's first file costs as before).
         draft.write_bytes(_empty_file(block_size, SCHEMA_VERSION))
     with connect_write(draft, attach=attach) as connection:
         if is_new:
@@ -386,7 +386,7 @@ def _metadata() -> "tuple[MetaData, MetaData]":
         "BLOB": sa.LargeBinary,
     }
 
-    def make(metadata: "MetaData", name: str, described: tuple[Column, ...]) -> None:
+    def make(metadata: "MetaData", name: str, described: tuple[SchemaColumn, ...]) -> None:
         made = []
         for column in described:
             plain = column.type.removesuffix("[]")

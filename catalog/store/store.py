@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from ..model.errors import CatalogNotFoundError, CatalogWriteError
 from .connections import (
     POOL,
-    OpenFile,
+    OpenDatabase,
     connect_memory,
     uninterrupted,
 )
@@ -92,11 +92,11 @@ class Store:
         with entries:
             yield from (entry.name for entry in entries)
 
-    def open_shard(self, shard: str) -> OpenFile | None:
+    def open_shard(self, shard: str) -> OpenDatabase | None:
         """The current version of a shard, open for what opening asks; None if not published."""
         return open_current(self.versions(shard), plain=True)
 
-    def open_version(self, shard: str, path: Path | None) -> OpenFile | None:
+    def open_version(self, shard: str, path: Path | None) -> OpenDatabase | None:
         """A version of a shard that was current once; the current one where it is gone."""
         if path is not None:
             with suppress(OSError):
@@ -196,7 +196,7 @@ class Store:
         """
         yield self.open_merged().cursor()
 
-    def open_merged(self, *, memory_limit: int = 0) -> OpenFile:
+    def open_merged(self, *, memory_limit: int = 0) -> OpenDatabase:
         """The merged database, open: see ``read_merged``.
 
         With a ``memory_limit`` (bytes) on a connection of its own: what a user's SQL needs is kept
@@ -214,12 +214,12 @@ class Store:
                 file = None
             return self._merged_in_memory(memory_limit) if file is None else file
 
-    def _merged_in_memory(self, memory_limit: int) -> OpenFile:
+    def _merged_in_memory(self, memory_limit: int) -> OpenDatabase:
         files = self._shard_files()
         key = (self.location, tuple(files.values()), memory_limit)
         return POOL.open(key, lambda: _merged_copy(files, memory_limit))
 
-    def open_part(self, shards: Iterable[str], *, memory_limit: int = 0) -> OpenFile:
+    def open_part(self, shards: Iterable[str], *, memory_limit: int = 0) -> OpenDatabase:
         """Some shards as one database in memory, for questions that cannot wait for the merge.
 
         It has none of what audits found, and is not kept.
@@ -234,7 +234,7 @@ class Store:
         return files if audits is None else {**files, AUDITS: audits}
 
 
-def _merged_copy(files: Mapping[str, Path], memory_limit: int) -> OpenFile:
+def _merged_copy(files: Mapping[str, Path], memory_limit: int) -> OpenDatabase:
     """A merged database of these shards that is kept in memory only."""
     from .merge import merge_shards
     from .schema import create_schema
@@ -243,7 +243,7 @@ def _merged_copy(files: Mapping[str, Path], memory_limit: int) -> OpenFile:
         create_schema(connection, "merged", "merged")
         merge_shards(connection, files, None)
 
-    return OpenFile(connect_memory(fill, memory_limit=memory_limit))
+    return OpenDatabase(connect_memory(fill, memory_limit=memory_limit))
 
 
 def _shard_order(shard: str) -> tuple[bool, str]:
@@ -251,14 +251,14 @@ def _shard_order(shard: str) -> tuple[bool, str]:
     return shard.startswith("loose-"), shard
 
 
-def _open_file(path: Path, *, plain: bool = False, memory_limit: int = 0) -> OpenFile:
-    make = partial(OpenFile.at, path, plain=plain, memory_limit=memory_limit)
+def _open_file(path: Path, *, plain: bool = False, memory_limit: int = 0) -> OpenDatabase:
+    make = partial(OpenDatabase.at, path, plain=plain, memory_limit=memory_limit)
     return POOL.open((path, plain, memory_limit), make)
 
 
 def open_current(
     versions: Versions, *, plain: bool = False, memory_limit: int = 0
-) -> OpenFile | None:
+) -> OpenDatabase | None:
     """The current version, open; None where nothing is published.
 
     A version that is removed between reading the link and opening it was replaced by a newer one.

@@ -25,11 +25,11 @@ from ..ingest.ingest import IngestOptions, IngestReport, ingest
 from ..model.errors import CatalogNotFoundError, XfelcatError
 from ..model.facts import FileStat
 from ..model.records import Depth
+from ..model.text import from_text
 from ..scan.discover import find_runs, list_run, locate_run
 from ..scan.pool import Batch, run_batches
 from ..scan.scan import scan_file
 from ..store.connections import uninterrupted
-from ..store.packing import from_text
 from ..store.store import Store
 from .tree import Settled, Tree
 

@@ -22,10 +22,10 @@ from ...catalog.model.errors import FileStructureError
 from ...catalog.model.identity import parse_file_name, shard_of
 from ...catalog.model.records import Depth, Problem, SourceRecord
 from ...catalog.model.runlength import IndexPattern, TrainList
+from ...catalog.model.text import from_text
 from ...catalog.scan.checks import Fault, as_problems
 from ...catalog.scan.locality import file_localities, is_on_disk
 from ...catalog.scan.pool import Batch, run_batches
-from ...catalog.store.packing import from_text
 from ...catalog.store.read import file_stats
 from ...catalog.store.store import Store
 

@@ -33,10 +33,10 @@ from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
 from ...catalog.model.names import is_timestamp, short_key
 from ...catalog.model.records import KeyProfile, KeyRecord, Problem
+from ...catalog.model.text import from_text
 from ...catalog.opening.catalogued import catalogued_facts
 from ...catalog.questions.filters import RunChoice, RunFilter
 from ...catalog.scan.pool import Batch, run_batches
-from ...catalog.store.packing import from_text
 from ...catalog.store.read import file_stats, fresh_profiles
 from ...catalog.store.store import Store
 from ..read.execute import check_consistent, execute_plan

@@ -14,7 +14,7 @@ from support.next_revision import become_next_version
 from support.run_records import assert_same_run, later, make_run, write
 from xfelcat.catalog.store import connections
 from xfelcat.catalog.store.care import check, compact, shard_states, upgrade_shards
-from xfelcat.catalog.store.connections import POOL, ConnectionPool, OpenFile
+from xfelcat.catalog.store.connections import POOL, ConnectionPool, OpenDatabase
 from xfelcat.catalog.store.packing import fetch_packed, pack_run
 from xfelcat.catalog.store.read import load_run
 from xfelcat.catalog.store.store import Store
@@ -79,18 +79,18 @@ def test_the_pool_is_bounded_closable_and_opens_once(store, monkeypatch):
     paths = [store.versions(f"p{p:06d}").current() for p in (1, 2, 3)]
     pool = ConnectionPool(limit=2)
     for path in (paths[0], paths[1], paths[0], paths[2], paths[0], paths[1]):
-        found = pool.open(path, lambda path=path: OpenFile.at(path))
+        found = pool.open(path, lambda path=path: OpenDatabase.at(path))
         assert len(found.cursor().execute("SELECT * FROM run").fetchall()) == 1
     assert opened == [paths[0], paths[1], paths[2], paths[1]]
     pool.close()
-    pool.open(paths[0], lambda: OpenFile.at(paths[0]))
+    pool.open(paths[0], lambda: OpenDatabase.at(paths[0]))
     assert opened[-1] == paths[0]
     pool.close()
 
 
 FORK = """
 import os, sys
-from xfelcat.catalog.store.connections import ConnectionPool, OpenFile
+from xfelcat.catalog.store.connections import ConnectionPool, OpenDatabase
 from xfelcat.catalog.store.store import Store
 store = Store(sys.argv[1])
 def ask():

@@ -21,6 +21,7 @@ from xfelcat.catalog.model.records import (
     SourceRecord,
 )
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
+from xfelcat.catalog.model.text import from_text, to_text
 from xfelcat.catalog.store.care import check_file
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.packing import (
@@ -28,9 +29,7 @@ from xfelcat.catalog.store.packing import (
     decode_value,
     encode_timestamps,
     encode_value,
-    from_text,
     pack_integers,
-    to_text,
     unpack_integers,
 )
 from xfelcat.catalog.store.schema import RUN_TABLES, create_schema
