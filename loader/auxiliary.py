@@ -14,7 +14,8 @@ from ..catalog.model.errors import SourceNameError
 from ..catalog.model.records import FileLayout
 from .keydata import KeyData
 from .read.files import OpenFiles
-from .select.sources import MAIN_SECTIONS, FileGroup, FileRef, FileSet, SourceEntry
+from .select.rows import FileGroup, FileRef, FileSet
+from .select.sources import MAIN_SECTIONS, SourceEntry
 from .select.trains import TrainSet, Value
 from .sourcedata import SourceData
 
@@ -34,20 +35,19 @@ class AuxiliarySources(Value):
         cls, refs: Iterable[FileRef], trains: TrainSet, files: OpenFiles
     ) -> "AuxiliarySources":
         """The auxiliary sources that these files have."""
-        by_layout: dict[int, tuple[FileLayout, list[FileRef]]] = {}
+        of_layout: dict[FileLayout, list[FileRef]] = {}
         for ref in refs:
-            layout = ref.facts.full_layout(ref.number)
-            by_layout.setdefault(id(layout), (layout, []))[1].append(ref)
+            of_layout.setdefault(ref.facts.full_layout(ref.number), []).append(ref)
         found: dict[tuple[str, str], tuple[str, list[FileGroup]]] = {}
         n_files: Counter[str] = Counter()
-        for layout, members in by_layout.values():
+        for layout, members in of_layout.items():
             for source in layout.sources:
                 if source.section in MAIN_SECTIONS:
                     continue
                 n_files[source.name] += len(members)
                 for aggregator, group in _by_aggregator(members):
-                    held = found.setdefault((aggregator, source.name), (source.section, []))
-                    held[1].append(group)
+                    groups = found.setdefault((aggregator, source.name), (source.section, []))[1]
+                    groups.append(group)
         return cls(
             {
                 name if n_files[name] == 1 else f"{aggregator}@{name}": SourceEntry(

@@ -23,8 +23,9 @@ from .read.files import OpenFiles
 from .read.rows import ReadPlan, array_dtype
 from .select import runinfo
 from .select.region import Region, parse_region
+from .select.rows import FileRef
 from .select.selection import Chosen, source_schema
-from .select.sources import FileRef, SourceEntry
+from .select.sources import SourceEntry
 from .select.trains import TrainSet, Value, select_trains, split_trains
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from .keydata import KeyData, OfSource
 from .read import rows
 from .read.files import OpenFiles
 from .select import runinfo
+from .select.rows import FileRef
 from .select.selection import Chosen, match_keys, source_schema
-from .select.sources import FileRef, SourceEntry, join_sources
+from .select.sources import SourceEntry, join_sources
 from .select.trains import TrainSet, select_trains, split_trains
 
 if TYPE_CHECKING:

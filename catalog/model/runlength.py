@@ -58,9 +58,7 @@ class TrainList:
             lengths = np.diff(np.append(at, ids.size)).astype(np.int64)
         else:
             starts, lengths = np.empty(0, np.uint64), np.empty(0, np.int64)
-        made = cls(starts, lengths, np.asarray(suspect, np.int64), np.asarray(dropped, np.int64))
-        made.__dict__["ids"] = ids
-        return made
+        return cls(starts, lengths, np.asarray(suspect, np.int64), np.asarray(dropped, np.int64))
 
     @cached_property
     def n_trains(self) -> int:

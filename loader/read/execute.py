@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import FileStructureError, InconsistentFilesError, XfelcatError
 from ...catalog.model.records import KeyRecord
-from ..select.sources import FileRef
+from ..select.rows import FileRef
 from .file_read import FileRead, Goal, check_dataset
 from .files import OpenFiles
 from .rows import FileSlabs, ReadPlan

@@ -16,7 +16,8 @@ from ...catalog.model.errors import MultiRunError, PropertyNameError
 from ...catalog.model.identity import identify_run
 from ...catalog.model.names import LEGACY_VERSION, is_timestamp, key_spellings, short_key
 from ...catalog.model.records import RunValue
-from .sources import FileRef, SourceEntry
+from .rows import FileRef
+from .sources import SourceEntry
 from .trains import TrainSet
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def run_values(
 
 
 def _stored_values(entry: SourceEntry) -> Mapping[str, RunValue]:
-    for facts in {id(r.facts): r.facts for r in entry.refs}.values():
+    for facts in dict.fromkeys(r.facts for r in entry.refs):
         values = facts.run_values(entry.real_name)
         if values:
             return values

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ...catalog.model.errors import SourceNameError
 from ...catalog.model.names import short_key
 from ...catalog.model.records import KeySchema
-from ..read.rows import trains_with_rows
 from .sources import SourceEntry
 from .trains import TrainSet
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "Chosen",
+    "Selection",
     "expand_selection",
     "match_keys",
     "narrow",
@@ -31,13 +30,14 @@ __all__ = [
     "trains_with_any",
 ]
 
-Chosen = dict[str, frozenset[str] | None]
+Selection = dict[str, frozenset[str] | None]
 """Selected keys by source; None for all that are selected so far."""
+Chosen = Selection  # its former name, until the documented classes take the new one
 
 
 def expand_selection(
     sources: Mapping[str, SourceEntry], selection: Any, key_glob: str = "*"
-) -> Chosen:
+) -> Selection:
     """The sources and keys that a selection means.
 
     Parameters
@@ -66,7 +66,7 @@ def expand_selection(
         return _exact(sources, selection)
     if isinstance(selection, bytes) or not isinstance(selection, Iterable):
         raise TypeError(f"cannot select data by {type(selection).__name__}")
-    chosen: Chosen = {}
+    chosen: Selection = {}
     for part in _parts(sources, selection):
         for name, keys in part.items():
             if name not in chosen:
@@ -78,7 +78,7 @@ def expand_selection(
     return chosen
 
 
-def _parts(sources: Mapping[str, SourceEntry], selection: Iterable[Any]) -> "Iterator[Chosen]":
+def _parts(sources: Mapping[str, SourceEntry], selection: Iterable[Any]) -> "Iterator[Selection]":
     for item in selection:
         if isinstance(item, str):
             yield _match(sources, item, "*")
@@ -93,13 +93,13 @@ def _parts(sources: Mapping[str, SourceEntry], selection: Iterable[Any]) -> "Ite
             )
 
 
-def _match(sources: Mapping[str, SourceEntry], source_glob: str, key_glob: str) -> Chosen:
+def _match(sources: Mapping[str, SourceEntry], source_glob: str, key_glob: str) -> Selection:
     if not isinstance(source_glob, str) or not isinstance(key_glob, str):
         raise TypeError(f"globs are text, not ({source_glob!r:.40}, {key_glob!r:.40})")
     fits = re.compile(fnmatch.translate(source_glob)).match
-    chosen: Chosen = {}
+    chosen: Selection = {}
     # Sources of one kind share their schema: match its names once.
-    seen: dict[tuple[int, bool], frozenset[str]] = {}
+    seen: dict[tuple[KeySchema, bool], frozenset[str]] = {}
     for name, entry in sources.items():
         if not fits(name):
             continue
@@ -107,10 +107,10 @@ def _match(sources: Mapping[str, SourceEntry], source_glob: str, key_glob: str) 
             chosen[name] = None
             continue
         schema = source_schema(entry)
-        memo = (id(schema), entry.section == "CONTROL")
-        if memo not in seen:
-            seen[memo] = match_keys(schema, key_glob, control=memo[1])
-        keys = seen[memo] if entry.keys is None else seen[memo] & entry.keys
+        kind = (schema, entry.section == "CONTROL")
+        if kind not in seen:
+            seen[kind] = match_keys(schema, key_glob, control=kind[1])
+        keys = seen[kind] if entry.keys is None else seen[kind] & entry.keys
         if keys:
             chosen[name] = keys
     if not chosen:
@@ -129,8 +129,8 @@ def match_keys(schema: KeySchema, glob: str, *, control: bool) -> frozenset[str]
     return frozenset(k for k in schema.by_name if fits(k) or (control and fits(short_key(k))))
 
 
-def _exact(sources: Mapping[str, SourceEntry], selection: Mapping[str, Any]) -> Chosen:
-    chosen: Chosen = {}
+def _exact(sources: Mapping[str, SourceEntry], selection: Mapping[str, Any]) -> Selection:
+    chosen: Selection = {}
     for name, keys in selection.items():
         entry = sources.get(name)
         if entry is None:
@@ -145,7 +145,7 @@ def _exact(sources: Mapping[str, SourceEntry], selection: Mapping[str, Any]) -> 
     return chosen
 
 
-def narrow(sources: Mapping[str, SourceEntry], chosen: Chosen) -> dict[str, SourceEntry]:
+def narrow(sources: Mapping[str, SourceEntry], chosen: Selection) -> dict[str, SourceEntry]:
     """The chosen sources with the chosen keys."""
     return {
         name: sources[name] if keys is None else sources[name].with_keys(keys)
@@ -153,7 +153,7 @@ def narrow(sources: Mapping[str, SourceEntry], chosen: Chosen) -> dict[str, Sour
     }
 
 
-def remove(sources: Mapping[str, SourceEntry], chosen: Chosen) -> dict[str, SourceEntry]:
+def remove(sources: Mapping[str, SourceEntry], chosen: Selection) -> dict[str, SourceEntry]:
     """All sources without the chosen keys; a source without any key left is dropped."""
     kept = {name: entry for name, entry in sources.items() if name not in chosen}
     for name, keys in chosen.items():
@@ -177,11 +177,10 @@ def trains_with_all(
         If one source alone drops at least ``warn_frac`` of the trains, or if no train is left;
         without ``warn_frac`` never.
     """
-    finder = _DataFinder()
     kept, warned = trains, False
     for entry in sources.values():
         for group in _selected_groups(entry):
-            found = finder.find(entry, group) & trains
+            found = entry.rows(group, trains).trains_with_rows
             dropped = len(trains) - len(found)
             if warn_frac is not None and dropped and dropped / len(trains) >= warn_frac:
                 warned = True
@@ -203,9 +202,11 @@ def trains_with_all(
 
 def trains_with_any(sources: Mapping[str, SourceEntry], trains: TrainSet) -> TrainSet:
     """Those of the trains for which at least one selected key has data."""
-    finder = _DataFinder()
-    found = [finder.find(e, g) for e in sources.values() for g in _selected_groups(e)]
-    return TrainSet.union_of(found) & trains
+    return TrainSet.union_of(
+        entry.rows(group, trains).trains_with_rows
+        for entry in sources.values()
+        for group in _selected_groups(entry)
+    )
 
 
 def _selected_groups(entry: SourceEntry) -> tuple[str, ...]:
@@ -215,19 +216,3 @@ def _selected_groups(entry: SourceEntry) -> tuple[str, ...]:
         return tuple(sorted(groups)) if not entry.run_only else ()
     by_name = source_schema(entry).by_name
     return tuple(sorted({by_name[k].group for k in entry.keys if k in by_name}))
-
-
-class _DataFinder:
-    """Finds the trains with data, once per files and index patterns."""
-
-    def __init__(self) -> None:
-        # The values keep what the ids stand for alive.
-        self._found: dict[tuple[tuple[int, int, bool], ...], tuple[Any, TrainSet]] = {}
-
-    def find(self, entry: SourceEntry, group: str) -> TrainSet:
-        """The trains of all files of a source that have rows in an index group."""
-        files = list(zip(entry.refs, entry.patterns(entry.refs, group), strict=True))
-        key = tuple((id(ref.listed), id(pattern), ref.good_only) for ref, pattern in files)
-        if key not in self._found:
-            self._found[key] = (files, trains_with_rows(files))
-        return self._found[key][1]

@@ -1,152 +1,54 @@
-"""Which sources are there, and in which files of which runs?
+"""Sources of a collection, and the files of runs that hold them.
 
-1. ``FileRef``: one data file of one run, with the trains of it that count.
-2. ``FileGroup``: files with the same layout; ``FileSet``: the groups that hold a source, one object
-   for all sources of the same files. What is the same for them is worked out once.
-3. ``SourceEntry``: a source, its selected keys, and the files that hold it.
-4. ``Inventory``: all sources of a collection, taken from the facts of a run (``take_inventory``)
-   or joined from several (``join_inventories``), where no source has a train in two files.
+1. ``SourceEntry``: a source, its selected keys, and the files that hold it.
+2. ``SourceMap``: the sources of a run by name, each made when it is asked for.
+3. ``SourceTable``: all sources of a collection, taken from the facts of a run (``take_sources``) or
+   joined from several collections (``join_tables``), where no source has a train in two files.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ...catalog.model.errors import DuplicateTrainError, PropertyNameError
-from ...catalog.model.facts import DataFile, RunFacts
+from ...catalog.model.facts import RunFacts
 from ...catalog.model.names import key_spellings, short_key
-from ...catalog.model.records import FileLayout, KeyRecord, KeySchema, SourceRecord
-from ...catalog.model.runlength import IndexPattern, TrainList
+from ...catalog.model.records import KeyRecord, KeySchema, SourceRecord
+from .rows import FileGroup, FileRef, FileSet, Rows
 from .trains import TrainSet, Value
 
 __all__ = [
-    "FileGroup",
-    "FileRef",
-    "FileSet",
-    "Inventory",
     "SourceEntry",
-    "join_inventories",
+    "SourceTable",
     "join_sources",
-    "take_inventory",
+    "join_tables",
+    "take_sources",
 ]
 
 MAIN_SECTIONS = ("CONTROL", "INSTRUMENT")
-NO_ROWS = IndexPattern.from_arrays((), ())
-
-
-class FileRef(NamedTuple):
-    """One data file: number ``number`` of ``facts``.
-
-    ``listed`` are its trains in file order, ``trains`` those of them that count as a set: without
-    the suspect ones if ``good_only``.
-    """
-
-    facts: RunFacts
-    number: int
-    listed: TrainList
-    trains: TrainSet
-    good_only: bool
-
-    @property
-    def is_one_stretch(self) -> bool:
-        """Whether its trains follow each other without a gap, and all of them count."""
-        return self.listed.starts.size == 1 and not (self.good_only and self.listed.suspect.size)
-
-    @property
-    def data_file(self) -> DataFile:
-        """The file, as it was when its facts were taken."""
-        return self.facts.files[self.number]
-
-    @property
-    def path(self) -> str:
-        """Where the file is."""
-        return self.data_file.path
-
-
-@dataclass(frozen=True, eq=False)
-class FileGroup(Value):
-    """Files with the same layout, in the order of their names."""
-
-    refs: tuple[FileRef, ...]
-
-    @cached_property
-    def trains(self) -> TrainSet:
-        """The trains of all of them."""
-        return TrainSet.union_of(r.trains for r in self.refs)
-
-    def within(self, trains: TrainSet) -> "FileGroup":
-        """The group without the files that have none of these trains."""
-        kept = tuple(r for r in self.refs if r.trains.overlaps(trains))
-        return self if len(kept) == len(self.refs) else FileGroup(kept)
-
-
-@dataclass(frozen=True, eq=False)
-class FileSet(Value):
-    """The groups of files that hold a source; one object for all sources that lie in the same."""
-
-    groups: tuple[FileGroup, ...]
-
-    @cached_property
-    def refs(self) -> tuple[FileRef, ...]:
-        """All the files, ordered by the first train listed in each."""
-        refs = [r for g in self.groups for r in g.refs]
-        return tuple(sorted(refs, key=_first_train))
-
-    def within(self, trains: TrainSet) -> tuple[FileRef, ...]:
-        """Those of ``refs`` that have any of these trains."""
-        return self._selected(trains)[0]
-
-    def starts_within(self, refs: Sequence[FileRef], trains: TrainSet) -> list[int]:
-        """The position among ``trains`` of the first train of each of these files.
-
-        -1 for a file whose trains are not one stretch, do not all count or are not all selected.
-        """
-        known, starts = self._selected(trains)
-        return starts if refs is known else [_start(r, trains) for r in refs]
-
-    def _selected(self, trains: TrainSet) -> tuple[tuple[FileRef, ...], list[int]]:
-        """The files with any of these trains, and their starts; kept for the trains asked last."""
-        last = self.__dict__.get("_last_selected")
-        if last is None or last[0] is not trains:
-            every = [(r, _start(r, trains)) for r in self.refs]
-            found = [pair for pair in every if pair[1] >= 0 or pair[0].trains.overlaps(trains)]
-            refs, starts = tuple(r for r, _ in found), [start for _, start in found]
-            last = self.__dict__["_last_selected"] = (trains, refs, starts)
-        selected: tuple[tuple[FileRef, ...], list[int]] = last[1:]
-        return selected
-
-    def alike(self, refs: Sequence[FileRef]) -> list[list[int]]:
-        """The places in ``refs`` of the files of each run and layout."""
-        last = self.__dict__.get("_last_alike")
-        if last is None or last[0] is not refs:
-            found: dict[tuple[int, int], list[int]] = {}
-            for at, ref in enumerate(refs):
-                kind = (id(ref.facts), id(ref.facts.layout(ref.number)))
-                found.setdefault(kind, []).append(at)
-            last = self.__dict__["_last_alike"] = (refs, list(found.values()))
-        places: list[list[int]] = last[1]
-        return places
 
 
 @dataclass(frozen=True, eq=False)
 class SourceEntry(Value):
-    """A source with its selected ``keys`` (None: all) and the files that hold it.
-
-    ``real_name`` is the name it is stored under, another one where ``name`` is a legacy name.
-    ``run_only``: it has RUN keys only.
-    """
+    """A source with its selected keys, and the files that hold it."""
 
     section: str
+    """CONTROL, INSTRUMENT or an auxiliary section."""
     name: str
+    """The name the user asks for."""
     real_name: str
+    """The name it is stored under: another one where ``name`` is a legacy name."""
     files: FileSet
+    """The files that hold it."""
     keys: frozenset[str] | None = None
+    """The selected keys; None for all."""
     run_only: bool = False
+    """Whether it has RUN keys only."""
 
     @property
     def is_legacy(self) -> bool:
@@ -160,43 +62,19 @@ class SourceEntry(Value):
 
     def files_within(self, trains: TrainSet) -> tuple[FileRef, ...]:
         """Those of ``refs`` that have any of these trains."""
-        return self.files.within(trains)
+        return self.files.within(trains).refs
+
+    def rows(self, group: str, trains: TrainSet) -> Rows:
+        """The rows of an index group for the selected trains."""
+        return self.files.within(trains).rows(self.section, self.real_name, group)
 
     def schema(self, ref: FileRef) -> KeySchema:
         """The keys that the source has in one of its files, selected or not."""
         return ref.facts.schema(ref.number, self.section, self.real_name)
 
-    def pattern(self, ref: FileRef, group: str) -> IndexPattern:
-        """INDEX of an index group in one of the files; empty where the file has no such group."""
-        return self._find_patterns((ref,), group)[0]
-
-    def patterns(self, refs: Sequence[FileRef], group: str) -> list[IndexPattern]:
-        """``pattern`` of each of these files; kept, as other keys of the group need the same."""
-        last = self.__dict__.get("_last_patterns")
-        if last is None or last[0] is not refs or last[1] != group:
-            found = self._find_patterns(refs, group)
-            last = self.__dict__["_last_patterns"] = (refs, group, found)
-        patterns: list[IndexPattern] = last[2]
-        return patterns
-
-    def _find_patterns(self, refs: Sequence[FileRef], group: str) -> list[IndexPattern]:
-        found = [NO_ROWS] * len(refs)
-        for places in self.files.alike(refs):
-            first = refs[places[0]]
-            groups = self.index_groups(first)
-            if not groups or group in groups:
-                numbers = [refs[at].number for at in places]
-                patterns = first.facts.patterns(numbers, self.section, self.real_name, group)
-                for at, pattern in zip(places, patterns, strict=True):
-                    found[at] = pattern
-        return found
-
     def index_groups(self, ref: FileRef) -> tuple[str, ...]:
         """The index groups that the source has in one of the files, sorted."""
-        layout = ref.facts.layout(ref.number)
-        at = layout.position.get((self.section, self.real_name))
-        known = layout.sources[at].groups if at is not None else ()
-        return known or self.schema(ref).groups
+        return ref.facts.index_groups(ref.number, self.section, self.real_name)
 
     def selects(self, key: str) -> bool:
         """Whether a key of the source is among the selected ones."""
@@ -230,40 +108,45 @@ class SourceEntry(Value):
 class SourceMap(Mapping[str, SourceEntry]):
     """The sources of a run by name. Each is made when it is asked for, and kept then.
 
-    ``held`` tells of each how the layouts have it that list it, with the files of that layout.
+    ``listings`` has, for each name, the source as each layout lists it, with the number in
+    ``groups`` of the files of that layout.
     """
 
-    def __init__(self, held: Mapping[str, Sequence[tuple[SourceRecord, FileGroup]]]) -> None:
-        self._held = held
+    def __init__(
+        self,
+        groups: Sequence[FileGroup],
+        listings: Mapping[str, Sequence[tuple[SourceRecord, int]]],
+    ) -> None:
+        self._groups = groups
+        self._listings = listings
         self._sets: dict[tuple[int, ...], FileSet] = {}
         self._made: dict[str, SourceEntry] = {}
 
-    def __getstate__(self) -> Mapping[str, Sequence[tuple[SourceRecord, FileGroup]]]:
-        return self._held
-
-    def __setstate__(self, held: Mapping[str, Sequence[tuple[SourceRecord, FileGroup]]]) -> None:
-        SourceMap.__init__(self, held)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SourceMap, (self._groups, self._listings)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(self._listings)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._listings)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._held
+        return name in self._listings
 
     def __getitem__(self, name: str) -> SourceEntry:
         found = self._made.get(name)
         if found is None:
-            held = self._held[name]
-            record = held[0][0]
+            listing = self._listings[name]
+            record = listing[0][0]
+            numbers = tuple(number for _, number in listing)
+            groups = tuple(self._groups[number] for number in numbers)
             found = SourceEntry(
                 record.section,
                 name,
                 record.legacy_of or name,
-                _file_set(tuple(group for _, group in held), self._sets),
-                run_only=all(source.run_only for source, _ in held),
+                self._sets.setdefault(numbers, FileSet(groups)),
+                run_only=all(source.run_only for source, _ in listing),
             )
             found = self._made.setdefault(name, found)
         return found
@@ -271,204 +154,152 @@ class SourceMap(Mapping[str, SourceEntry]):
     def one_of_each(self, besides: Iterable[int] = ()) -> Iterator[SourceEntry]:
         """Of the sources with data, one for each set of files, besides sets of one such group."""
         seen: set[int | tuple[int, ...]] = set(besides)
-        for name, held in self._held.items():
-            if len(held) == 1:  # mostly
-                groups: int | tuple[int, ...] = id(held[0][1])
+        for name, listing in self._listings.items():
+            if len(listing) == 1:  # mostly
+                groups: int | tuple[int, ...] = listing[0][1]
             else:
-                groups = tuple(id(group) for _, group in held)
+                groups = tuple(number for _, number in listing)
             if groups not in seen and not self[name].run_only:
                 seen.add(groups)
                 yield self[name]
 
 
-def _first_train(ref: FileRef) -> int:
-    return int(ref.listed.starts[0]) if ref.listed.starts.size else 0
-
-
 @dataclass(frozen=True, eq=False)
-class Inventory(Value):
-    """All sources of a collection.
-
-    ``sources`` has the sources of CONTROL and INSTRUMENT by name, legacy names among them.
-    ``groups`` are the files that hold them.
-    """
+class SourceTable(Value):
+    """All sources of a collection, and the files that hold them."""
 
     groups: tuple[FileGroup, ...]
-    sources: Mapping[str, SourceEntry] = field(default_factory=dict)
+    """The files."""
+    sources: Mapping[str, SourceEntry]
+    """The sources of CONTROL and INSTRUMENT by name, legacy names among them."""
+    trains: TrainSet
+    """The trains of the runs that the files are from."""
     allow_duplicates: bool = False
-
-    @cached_property
-    def trains(self) -> TrainSet:
-        """The trains of all files."""
-        return TrainSet.union_of(r.trains for g in self.groups for r in g.refs)
+    """Whether a source may have a train in two files."""
 
     @cached_property
     def refs(self) -> tuple[FileRef, ...]:
         """All files, ordered by run and name."""
-        refs = {id(r): r for g in self.groups for r in g.refs}.values()
-        runs = {facts: i for i, facts in enumerate(dict.fromkeys(id(r.facts) for r in refs))}
-        return tuple(sorted(refs, key=lambda r: (runs[id(r.facts)], r.number)))
+        refs = {r.key: r for g in self.groups for r in g.refs}.values()
+        runs = {facts: i for i, facts in enumerate(dict.fromkeys(r.facts for r in refs))}
+        return tuple(sorted(refs, key=lambda r: (runs[r.facts], r.number)))
 
-    def with_sources(self, sources: Mapping[str, SourceEntry]) -> "Inventory":
+    def with_sources(self, sources: Mapping[str, SourceEntry]) -> "SourceTable":
         """The same files with these sources only."""
-        groups: dict[int, FileGroup] = {}
-        for entry in sources.values():
-            for group in entry.files.groups:
-                groups[id(group)] = group
+        groups = dict.fromkeys(g for entry in sources.values() for g in entry.files.groups)
         # A selection without sources keeps its files: its trains and metadata are still asked for.
-        return replace(self, groups=tuple(groups.values()) or self.groups, sources=sources)
+        return replace(self, groups=tuple(groups) or self.groups, sources=sources)
 
 
-def take_inventory(
+def take_sources(
     facts: RunFacts, *, inc_suspect_trains: bool, allow_duplicates: bool
-) -> Inventory:
+) -> SourceTable:
     """All sources of a run. Work is done per distinct layout and train list, not per file."""
-    numbers = range(facts.n_files)
-    lists = list(map(facts.trains, numbers))
-    sets = {
-        key: TrainSet.from_list(listed, not inc_suspect_trains)
-        for key, listed in {id(listed): listed for listed in lists}.items()
-    }
-    columns = (numbers, lists, [sets[id(listed)] for listed in lists])
-    facts_of_refs = zip(repeat(facts), *columns, repeat(not inc_suspect_trains))
-    refs = map(partial(tuple.__new__, FileRef), facts_of_refs)  # in half the time of FileRef._make
-    by_layout: defaultdict[FileLayout, list[FileRef]] = defaultdict(list)
-    for ref, layout in zip(refs, map(facts.layout, numbers), strict=True):
-        by_layout[layout].append(ref)
-    groups = [(layout, FileGroup(tuple(members))) for layout, members in by_layout.items()]
-    held: dict[str, list[tuple[SourceRecord, FileGroup]]] = {}
-    for layout, group in groups:
-        for source in layout.sources:
+    lists, good_only = facts.table.train_lists, not inc_suspect_trains
+    sets = {n: TrainSet.from_list(facts.train_lists[n], good_only) for n in set(lists)}
+    listed, trains = map(facts.train_lists.__getitem__, lists), map(sets.__getitem__, lists)
+    rows = zip(repeat(facts), range(facts.n_files), listed, trains, repeat(good_only))
+    refs = map(partial(tuple.__new__, FileRef), rows)  # in half the time of FileRef._make
+    of_layout: defaultdict[int, list[FileRef]] = defaultdict(list)
+    for ref, layout in zip(refs, facts.table.layouts, strict=True):
+        of_layout[layout].append(ref)
+    groups = tuple(FileGroup(tuple(members)) for members in of_layout.values())
+    listings: dict[str, list[tuple[SourceRecord, int]]] = {}
+    for number, layout in enumerate(of_layout):
+        for source in facts.layouts[layout].sources:
             if source.section in MAIN_SECTIONS:
-                held.setdefault(source.name, []).append((source, group))
-    sources = SourceMap(held)
+                listings.setdefault(source.name, []).append((source, number))
+    sources = SourceMap(groups, listings)
     if not allow_duplicates:
-        spans = {id(s): (int(s.firsts[0]), int(s.lasts[-1])) for s in sets.values() if len(s)}
-        clear = {id(group) for _, group in groups if _follow_each_other(group, spans)}
+        ends = {n: (int(s.firsts[0]), int(s.lasts[-1])) for n, s in sets.items() if len(s)}
+        spans = [[ends[lists[ref.number]] for ref in g.refs if len(ref.trains)] for g in groups]
+        clear = {n for n, of_group in enumerate(spans) if _follow_each_other(of_group)}
         _refuse_duplicates(sources.one_of_each(besides=clear))
-    made = Inventory(tuple(group for _, group in groups), sources, allow_duplicates)
-    made.__dict__["trains"] = TrainSet.union_of(sets.values())
-    return made
+    return SourceTable(groups, sources, TrainSet.union_of(sets.values()), allow_duplicates)
 
 
-def _follow_each_other(group: FileGroup, spans: Mapping[int, tuple[int, int]]) -> bool:
-    """Whether each file begins after the ones before it end: then no train is in two of them.
-
-    ``spans`` are first and last train of the sets of trains that are not empty, by their ids.
-    """
+def _follow_each_other(spans: Iterable[tuple[int, int]]) -> bool:
+    """Whether each file begins after the ones before it end: then no train is in two of them."""
     end = -1
-    for ref in group.refs:
-        first, last = spans.get(id(ref.trains), (end + 1, end))
+    for first, last in spans:
         if first <= end:
             return False
         end = last
     return True
 
 
-def _file_set(groups: tuple[FileGroup, ...], known: dict[tuple[int, ...], FileSet]) -> FileSet:
-    """The set of these groups: the known one, if there is one."""
-    return known.setdefault(tuple(id(g) for g in groups), FileSet(groups))
-
-
-def join_inventories(parts: Sequence[tuple[Inventory, TrainSet]]) -> Inventory:
+def join_tables(parts: Sequence[tuple[SourceTable, TrainSet]]) -> SourceTable:
     """The sources of several collections, each with its selected trains, as one.
 
     A file that several of them hold is taken once. Of each collection, only files with selected
     trains are taken.
     """
-    seen: dict[object, FileRef] = {}
-    groups: dict[tuple[int, ...], FileGroup] = {}
+    taken: dict[object, FileRef] = {}
+    groups: dict[tuple[tuple[RunFacts, int], ...], FileGroup] = {}
+    sets: dict[tuple[FileGroup, ...], FileSet] = {}
+    narrowed: dict[tuple[int, FileGroup], FileGroup] = {}
+    found: dict[str, SourceEntry] = {}
 
-    def first_seen(ref: FileRef) -> FileRef:
+    def take_once(ref: FileRef) -> FileRef:
         # The same path, or the same file of one run that was opened by two paths.
-        name = ref.path.rpartition("/")[2]
-        names = (ref.path, (ref.facts.run_key, name))
-        known = next((seen[n] for n in names if n in seen), ref)
-        seen.update(dict.fromkeys(names, known))
+        names = (ref.path, (ref.facts.run_key, ref.path.rpartition("/")[2]))
+        known = next((taken[n] for n in names if n in taken), ref)
+        taken.update(dict.fromkeys(names, known))
         return known
 
-    def shared(group: FileGroup) -> FileGroup:
-        refs = tuple(first_seen(r) for r in group.refs)
-        return groups.setdefault(tuple(id(r) for r in refs), FileGroup(refs))
+    def share(refs: Iterable[FileRef]) -> FileGroup:
+        once = tuple(map(take_once, refs))
+        return groups.setdefault(tuple(r.key for r in once), FileGroup(once))
 
-    narrowed: dict[tuple[int, int], FileGroup] = {}
+    def narrow(part: int, group: FileGroup) -> FileGroup:
+        if (part, group) not in narrowed:
+            narrowed[part, group] = share(group.within(parts[part][1]).refs)
+        return narrowed[part, group]
 
-    def narrow(group: FileGroup, trains: TrainSet) -> FileGroup:
-        key = (id(group), id(trains))
-        if key not in narrowed:
-            narrowed[key] = shared(group.within(trains))
-        return narrowed[key]
-
-    sets: dict[tuple[int, ...], FileSet] = {}
-    found: dict[str, SourceEntry] = {}
-    for part, trains in parts:
-        for name, entry in part.sources.items():
-            own = tuple(g for g in (narrow(g, trains) for g in entry.files.groups) if g.refs)
-            if not own:  # one file still tells what keys there are
-                own = (shared(FileGroup(entry.refs[:1])),)
+    for part, (table, _) in enumerate(parts):
+        for name, entry in table.sources.items():
+            own = tuple(g for g in (narrow(part, g) for g in entry.files.groups) if g.refs)
+            if not own:  # one file still has the keys that there are
+                own = (share(entry.refs[:1]),)
             other = found.get(name)
             if other is not None:
                 own = _distinct((*other.files.groups, *own))
-            files = _file_set(own, sets)
-            found[name] = (
-                replace(entry, files=files) if other is None else _merge(other, entry, files)
-            )
-    inventory = Inventory(
-        _distinct([narrow(g, trains) for part, trains in parts for g in part.groups]),
-        found,
-        any(part.allow_duplicates for part, _ in parts),
-    )
-    if not inventory.allow_duplicates:
+            files = sets.setdefault(own, FileSet(own))
+            entry = entry if other is None else _merge(other, entry)
+            found[name] = replace(entry, files=files)
+    every = [narrow(part, g) for part, (table, _) in enumerate(parts) for g in table.groups]
+    trains = TrainSet.union_of(trains for _, trains in parts)
+    allow_duplicates = any(table.allow_duplicates for table, _ in parts)
+    if not allow_duplicates:
         _refuse_duplicates(found.values())
-    return inventory
+    return SourceTable(_distinct(every), found, trains, allow_duplicates)
 
 
-def _merge(one: SourceEntry, other: SourceEntry, files: FileSet) -> SourceEntry:
-    """A source as two collections have it, in the files of both."""
+def _merge(one: SourceEntry, other: SourceEntry) -> SourceEntry:
+    """A source as two collections select it."""
     keys = None if one.keys is None or other.keys is None else one.keys | other.keys
-    return replace(
-        one,
-        files=files,
-        keys=keys,
-        run_only=one.run_only and other.run_only,
-    )
-
-
-def _start(ref: FileRef, trains: TrainSet) -> int:
-    if not ref.is_one_stretch:
-        return -1
-    first = int(ref.listed.starts[0])
-    is_within = trains.covers(first, first + ref.listed.n_trains - 1)
-    return trains.position(first) if is_within else -1
+    return replace(one, keys=keys, run_only=one.run_only and other.run_only)
 
 
 def _distinct(groups: Iterable[FileGroup]) -> tuple[FileGroup, ...]:
     """The groups without repetitions, and without files that an earlier group has."""
-    taken: set[int] = set()
+    taken: set[tuple[RunFacts, int]] = set()
     kept: list[FileGroup] = []
     for group in groups:
-        refs = tuple(r for r in group.refs if id(r) not in taken)
-        taken.update(id(r) for r in refs)
+        refs = tuple(r for r in group.refs if r.key not in taken)
+        taken.update(r.key for r in refs)
         if refs:
             kept.append(group if len(refs) == len(group.refs) else FileGroup(refs))
     return tuple(kept)
 
 
 def _refuse_duplicates(entries: Iterable[SourceEntry]) -> None:
-    """Raise DuplicateTrainError if a source has the same train in two files.
-
-    Sources whose files have the same trains are looked at together.
-    """
-    seen: set[int] = set()
-    checked: set[tuple[int, ...]] = set()
+    """Raise DuplicateTrainError if a source has the same train in two files."""
+    checked: set[FileSet] = set()
     for entry in entries:
-        if id(entry.files) in seen or entry.run_only:
+        if entry.files in checked or entry.run_only:
             continue
-        seen.add(id(entry.files))
-        trains = tuple(id(ref.trains) for group in entry.files.groups for ref in group.refs)
-        if trains in checked:
-            continue
-        checked.add(trains)
+        checked.add(entry.files)
         duplicate = _first_duplicate(entry.refs)
         if duplicate is not None:
             raise DuplicateTrainError(entry.name, *duplicate)
@@ -494,8 +325,14 @@ def _first_duplicate(refs: Sequence[FileRef]) -> tuple[int, tuple[str, str]] | N
 
 def join_sources(parts: Sequence[tuple[SourceEntry, TrainSet]]) -> SourceEntry:
     """One source as several collections have it, each with its selected trains."""
-    inventories = []
-    for entry, trains in parts:
-        sources = {entry.name: entry}
-        inventories.append((Inventory(entry.files.groups, sources), trains))
-    return join_inventories(inventories).sources[parts[0][0].name]
+    tables = [
+        (SourceTable(entry.files.groups, {entry.name: entry}, trains), trains)
+        for entry, trains in parts
+    ]
+    return join_tables(tables).sources[parts[0][0].name]
+
+
+# Former names, until the documented classes take the new ones.
+Inventory = SourceTable
+take_inventory = take_sources
+join_inventories = join_tables

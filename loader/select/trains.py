@@ -99,7 +99,7 @@ class TrainSet(Value):
     @classmethod
     def union_of(cls, sets: Iterable["TrainSet"]) -> "TrainSet":
         """The trains in any of the sets; empty for none."""
-        members = list({id(s): s for s in sets}.values())
+        members = list(dict.fromkeys(sets))
         if not members:
             return NO_TRAINS
         if len(members) == 1:
@@ -127,7 +127,14 @@ class TrainSet(Value):
         return np.array_equal(self.firsts, other.firsts) and np.array_equal(self.lasts, other.lasts)
 
     def __hash__(self) -> int:
-        return hash((self.firsts.tobytes(), self.lasts.tobytes()))
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Of the ends only: sets are hashed once per file of a run, and seldom have the same."""
+        if not self.firsts.size:
+            return 0
+        return hash((self.firsts.size, int(self.firsts[0]), int(self.lasts[-1])))
 
     def __contains__(self, train_id: object) -> bool:
         if isinstance(train_id, (int, np.integer)) and 0 <= int(train_id) <= _MOST:

@@ -3,27 +3,36 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xfelcat.catalog.model.records import FileLayout, SourceRecord
+from xfelcat.catalog.model.facts import FileTable, RunFacts
+from xfelcat.catalog.model.records import Depth, FileLayout, SourceRecord
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
-from xfelcat.loader.read.rows import count_entries, count_rows, trains_with_rows
-from xfelcat.loader.select.sources import FileGroup, FileRef, FileSet, SourceEntry
+from xfelcat.catalog.opening.lazy import Probe
+from xfelcat.loader.select.rows import FileGroup, FileRef, FileSet
+from xfelcat.loader.select.sources import SourceEntry
 from xfelcat.loader.select.trains import TrainSet
 
 LAYOUT = FileLayout((SourceRecord("INSTRUMENT", "s", ("g",)),), (None,))
 
 
-class Facts:
-    """One source in each of several files, of which only trains and index are known."""
+class Patterns:
+    """A fetcher that has nothing but the pattern of one source in each of several files."""
 
     def __init__(self, patterns):
         self.by_file = patterns
 
-    def layout(self, number):
-        return LAYOUT
-
-    def patterns(self, files, section, source, group):
+    def pattern_numbers(self, files, section, source, group):
         assert (section, source, group) == ("INSTRUMENT", "s", "g")
-        return [self.by_file[number] for number in files]
+        return files
+
+    def patterns(self, numbers):
+        return [self.by_file[number] for number in numbers]
+
+
+def facts_of(lists, patterns):
+    n = len(lists)
+    table = FileTable(range(n), depths=[Depth.FULL] * n, train_lists=range(n), layouts=[0] * n)
+    probe = Probe("", table, lists)
+    return RunFacts("", 0, table, lists, {0: LAYOUT}, Patterns(patterns), probe)
 
 
 @st.composite
@@ -58,7 +67,7 @@ def by_train(made, selected, good_only):
 def test_counts_are_those_of_each_train(made, wanted, take_all, good_only):
     lists = [TrainList.from_ids(ids, suspect) for ids, suspect, _ in made]
     patterns = [IndexPattern.from_arrays(np.cumsum(c) - c, np.array(c, int)) for _, _, c in made]
-    facts = Facts(patterns)
+    facts = facts_of(lists, patterns)
     refs = tuple(
         FileRef(facts, number, listed, TrainSet.from_list(listed, good_only), good_only)
         for number, listed in enumerate(lists)
@@ -70,16 +79,17 @@ def test_counts_are_those_of_each_train(made, wanted, take_all, good_only):
         else TrainSet.from_ids(sorted(wanted))
     )
     expected = by_train(made, trains.to_list(), good_only)
-    assert count_entries(entry, refs, "g", trains).tolist() == list(expected.values())
-    assert count_rows(entry, refs, "g", trains) == sum(expected.values())
-    found = trains_with_rows(list(zip(refs, patterns, strict=True)))
+    rows = entry.rows("g", trains)
+    assert rows.counts.tolist() == list(expected.values())
+    assert rows.n_rows == sum(expected.values())
+    found = entry.rows("g", TrainSet.from_ids(range(60))).trains_with_rows
     every = by_train(made, range(60), good_only)
     assert found.to_list() == [train for train, n in every.items() if n]
 
 
 def test_a_group_that_the_files_lack_has_no_rows():
     listed = TrainList.from_ids(range(5))
-    ref = FileRef(Facts([]), 0, listed, TrainSet.from_list(listed), False)
+    ref = FileRef(facts_of([listed], []), 0, listed, TrainSet.from_list(listed), False)
     entry = SourceEntry("INSTRUMENT", "s", "s", FileSet((FileGroup((ref,)),)))
-    assert count_rows(entry, (ref,), "other", ref.trains) == 0
-    assert count_entries(entry, (ref,), "other", ref.trains).tolist() == [0] * 5
+    assert entry.rows("other", ref.trains).n_rows == 0
+    assert entry.rows("other", ref.trains).counts.tolist() == [0] * 5

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.fast
 
 
 class Counting:
-    """Facts that count what they are asked."""
+    """Facts that count the calls of their methods."""
 
     def __init__(self, facts):
         self.facts = facts
@@ -30,7 +30,7 @@ class Counting:
 
         def counted(*args):
             self.asked.append(name)
-            if name == "patterns":
+            if name == "pattern_numbers":
                 self.indexed.append(args[0])
             return value(*args)
 
@@ -43,11 +43,9 @@ def counting(tmp_path):
     return Counting(run._inventory.refs[0].facts)
 
 
-def test_opening_asks_for_trains_and_layouts_only(counting):
+def test_opening_takes_columns_and_asks_for_nothing(counting):
     run = DataCollection.from_facts(counting)
-    n_files = len(counting.files)
-    assert sorted(counting.asked) == ["layout"] * n_files + ["trains"] * n_files
-    counting.asked.clear()
+    assert counting.asked == []  # columns only: no call per file
     assert len(run.train_ids) == 26
     assert run.all_sources
     assert run[5:].select("*CAM*").deselect("*CAM*").all_sources == set()
@@ -68,7 +66,7 @@ def test_keys_of_a_group_are_worked_out_together(counting):
     counting.asked.clear()
     shapes = [run[rich_run.MODULE, key].shape for key in ("image.data", "image.pulseId")]
     assert shapes[0][0] == shapes[1][0]
-    assert counting.asked.count("patterns") == 1
+    assert counting.asked.count("pattern_numbers") == 1
     assert list(map(len, counting.indexed)) == [2]  # files with the source
 
 
@@ -77,7 +75,7 @@ def test_only_the_files_of_selected_trains_are_asked(counting):
     counting.asked.clear()
     part = run[rich_run.CAMERA, "data.exposure"][-3:]
     np.testing.assert_array_equal(part.data_counts().index, run.train_ids[-3:])
-    assert counting.asked.count("patterns") == 1
+    assert counting.asked.count("pattern_numbers") == 1
     assert list(map(len, counting.indexed)) == [1]
 
 

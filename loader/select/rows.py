@@ -1,0 +1,415 @@
+"""Data files that hold the same sources, and the rows they have for selected trains.
+
+The index group of a key records, per train of a file, how many rows it has and where they begin.
+
+1. ``FileRef``, ``FileGroup``, ``FileSet``: one data file, the files of one layout, and the files
+   that hold a source; one object for all sources that lie in the same.
+2. ``SelectedFiles``: those files of a set that have any of the selected trains. It keeps the
+   ``Rows`` of its sources by the numbers of their index patterns, as most sources have the same.
+3. ``Rows``: the rows of an index group. Counts follow from run-length coded facts, per file and not
+   per train: a file whose trains are one stretch and all selected (nearly every one) costs the same
+   for 10 trains as for 10,000. What reading needs is unfolded from them: stretches and slabs.
+
+Data come in order of train ID. Where trains are out of order in or between files, selected trains
+that lie one behind the other in a file stay together, ordered by the first of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...catalog.model.facts import DataFile, RunFacts
+from ...catalog.model.runlength import IndexPattern, TrainList
+from .trains import NO_TRAINS, TrainSet, Value
+
+__all__ = [
+    "FileGroup",
+    "FileRef",
+    "FileSet",
+    "FileSlabs",
+    "Int64s",
+    "RowStretch",
+    "Rows",
+    "SelectedFiles",
+    "find_slabs",
+    "merge_rows",
+]
+
+Int64s = NDArray[np.int64]
+UInt64s = NDArray[np.uint64]
+
+# Selections of trains that a set of files keeps the rows of: the one that the user works with, and
+# the parts of it that iteration or dask goes through.
+_KEPT_SELECTIONS = 2
+
+
+class FileRef(NamedTuple):
+    """One data file of one run, with the trains of it that count."""
+
+    facts: RunFacts
+    """The facts of its run."""
+    number: int
+    """The number of the file in them."""
+    listed: TrainList
+    """Its trains in file order."""
+    trains: TrainSet
+    """Those of them that count: without the suspect ones if ``good_only``."""
+    good_only: bool
+    """Whether suspect trains are left out."""
+
+    @property
+    def key(self) -> tuple[RunFacts, int]:
+        """The run and the number of the file: equal for the same file of the same facts."""
+        return self.facts, self.number
+
+    @property
+    def is_one_stretch(self) -> bool:
+        """Whether its trains follow each other without a gap, and all of them count."""
+        return self.listed.starts.size == 1 and not (self.good_only and self.listed.suspect.size)
+
+    @property
+    def data_file(self) -> DataFile:
+        """The file, as it was when its facts were taken."""
+        return self.facts.files[self.number]
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self.data_file.path
+
+
+@dataclass(frozen=True, eq=False)
+class FileGroup(Value):
+    """Files with the same layout, in the order of their names."""
+
+    refs: tuple[FileRef, ...]
+
+    def within(self, trains: TrainSet) -> "FileGroup":
+        """The group without the files that have none of these trains."""
+        kept = tuple(r for r in self.refs if r.trains.overlaps(trains))
+        return self if len(kept) == len(self.refs) else FileGroup(kept)
+
+
+@dataclass(frozen=True, eq=False)
+class FileSet(Value):
+    """The groups of files that hold a source; one object for all sources that lie in the same."""
+
+    groups: tuple[FileGroup, ...]
+
+    @cached_property
+    def refs(self) -> tuple[FileRef, ...]:
+        """All the files, ordered by the first train listed in each."""
+        return tuple(sorted((r for g in self.groups for r in g.refs), key=_first_train))
+
+    def within(self, trains: TrainSet) -> "SelectedFiles":
+        """Those of ``refs`` that have any of these trains; the last answers are kept."""
+        return self._within(trains)
+
+    @cached_property
+    def _within(self) -> "Callable[[TrainSet], SelectedFiles]":
+        return lru_cache(_KEPT_SELECTIONS)(partial(_select_files, self.refs))
+
+
+def _first_train(ref: FileRef) -> int:
+    return int(ref.listed.starts[0]) if ref.listed.starts.size else 0
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedFiles(Value):
+    """The files of a ``FileSet`` that have any of the selected trains."""
+
+    refs: tuple[FileRef, ...]
+    """The files, ordered by the first train listed in each."""
+    trains: TrainSet
+    """The selected trains."""
+    starts: tuple[int, ...]
+    """Of each file the position of its first train among the selected ones.
+
+    -1 for a file whose trains are not one stretch, do not all count or are not all selected.
+    """
+
+    def rows(self, section: str, source: str, group: str) -> "Rows":
+        """The rows of an index group of a source; one object for all with the same INDEX."""
+        place = (section, source, group)
+        numbers = self._numbers.get(place)
+        if numbers is None:
+            numbers = self._numbers[place] = self._find_numbers(*place)
+        rows = self._rows.get(numbers)
+        if rows is None:
+            patterns = self._find_patterns(numbers)
+            made = Rows(self.refs, self.starts, patterns, self.trains)
+            rows = self._rows.setdefault(numbers, made)
+        return rows
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[str, str, str], tuple[int, ...]]:
+        """Pattern numbers by section, source and index group."""
+        return {}
+
+    @cached_property
+    def _rows(self) -> "dict[tuple[int, ...], Rows]":
+        """Rows by the pattern numbers of the files."""
+        return {}
+
+    @cached_property
+    def _alike(self) -> list[tuple[RunFacts, list[int]]]:
+        """The places in ``refs`` of the files of each run and layout."""
+        places: dict[tuple[RunFacts, int], list[int]] = {}
+        for at, (facts, number, *_) in enumerate(self.refs):
+            places.setdefault((facts, facts.table.layouts[number]), []).append(at)
+        return [(facts, at) for (facts, _), at in places.items()]
+
+    def _find_numbers(self, section: str, source: str, group: str) -> tuple[int, ...]:
+        found = [0] * len(self.refs)
+        for facts, places in self._alike:
+            files = [self.refs[at].number for at in places]
+            numbers = facts.pattern_numbers(files, section, source, group)
+            for at, number in zip(places, numbers, strict=True):
+                found[at] = number
+        return tuple(found)
+
+    def _find_patterns(self, numbers: tuple[int, ...]) -> tuple[IndexPattern, ...]:
+        found: dict[int, IndexPattern] = {}
+        for facts, places in self._alike:
+            patterns = facts.numbered_patterns([numbers[at] for at in places])
+            found.update(zip(places, patterns, strict=True))
+        return tuple(found[at] for at in range(len(numbers)))
+
+
+def _select_files(refs: Sequence[FileRef], trains: TrainSet) -> SelectedFiles:
+    every = [(ref, _start(ref, trains)) for ref in refs]
+    found = [pair for pair in every if pair[1] >= 0 or pair[0].trains.overlaps(trains)]
+    return SelectedFiles(tuple(r for r, _ in found), trains, tuple(at for _, at in found))
+
+
+def _start(ref: FileRef, trains: TrainSet) -> int:
+    if not ref.is_one_stretch:
+        return -1
+    first = int(ref.listed.starts[0])
+    is_within = trains.covers(first, first + ref.listed.n_trains - 1)
+    return trains.position(first) if is_within else -1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RowStretch:
+    """Selected trains of one file with their rows."""
+
+    ref: FileRef
+    """The file."""
+    ids: UInt64s
+    """The trains, (n,)."""
+    first: Int64s
+    """The first row of each, (n,)."""
+    count: Int64s
+    """How many rows each has, (n,)."""
+    at: Int64s
+    """The position of each in the file, (n,)."""
+
+    def part(self, chosen: NDArray[np.intp]) -> "RowStretch":
+        """Only some of the trains."""
+        ids, first, count, at = self.ids, self.first, self.count, self.at
+        return RowStretch(self.ref, ids[chosen], first[chosen], count[chosen], at[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class FileSlabs(Value):
+    """The slabs of one file: stretches of rows that lie one behind the other.
+
+    Where INDEX leaves a gap, goes back or overlaps, a new one begins.
+    """
+
+    data_file: DataFile
+    """The file."""
+    starts: Int64s
+    """The first row of each slab."""
+    stops: Int64s
+    """The row after the last of each slab."""
+    targets: Int64s
+    """Where the rows of each slab begin in the data of all files."""
+
+    @cached_property
+    def end(self) -> int:
+        """One more than the highest row."""
+        return int(self.stops.max())
+
+    @cached_property
+    def single(self) -> tuple[int, int, int] | None:
+        """Start, stop and target, where there is a single slab."""
+        if self.starts.size != 1:
+            return None
+        return int(self.starts[0]), int(self.stops[0]), int(self.targets[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Value):
+    """The rows of an index group for the selected trains.
+
+    One object serves all keys of all sources that have the same INDEX in the same files.
+    """
+
+    files: tuple[FileRef, ...]
+    """The files that have any of the selected trains."""
+    starts: tuple[int, ...]
+    """Positions of their first trains, as in ``SelectedFiles``."""
+    patterns: tuple[IndexPattern, ...]
+    """INDEX of the group in each of the files."""
+    trains: TrainSet
+    """The selected trains."""
+
+    @cached_property
+    def n_rows(self) -> int:
+        """How many there are."""
+        n = 0
+        for ref, pattern, start in self._by_file:
+            if start >= 0 and pattern.n_trains == ref.listed.n_trains:
+                n += pattern.n_rows
+            else:
+                n += int(self._in_file(ref, pattern, start).count.sum())
+        return n
+
+    @cached_property
+    def counts(self) -> Int64s:
+        """How many rows each train has, (trains,) in order of train ID. Not to be written to."""
+        counts = np.zeros(len(self.trains), np.int64)
+        for ref, pattern, start in self._by_file:
+            if start >= 0 and pattern.n_trains == ref.listed.n_trains:
+                counts[start : start + pattern.n_trains] += pattern.count
+            else:
+                stretch = self._in_file(ref, pattern, start)
+                np.add.at(counts, self.trains.positions(stretch.ids), stretch.count)
+        counts.flags.writeable = False
+        return counts
+
+    @cached_property
+    def trains_with_rows(self) -> TrainSet:
+        """The selected trains that have any row."""
+        plain, found = [], []
+        for ref, pattern, _ in self._by_file:
+            if ref.is_one_stretch and pattern.n_trains == ref.listed.n_trains:
+                plain.append((ref.listed, pattern))
+            else:
+                found.append(_trains_with_rows(ref, pattern))
+        if plain:
+            found.append(_plain_trains_with_rows(plain))
+        return TrainSet.union_of(found) & self.trains
+
+    @cached_property
+    def stretches(self) -> tuple[RowStretch, ...]:
+        """The rows train by train, in the order of the data."""
+        found = [self._in_file(*file) for file in self._by_file]
+        stretches = [stretch for stretch in found if stretch.ids.size]
+        if all(_increases(s.ids) for s in stretches) and all(
+            a.ids[-1] < b.ids[0] for a, b in pairwise(stretches)
+        ):
+            return tuple(stretches)
+        pieces = [piece for stretch in stretches for piece in _cut(stretch)]
+        return tuple(sorted(pieces, key=lambda piece: int(piece.ids[0])))
+
+    @cached_property
+    def refs(self) -> tuple[FileRef, ...]:
+        """The files that have any of them."""
+        return tuple({s.ref.key: s.ref for s in self.stretches if s.count.any()}.values())
+
+    @cached_property
+    def slabs(self) -> tuple[FileSlabs, ...]:
+        """The slabs that hold them."""
+        return find_slabs(self.stretches)
+
+    @cached_property
+    def coordinates(self) -> UInt64s:
+        """The train ID of each row, (rows,). Not to be written to."""
+        ids = [np.repeat(s.ids, s.count) for s in self.stretches]
+        found = np.concatenate(ids) if ids else np.empty(0, np.uint64)
+        found.flags.writeable = False
+        return found
+
+    @cached_property
+    def bounds(self) -> tuple[UInt64s, UInt64s]:
+        """First and last (not included) row of each train, (trains,). Not to be written to."""
+        counts, stretches = self.counts, self.stretches
+        start = np.cumsum(counts) - counts
+        order = np.concatenate([s.ids for s in stretches]) if stretches else np.empty(0, np.uint64)
+        if not _increases(order):  # data out of order: each train where it really lies
+            rows = np.concatenate([s.count for s in stretches])
+            start[self.trains.positions(order)] = np.cumsum(rows) - rows
+        return start.astype(np.uint64), (start + counts).astype(np.uint64)
+
+    @property
+    def _by_file(self) -> list[tuple[FileRef, IndexPattern, int]]:
+        return list(zip(self.files, self.patterns, self.starts, strict=True))
+
+    def _in_file(self, ref: FileRef, pattern: IndexPattern, start: int) -> RowStretch:
+        """The selected trains of one file, in file order.
+
+        Where the list of trains or INDEX is shorter (a damaged file), both are cut to it.
+        """
+        size = min(ref.listed.n_trains, pattern.n_trains)
+        ids, at = ref.listed.ids[:size], np.arange(size)
+        stretch = RowStretch(ref, ids, pattern.first[:size], pattern.count[:size], at)
+        if start >= 0:
+            return stretch
+        wanted = self.trains.contains(ids)
+        if ref.good_only:
+            wanted &= ref.listed.good[:size]
+        return stretch if wanted.all() else stretch.part(np.flatnonzero(wanted))
+
+
+def _plain_trains_with_rows(files: Sequence[tuple[TrainList, IndexPattern]]) -> TrainSet:
+    """Of files with one stretch of trains, all at once: a run of INDEX is a stretch of trains."""
+    lengths = np.concatenate([pattern.lengths for _, pattern in files])
+    has_rows = np.concatenate([pattern.counts for _, pattern in files]) > 0
+    sizes = np.array([pattern.lengths.size for _, pattern in files])
+    starts = np.concatenate([listed.starts for listed, _ in files])
+    trains_before = np.cumsum([0, *(pattern.n_trains for _, pattern in files[:-1])])
+    within = np.cumsum(lengths) - lengths - np.repeat(trains_before, sizes)
+    firsts = (np.repeat(starts, sizes) + within.astype(np.uint64))[has_rows]
+    return TrainSet.from_stretches(firsts, firsts + (lengths[has_rows] - 1).astype(np.uint64))
+
+
+def _trains_with_rows(ref: FileRef, pattern: IndexPattern) -> TrainSet:
+    size = min(pattern.n_trains, ref.listed.n_trains)
+    has_rows = pattern.count[:size] > 0
+    if ref.good_only:
+        has_rows &= ref.listed.good[:size]
+    ids = ref.listed.ids[:size][has_rows]
+    return TrainSet.from_ids(ids) if ids.size else NO_TRAINS
+
+
+def _increases(ids: UInt64s) -> bool:
+    return bool((ids[1:] > ids[:-1]).all())
+
+
+def _cut(stretch: RowStretch) -> list[RowStretch]:
+    """The stretches of trains that lie one behind the other in the file."""
+    breaks = np.flatnonzero(np.diff(stretch.at) > 1) + 1
+    return [stretch.part(p) for p in np.split(np.arange(stretch.ids.size), breaks)]
+
+
+def merge_rows(first: Int64s, count: Int64s) -> tuple[Int64s, Int64s]:
+    """Start and stop of the fewest slabs that hold these rows in this order."""
+    has_rows = count > 0
+    if not has_rows.all():
+        first, count = first[has_rows], count[has_rows]
+    if not first.size:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    stops = first + count
+    new = np.flatnonzero(first[1:] != stops[:-1])
+    return first[np.concatenate(([0], new + 1))], stops[np.concatenate((new, [-1]))]
+
+
+def find_slabs(stretches: Sequence[RowStretch]) -> tuple[FileSlabs, ...]:
+    """The slabs that hold the rows of these stretches, in their order."""
+    found: list[FileSlabs] = []
+    done = 0
+    for stretch in stretches:
+        starts, stops = merge_rows(stretch.first, stretch.count)
+        if starts.size:
+            ends = done + np.cumsum(stops - starts)
+            found.append(FileSlabs(stretch.ref.data_file, starts, stops, ends - (stops - starts)))
+            done = int(ends[-1])
+    return tuple(found)
