@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
     from .audit.audit import AuditReport, DeepCheck
     from .audit.audit import Progress as AuditProgress
-    from .ingest.ingest import IngestProgress, IngestReport
+    from .ingest.ingest import IngestReport
     from .model.checks import Limits
     from .questions.export import ExportedView, ViewProgress
+    from .scan.jobs import JobProgress
 
 __all__ = [
     "Catalog",
@@ -439,7 +440,7 @@ class Catalog(Questions):
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
-        progress: "IngestProgress | None" = None,
+        progress: "JobProgress | None" = None,
         **options: Any,
     ) -> "IngestReport":
         """Scan the runs below some directories into the catalog.

@@ -76,7 +76,7 @@ def profile_command(
     profile still holds are not read again. Instrument sources are read only for a KEY that is
     named; arrays never are. Ctrl-C stops, and keeps what is complete.
     """
-    from ..loader.jobs.profile import KeyChoice, ProfileOptions, profile_runs
+    from ..loader.jobs.profile import ProfileOptions, profile_runs
 
     where = make_filter(
         proposal=proposal,
@@ -88,7 +88,7 @@ def profile_command(
         until=until,
         below=below,
     )
-    options = ProfileOptions(KeyChoice(source, key), force, jobs, time_limit)
+    options = ProfileOptions(source, key, force, jobs, time_limit)
     store = existing_store(catalog)
     with showing_progress() as progress:
         report = profile_runs(store, where, options, progress)

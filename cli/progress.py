@@ -18,8 +18,8 @@ from .output import say
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..catalog.ingest.ingest import IngestProgress
     from ..catalog.model.records import Problem
+    from ..catalog.scan.jobs import JobProgress
 
 __all__ = ["count", "say_problems", "showing_bar", "showing_progress", "size_text"]
 
@@ -136,7 +136,7 @@ class _Bars:
 
 
 @contextmanager
-def showing_progress() -> Iterator["IngestProgress"]:
+def showing_progress() -> Iterator["JobProgress"]:
     """Something to give to ``ingest``; what it shows is gone afterwards."""
     if not sys.stderr.isatty():
         yield _Lines()

@@ -1,13 +1,14 @@
-"""Is on disk what the catalog says, and nothing else? C01, C02 and F06.
+"""Comparison of the disk with the catalog: missing, dark, changed and unreadable files.
 
-Both change while one looks. So there are three snapshots: the catalog before, the disk, and the
-catalog after. A file is *missing* if both catalogs have it and the disk does not, *dark* if it is
-on disk and in neither catalog, *changed* if both catalogs say the same, and the disk another thing.
+The findings are C01, C02 and F06. Catalog and disk both change in the meantime. So there are three
+snapshots: the catalog before, the disk, and the catalog after. A file is *missing* if both catalogs
+have it and the disk does not, *dark* if it is on disk and in neither catalog, *changed* if both
+catalogs agree, and the disk differs.
 
-1. ``look_at_disk``: lists directories in worker processes, where one that hangs is given up; what
-   cannot be listed or read is a finding.
-2. ``compare``: the listing against the catalog before; in SQL.
-3. ``still_so``: what the catalog says now of the runs in question, from their shards.
+1. ``list_directories``: lists directories in worker processes, where one that hangs is given up;
+   what cannot be listed or read is a finding.
+2. ``compare``: the listing against the catalog before, in SQL; what differs against the catalog
+   now, from the shards of the runs in question.
 
 No file is opened. dCache is asked for the locality of files, ordinary disk is not.
 """
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from ..model.facts import FileStat
 from ..model.identity import is_data_file, is_made_anew, parse_file_name, shard_of
 from ..model.text import from_text, to_text
-from ..scan.discover import list_run, locate_run
+from ..scan.discover import is_folder, list_run, locate_run
+from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.locality import file_localities, is_on_disk
-from ..scan.pool import Batch, run_batches
 from ..store.store import Store
 from .run_checks import execute
 
@@ -52,7 +53,7 @@ class DiskOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Directory:
     """A directory as it was listed; ``error`` is why it was not, ``absent`` what is not there."""
 
     files: dict[str, FileStat] = field(default_factory=dict)
@@ -64,28 +65,30 @@ class _Look:
     absent: str = ""
 
 
-def look(paths: Sequence[str], options: Any, note: Callable[[str], None]) -> dict[str, _Look]:
+def list_directories(
+    paths: Sequence[str], options: Any, note: Callable[[str], None]
+) -> dict[str, _Directory]:
     """The work of a worker: list directories, and stat the data files in them."""
     found = {}
     for path in paths:
         note(path)
         try:
-            found[path] = _look_at(path, with_folders=bool(options))
+            found[path] = _list_directory(path, with_folders=bool(options))
         except FileNotFoundError:
-            found[path] = _Look(absent=_first_absent(path))
+            found[path] = _Directory(absent=_first_absent(path))
         except OSError as e:
-            found[path] = _Look(error=f"directory cannot be listed: {e.strerror}")
+            found[path] = _Directory(error=f"directory cannot be listed: {e.strerror}")
     return found
 
 
-def _look_at(path: str, with_folders: bool) -> _Look:
+def _list_directory(path: str, with_folders: bool) -> _Directory:
     files = list_run(path)
     where = file_localities(os.path.join(path, name) for name in files)
     folders: list[str] = []
     if with_folders:
         with os.scandir(path) as entries:
-            folders = [e.path for e in entries if e.name[0] != "." and _is_folder(e)]
-    return _Look(
+            folders = [e.path for e in entries if e.name[0] != "." and is_folder(e)]
+    return _Directory(
         files=files,
         locality={os.path.basename(p): w for p, w in where.items() if not is_on_disk(w)},
         closed=tuple(
@@ -96,13 +99,6 @@ def _look_at(path: str, with_folders: bool) -> _Look:
         folders=tuple(sorted(f for f in folders if not is_data_file(os.path.basename(f)))),
         realpath=os.path.realpath(path),
     )
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads in a circle, or through a folder without permission
-        return False
 
 
 def _first_absent(path: str) -> str:
@@ -123,9 +119,14 @@ def find_on_disk(
     Files modified after ``settled`` are not yet missed in the catalog.
     """
     listing = _Listing(cursor, options, progress)
-    found = [*listing.look_at_runs(), *compare(cursor, store, settled)]
-    others = listing.look_for_others()
-    dark = {path: x for path, x in others.items() if x.realpath and _rests(x, settled)}
+    found = [*listing.list_runs(), *compare(cursor, store, settled)]
+    others = listing.list_others()
+    settled_ns = _ns(settled)
+    dark = {
+        path: x
+        for path, x in others.items()
+        if x.realpath and max((s.mtime_ns for s in x.files.values()), default=0) < settled_ns
+    }
     errors = {path: x.error for path, x in others.items() if x.error}
     found += [(None, None, "F06", "W", why, "", to_text(path)) for path, why in errors.items()]
     return [*found, *_dark_runs(store, dark)]
@@ -156,35 +157,35 @@ class _Listing:
         self._progress = progress
         self._known: set[str] = set()
 
-    def look_at_runs(self) -> list[Row]:
+    def list_runs(self) -> list[Row]:
         """List every run; those that cannot be listed, and files that cannot be read."""
         execute(
             self._cursor,
             "CREATE OR REPLACE TEMP TABLE on_disk"
             " (run_id UBIGINT, name VARCHAR, size BIGINT, mtime_ns BIGINT, reason VARCHAR)",
         )
-        execute(self._cursor, "CREATE OR REPLACE TEMP TABLE looked_at (run_id UBIGINT)")
+        execute(self._cursor, "CREATE OR REPLACE TEMP TABLE listed (run_id UBIGINT)")
         runs = {from_text(d): (i, has) for i, d, has in execute(self._cursor, _DIRECTORIES)}
         self._known = {from_text(path) for (path,) in execute(self._cursor, _KNOWN) if path}
         found: list[Row] = []
-        for looks in self._looks(runs, with_folders=False):
-            self._keep({runs[path][0]: x for path, x in looks.items() if x.realpath})
-            for path, x in looks.items():
+        for listings in self._list(runs, with_folders=False):
+            self._keep({runs[path][0]: x for path, x in listings.items() if x.realpath})
+            for path, x in listings.items():
                 run_id, has_files = runs[path]
                 found += [] if x.realpath else _unlisted(run_id, path, x, has_files)
         return found
 
-    def look_for_others(self) -> dict[str, _Look]:
+    def list_others(self) -> dict[str, _Directory]:
         """Directories of no catalogued run that have data files, or cannot be listed."""
-        dark: dict[str, _Look] = {}
+        dark: dict[str, _Directory] = {}
         entered = set(self._known)  # by their resolved paths: links may lead in circles
         roots = [os.path.abspath(os.path.expanduser(r)) for r in self._options.roots]
         level = roots or run_folders(self._cursor)
         depth = 0
         while level:
             following: list[str] = []
-            for looks in self._looks(set(level) - self._known, with_folders=True):
-                for path, x in sorted(looks.items()):
+            for listings in self._list(set(level) - self._known, with_folders=True):
+                for path, x in sorted(listings.items()):
                     if x.realpath in entered:
                         continue
                     if x.realpath:
@@ -196,62 +197,57 @@ class _Listing:
             level = following if roots or depth < 2 else []
         return dark
 
-    def _looks(self, paths: Iterable[str], *, with_folders: bool) -> Iterable[dict[str, _Look]]:
+    def _list(self, paths: Iterable[str], *, with_folders: bool) -> Iterable[dict[str, _Directory]]:
         every = sorted(paths)
-        step = _DIRECTORIES_PER_BATCH
         batches = [
-            Batch(i, tuple(every[i : i + step]), with_folders) for i in range(0, len(every), step)
+            Batch(number, some, with_folders)
+            for number, some in enumerate(portions(every, _DIRECTORIES_PER_BATCH))
         ]
         done = 0
-        for result in run_batches(
-            look, batches, jobs=self._options.jobs, time_limit=self._options.time_limit
-        ):
-            blamed = {p: _Look(error=f"directory: {why}") for p, why in result.blamed.items()}
-            yield {**result.results, **blamed}
-            done += len(result.batch.paths)
+        for _, listings in run_jobs(
+            list_directories, batches, blame=lambda _, why: _Directory(error=f"directory: {why}"),
+            jobs=self._options.jobs, time_limit=self._options.time_limit,
+        ):  # fmt: skip
+            yield listings
+            done += len(listings)
             if self._progress:
                 self._progress(done, len(every))
 
-    def _keep(self, looks: dict[int, _Look]) -> None:
+    def _keep(self, listings: dict[int, _Directory]) -> None:
         import pyarrow as pa
 
         rows = [
             (run_id, to_text(name), stat.size, stat.mtime_ns, _reason(x, name))
-            for run_id, x in looks.items()
+            for run_id, x in listings.items()
             for name, stat in x.files.items()
         ]
         names = ("run_id", "name", "size", "mtime_ns", "reason")
         kinds = (pa.uint64(), pa.string(), pa.int64(), pa.int64(), pa.string())
         columns = list(zip(*rows, strict=True)) or [()] * len(names)
         table = pa.table({n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)})
-        seen = pa.table({"run_id": pa.array(list(looks), pa.uint64())})
-        for name, rows_of in (("on_disk", table), ("looked_at", seen)):
+        seen = pa.table({"run_id": pa.array(list(listings), pa.uint64())})
+        for name, rows_of in (("on_disk", table), ("listed", seen)):
             self._cursor.register("incoming", rows_of)
             execute(self._cursor, f"INSERT INTO {name} FROM incoming")
             self._cursor.unregister("incoming")
 
 
-def _reason(look: _Look, name: str) -> str | None:
-    if name in look.locality:
-        where = look.locality[name]
+def _reason(listing: _Directory, name: str) -> str | None:
+    if name in listing.locality:
+        where = listing.locality[name]
         return "only on tape (NEARLINE)" if where == "NEARLINE" else f"not available ({where})"
-    return "no permission to read it" if name in look.closed else None
+    return "no permission to read it" if name in listing.closed else None
 
 
-def _unlisted(run_id: int, path: str, look: _Look, has_files: bool) -> list[Row]:
-    if look.error:
-        return [(run_id, None, "F06", "W", look.error, "", None)]
+def _unlisted(run_id: int, path: str, listing: _Directory, has_files: bool) -> list[Row]:
+    if listing.error:
+        return [(run_id, None, "F06", "W", listing.error, "", None)]
     if not has_files:
         return []
-    if look.absent == path:
+    if listing.absent == path:
         return [(run_id, None, "C01", "E", "run directory is missing on disk", "", None)]
-    message = f"out of reach: {to_text(look.absent)} is not there (not mounted?)"
+    message = f"out of reach: {to_text(listing.absent)} is not there (not mounted?)"
     return [(run_id, None, "F06", "W", message, "", None)]
-
-
-def _rests(look: _Look, settled: datetime) -> bool:
-    newest = max((s.mtime_ns for s in look.files.values()), default=0)
-    return newest < _ns(settled)
 
 
 def _ns(moment: datetime) -> int:
@@ -261,7 +257,7 @@ def _ns(moment: datetime) -> int:
 # A file whose name is in the catalog as missing counts as not catalogued: it is back.
 _DIFFERENCES = """
 WITH catalogued AS (
-    SELECT run_id, name, size, mtime_ns FROM file JOIN looked_at USING (run_id)
+    SELECT run_id, name, size, mtime_ns FROM file JOIN listed USING (run_id)
     WHERE missing_since IS NULL
 )
 SELECT
@@ -281,7 +277,7 @@ SELECT run_id, name, reason FROM on_disk AS d
 WHERE reason IS NOT NULL AND (run_id, name) NOT IN (
     SELECT (run_id, name) FROM finding
     WHERE check_id = 'F06' AND origin = 'scan' AND resolved_at IS NULL AND name IS NOT NULL
-    AND run_id IN (SELECT run_id FROM looked_at)
+    AND run_id IN (SELECT run_id FROM listed)
 )
 ORDER BY run_id, name
 """
@@ -298,7 +294,7 @@ def compare(cursor: "duckdb.DuckDBPyConnection", store: Store, settled: datetime
                 message = "file on disk is not in the catalog"
                 yield run_id, name, "C01", "W", message, "", None
         elif known != (size, mtime_ns):
-            continue  # the catalog changed while we looked
+            continue  # the catalog changed in the meantime
         elif kind == "missing":
             what = "catalogued file is missing on disk"
             if size_now is not None:
@@ -338,7 +334,7 @@ def _by_shard(run_ids: Iterable[int]) -> dict[str, list[int]]:
     return shards
 
 
-def _dark_runs(store: Store, dark: dict[str, _Look]) -> Iterable[Row]:
+def _dark_runs(store: Store, dark: dict[str, _Directory]) -> Iterable[Row]:
     """Directories with data files whose run the catalog does not have, also not by now."""
     for path, x in sorted(dark.items()):
         identity = locate_run(path).identity

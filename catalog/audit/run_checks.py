@@ -37,11 +37,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..ingest.assemble import utc_now
 from ..model.checks import DEFAULT_LIMITS, Limits
 from ..model.identity import run_ids_of_shard, shard_of, sql_home, sql_series
 from ..model.names import DETECTOR_MODULE
-from ..model.records import Problem, RunRecord
+from ..model.records import Problem, RunRecord, utc_now
 from ..model.text import from_text
 from ..questions.execute import all_of, interruptible, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter

@@ -1,4 +1,4 @@
-"""How are many small pieces of a file had with few reads?
+"""Aligned blocks of an open file, from which many small pieces come with few reads.
 
 HDF5 fetches each of its structures by a read of its own, thousands per file; on a parallel file
 system each costs milliseconds. ``Blocks`` reads the file in aligned blocks, more of them the longer
@@ -12,14 +12,14 @@ __all__ = ["Blocks", "NotUnderstoodError"]
 _BITS = 16  # 64 KiB: one read of this size costs no more than a small one
 _WITHIN = (1 << _BITS) - 1
 _FIRST = 4  # blocks to begin with: what opening a run needs mostly lies at the beginning
-_MOST_AHEAD = 16
-_MOST_KEPT = 1 << 10  # blocks, 64 MiB
+_MOST_AHEAD = 16  # blocks, 1 MiB: a miss at the end of a stretch reads no more in vain
+_MOST_KEPT = 1 << 10  # blocks, 64 MiB: a worker must not fill memory with a file of many objects
 
 
 class NotUnderstoodError(Exception):
     """A file has something that only the HDF5 library understands, or that is damaged.
 
-    Never seen by users: whoever reads by ``structures`` turns to the library.
+    Never reaches users: the scanner turns to the library then.
     """
 
 

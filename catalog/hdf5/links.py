@@ -1,6 +1,6 @@
-"""Which names does a group of an HDF5 file hold, and where do they lead?
+"""Links of the groups of an HDF5 file, in each of the ways in which HDF5 stores them.
 
-The four ways in which HDF5 keeps links, after its file format specification:
+After its file format specification:
 
 1. ``symbol_links``: files as of HDF5 1.6: a B-tree of symbol tables, names in a local heap.
 2. ``link_of``: a few links as messages in the group's header.
@@ -17,7 +17,7 @@ from .blocks import Blocks, NotUnderstoodError
 __all__ = ["NOWHERE", "ElsewhereLink", "Link", "heap_objects", "link_of", "symbol_links"]
 
 NOWHERE = (1 << 64) - 1
-_DEEPEST = 32
+_DEEPEST = 32  # levels of a tree or heap: deeper ones are circles in a damaged file
 
 _TREE = Struct("<4sBBHQQ")
 _SYMBOL = Struct("<QQII16s")
@@ -28,7 +28,7 @@ _FRACTAL = Struct("<4sBHHBI12QHQQHHQH")
 
 
 class ElsewhereLink(NamedTuple):
-    """A link that is not hard: ``kind`` soft or external, and what it says."""
+    """A link that is not hard: its ``kind``, soft or external, and its ``target``."""
 
     kind: str
     target: bytes
@@ -102,7 +102,7 @@ def link_of(message: bytes) -> tuple[bytes, Link]:
         return name, ElsewhereLink("soft", target)
     if kind == 64:  # flags, then file name and path
         return name, ElsewhereLink("external", target[1:].split(b"\0")[0])
-    raise NotUnderstoodError("link of a kind of its own")
+    raise NotUnderstoodError("link of an unknown kind")
 
 
 def heap_objects(blocks: Blocks, heap: int, tree: int, skip: int) -> Iterator[bytes]:

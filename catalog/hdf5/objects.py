@@ -1,11 +1,11 @@
-"""What is in an HDF5 file, read from its bytes in few reads and without the HDF5 library?
+"""HDF5 files by their bytes: ``OwnGroup`` and ``OwnDataset``, without the HDF5 library.
 
-The library makes thousands of small reads per file and costs 20 to 60 us per object. ``OwnFile``
-reads the structures that EXDF files are made of, after the HDF5 file format specification, and
-gives groups and datasets that ``hdf5`` takes in place of the library's:
+The library makes thousands of small reads per file and costs 20 to 60 us per object: 1.93 s for
+the 7,508 datasets of a run that this reader takes 0.39 s for. It reads the structures that EXDF
+files are made of, after the HDF5 file format specification:
 
-1. ``OwnFile``: superblock and end of file are right, so that the file is complete.
-2. ``OwnGroup``: links of every kind (``groups``), attributes.
+1. ``OwnFile``: checks by superblock and size that the file is complete.
+2. ``OwnGroup``: links of every kind (``links``), attributes.
 3. ``OwnDataset``: shape and dtype; values where they are stored plainly (``values``), else by the
    library.
 
@@ -17,28 +17,63 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from struct import Struct
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Blocks, NotUnderstoodError
+from .interface import READ_ERRORS, as_text, check_size
 from .links import NOWHERE, ElsewhereLink, Link, heap_objects, link_of, symbol_links
-from .values import StoredValues, TypeTable
+from .values import StoredValues, ValueReader
+
+if TYPE_CHECKING:
+    from .library import LibraryDataset, LibraryFile
 
 __all__ = ["DAMAGES", "OwnDataset", "OwnFile", "OwnGroup"]
 
-DAMAGES = (struct.error, LookupError, ValueError, TypeError, OverflowError, MemoryError, OSError)
+DAMAGES = (
+    struct.error,
+    LookupError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    OSError,
+    RecursionError,
+)
 """What reading damaged structures as if they were sound may raise."""
+
+P = ParamSpec("P")
+Self = TypeVar("Self")
+Result = TypeVar("Result")
+
+
+def _doubting(
+    method: Callable[Concatenate[Self, P], Result],
+) -> Callable[Concatenate[Self, P], Result]:
+    """A method that raises NotUnderstoodError in place of what damaged structures raise."""
+
+    @wraps(method)
+    def doubting(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        try:
+            return method(self, *args, **kwargs)
+        except DAMAGES as e:
+            raise NotUnderstoodError(str(e)) from e
+
+    return doubting
+
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _LINKS, _TYPE, _FILL, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 5, 6, 7, 8
 _FILTERS, _ATTRIBUTE, _CONTINUED, _TABLE, _ATTRIBUTES = 11, 12, 16, 17, 21
 _OLD_PREFIX = Struct("<HHB")
-_MOST_CHUNKS = 1 << 12
-_MOST_LINKS = 32  # soft links one after the other
+_MOST_CHUNKS = 1 << 12  # of a header: more are a circle in a damaged file
+_MOST_LINKS = 32  # soft links one after the other: as above
 
 
 class _Header:
@@ -73,11 +108,11 @@ class _Header:
 
 
 class OwnFile:
-    """An open file; its ``root`` is a group. ``close`` it."""
+    """An open file; ``close`` it, or use it as a context that gives its ``root`` group."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.library: Any = None  # the same file opened by the library, once that was needed
+        self._library: LibraryFile | None = None  # opened for the first value only it can read
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _share(self._fd)
@@ -92,7 +127,7 @@ class OwnFile:
         except DAMAGES as e:
             self.close()
             raise NotUnderstoodError(str(e)) from e
-        self.types = TypeTable()
+        self.values = ValueReader(self.blocks)
         self._headers: dict[int, _Header] = {}
         self._links: dict[int, dict[bytes, Link]] = {}
 
@@ -100,8 +135,30 @@ class OwnFile:
         """Close the file, and forget what was read of it: the root group refers to it in turn."""
         os.close(self._fd)
         self.__dict__.pop("root", None)
-        if self.library is not None:
-            self.library.close()
+        if self._library is not None:
+            self._library.close()
+
+    def __enter__(self) -> "OwnGroup":
+        return self.root
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def by_library(self, path: bytes) -> "LibraryDataset":
+        """The dataset of a path opened by the HDF5 library."""
+        from .library import open_file
+
+        try:
+            if self._library is None:
+                self._library = open_file(self.path)
+            found = self._library.root.dataset(path.decode("utf-8", "surrogateescape"))
+        except READ_ERRORS as e:
+            raise NotUnderstoodError(str(e)) from e
+        if found is None:
+            raise NotUnderstoodError("no dataset to the library")
+        return found
 
     def header(self, at: int) -> _Header:
         """The header of the object at a position."""
@@ -130,7 +187,7 @@ class OwnFile:
         return links
 
     def has_no_links(self, at: int) -> bool:
-        """Whether the group at a position is empty, by a look at its header where that tells."""
+        """Whether the group at a position is empty, by its header alone where that suffices."""
         header = self.header(at)
         info = header.messages.get(_LINKS)
         if header.links:
@@ -267,69 +324,72 @@ class _OwnObject:
         self.at = at
         self.path = path
 
-    def text_attributes(self, names: tuple[bytes, ...]) -> list[str | bytes]:
-        """The first string in each attribute of a name; empty where there is none."""
-        found: dict[bytes, str | bytes] = {}
-        try:
-            for message in self.file.attributes(self.file.header(self.at)):
-                name, type_, space, data = _attribute(message)
-                if name in names:
-                    found[name] = StoredValues.first_text(self.file, type_, _shape(space), data)
-        except DAMAGES as e:
-            raise NotUnderstoodError(str(e)) from e
+    @_doubting
+    def text_attributes(self, names: tuple[bytes, ...]) -> list[str]:
+        """See ``interface.Dataset``."""
+        found: dict[bytes, str] = {}
+        for message in self.file.attributes(self.file.header(self.at)):
+            name, type_, space, data = _attribute(message)
+            if name in names:
+                found[name] = self.file.values.first_text(type_, _shape(space), data)
         return [found.get(name, "") for name in names]
 
 
 class OwnGroup(_OwnObject):
-    """A group; the file itself, as its root group."""
+    """A group; see ``interface.Group``."""
 
+    opens_cheaply = True
+
+    @_doubting
     def find(self, path: bytes) -> "OwnGroup | OwnDataset | None":
         """The object of a path below the group."""
-        try:
-            at = self.file.find(self.at, path)
-            if at is None:
-                return None
-            header = self.file.header(at)
-        except DAMAGES as e:
-            raise NotUnderstoodError(str(e)) from e
+        at = self.file.find(self.at, path)
+        if at is None:
+            return None
+        header = self.file.header(at)
         below = self.path.rstrip(b"/") + b"/" + path
         if header.is_group:
             return OwnGroup(self.file, at, below)
         return OwnDataset(self.file, at, below) if header.is_dataset else None
 
-    def link(self, path: bytes) -> Link | None:
-        """Where the last name of a path leads, itself not followed."""
-        above, _, name = path.rpartition(b"/")
-        try:
-            group = self.file.find(self.at, above)
-            if group is None or not self.file.header(group).is_group:
-                return None
-            return self.file.links(group).get(name)
-        except DAMAGES as e:
-            raise NotUnderstoodError(str(e)) from e
+    def group(self, path: str) -> "OwnGroup | None":
+        """The group at a path, or None."""
+        found = self.find(path.encode("utf-8", "surrogatepass"))
+        return found if isinstance(found, OwnGroup) else None
 
-    def names(self) -> list[bytes]:
+    def dataset(self, path: str) -> "OwnDataset | None":
+        """The dataset at a path, or None."""
+        found = self.find(path.encode("utf-8", "surrogatepass"))
+        return found if isinstance(found, OwnDataset) else None
+
+    @_doubting
+    def link(self, path: str) -> tuple[str, str]:
+        """See ``interface.Group``."""
+        above, _, name = path.encode("utf-8", "surrogatepass").rpartition(b"/")
+        group = self.file.find(self.at, above)
+        if group is None or not self.file.header(group).is_group:
+            return "", ""
+        link = self.file.links(group).get(name)
+        if isinstance(link, ElsewhereLink):
+            return link.kind, as_text(link.target)
+        return ("", "") if link is None else ("hard", "")
+
+    @_doubting
+    def names(self) -> list[str]:
         """The names in the group, sorted."""
-        try:
-            return list(self.file.links(self.at))
-        except DAMAGES as e:
-            raise NotUnderstoodError(str(e)) from e
+        return [as_text(name) for name in self.file.links(self.at)]
 
+    @_doubting
     def is_empty(self) -> bool:
-        """Whether there is nothing in the group."""
-        try:
-            return self.file.has_no_links(self.at)
-        except DAMAGES as e:
-            raise NotUnderstoodError(str(e)) from e
+        """Whether the group holds no link."""
+        return self.file.has_no_links(self.at)
 
-    def walk(self) -> list[bytes]:
-        """The paths of all hard links below, each group right before what it holds."""
+    @_doubting
+    def walk(self) -> list[str]:
+        """See ``interface.Group``."""
         names: list[bytes] = []
-        try:
-            _walk(self.file, self.at, b"", names, {self.at})
-        except (RecursionError, *DAMAGES) as e:
-            raise NotUnderstoodError(str(e)) from e
-        return names
+        _walk(self.file, self.at, b"", names, {self.at})
+        return [as_text(name) for name in names]
 
 
 def _walk(file: OwnFile, at: int, above: bytes, names: list[bytes], seen: set[int]) -> None:
@@ -344,25 +404,27 @@ def _walk(file: OwnFile, at: int, above: bytes, names: list[bytes], seen: set[in
 
 
 class OwnDataset(_OwnObject):
-    """A dataset: its ``shape`` (None without a dataspace) and ``dtype`` as h5py has them."""
+    """A dataset; see ``interface.Dataset``."""
 
     @property
+    @_doubting
     def shape(self) -> tuple[int, ...] | None:
         """Its dimensions now; None where it has no dataspace."""
-        try:
-            return _shape(self.file.header(self.at).messages[_SPACE])
-        except DAMAGES as e:
-            raise NotUnderstoodError(str(e)) from e
+        return _shape(self.file.header(self.at).messages[_SPACE])
 
     @property
+    @_doubting
     def dtype(self) -> np.dtype[Any]:
         """Its dtype as h5py has it."""
-        try:
-            return self.file.types.of(self.file.header(self.at).messages[_TYPE]).dtype
-        except DAMAGES as e:
-            raise NotUnderstoodError(str(e)) from e
+        return self.file.values.dtype(self.file.header(self.at).messages[_TYPE])
 
-    def read(self) -> NDArray[Any] | None:
+    def read(self) -> NDArray[Any]:
+        """All its values; ValueError where they are implausibly many."""
+        check_size(self.shape, self.dtype)
+        values = self.read_stored()
+        return self.file.by_library(self.path).read() if values is None else values
+
+    def read_stored(self) -> NDArray[Any] | None:
         """All its values, strings as bytes; None where only the library can read them."""
         messages = self.file.header(self.at).messages
         stored = StoredValues(
@@ -371,7 +433,7 @@ class OwnDataset(_OwnObject):
         )  # fmt: skip
         try:
             if _EXTERNAL not in messages:
-                return stored.read(self.file)
+                return self.file.values.read(stored)
         except (NotUnderstoodError, *DAMAGES):
             pass
         return None

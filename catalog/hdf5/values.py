@@ -1,6 +1,6 @@
-"""What are the values of a small dataset, from the bytes of the file?
+"""Values of small datasets and attributes, decoded from the bytes of the file.
 
-Only what is stored plainly: numbers as numpy has them, strings of fixed or variable length; as one
+Only what is stored plainly: numbers as numpy has them, strings of fixed or variable length; in one
 piece, in the header, or in chunks that are unfiltered or deflated. Everything else raises
 NotUnderstoodError, and the HDF5 library reads it.
 """
@@ -10,21 +10,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Blocks, NotUnderstoodError
+from .interface import as_text
 from .links import NOWHERE
 
-if TYPE_CHECKING:
-    from .objects import OwnFile
-
-__all__ = ["StoredValues", "TypeTable"]
+__all__ = ["StoredValues", "ValueReader"]
 
 _PLAIN, _TRUTH, _TEXT, _FIXED_TEXT, _OTHER = range(5)
-_MOST_BYTES = 1 << 26
+_MOST_BYTES = 1 << 26  # larger datasets hold no facts; the library reads them
 _DEFLATE, _SHUFFLE = 1, 2
 
 
@@ -37,32 +35,83 @@ class _Type(NamedTuple):
     ends_in_zero: bool = False
 
 
-class TypeTable:
-    """Datatypes by the bytes that describe them; few are distinct, so each is looked at once."""
+@dataclass(frozen=True, slots=True)
+class StoredValues:
+    """The header messages that describe the values of a dataset."""
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, _Type] = {}
+    type_: bytes
+    shape: tuple[int, ...]
+    layout: bytes
+    filters: bytes | None
+    fill: bytes
+
+
+class ValueReader:
+    """Decodes the values of one file.
+
+    Remembers datatypes by the bytes that describe them, for few are distinct, and the global heaps
+    that hold strings of variable length.
+    """
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._types: dict[bytes, _Type] = {}
         self._heaps: dict[int, dict[int, bytes]] = {}
 
-    def of(self, described: bytes) -> _Type:
-        """The datatype of a datatype message."""
-        known = self._known.get(described)
+    def dtype(self, described: bytes) -> np.dtype[Any]:
+        """The dtype, as h5py has it, of a datatype message."""
+        return self._type(described).dtype
+
+    def read(self, stored: StoredValues) -> NDArray[Any]:
+        """All values of a dataset, as h5py gives them."""
+        found = self._type(stored.type_)
+        size = found.size * prod(stored.shape)
+        if found.kind == _OTHER or size > _MOST_BYTES:
+            raise NotUnderstoodError("values that are not plain, or many")
+        return self._as_array(found, stored.shape, _bytes(self._blocks, stored, found.size, size))
+
+    def first_text(self, described: bytes, shape: tuple[int, ...] | None, data: bytes) -> str:
+        """The first value of an attribute, if it is a string; else empty."""
+        found = self._type(described)
+        if found.kind == _OTHER:
+            raise NotUnderstoodError("attribute that is not plain")
+        if shape is None:
+            raise NotUnderstoodError("attribute without a dataspace")
+        if not prod(shape) or found.kind in (_PLAIN, _TRUTH):
+            return ""
+        return as_text(self._as_array(found, (1,), data[: found.size])[0])
+
+    def _type(self, described: bytes) -> _Type:
+        known = self._types.get(described)
         if known is None:
-            known = self._known[described] = _read_type(described)
+            known = _common_type(described) or _type_by_library(described)
+            self._types[described] = known
         return known
 
-    def text(self, blocks: Blocks, size: int, heap: int, number: int) -> bytes:
+    def _as_array(
+        self, type_: _Type, shape: tuple[int, ...], raw: bytes | bytearray
+    ) -> NDArray[Any]:
+        """The bytes of whole elements as h5py gives them."""
+        if type_.kind == _TEXT:
+            texts = np.empty(prod(shape), type_.dtype)
+            for i, (size, heap, number) in enumerate(struct.iter_unpack("<IQI", raw)):
+                texts[i] = self._text(size, heap, number)
+            return texts.reshape(shape)
+        plain = np.frombuffer(raw, type_.dtype, prod(shape)).reshape(shape)
+        if type_.kind == _TRUTH and (plain.view(np.uint8) > 1).any():
+            raise NotUnderstoodError("neither true nor false")
+        if type_.kind == _FIXED_TEXT and type_.ends_in_zero:
+            return np.array([t.split(b"\0", 1)[0] for t in plain.flat], type_.dtype).reshape(shape)
+        return plain
+
+    def _text(self, size: int, heap: int, number: int) -> bytes:
         """A string of variable length, by its place in a global heap."""
         if not size or not heap:
             return b""
         objects = self._heaps.get(heap)
         if objects is None:
-            objects = self._heaps[heap] = dict(_heap_objects(blocks, heap))
+            objects = self._heaps[heap] = dict(_heap_objects(self._blocks, heap))
         return objects[number][:size].split(b"\0", 1)[0]
-
-
-def _read_type(described: bytes) -> _Type:
-    return _common_type(described) or _type_by_library(described)
 
 
 def _common_type(described: bytes) -> _Type | None:
@@ -82,7 +131,7 @@ def _common_type(described: bytes) -> _Type | None:
 def _type_by_library(described: bytes) -> _Type:
     from h5py import h5t
 
-    # What H5Tencode gives is the message behind two bytes that say so.
+    # H5Tencode gives the message behind two bytes that mark it as a datatype.
     made = h5t.decode(b"\x03\x00" + described)
     size = int.from_bytes(described[4:8], "little")
     kind, padding = described[0] & 15, described[1] & 15
@@ -110,120 +159,70 @@ def _heap_objects(blocks: Blocks, at: int) -> Iterator[tuple[int, bytes]]:
         place += 16 + -(-length // 8) * 8
 
 
-@dataclass(frozen=True, slots=True)
-class StoredValues:
-    """A dataset's values as its header describes them."""
+def _bytes(blocks: Blocks, stored: StoredValues, element: int, size: int) -> bytes | bytearray:
+    """The values of a dataset in the order of their rows, ``size`` bytes."""
+    layout = stored.layout
+    version, kind = layout[0], layout[1]
+    if version not in (3, 4, 5):
+        raise NotUnderstoodError("data layout of another version")
+    if kind == 0:
+        return layout[4 : 4 + size]
+    if kind == 1:
+        (at,) = struct.unpack_from("<Q", layout, 2)
+        if at != NOWHERE:
+            return blocks.get(at, size)
+        _need_zero_fill(stored.fill)
+        return bytes(size)
+    if kind == 2 and stored.shape:
+        return _chunked(blocks, stored, element, size)
+    raise NotUnderstoodError("data layout of an unknown kind")
 
-    type_: bytes
-    shape: tuple[int, ...]
-    layout: bytes
-    filters: bytes | None
-    fill: bytes
 
-    def read(self, file: "OwnFile") -> NDArray[Any]:
-        """All of them."""
-        found = file.types.of(self.type_)
-        size = found.size * prod(self.shape)
-        if found.kind == _OTHER or size > _MOST_BYTES:
-            raise NotUnderstoodError("values that are not plain, or many")
-        return _as_array(file, found, self.shape, self._bytes(file.blocks, found.size, size))
+def _need_zero_fill(fill: bytes) -> None:
+    """Raise unless rows that were never written read as zeros."""
+    if not fill:
+        return
+    if fill[0] == 2:
+        value = fill[8:] if fill[3] else b""
+    elif fill[0] == 3:
+        value = fill[6:] if fill[1] & 32 else b""
+    else:
+        raise NotUnderstoodError("fill value of another version")
+    if any(value):
+        raise NotUnderstoodError("rows that were never written")
 
-    @staticmethod
-    def first_text(
-        file: "OwnFile", type_: bytes, shape: tuple[int, ...] | None, data: bytes
-    ) -> str | bytes:
-        """The first value of an attribute, if it is a string; else empty."""
-        found = file.types.of(type_)
-        if found.kind == _OTHER:
-            raise NotUnderstoodError("attribute that is not plain")
-        if shape is None:
-            raise NotUnderstoodError("attribute without a dataspace")
-        if not prod(shape) or found.kind in (_PLAIN, _TRUTH):
-            return ""
-        value: bytes = _as_array(file, found, (1,), data[: found.size])[0]
-        return value
 
-    def _bytes(self, blocks: Blocks, element: int, size: int) -> bytes | bytearray:
-        version, kind = self.layout[0], self.layout[1]
-        if version not in (3, 4, 5):
-            raise NotUnderstoodError("data layout of another version")
-        if kind == 0:
-            return self.layout[4 : 4 + size]
-        if kind == 1:
-            (at,) = struct.unpack_from("<Q", self.layout, 2)
-            if at != NOWHERE:
-                return blocks.get(at, size)
-            self._need_zero_fill()
-            return bytes(size)
-        if kind == 2 and self.shape:
-            return self._chunked(blocks, element, size)
-        raise NotUnderstoodError("data layout of a kind of its own")
-
-    def _need_zero_fill(self) -> None:
-        """Raise unless rows that were never written read as zeros."""
-        fill = self.fill
-        if not fill:
-            return
-        if fill[0] == 2:
-            value = fill[8:] if fill[3] else b""
-        elif fill[0] == 3:
-            value = fill[6:] if fill[1] & 32 else b""
-        else:
-            raise NotUnderstoodError("fill value of another version")
-        if any(value):
-            raise NotUnderstoodError("rows that were never written")
-
-    def _chunked(self, blocks: Blocks, element: int, size: int) -> bytearray:
-        """The values of a dataset that is chunked along its first dimension only."""
-        chunk_shape, chunks = _chunks(blocks, self.layout, self.filters is not None)
-        if chunk_shape[-1] != element or chunk_shape[1:-1] != self.shape[1:]:
-            raise NotUnderstoodError("chunks that part an entry")
-        row = element * prod(self.shape[1:])
-        length = chunk_shape[0] * row
-        made = bytearray(size)
-        missing = -(-self.shape[0] // chunk_shape[0]) if size else 0
-        for first_row, at, stored, mask in chunks:
-            start = first_row * row
-            if start >= size or at == NOWHERE:
-                continue
-            if mask:
-                raise NotUnderstoodError("chunk that skips a filter")
-            chunk = blocks.get(at, stored or length)
-            chunk = self._unfiltered(chunk, element)
-            if len(chunk) != length:
-                raise NotUnderstoodError("chunk of another size")
-            made[start : start + length] = chunk[: size - start]
-            missing -= 1
-        if missing:
-            self._need_zero_fill()
-        return made
-
-    def _unfiltered(self, chunk: bytes, element: int) -> bytes:
-        for number in reversed(_filter_numbers(self.filters)):
+def _chunked(blocks: Blocks, stored: StoredValues, element: int, size: int) -> bytearray:
+    """The values of a dataset that is chunked along its first dimension only."""
+    shape = stored.shape
+    chunk_shape, chunks = _chunks(blocks, stored.layout, stored.filters is not None)
+    if chunk_shape[-1] != element or chunk_shape[1:-1] != shape[1:]:
+        raise NotUnderstoodError("chunks that part an entry")
+    row = element * prod(shape[1:])
+    length = chunk_shape[0] * row
+    values = bytearray(size)
+    missing = -(-shape[0] // chunk_shape[0]) if size else 0
+    for first_row, at, n_stored, mask in chunks:
+        start = first_row * row
+        if start >= size or at == NOWHERE:
+            continue
+        if mask:
+            raise NotUnderstoodError("chunk that skips a filter")
+        chunk = blocks.get(at, n_stored or length)
+        for number in reversed(_filter_numbers(stored.filters)):
             if number == _DEFLATE:
                 chunk = zlib.decompress(chunk)
-            elif element > 1:
+            elif element > 1:  # shuffled
                 whole = len(chunk) // element * element
                 turned = np.frombuffer(chunk[:whole], np.uint8).reshape(element, -1).T
                 chunk = turned.tobytes() + chunk[whole:]
-        return chunk
-
-
-def _as_array(
-    file: "OwnFile", type_: _Type, shape: tuple[int, ...], raw: bytes | bytearray
-) -> NDArray[Any]:
-    """The bytes of whole elements as h5py gives them."""
-    if type_.kind == _TEXT:
-        made = np.empty(prod(shape), type_.dtype)
-        for i, place in enumerate(struct.iter_unpack("<IQI", raw)):
-            made[i] = file.types.text(file.blocks, *place)
-        return made.reshape(shape)
-    plain = np.frombuffer(raw, type_.dtype, prod(shape)).reshape(shape)
-    if type_.kind == _TRUTH and (plain.view(np.uint8) > 1).any():
-        raise NotUnderstoodError("neither true nor false")
-    if type_.kind == _FIXED_TEXT and type_.ends_in_zero:
-        return np.array([t.split(b"\0", 1)[0] for t in plain.flat], type_.dtype).reshape(shape)
-    return plain
+        if len(chunk) != length:
+            raise NotUnderstoodError("chunk of another size")
+        values[start : start + length] = chunk[: size - start]
+        missing -= 1
+    if missing:
+        _need_zero_fill(stored.fill)
+    return values
 
 
 def _filter_numbers(message: bytes | None) -> list[int]:

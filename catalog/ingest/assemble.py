@@ -1,4 +1,4 @@
-"""What is the new record of a run, given the old one and what was scanned now?
+"""New records of runs, from the old record and what was scanned now.
 
 Used by ``ingest`` and by opening, so that both follow the same rules:
 
@@ -6,17 +6,20 @@ Used by ``ingest`` and by opening, so that both follow the same rules:
 2. Less never replaces more: an unchanged file keeps the deeper facts, also when the new try failed
    for a reason that may pass. A changed file loses them.
 3. A scanned file that meanwhile differs on disk is discarded in favour of what was known before.
+
+A run inside a facility tree is known by its numbers wherever it lies. A loose run is known by its
+path alone; so when one turns up at a new path, ``find_moved_run`` looks for its files by name, size
+and mtime among the catalogued loose runs, and the facts are taken over instead of scanned again.
 """
 
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from ..model.facts import FileComparison, FileStat, KnownFile
-from ..model.identity import RunIdentity, parse_file_name
-from ..model.records import Depth, FileRecord, Problem, RunRecord
+from ..model.identity import RunIdentity
+from ..model.records import Depth, FileRecord, Problem, RunRecord, utc_now
 from ..scan.discover import FoundRun, list_run
 from ..store.read import load_run
 from ..store.store import Store
@@ -25,35 +28,10 @@ __all__ = [
     "MovedRun",
     "assemble_run",
     "find_moved_run",
-    "held_elsewhere",
+    "kept_elsewhere",
     "known_files",
     "other_home",
-    "unread_record",
-    "utc_now",
 ]
-
-
-def utc_now() -> datetime:
-    """The time now, in UTC, to the second."""
-    return datetime.now(UTC).replace(microsecond=0)
-
-
-def unread_record(path: str, stat: FileStat, reason: str, locality: str = "") -> FileRecord:
-    """The record of a file that was not read, for a reason that may pass (F06)."""
-    name = os.path.basename(path)
-    parsed = parse_file_name(name)
-    return FileRecord(
-        name=name,
-        size=stat.size,
-        mtime_ns=stat.mtime_ns,
-        depth=Depth.UNREAD,
-        scanned_at=utc_now(),
-        aggregator=parsed.aggregator if parsed else "",
-        sequence=parsed.sequence if parsed else -1,
-        locality=locality,
-        retry=True,
-        problems=(Problem("F06", "W", reason, path),),
-    )
 
 
 def known_files(run: RunRecord | None) -> dict[str, KnownFile]:
@@ -74,7 +52,7 @@ def other_home(found: FoundRun, locations: Sequence[str]) -> str:
     return ""
 
 
-def held_elsewhere(files: FileComparison, home: str) -> list[str]:
+def kept_elsewhere(files: FileComparison, home: str) -> list[str]:
     """Files that are absent here, but not vanished: another home of the run still has them."""
     return [n for n in files.vanished if home and os.path.lexists(os.path.join(home, n))]
 
@@ -85,11 +63,11 @@ def assemble_run(
     files: FileComparison,
     scanned: Mapping[str, FileRecord],
 ) -> RunRecord | None:
-    """The run as it is to be written, or None where that would say nothing new."""
+    """The run as it is to be written, or None where nothing of it has changed."""
     now = utc_now()
     kept = {f.name: f for f in old.files} if old else {}
     problems: list[Problem] = []
-    news = bool(files.vanished or files.returned)
+    has_changed = bool(files.vanished or files.returned)
     on_disk = list_run(found.directory) if scanned else {}
     for name, record in scanned.items():
         if on_disk.get(name) != FileStat(record.size, record.mtime_ns):
@@ -98,13 +76,13 @@ def assemble_run(
             problems.append(Problem("C02", "W", reason, path))
         elif _says_more(record, kept.get(name)):
             kept[name] = record
-            news = True
+            has_changed = True
     for name in files.vanished:
         kept[name] = dataclasses.replace(kept[name], missing_since=now)
     for name in files.returned:
         kept[name] = dataclasses.replace(kept[name], missing_since=None)
     seen_at = old.locations if old else ()
-    if not news and found.directory in seen_at:
+    if not has_changed and found.directory in seen_at:
         return None
     return RunRecord(
         identity=found.identity,
@@ -122,19 +100,9 @@ def _says_more(new: FileRecord, old: FileRecord | None) -> bool:
     if old is None or (new.size, new.mtime_ns) != (old.size, old.mtime_ns):
         return True
     if new.retry:  # it could not be read this time: whatever was known still holds
-        return old.retry and _reasons(new) != _reasons(old)
+        reasons = [[(p.check, p.message) for p in record.problems] for record in (new, old)]
+        return old.retry and reasons[0] != reasons[1]
     return not Depth.UNREAD < new.depth < old.depth
-
-
-def _reasons(record: FileRecord) -> list[tuple[str, str]]:
-    return [(p.check, p.message) for p in record.problems]
-
-
-# Is a run directory that nobody knows a catalogued one in another place?
-#
-# A run inside a facility tree is known by its numbers wherever it lies. A loose run is known by its
-# path alone; so when one turns up at a new path, its files are looked for by name, size and mtime
-# among the catalogued loose runs, and the facts are taken over instead of being scanned again.
 
 
 @dataclass(frozen=True, slots=True)

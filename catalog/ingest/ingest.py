@@ -1,50 +1,51 @@
-"""How do run directories become rows of the catalog?
+"""Ingest of run directories into the catalog.
 
 1. ``find_runs`` lists the runs below the given paths; they are taken shard by shard.
-2. ``plan_run`` stats the files of a run, compares them with the catalog, and says what to scan. A
-   run where nothing changed costs its stat calls and no more.
-3. Worker processes scan the files, batch by batch; files of one aggregator go together, so that
-   later sequences are compared with the first instead of being explored again.
+2. A plan for each run: its files are stat'ed and compared with the catalog. A run where nothing
+   changed costs its stat calls and no more.
+3. Worker processes scan the files, batch by batch (``scan.jobs``).
 4. A run whose files are all scanned is committed: unchanged facts are carried over, vanished files
-   are marked, and what no longer matches the disk is discarded. Commits come every few seconds,
-   so that an interruption loses little.
+   are marked, and what no longer matches the disk is discarded (``assemble``).
 5. At the end the merged file for questions over runs is published, once.
 """
 
-import dataclasses
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
-from typing import Protocol
 
 from ..model.facts import FileComparison, FileStat, compare_files
-from ..model.identity import parse_file_name
 from ..model.records import Depth, FileRecord, Problem
 from ..scan.datamap import check_data_maps
 from ..scan.discover import FoundRun, find_runs, is_excluded, list_run
-from ..scan.locality import file_localities, is_on_disk
-from ..scan.pool import Batch, run_batches
-from ..scan.scan import scan_file
+from ..scan.jobs import (
+    NO_PROGRESS,
+    Batch,
+    JobProgress,
+    committing,
+    in_batches,
+    n_workers,
+    run_jobs,
+)
+from ..scan.locality import files_off_disk
+from ..scan.scan import scan_file, unread_record
 from ..store.read import file_stats, run_locations
 from ..store.store import Store
 from .assemble import (
     MovedRun,
     assemble_run,
     find_moved_run,
-    held_elsewhere,
+    kept_elsewhere,
     known_files,
     other_home,
-    unread_record,
 )
 
-__all__ = ["IngestOptions", "IngestProgress", "IngestReport", "ingest"]
+__all__ = ["IngestOptions", "IngestReport", "ScanOptions", "ingest", "scan_batch"]
 
-_BATCH_FILES = 64
-_COMMIT_SECONDS = 20.0
-_PUBLISH_SECONDS = 600.0
+_PUBLISH_SECONDS = 600.0  # publishing rewrites the merged file: its cost grows with the facility
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,104 +72,106 @@ class IngestOptions:
     merge: bool = True
 
 
-class IngestProgress(Protocol):
-    """Hears how an ingest goes on."""
-
-    def found(self, runs: int) -> None:
-        """So many runs were found, once."""
-
-    def planned(self, files: int, size: int) -> None:
-        """So many more files and bytes are to be scanned."""
-
-    def scanned(self, files: int, size: int, problems: int) -> None:
-        """So many more files and bytes were scanned, with so many more problems."""
-
-    def finished_run(self, label: str) -> None:
-        """A run is done, scanned or not."""
-
-    def publishing(self) -> None:
-        """The merged file is being made."""
-
-
-class _Silence:
-    def found(self, runs: int) -> None: ...
-    def planned(self, files: int, size: int) -> None: ...
-    def scanned(self, files: int, size: int, problems: int) -> None: ...
-    def finished_run(self, label: str) -> None: ...
-    def publishing(self) -> None: ...
-
-
 @dataclass(slots=True)
 class IngestReport:
-    """What an ingest did. Sizes in bytes; ``written`` has the names of runs.
-
-    ``problems`` are those of the files scanned now.
-    """
+    """What an ingest did."""
 
     location: str
+    """Location of the catalog."""
     runs_found: int = 0
+    """Run directories below the given paths."""
     runs_unchanged: int = 0
+    """Runs of which the catalog knew everything."""
     runs_written: int = 0
+    """Runs written to the catalog."""
     runs_skipped: int = 0
+    """Runs left out: see ``problems``, or older than ``since``."""
     files_scanned: int = 0
+    """Files read, well or badly."""
     files_unchanged: int = 0
+    """Files whose facts still hold."""
     files_missing: int = 0
+    """Files that vanished since the last ingest."""
     bytes_scanned: int = 0
+    """Size of the files read."""
     seconds: float = 0.0
+    """Duration, with publishing."""
     interrupted: bool = False
+    """Whether Ctrl-C ended the ingest."""
     dry_run: bool = False
+    """Whether nothing was to be read or written."""
     to_scan: list[str] = field(default_factory=list)
+    """Paths of the files to be read, of a dry run."""
     written: list[str] = field(default_factory=list)
+    """Names of the runs written."""
     problems: list[Problem] = field(default_factory=list)
+    """Errors and warnings of the files read and of the runs, in the order found."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunPlan:
-    """What is to be done about one run."""
+class _RunPlan:
+    """What is to be done about one run; ``on_tape`` are the files to leave out, by their paths."""
 
     found: FoundRun
     stats: dict[str, FileStat]
     files: FileComparison
     locations: tuple[str, ...]
-    on_tape: dict[str, str] = field(default_factory=dict)
     moved: MovedRun | None = None
-
-    @property
-    def to_open(self) -> list[str]:
-        """Names of the files to scan."""
-        return [n for n in self.files.to_scan if n not in self.on_tape]
+    on_tape: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_known_as_it_is(self) -> bool:
         """Whether the catalog needs no change."""
         return self.files.is_fresh and self.found.directory in self.locations
 
+    @property
+    def candidates(self) -> list[str]:
+        """Paths of the files whose facts are to be read, on tape or not."""
+        return [os.path.join(self.found.directory, n) for n in self.files.to_scan]
+
+    @property
+    def to_open(self) -> list[str]:
+        """Paths of the files to scan."""
+        return [path for path in self.candidates if path not in self.on_tape]
+
+    def unread(self, path: str, reason: str, locality: str = "") -> FileRecord:
+        """The record of a file that was not scanned."""
+        return unread_record(path, self.stats[os.path.basename(path)], reason, locality)
+
+    def records_on_tape(self) -> list[FileRecord]:
+        """The records of the files left out."""
+        reason = "file is {} (not on disk); --stage reads it anyway"
+        return [self.unread(p, reason.format(where), where) for p, where in self.on_tape.items()]
+
+
+_Scanned = tuple[_RunPlan, dict[str, FileRecord]]
+"""A run and the records of its scanned files by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What a worker must know to scan a batch."""
+    """How a worker scans: see ``scan_file``; ``seconds_per_read`` slows it down."""
 
     verify: bool = False
     seconds_per_read: float = 0.0
-    localities: dict[str, str] = field(default_factory=dict)
 
 
 def ingest(
     store: Store,
     paths: Iterable[str],
     options: IngestOptions | None = None,
-    progress: IngestProgress | None = None,
+    progress: JobProgress | None = None,
 ) -> IngestReport:
     """Scan the runs below ``paths`` into the catalog and publish it.
 
     Raises RunNotFoundError for a path that is absent, before anything is read, and
     CatalogWriteError where the catalog cannot be written. Bad files are problems in the report.
-    KeyboardInterrupt stops the workers, keeps and publishes what is complete, and is told by
+    KeyboardInterrupt stops the workers, keeps and publishes what is complete, and sets
     ``report.interrupted``.
     """
     options = options or IngestOptions()
     report = IngestReport(str(store.location), dry_run=options.dry_run)
-    run = _Ingest(store, options, progress or _Silence(), report)
+    run = _Ingest(store, options, progress or NO_PROGRESS, report)
     started = time.monotonic()
     try:
         run.all_below(paths)
@@ -184,7 +187,7 @@ class _Ingest:
     """One call of ``ingest``."""
 
     def __init__(
-        self, store: Store, options: IngestOptions, progress: IngestProgress, report: IngestReport
+        self, store: Store, options: IngestOptions, progress: JobProgress, report: IngestReport
     ) -> None:
         self._store = store
         self._options = options
@@ -203,44 +206,23 @@ class _Ingest:
         self._progress.found(len(found))
         found.sort(key=lambda f: (f.identity.shard, f.identity.run_id, f.directory))
         for shard, runs in groupby(found, key=lambda f: f.identity.shard):
-            self._one_shard(shard, list(runs))
+            plans = list(self._plans(shard, runs))
+            if self._options.dry_run:
+                self._report.to_scan += [path for plan in plans for path in plan.to_open]
+                continue
+            committing(self._scanned(plans), partial(self._commit, shard))
             is_due = time.monotonic() - self._published_at > _PUBLISH_SECONDS
-            if is_due and self._options.merge and not self._dry:
+            if is_due and self._options.merge:
                 self.publish()
-
-    @property
-    def _dry(self) -> bool:
-        return self._options.dry_run
 
     def publish(self) -> None:
         self._progress.publishing()
         self._store.publish_merged()
         self._published_at = time.monotonic()
 
-    def _one_shard(self, shard: str, runs: Sequence[FoundRun]) -> None:
-        plans = [p for p in self._plans(shard, runs) if p is not None]
-        if self._dry:
-            self._report.to_scan += [
-                os.path.join(p.found.directory, n) for p in plans for n in p.to_open
-            ]
-            return
-        done: list[tuple[RunPlan, dict[str, FileRecord]]] = []
-        written_at = time.monotonic()
-        scanning = self._scanned(plans)
-        try:
-            for result in scanning:
-                done.append(result)
-                if time.monotonic() - written_at > _COMMIT_SECONDS:
-                    self._commit(shard, done)
-                    done, written_at = [], time.monotonic()
-        finally:
-            scanning.close()
-            if done:
-                self._commit(shard, done)
-
-    def _plans(self, shard: str, runs: Sequence[FoundRun]) -> Iterator[RunPlan | None]:
-        """A plan for each run that needs one; told to the report and the progress."""
-        seen: dict[int, RunPlan] = {}
+    def _plans(self, shard: str, runs: Iterable[FoundRun]) -> Iterator[_RunPlan]:
+        """A plan for each run that needs one; the others are reported as done."""
+        seen: dict[int, _RunPlan] = {}
         for found in runs:
             plan = self._plan(shard, found)
             if plan is not None and (first := seen.get(found.identity.run_id)):
@@ -254,11 +236,11 @@ class _Ingest:
             seen[found.identity.run_id] = plan
             self._report.files_unchanged += len(plan.files.unchanged)
             self._report.files_missing += len(plan.files.vanished)
-            sizes = [plan.stats[n].size for n in plan.to_open]
+            sizes = [plan.stats[os.path.basename(path)].size for path in plan.to_open]
             self._progress.planned(len(sizes), sum(s for s in sizes if s > 0))
             yield plan
 
-    def _plan(self, shard: str, found: FoundRun) -> RunPlan | None:
+    def _plan(self, shard: str, found: FoundRun) -> _RunPlan | None:
         """What to do about a run; None where nothing is."""
         try:
             stats = list_run(found.directory)
@@ -282,24 +264,20 @@ class _Ingest:
         files = compare_files(
             stats, known, verify=options.verify, force=options.force, considered=considered
         )
+        plan = _RunPlan(found, stats, files, locations, moved)
+        is_known = plan.is_known_as_it_is
         if (files.changed or files.vanished) and (other := other_home(found, locations)):
-            elsewhere = held_elsewhere(files, other)
+            elsewhere = kept_elsewhere(files, other)
             if files.changed or (elsewhere and files.new):
                 self._skip(found, f"{found.identity} is catalogued from {other}, with other files")
                 return None
-            if elsewhere:  # a part of the run in another place tells nothing new
-                self._report.runs_unchanged += 1
-                self._report.files_unchanged += len(files.unchanged)
-                return None
-        plan = RunPlan(found, stats, files, locations, moved=moved)
-        if plan.is_known_as_it_is:
+            # A part of the run in another place adds nothing.
+            is_known = is_known or bool(elsewhere)
+        if is_known:
             self._report.runs_unchanged += 1
             self._report.files_unchanged += len(files.unchanged)
             return None
-        if not options.stage:
-            tape = {n: where for n, where in _localities(plan).items() if not is_on_disk(where)}
-            plan = dataclasses.replace(plan, on_tape=tape)
-        return plan
+        return plan if options.stage else replace(plan, on_tape=files_off_disk(plan.candidates))
 
     def _is_wanted(self, found: FoundRun, name: str) -> bool:
         return not is_excluded(os.path.join(found.directory, name), self._options.exclude)
@@ -309,45 +287,42 @@ class _Ingest:
         problem = Problem("F05", "E", f"run not ingested: {reason}", found.directory)
         self._report.problems.append(problem)
 
-    def _scanned(
-        self, plans: Sequence[RunPlan]
-    ) -> Generator[tuple[RunPlan, dict[str, FileRecord]], None, None]:
+    def _scanned(self, plans: Sequence[_RunPlan]) -> Generator[_Scanned, None, None]:
         """Each plan with the records of its scanned files, as its last batch is done."""
-        jobs = os.cpu_count() or 1 if self._options.jobs is None else self._options.jobs
-        pace = self._options.reads_per_second
-        scan_options = ScanOptions(self._options.verify, max(jobs, 1) / pace if pace else 0.0)
-        batches: list[Batch] = []
-        waiting: dict[int, int] = {}
-        records: dict[int, dict[str, FileRecord]] = {}
-        for number, plan in enumerate(plans):
-            of_run = make_batches(plan, number, scan_options)
-            records[number] = {name: _on_tape(plan, name) for name in plan.on_tape}
-            if of_run:
-                waiting[number] = len(of_run)
-                batches += of_run
-            else:
-                yield plan, records.pop(number)
-        results = run_batches(scan_batch, batches, jobs=jobs, time_limit=self._options.time_limit)
-        for result in results:
-            number = result.batch.key
+        options = self._options
+        pace = options.reads_per_second
+        slowed = max(n_workers(options.jobs), 1) / pace if pace else 0.0
+        scan_options = ScanOptions(options.verify, slowed)
+        batches = [
+            Batch(number, paths, scan_options)
+            for number, plan in enumerate(plans)
+            for paths in in_batches(plan.to_open)
+        ]
+        for plan in plans:
+            if not plan.to_open:
+                yield plan, {r.name: r for r in plan.records_on_tape()}
+        by_directory = {plan.found.directory: plan for plan in plans}
+
+        def blame(path: str, why: str) -> FileRecord:
+            return by_directory[os.path.dirname(path)].unread(path, why)
+
+        for number, records in run_jobs(
+            scan_batch, batches, blame=blame, jobs=options.jobs, time_limit=options.time_limit,
+            each=lambda results: self._count(results.values()),
+        ):  # fmt: skip
             plan = plans[number]
-            scanned = list(result.results.values())
-            scanned += [_blamed(plan, path, why) for path, why in result.blamed.items()]
-            self._tell(scanned)
-            records[number] |= {r.name: r for r in scanned}
-            waiting[number] -= 1
-            if not waiting[number]:
-                yield plan, records.pop(number)
+            yield plan, {r.name: r for r in (*plan.records_on_tape(), *records.values())}
 
-    def _tell(self, scanned: Sequence[FileRecord]) -> None:
-        problems = [p for r in scanned for p in r.problems]
-        size = sum(max(r.size, 0) for r in scanned)
-        self._report.files_scanned += len(scanned)
+    def _count(self, scanned: Iterable[FileRecord]) -> None:
+        records = list(scanned)
+        problems = [p for r in records for p in r.problems if p.severity != "I"]
+        size = sum(max(r.size, 0) for r in records)
+        self._report.files_scanned += len(records)
         self._report.bytes_scanned += size
-        self._report.problems += [p for p in problems if p.severity != "I"]
-        self._progress.scanned(len(scanned), size, sum(p.severity != "I" for p in problems))
+        self._report.problems += problems
+        self._progress.scanned(len(records), size, len(problems))
 
-    def _commit(self, shard: str, done: Sequence[tuple[RunPlan, dict[str, FileRecord]]]) -> None:
+    def _commit(self, shard: str, done: Sequence[_Scanned]) -> None:
         with self._store.write(shard) as writer:
             for plan, records in done:
                 old = writer.load_run(plan.found.identity.run_id)
@@ -357,7 +332,7 @@ class _Ingest:
                 if record is None:
                     continue
                 found = check_data_maps(record.directory, record.files)
-                record = dataclasses.replace(record, problems=record.problems + found)
+                record = replace(record, problems=record.problems + found)
                 writer.replace_run(record)
                 self._report.problems += [p for p in record.problems if p.severity != "I"]
         for plan, _ in done:
@@ -367,22 +342,6 @@ class _Ingest:
             self._report.runs_written += 1
             self._report.written.append(str(plan.found.identity))
             self._progress.finished_run(str(plan.found.identity))
-
-
-def make_batches(plan: RunPlan, key: object, options: ScanOptions) -> list[Batch]:
-    """The files to scan of a run: those of an aggregator together, in order, in batches."""
-
-    def order(name: str) -> tuple[str, int, str]:
-        parsed = parse_file_name(name)
-        return (parsed.aggregator, parsed.sequence, name) if parsed else ("", -1, name)
-
-    batches = []
-    by_aggregator = groupby(sorted(plan.to_open, key=order), key=lambda n: order(n)[0])
-    for _, group in by_aggregator:
-        paths = [os.path.join(plan.found.directory, name) for name in group]
-        for at in range(0, len(paths), _BATCH_FILES):
-            batches.append(Batch(key, tuple(paths[at : at + _BATCH_FILES]), options))
-    return batches
 
 
 def scan_batch(
@@ -413,20 +372,3 @@ def _reads_so_far(options: ScanOptions) -> int:
     with open("/proc/self/io", encoding="ascii") as f:
         counters = dict(line.split(": ") for line in f.read().splitlines())
     return int(counters["syscr"])
-
-
-def _localities(plan: RunPlan) -> dict[str, str]:
-    """Where the files to scan lie, by name: asked only of those."""
-    paths = {os.path.join(plan.found.directory, n): n for n in plan.files.to_scan}
-    return {paths[p]: where for p, where in file_localities(list(paths)).items()}
-
-
-def _on_tape(plan: RunPlan, name: str) -> FileRecord:
-    where = plan.on_tape[name]
-    path = os.path.join(plan.found.directory, name)
-    reason = f"file is {where} (not on disk); --stage reads it anyway"
-    return unread_record(path, plan.stats[name], reason, where)
-
-
-def _blamed(plan: RunPlan, path: str, reason: str) -> FileRecord:
-    return unread_record(path, plan.stats[os.path.basename(path)], reason)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ __all__ = [
     "RunRecord",
     "RunValue",
     "SourceRecord",
+    "utc_now",
 ]
 
 RunValue = Any  # a numpy scalar, a str, or an ndarray
@@ -174,6 +175,11 @@ class FileLayout:
 
 EMPTY_LAYOUT = FileLayout((), ())
 NO_TRAINS = TrainList.from_ids(())
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from ..model.records import FileLayout, KeySchema, RunValue
 from ..model.runlength import IndexPattern, TrainList
 
 if TYPE_CHECKING:
+    from ..hdf5.interface import Group
     from ..scan.outline import Outline
 
 __all__ = [
@@ -38,16 +39,14 @@ S = TypeVar("S", KeySchema, FileLayout)
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
+def _opened(path: str) -> Iterator["Group"]:
     """An open file; whatever goes wrong with it is a FileStructureError with its path."""
-    from ..hdf5.library import READ_ERRORS, open_file, reason_of
+    from ..hdf5.interface import READ_ERRORS, reason_of
+    from ..hdf5.library import open_file
 
     try:
-        fid = open_file(path)
-        try:
-            yield fid
-        finally:
-            fid.close()
+        with open_file(path) as root:
+            yield root
     except FileStructureError as e:
         if e.path:
             raise
@@ -60,8 +59,8 @@ def read_outline(path: str) -> "Outline":
     """Trains, times, sources with index groups and legacy names, and METADATA of a file."""
     from ..scan.outline import read_outline as read
 
-    with _opened(path) as fid:
-        outline = read(fid)
+    with _opened(path) as root:
+        outline = read(root)
         if not outline.usable:
             reason = "; ".join(f.message for f in outline.faults if f.check in ("F02", "F03"))
             raise FileStructureError(path, reason or "no EXDF file")
@@ -73,10 +72,10 @@ def read_schema(path: str, section: str, source: str) -> KeySchema:
     from ..scan.index import index_groups
     from ..scan.keys import read_keys, source_leaves
 
-    with _opened(path) as fid:
-        paths = source_leaves(fid, section, source)
-        groups = [""] if section == "CONTROL" else index_groups(fid, source)
-        return read_keys(fid, section, source, paths, groups)[0]
+    with _opened(path) as root:
+        paths = source_leaves(root, section, source)
+        groups = [""] if section == "CONTROL" else index_groups(root, source)
+        return read_keys(root, section, source, paths, groups)[0]
 
 
 def read_pattern(
@@ -90,20 +89,20 @@ def read_pattern(
     from ..scan.index import read_index
     from ..scan.outline import read_train_ids
 
-    with _opened(path) as fid:
-        ids, dropped = read_train_ids(fid)
+    with _opened(path) as root:
+        ids, dropped = read_train_ids(root)
         if not np.array_equal(ids, trains.ids):
             raise ChangedFileError(path, "its trains are not those that were recorded")
         trains = TrainList.from_ids(ids, trains.suspect, dropped)
-        return read_index(fid, source, group, trains, {})[0]
+        return read_index(root, source, group, trains, {})[0]
 
 
 def read_run_values(path: str, source: str) -> Mapping[str, RunValue]:
     """RUN of a control source by key; empty where the file has none."""
     from ..scan.keys import read_run_values as read
 
-    with _opened(path) as fid:
-        return read(fid, source)[0]
+    with _opened(path) as root:
+        return read(root, source)[0]
 
 
 class Probe:

@@ -222,21 +222,18 @@ def scan_run(
     found: FoundRun, stats: dict[str, FileStat], parallelize: bool = True
 ) -> dict[str, FileRecord]:
     """Outlines of files by name: from a JSON data map where it is valid, else from the files."""
-    from ..ingest.assemble import unread_record
     from ..scan.datamap import read_data_maps
-    from ..scan.locality import file_localities, is_on_disk
+    from ..scan.locality import files_off_disk
+    from ..scan.scan import unread_record
 
     records, _ = read_data_maps(found.directory, stats)
     paths = [os.path.join(found.directory, name) for name in stats if name not in records]
-    localities = file_localities(paths)
-    for path in paths:
-        where = localities.get(path, "")
-        if not is_on_disk(where):
-            name = os.path.basename(path)
-            records[name] = unread_record(path, stats[name], f"file is {where}, not on disk", where)
+    for path, where in files_off_disk(paths).items():
+        name = os.path.basename(path)
+        records[name] = unread_record(path, stats[name], f"file is {where}, not on disk", where)
     paths = [p for p in paths if os.path.basename(p) not in records]
     if paths:
-        from ..scan.pool import scan_outlines
+        from ..scan.outlines import scan_outlines
 
         scanned, blamed = scan_outlines(paths, parallelize=parallelize)
         records |= {os.path.basename(path): record for path, record in scanned.items()}
@@ -248,7 +245,7 @@ def scan_run(
 
 def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
     """Save outlines where this is allowed; in a thread of its own, and never an error."""
-    from ..ingest.assemble import assemble_run, held_elsewhere, known_files, other_home
+    from ..ingest.assemble import assemble_run, kept_elsewhere, known_files, other_home
 
     with contextlib.suppress(XfelcatError, OSError):
         for location in _places_to_save(found):
@@ -258,7 +255,7 @@ def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
                     old = writer.load_run(found.identity.run_id)
                     ours = compare_files(list_run(found.directory), known_files(old))
                     home = other_home(found, old.locations) if old else ""
-                    if home and (ours.changed or held_elsewhere(ours, home)):
+                    if home and (ours.changed or kept_elsewhere(ours, home)):
                         return
                     news = {n: scanned[n] for n in ours.to_scan if n in scanned}
                     # What may be readable next time is tried next time, not remembered as bad.

@@ -1,4 +1,4 @@
-"""What can be seen to be wrong with one file from its structure alone?
+"""Checks of one file that need its structure alone.
 
 Pure functions: each takes what was read and yields ``Fault``s, so that a check can be added or
 tested without a file. The IDs are those of ``model.checks``.
@@ -37,14 +37,14 @@ __all__ = [
 
 KNOWN_VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
 KNOWN_GROUPS = ("CONTROL", "INDEX", "INSTRUMENT", "METADATA", "RUN", "REDUCTION", "ERRATA")
-_MAX_JUMP = 10**8  # trains: 116 days at 10 Hz
+_MAX_JUMP = 10**8  # trains, 116 days at 10 Hz: longer than any run
 _TRAIN_NS = 10**8
 # The clock that stamps trains may run a little fast or slow, and stamps come a little late.
 _STEP_TOLERANCE_NS, _DRIFT_TOLERANCE = _TRAIN_NS // 2, 0.01
 
 
 class Fault(NamedTuple):
-    """Something wrong inside a file; the severity is that of the check unless it says another."""
+    """Something wrong inside a file; without a severity of its own, it has that of the check."""
 
     check: str
     message: str
@@ -73,12 +73,12 @@ def check_identity(
     name: FileName | None, proposal: int, run: int, metadata: Mapping[str, str | int]
 ) -> Iterator[Fault]:
     """F05: METADATA against file name and path (``proposal`` and ``run``, -1 where it has none)."""
-    said = {
+    expected = {
         "proposalNumber": [("path", proposal)],
         "runNumber": [("path", run), ("file name", name.run if name else -1)],
         "sequenceNumber": [("file name", name.sequence if name else -1)],
     }
-    for entry, others in said.items():
+    for entry, others in expected.items():
         recorded = metadata.get(entry)
         if not isinstance(recorded, int):
             continue
@@ -145,7 +145,7 @@ def check_times(ids: NDArray[np.uint64], times: NDArray[np.uint64]) -> Iterator[
 
 
 def check_index(pattern: IndexPattern, section: str, where: str) -> Iterator[Fault]:
-    """I03, I04: what an index says about itself."""
+    """I03, I04: an index by itself."""
     has_rows = pattern.counts > 0
     if pattern.offsets[has_rows].any():
         yield Fault("I03", "rows of the index leave gaps, overlap or do not start at 0", where)
@@ -184,7 +184,7 @@ def check_rows(pattern: IndexPattern, rows: Mapping[str, int], where: str) -> It
 def check_keys(
     source: SourceRecord, schema: KeySchema, has_group: bool, where: str
 ) -> Iterator[Fault]:
-    """I07, I08: what the source list promises against the keys that are there."""
+    """I07, I08: the groups of the source list against the keys of the file."""
     if schema.keys:
         for group in sorted({*source.groups} - {*schema.groups}):
             yield Fault("I07", "listed index group without data", f"{where}/{group}".rstrip("/"))

@@ -1,25 +1,25 @@
-"""What do EXtra-data's cached data maps say about a run?
+"""JSON data maps that EXtra-data caches beside a run.
 
-A data map is a JSON list with an object for each file: name, size, mtime, train IDs, suspect
-positions and source names. Where size and mtime still hold, it saves reading the file to open the
-run; such a file is known at depth NAMES. Maps are read, never written.
+A data map is a list with an object for each file: name, size, mtime, train IDs, suspect positions
+and source names. Where size and mtime still hold, it saves reading the file to open the run; such a
+file is known at depth NAMES. Maps are read, never written.
 
 1. ``map_places``: where a map of a run may lie.
 2. ``read_data_maps``: records of the files whose entry is valid. What cannot be used is left to
    the files; only a map that is damaged is a problem (C03).
-3. ``check_data_maps``: whether the maps say what the files say (C03).
+3. ``check_data_maps``: whether the maps agree with the files (C03).
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from ..model.identity import identify_run, parse_file_name, proposal_directory
-from ..model.records import Depth, FileLayout, FileRecord, Problem, SourceRecord
+from ..model.facts import FileStat
+from ..model.identity import aggregator_and_sequence, identify_run, proposal_directory
+from ..model.records import Depth, FileLayout, FileRecord, Problem, SourceRecord, utc_now
 from ..model.runlength import TrainList
 
 __all__ = ["check_data_maps", "map_places", "read_data_maps"]
@@ -28,13 +28,7 @@ _MAP_NAME = "karabo_data_map.json"
 _TIME_RESOLUTION = 1e-6  # of a date as a float of seconds, with some room
 
 
-class _Stat(Protocol):
-    """Size in bytes and modification time in ns since the epoch."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def mtime_ns(self) -> int: ...
+_Stat = FileStat | FileRecord  # size in bytes, and mtime in ns since the epoch
 
 
 class _UnusableEntryError(ValueError):
@@ -56,7 +50,7 @@ def map_places(directory: str) -> list[str]:
 def read_data_maps(
     directory: str, stats: Mapping[str, _Stat]
 ) -> tuple[dict[str, FileRecord], tuple[Problem, ...]]:
-    """What the data maps of a run say about files as they are now.
+    """The entries of the data maps of a run that hold for the files as they are now.
 
     Parameters
     ----------
@@ -84,7 +78,7 @@ def read_data_maps(
 
 
 def check_data_maps(directory: str, files: Iterable[FileRecord]) -> tuple[Problem, ...]:
-    """C03 where the data maps of a run do not say what a scan found in its files.
+    """C03 where the data maps of a run do not agree with a scan of its files.
 
     A finding for each map and kind of disagreement, with an example: entries that cannot be used,
     of absent files, of another state of a file, and with other trains or sources than a file has.
@@ -182,7 +176,7 @@ class _MapReader:
     def __init__(self, stats: Mapping[str, _Stat]) -> None:
         self._stats = stats
         self._layouts: dict[str, FileLayout] = {}
-        self._now = datetime.now(UTC).replace(microsecond=0)
+        self._now = utc_now()
 
     def __call__(self, entry: Any) -> FileRecord | None:
         """The record of a file; None where the entry is of another file or another state of it."""
@@ -201,15 +195,15 @@ class _MapReader:
         suspect = np.asarray(_field(entry, "suspect_train_indices", _are_positions), np.int64)
         if suspect.size and suspect.max() >= ids.size:
             raise _UnusableEntryError(f"{name}: suspect trains beyond the last train")
-        parsed = parse_file_name(name)
+        aggregator, sequence = aggregator_and_sequence(name)
         return FileRecord(
             name=name,
             size=stat.size,
             mtime_ns=stat.mtime_ns,
             depth=Depth.NAMES,
             scanned_at=self._now,
-            aggregator=parsed.aggregator if parsed else "",
-            sequence=parsed.sequence if parsed else -1,
+            aggregator=aggregator,
+            sequence=sequence,
             trains=TrainList.from_ids(ids, suspect),
             layout=self._layout(entry),
         )

@@ -1,7 +1,7 @@
-"""Which runs lie below a path?
+"""Run directories below given paths, and the data files in them.
 
 A run is a directory with data files. Walking lists directories and nothing else: no file is
-opened, and none is stat'ed that the listing already tells about.
+opened, and none is stat'ed that the listing already describes.
 
 1. ``find_runs`` walks from each given path, following links; a directory is entered once by its
    resolved path, so loops end and a run reached in two ways is found once.
@@ -26,6 +26,7 @@ __all__ = [
     "FoundRun",
     "find_runs",
     "is_excluded",
+    "is_folder",
     "list_run",
     "locate_run",
     "neighbours",
@@ -50,7 +51,7 @@ class FoundRun:
 
 
 def locate_run(path: str) -> FoundRun:
-    """Tell who the run in a directory is; the directory need not exist."""
+    """The run in a directory, with its identity; the directory need not exist."""
     directory = os.path.abspath(os.path.expanduser(path))
     realpath = os.path.realpath(directory)
     return FoundRun(directory, realpath, identify_run(directory, realpath))
@@ -142,11 +143,12 @@ def _walk(roots: list[str], exclude: tuple[str, ...]) -> Iterator[FoundRun | Pro
         named_right = any(parse_file_name(name) for name in data_names)
         if named_right or (data_names and directory in given):
             yield FoundRun(directory, realpath, identify_run(directory, realpath))
-        folders = [e for e in entries if not e.name.startswith(".") and _is_folder(e)]
+        folders = [e for e in entries if not e.name.startswith(".") and is_folder(e)]
         waiting += [e.path for e in reversed(folders) if not is_data_file(e.name)]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether a directory entry is a folder, or leads to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that leads in a circle, or through a folder without permission

@@ -1,4 +1,4 @@
-"""Which rows of a file belong to which train?
+"""INDEX of a file: which rows belong to which train.
 
 INDEX holds, for every index group, the first row and the number of rows of each train. Here the
 arrays of any format version become an ``IndexPattern`` for the trains of the file:
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..hdf5.library import READ_ERRORS, open_dataset, open_group, read_array, reason_of, walk_names
+from ..hdf5.interface import READ_ERRORS, Group, reason_of
 from ..model.runlength import IndexPattern, TrainList
 from .checks import Fault
 
 __all__ = ["index_groups", "index_place", "no_rows", "read_index"]
 
-_MAX_ROW = 1 << 48
+_MAX_ROW = 1 << 48  # no dataset is longer; sums of such numbers stay within int64
 
 Int64s = NDArray[np.int64]
 
@@ -35,7 +35,7 @@ def no_rows(trains: TrainList) -> IndexPattern:
 
 
 def read_index(
-    fid: Any,
+    root: Group,
     source: str,
     group: str,
     trains: TrainList,
@@ -48,7 +48,7 @@ def read_index(
     ``memo`` makes equal arrays the same pattern. ``required``: a missing index is a fault.
     """
     place = index_place(source, group)
-    found = open_group(fid, place)
+    found = root.group(place)
     if found is None:
         faults = [Fault("I02", "index missing", place)] if required else []
         return no_rows(trains), faults
@@ -68,26 +68,25 @@ def read_index(
     return memo[key], []
 
 
-def _first_and_count(group: Any) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+def _first_and_count(group: Group) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
     """The two arrays as they are in the file, padding included; None for what is missing."""
-    first = open_dataset(group, b"first")
+    first, count = group.dataset("first"), group.dataset("count")
     if first is None:
         return None, None
-    count = open_dataset(group, b"count")
     if count is not None:
-        return read_array(first), read_array(count)
-    last = open_dataset(group, b"last")
+        return first.read(), count.read()
+    last = group.dataset("last")
     if last is None:
-        return read_array(first), None
-    first_row, last_row = read_array(first), read_array(last)
+        return first.read(), None
+    first_row, last_row = first.read(), last.read()
     if first_row.shape != last_row.shape:
         raise ValueError(f"{first_row.size} first rows, but {last_row.size} last rows")
     with np.errstate(over="ignore"):
         n = last_row.astype(np.int64) - first_row.astype(np.int64) + 1
-    status = open_dataset(group, b"status")
+    status = group.dataset("status")
     if status is not None:
-        n = n * read_array(status).astype(np.int64)
-    # The padding, and a train without data in it, say "last = 0, status = 0".
+        n = n * status.read().astype(np.int64)
+    # The padding, and a train without data in it, have last and status 0.
     return first_row, np.maximum(n, 0)
 
 
@@ -122,14 +121,8 @@ def _fitted(values: NDArray[Any], n: int, dropped: Int64s) -> Int64s:
     return np.delete(values, dropped) if dropped.size else values
 
 
-def index_groups(fid: Any, source: str) -> list[str]:
+def index_groups(root: Group, source: str) -> list[str]:
     """The index groups of a source as INDEX has them: ``[""]`` where it is indexed as a whole."""
-    top = open_group(fid, f"INDEX/{source}")
-    if top is None:
-        return []
-    names = walk_names(top)
-    return sorted({name.rpartition("/")[0] for name in names if _ends_in_first(name)})
-
-
-def _ends_in_first(name: str) -> bool:
-    return name == "first" or name.endswith("/first")
+    top = root.group(f"INDEX/{source}")
+    paths = (name.rpartition("/") for name in top.walk()) if top is not None else ()
+    return sorted({group for group, _, name in paths if name == "first"})

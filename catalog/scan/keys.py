@@ -1,27 +1,16 @@
-"""Which keys does a source have, and what was their state when the run began?
+"""Keys of sources, and the values of control sources at the start of the run (RUN).
 
 1. ``key_leaves``: the datasets of every listed source of a section, by one traversal of names.
 2. ``read_keys``: their dtypes, shapes and units, each dataset opened.
 3. ``reuse_keys``: the same with less work, where an earlier sequence file of the run has a source
    with the same names.
 4. ``read_run_values``: RUN of a control source.
-5. ``find_dataset``: the dataset of a key, whose name does not tell dots from slashes.
+5. ``find_dataset``: the dataset of a key, whose name does not distinguish dots from slashes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from ..hdf5.library import (
-    READ_ERRORS,
-    first_value,
-    leaves,
-    open_dataset,
-    open_group,
-    reason_of,
-    text_attributes,
-    walk_names,
-)
-from ..hdf5.objects import OwnGroup
+from ..hdf5.interface import READ_ERRORS, Dataset, Group, first_value, leaves, reason_of
 from ..model.dtypes import encode_dtype
 from ..model.records import KeyRecord, KeySchema, RunValue
 from .checks import Fault
@@ -48,26 +37,26 @@ def key_name(leaf: str) -> str:
     return leaf.replace("/", ".")
 
 
-def source_leaves(fid: Any, section: str, source: str) -> list[str]:
+def source_leaves(root: Group, section: str, source: str) -> list[str]:
     """The paths of the datasets of one source, relative to it; empty where it has no group."""
-    group = open_group(fid, f"{section}/{source}")
-    return [] if group is None else list(leaves(walk_names(group)))
+    group = root.group(f"{section}/{source}")
+    return [] if group is None else list(leaves(group.walk()))
 
 
 def key_leaves(
-    fid: Any, section: str, sources: Collection[str]
+    root: Group, section: str, sources: Collection[str]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The dataset paths of each source of a section, and the groups with data that belong to none.
 
     Sources without a group, or reached by a link, are missing from the result.
     """
-    top = open_group(fid, section)
+    top = root.group(section)
     found: dict[str, list[str]] = {}
     if top is None:
         return found, []
     unlisted: dict[str, bool] = {}  # whether it holds a dataset
     above = {s[:at] for s in sources for at in range(len(s)) if s[at] == "/"}
-    names = walk_names(top)
+    names = top.walk()
     is_leaf = set(leaves(names))
     inside: list[str] = []  # listed sources around the current name, innermost last
     stray = ""
@@ -85,12 +74,12 @@ def key_leaves(
                 stray = name
                 unlisted[stray] = False
             if name in is_leaf and not unlisted[stray]:
-                unlisted[stray] = open_dataset(top, name) is not None
+                unlisted[stray] = top.dataset(name) is not None
     return found, [name for name, has_data in unlisted.items() if has_data]
 
 
 def read_keys(
-    fid: Any, section: str, source: str, paths: Sequence[str], groups: Collection[str]
+    root: Group, section: str, source: str, paths: Sequence[str], groups: Collection[str]
 ) -> tuple[KeySchema, Rows, list[Fault]]:
     """Open every dataset of a source.
 
@@ -100,18 +89,18 @@ def read_keys(
     faults: list[Fault] = []
     records: dict[str, KeyRecord] = {}
     rows: Rows = {}
-    top = open_group(fid, place)
+    top = root.group(place)
     parent_path, parent, parent_units = "", top, _NO_UNITS
     for path in paths if top is not None else ():
         above, _, name = path.rpartition("/")
         if above != parent_path:
             parent_path = above
-            parent = open_group(top, above) if above else top
+            parent = top.group(above) if above else top  # type: ignore[union-attr]
             parent_units = (
                 _units(parent) if section == "CONTROL" and parent is not None else _NO_UNITS
             )
         try:
-            dataset = None if parent is None else open_dataset(parent, name)
+            dataset = None if parent is None else parent.dataset(name)
             if dataset is None:
                 continue  # an empty group
             shape = dataset.shape
@@ -148,48 +137,48 @@ def _group_of(path: str, groups: Collection[str]) -> str:
     return head
 
 
-def _units(loc: Any) -> tuple[str, str, str, str]:
-    a, b, c, d = text_attributes(loc, _UNIT_ATTRIBUTES)
+def _units(item: Group | Dataset) -> tuple[str, str, str, str]:
+    a, b, c, d = item.text_attributes(_UNIT_ATTRIBUTES)
     return a, b, c, d
 
 
 def reuse_keys(
-    fid: Any, section: str, source: str, paths: Sequence[str], known: KeySchema
+    root: Group, section: str, source: str, paths: Sequence[str], known: KeySchema
 ) -> Rows | None:
     """The dataset lengths, if the keys seem to be ``known``: units are taken to be the same.
 
-    Our own reader has met every dataset already, and compares them all; by the HDF5 library, one
-    per index group is opened. None where the names, or a dtype or shape, differ.
+    Where datasets open cheaply, all are compared; by the HDF5 library, one per index group. None
+    where the names, or a dtype or shape, differ.
     """
     by_name = {key_name(p): p for p in paths}
     if by_name.keys() != known.by_name.keys():
         return None
-    top = open_group(fid, f"{section}/{source}") if paths else None
-    compares_all = isinstance(top, OwnGroup)
+    top = root.group(f"{section}/{source}") if paths else None
     rows: Rows = {}
-    # A value says more than a time, where a group has both.
+    # A value is more likely to differ than a time, where a group has both.
     for key in sorted(known.keys, key=lambda k: k.name.endswith(".timestamp")):
-        if key.group in rows and not compares_all:
-            continue
-        dataset = open_dataset(top, by_name[key.name])
-        shape = dataset.shape if dataset is not None else None
-        if not shape or shape[1:] != key.entry_shape:
+        if top is None:
             return None
-        if encode_dtype(dataset.dtype) != key.dtype:  # type: ignore[union-attr]
+        if key.group in rows and not top.opens_cheaply:
+            continue
+        dataset = top.dataset(by_name[key.name])
+        if dataset is None or not (shape := dataset.shape):
+            return None
+        if shape[1:] != key.entry_shape or encode_dtype(dataset.dtype) != key.dtype:
             return None
         rows.setdefault(key.group, {})[key.name] = int(shape[0])
     return rows
 
 
-def read_run_values(fid: Any, source: str) -> tuple[Mapping[str, RunValue], list[Fault]]:
+def read_run_values(root: Group, source: str) -> tuple[Mapping[str, RunValue], list[Fault]]:
     """RUN of a control source by key, sorted; empty where it has none."""
     place = f"RUN/{source}"
     values: dict[str, RunValue] = {}
     faults: list[Fault] = []
-    top = open_group(fid, place)
-    for path in leaves(walk_names(top)) if top is not None else ():
+    top = root.group(place)
+    for path in leaves(top.walk()) if top is not None else ():
         try:
-            dataset = open_dataset(top, path)
+            dataset = top.dataset(path)  # type: ignore[union-attr]
             value = first_value(dataset) if dataset is not None else None
         except READ_ERRORS as e:
             faults.append(Fault("F02", f"value cannot be read: {reason_of(e)}", f"{place}/{path}"))
@@ -199,16 +188,16 @@ def read_run_values(fid: Any, source: str) -> tuple[Mapping[str, RunValue], list
     return dict(sorted(values.items())), faults
 
 
-def find_dataset(fid: Any, section: str, source: str, key: str) -> str | None:
+def find_dataset(root: Group, section: str, source: str, key: str) -> str | None:
     """The path of the dataset of a key, or None.
 
     Nearly always the key with slashes for dots; but names of links may have dots themselves.
     """
     place = f"{section}/{source}"
     path = f"{place}/{key.replace('.', '/')}"
-    if open_dataset(fid, path) is not None:
+    if root.dataset(path) is not None:
         return path
-    for leaf in source_leaves(fid, section, source):
+    for leaf in source_leaves(root, section, source):
         if key_name(leaf) == key:
             return f"{place}/{leaf}"
     return None

@@ -1,9 +1,10 @@
-"""Is a file on disk, or only on tape?
+"""Locality of files: on disk, or only on tape.
 
 dCache answers through a pseudo file beside every file, ``.(get)(<file name>)(locality)``. Where
 there is none, the file lies on ordinary disk.
 
 1. ``file_localities`` asks for many files; an ordinary directory costs one question in all.
+   ``files_off_disk`` are those of them that must not be opened.
 2. ``lc_any``, ``lc_ondisk`` and ``lc_avail`` are the filters that users pass when opening a run.
 3. ``survey_locality`` sorts the files of a directory for a report.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 __all__ = [
     "LocalitySurvey",
     "file_localities",
+    "files_off_disk",
     "is_available",
     "is_on_disk",
     "lc_any",
@@ -59,7 +61,7 @@ def file_localities(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
     asked: list[tuple[str, str]] = []
     for files in by_directory.values():
         at = 0
-        # A file that vanished meanwhile has no answer either, but says nothing about the others.
+        # A file that vanished meanwhile has no answer either, which proves nothing for the others.
         while at < len(files) - 1 and not os.path.lexists(files[at][1]):
             at += 1
         answer = _ask(files[at][1])
@@ -73,6 +75,11 @@ def file_localities(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
             answers = pool.map(_ask, (real for _, real in asked))
             found.update(zip((path for path, _ in asked), answers, strict=True))
     return found
+
+
+def files_off_disk(paths: Iterable[str]) -> dict[str, str]:
+    """The files that are not on disk, with their locality: opening one could take days."""
+    return {p: where for p, where in file_localities(paths).items() if not is_on_disk(where)}
 
 
 def _ask(path: str) -> str:
@@ -128,7 +135,7 @@ def survey_locality(path: str | os.PathLike[str]) -> LocalitySurvey:
     path = os.fspath(path)
     if os.path.isdir(path):
         with os.scandir(path) as entries:
-            # Told by name: a stat of a file on tape may take its time, too.
+            # Chosen by name: a stat of a file on tape may take its time, too.
             paths = sorted(e.path for e in entries if e.name.endswith(".h5") and e.name[0] != ".")
     else:
         os.lstat(path)

@@ -1,12 +1,10 @@
-"""Which trains and sources does a file hold?
+"""Outline of a file: what opening a run needs, from METADATA and the top of INDEX alone.
 
-What opening a run needs, from METADATA and the top of INDEX alone:
+``read_outline`` reads
 
-1. ``read_metadata``: the entries of METADATA, and the format version.
-2. ``read_sources``: the source list of every version, with index groups and legacy names.
-3. ``read_trains``: the train IDs without padding, the suspect ones, and their times.
-
-``read_outline`` does all three.
+1. the entries of METADATA, and the format version;
+2. the source list of every version, with index groups and legacy names;
+3. the train IDs without padding, the suspect ones, and their times.
 """
 
 import math
@@ -19,16 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..hdf5.library import (
+from ..hdf5.interface import (
     READ_ERRORS,
+    Group,
     first_value,
-    is_empty,
     is_simple,
-    link_names,
-    link_type,
-    open_dataset,
-    open_group,
-    read_array,
     read_texts,
     reason_of,
 )
@@ -57,7 +50,7 @@ class Outline:
     usable: bool
 
 
-def read_outline(fid: Any, known: FileLayout | None = None) -> Outline:
+def read_outline(root: Group, known: FileLayout | None = None) -> Outline:
     """Read the outline of an open file; never raises for what the file lacks.
 
     ``known`` is the layout of a file of the same aggregator. If this one lists the same sources, it
@@ -68,12 +61,12 @@ def read_outline(fid: Any, known: FileLayout | None = None) -> Outline:
     version, layout, has_sources = "", EMPTY_LAYOUT, False
     trains, timestamps, has_trains = NO_TRAINS, None, False
     try:
-        metadata, version = read_metadata(fid, faults)
-        layout, has_sources = read_sources(fid, faults, known)
+        metadata, version = read_metadata(root, faults)
+        layout, has_sources = read_sources(root, faults, known)
     except READ_ERRORS as e:
         faults.append(Fault("F02", f"METADATA cannot be read: {reason_of(e)}", "METADATA"))
     try:
-        trains, timestamps = read_trains(fid, version, faults)
+        trains, timestamps = read_trains(root, version, faults)
         has_trains = True
     except FileStructureError as e:
         faults.append(Fault("F03", e.reason, "INDEX/trainId"))
@@ -90,15 +83,15 @@ def read_outline(fid: Any, known: FileLayout | None = None) -> Outline:
     )
 
 
-def read_metadata(fid: Any, faults: list[Fault]) -> tuple[dict[str, str | int], str]:
+def read_metadata(root: Group, faults: list[Fault]) -> tuple[dict[str, str | int], str]:
     """The entries of METADATA, and the format version; '0.5' where none is recorded."""
-    group = open_group(fid, "METADATA")
+    group = root.group("METADATA")
     entries: dict[str, str | int] = {}
-    for name in link_names(group) if group is not None else ():
+    for name in group.names() if group is not None else ():
         if name in _SOURCE_LISTS:
             continue
         try:
-            dataset = open_dataset(group, name)
+            dataset = group.dataset(name)  # type: ignore[union-attr]
             value = first_value(dataset) if dataset is not None and is_simple(dataset) else None
         except READ_ERRORS as e:
             faults.append(Fault("F02", f"cannot be read: {reason_of(e)}", f"METADATA/{name}"))
@@ -131,13 +124,13 @@ def split_source(row: str) -> tuple[str, str, str]:
 
 
 def read_sources(
-    fid: Any, faults: list[Fault], known: FileLayout | None = None
+    root: Group, faults: list[Fault], known: FileLayout | None = None
 ) -> tuple[FileLayout, bool]:
     """The layout without schemas; False where the file has no source list.
 
     ``known``: as for ``read_outline``.
     """
-    rows = _source_rows(fid)
+    rows = _source_rows(root)
     if rows is None:
         faults.append(Fault("F03", "no source list in METADATA", "METADATA"))
         return EMPTY_LAYOUT, False
@@ -149,17 +142,17 @@ def read_sources(
                 faults.append(Fault("F07", f"unknown section in the source list: {row!r}", row))
         elif source:
             groups.setdefault((section, source), set()).add(group)
-    for section, row in _auxiliary_rows(fid):
+    for section, row in _auxiliary_rows(root):
         stated, source, group = split_source(row)
         if stated != section or not source:
             faults.append(Fault("F07", f"{row!r} is listed as a source of {section}", row))
         else:
             groups.setdefault((section, source), set()).add(group)
-    top = link_names(fid)
+    top = root.names()
     faults.extend(check_top_level(top, {section for section, _ in groups}))
     if known is not None and _lists(known, groups):
         return known, True
-    made = (_source_record(fid, *key, groups, faults) for key in sorted(groups))
+    made = (_source_record(root, *key, groups, faults) for key in sorted(groups))
     sources = tuple(s for s in made if s is not None)
     return FileLayout(sources, (None,) * len(sources)), True
 
@@ -172,31 +165,31 @@ def _lists(layout: FileLayout, groups: dict[tuple[str, str], set[str]]) -> bool:
     )
 
 
-def _source_rows(fid: Any) -> list[str] | None:
+def _source_rows(root: Group) -> list[str] | None:
     """The rows ``SECTION/source[/group]`` of the main source list, without padding."""
     for place in ("METADATA/dataSources", "METADATA"):
-        listed = open_dataset(fid, f"{place}/dataSourceId")
+        listed = root.dataset(f"{place}/dataSourceId")
         if listed is not None and is_simple(listed):
             return [row for row in read_texts(listed) if row]
     for place in ("METADATA/dataSources", "METADATA"):
-        roots, devices = (open_dataset(fid, f"{place}/{n}") for n in ("root", "deviceId"))
+        roots, devices = (root.dataset(f"{place}/{n}") for n in ("root", "deviceId"))
         if roots is not None and devices is not None:
             pairs = zip(read_texts(roots), read_texts(devices), strict=False)
             return [f"{root}/{device}" for root, device in pairs if device]
     return None
 
 
-def _auxiliary_rows(fid: Any) -> Iterator[tuple[str, str]]:
+def _auxiliary_rows(root: Group) -> Iterator[tuple[str, str]]:
     """(section, row) of the auxiliary source lists."""
-    group = open_group(fid, "METADATA/auxiliarySources")
-    for name in link_names(group) if group is not None else ():
-        listed = open_dataset(group, name)
+    group = root.group("METADATA/auxiliarySources")
+    for name in group.names() if group is not None else ():
+        listed = group.dataset(name)  # type: ignore[union-attr]
         if listed is not None:
             yield from ((name, row) for row in read_texts(listed) if row)
 
 
 def _source_record(
-    fid: Any,
+    root: Group,
     section: str,
     source: str,
     groups: dict[tuple[str, str], set[str]],
@@ -206,13 +199,13 @@ def _source_record(
     place = f"{section}/{source}"
     found = tuple(sorted(groups[section, source]))
     if section == "CONTROL":
-        group = open_group(fid, place)
-        empty = group is None or is_empty(group)
-        return SourceRecord(section, source, ("",), run_only=empty and _has_run(fid, source))
-    kind, target = link_type(fid, place)
+        group = root.group(place)
+        empty = group is None or group.is_empty()
+        return SourceRecord(section, source, ("",), run_only=empty and _has_run(root, source))
+    kind, target = root.link(place)
     if kind == "soft":
         target = posixpath.normpath(posixpath.join("/", posixpath.dirname(place), target))
-        if open_group(fid, place) is None:
+        if root.group(place) is None:
             message = f"old name {source!r} of a source that is not there: {target}"
             faults.append(Fault("P03", message, place))
             return None
@@ -222,17 +215,17 @@ def _source_record(
     return SourceRecord(section, source, found)
 
 
-def _has_run(fid: Any, source: str) -> bool:
-    group = open_group(fid, f"RUN/{source}")
-    return group is not None and not is_empty(group)
+def _has_run(root: Group, source: str) -> bool:
+    group = root.group(f"RUN/{source}")
+    return group is not None and not group.is_empty()
 
 
-def read_train_ids(fid: Any) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def read_train_ids(root: Group) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """The train IDs of a file, and the rows of INDEX between them that hold none.
 
     Raises FileStructureError where there is no usable INDEX/trainId.
     """
-    raw = _index_array(fid, "trainId")
+    raw = _index_array(root, "trainId")
     if raw is None:
         raise FileStructureError("", "INDEX/trainId is missing")
     if raw.ndim != 1 or raw.dtype.kind not in "ui":
@@ -244,21 +237,21 @@ def read_train_ids(fid: Any) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
 
 
 def read_trains(
-    fid: Any, version: str, faults: list[Fault]
+    root: Group, version: str, faults: list[Fault]
 ) -> tuple[TrainList, NDArray[np.uint64] | None]:
     """The trains of a file, and their times if it has them.
 
     Raises FileStructureError where there is no usable INDEX/trainId.
     """
-    ids, dropped = read_train_ids(fid)
+    ids, dropped = read_train_ids(root)
     n = ids.size + dropped.size
     set_rows = np.delete(np.arange(n), dropped)
-    suspect = _suspects(fid, version, ids, set_rows, n, faults)
+    suspect = _suspects(root, version, ids, set_rows, n, faults)
     good = np.ones(ids.size, bool)
     good[suspect] = False
     found = list(check_trains(ids, dropped, good))
-    faults.extend(f._replace(message=f.message + _sender(fid, ids, set_rows, f)) for f in found)
-    timestamps = _index_array(fid, "timestamp")
+    faults.extend(f._replace(message=f.message + _sender(root, ids, set_rows, f)) for f in found)
+    timestamps = _index_array(root, "timestamp")
     if timestamps is not None:
         if timestamps.ndim != 1 or timestamps.size < n or timestamps.dtype.kind not in "ui":
             message = f"{timestamps.size} timestamps for {n} trains"
@@ -271,13 +264,13 @@ def read_trains(
     return TrainList.from_ids(ids, suspect, dropped), timestamps
 
 
-def _index_array(fid: Any, name: str) -> NDArray[Any] | None:
-    dataset = open_dataset(fid, f"INDEX/{name}")
-    return None if dataset is None else read_array(dataset)
+def _index_array(root: Group, name: str) -> NDArray[Any] | None:
+    dataset = root.dataset(f"INDEX/{name}")
+    return None if dataset is None else dataset.read()
 
 
 def _suspects(
-    fid: Any,
+    root: Group,
     version: str,
     ids: NDArray[np.uint64],
     set_rows: NDArray[np.intp],
@@ -285,7 +278,7 @@ def _suspects(
     faults: list[Fault],
 ) -> NDArray[np.int64]:
     """Positions of suspect trains: by INDEX/flag, else by guess."""
-    flag = _index_array(fid, "flag")
+    flag = _index_array(root, "flag")
     if flag is None:
         return guess_suspects(ids)
     if flag.ndim != 1 or flag.size < n or flag.dtype.kind not in "iub":
@@ -324,11 +317,11 @@ def guess_suspects(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.flatnonzero(suspect)
 
 
-def _sender(fid: Any, ids: NDArray[np.uint64], set_rows: NDArray[np.intp], fault: Fault) -> str:
+def _sender(root: Group, ids: NDArray[np.uint64], set_rows: NDArray[np.intp], fault: Fault) -> str:
     """For trains out of order: who sent the first offending ID, by INDEX/origin."""
     if fault.check != "T02":
         return ""
-    origin, rows = _index_array(fid, "origin"), _source_rows(fid)
+    origin, rows = _index_array(root, "origin"), _source_rows(root)
     back = np.flatnonzero(ids[1:] <= ids[:-1])
     if origin is None or rows is None or not back.size:
         return ""

@@ -1,29 +1,44 @@
-"""What is in one data file, and what is wrong with it?
+"""Scan of one data file: its facts, and what is wrong with it.
 
-``scan_file`` turns a path into a ``FileRecord`` and never raises for what the file is like:
+``scan_file`` turns a path into a ``FileRecord`` and never raises for the state of the file:
 
-1. what is no regular file is told by its stat and not opened;
+1. what is no regular file is recognized by its stat and not opened;
 2. METADATA and the top of INDEX give the outline (``outline``);
 3. names, datasets, INDEX and RUN give the rest (``keys``, ``index``) where depth FULL is wanted;
    a record of an earlier sequence file of the same aggregator saves most of that work;
-4. the file is looked at again: facts of a file that changed meanwhile are marked to be retried.
+4. the file is stat'ed again: facts of a file that changed meanwhile are marked to be retried.
+
+Our own reader of HDF5 comes first. What it does not understand, what may be damaged, and all that
+is to be verified is read by the HDF5 library, which is imported when the first such file comes.
 """
 
+import operator
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
 from ..hdf5.blocks import NotUnderstoodError
-from ..hdf5.library import READ_ERRORS, open_file, reason_of
+from ..hdf5.interface import READ_ERRORS, Group, reason_of
 from ..hdf5.objects import OwnFile
 from ..model.errors import FileStructureError
-from ..model.identity import identify_run, parse_file_name
-from ..model.records import Depth, FileLayout, FileRecord, KeySchema, RunValue, SourceRecord
+from ..model.facts import FileStat
+from ..model.identity import aggregator_and_sequence, identify_run, parse_file_name
+from ..model.records import (
+    EMPTY_LAYOUT,
+    Depth,
+    FileLayout,
+    FileRecord,
+    KeySchema,
+    Problem,
+    RunValue,
+    SourceRecord,
+    utc_now,
+)
 from ..model.runlength import IndexPattern
 from .checks import (
     Fault,
@@ -38,7 +53,7 @@ from .index import index_place, read_index
 from .keys import Rows, key_leaves, read_keys, read_run_values, reuse_keys, source_leaves
 from .outline import Outline, read_outline
 
-__all__ = ["scan_file", "scan_outline"]
+__all__ = ["scan_file", "scan_outline", "unread_record"]
 
 # Errors that may come from damaged structures: the HDF5 library, which is stricter, decides.
 _DAMAGES = frozenset(
@@ -59,7 +74,7 @@ def scan_file(
     Parameters
     ----------
     path
-        The file; its directory tells which run it should belong to.
+        The file; the run that it should belong to follows from its directory.
     depth
         OUTLINE or less reads what opening a run needs; FULL also keys, INDEX, RUN and checks.
     like
@@ -70,20 +85,22 @@ def scan_file(
         Open every dataset with the HDF5 library and read RUN of every source nevertheless, and
         compare with ``like``.
     run_values
-        Which RUN values the record shall hold: those that ``like`` does not have, or all.
+        Which RUN values the record is to contain: those that ``like`` does not have, or all.
 
     Returns
     -------
     FileRecord
         What could be read. Its depth is UNREAD where the file cannot serve data, and at most
-        OUTLINE where what lies beyond could not be read; ``problems`` say what is wrong.
+        OUTLINE where what lies beyond could not be read; ``problems`` list what is wrong.
     """
     path = os.fspath(path)
-    record, faults = _told_by_stat(path)
+    record, faults = _judge_by_stat(path)
     if record is None:
         record, faults = _unopened(path), []
         try:
-            record, faults = _scan_open(path, record, depth, like, verify, run_values)
+            record, faults = _scan_open(
+                path, partial(_scan_root, path, record, depth, like, run_values), verify
+            )
         except FileStructureError as e:
             short = e.reason.startswith(("truncated", "empty"))
             faults = [Fault("F01" if short else "F02", e.reason)]
@@ -106,12 +123,12 @@ def scan_outline(path: str, like: FileRecord | None = None) -> FileRecord | None
     Where both list the same sources, these are taken to be the same: without RUN only or not, and
     old names of the same.
     """
-    record, _ = _told_by_stat(path)
+    record, _ = _judge_by_stat(path)
     if record is not None:
         return None
     try:
         record = _unopened(path)
-        found = _scan_own(path, record, Depth.OUTLINE, like, "new")
+        found = _scan_own(path, partial(_scan_root, path, record, Depth.OUTLINE, like, "new"))
     except OSError:
         return None
     if found is None or any(map(_may_be_damage, found[1])) or _changed(path, record):
@@ -119,33 +136,32 @@ def scan_outline(path: str, like: FileRecord | None = None) -> FileRecord | None
     return replace(found[0], problems=as_problems(path, found[1]))
 
 
-def _unopened(path: str) -> FileRecord:
-    """The record of a file of which only the stat is known. Raises OSError."""
-    found = os.stat(path)
-    return _empty_record(path, found.st_size, found.st_mtime_ns)
+def unread_record(path: str, stat: FileStat, reason: str, locality: str = "") -> FileRecord:
+    """The record of a file that was not read, for a reason that may pass (F06)."""
+    problem = Problem("F06", "W", reason, path)
+    record = _unopened(path, stat)
+    return replace(record, locality=locality, retry=True, problems=(problem,))
 
 
-def _empty_record(path: str, size: int, mtime_ns: int) -> FileRecord:
+def _unopened(path: str, stat: FileStat | None = None) -> FileRecord:
+    """The record of a file of which only the stat is known. Raises OSError where that fails."""
+    if stat is None:
+        found = os.stat(path)
+        stat = FileStat(found.st_size, found.st_mtime_ns)
     name = os.path.basename(path)
-    parsed = parse_file_name(name)
+    aggregator, sequence = aggregator_and_sequence(name)
     return FileRecord(
-        name=name,
-        size=size,
-        mtime_ns=mtime_ns,
-        depth=Depth.UNREAD,
-        scanned_at=datetime.now(UTC).replace(microsecond=0),
-        aggregator=parsed.aggregator if parsed else "",
-        sequence=parsed.sequence if parsed else -1,
+        name, *stat, Depth.UNREAD, utc_now(), aggregator=aggregator, sequence=sequence
     )
 
 
-def _told_by_stat(path: str) -> tuple[FileRecord | None, list[Fault]]:
+def _judge_by_stat(path: str) -> tuple[FileRecord | None, list[Fault]]:
     """The record of what must not be opened, and why; None for a file to open."""
     kinds = {stat.S_IFDIR: "directory", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
     try:
         found = os.stat(path)
     except OSError as e:
-        nothing = _empty_record(path, -1, -1)
+        nothing = _unopened(path, FileStat(-1, -1))
         if os.path.islink(path) and isinstance(e, FileNotFoundError):
             return nothing, [Fault("F02", f"link to {os.readlink(path)}, which does not exist")]
         return replace(nothing, retry=True), [Fault("F06", f"cannot be looked at: {e.strerror}")]
@@ -165,45 +181,27 @@ def _changed(path: str, record: FileRecord) -> bool:
     return (now.st_size, now.st_mtime_ns) != (record.size, record.mtime_ns)
 
 
-def _scan_open(
-    path: str,
-    record: FileRecord,
-    depth: Depth,
-    like: FileRecord | None,
-    verify: bool,
-    run_values: Literal["new", "all"],
-) -> tuple[FileRecord, list[Fault]]:
-    """Open a file and read it to the depth asked for. Raises OSError where it does not open.
+_Found = tuple[FileRecord, list[Fault]]
 
-    Our own reader is tried first. What it does not understand, what may be damaged, and all that is
-    to be verified is read by the HDF5 library.
-    """
+
+def _scan_open(path: str, read: Callable[[Group, bool], _Found], verify: bool) -> _Found:
+    """Open and read a file. Raises OSError where it does not open."""
     if not verify:
-        found = _scan_own(path, record, depth, like, run_values)
+        found = _scan_own(path, read)
         if found is not None and not any(map(_may_be_damage, found[1])):
             return found
-        verify = found is not None  # see at least as much as we did
-    fid = open_file(path)
-    try:
-        return _scan_root(fid, path, record, depth, like, verify, run_values)
-    finally:
-        fid.close()
+        verify = found is not None  # see at least as much as our own reader did
+    from ..hdf5.library import open_file
+
+    with open_file(path) as root:
+        return read(root, verify)
 
 
-def _scan_own(
-    path: str,
-    record: FileRecord,
-    depth: Depth,
-    like: FileRecord | None,
-    run_values: Literal["new", "all"],
-) -> tuple[FileRecord, list[Fault]] | None:
+def _scan_own(path: str, read: Callable[[Group, bool], _Found]) -> _Found | None:
     """Read a file by our own reader; None where that does not understand it. Raises OSError."""
     try:
-        own = OwnFile(path)
-        try:
-            return _scan_root(own.root, path, record, depth, like, False, run_values)
-        finally:
-            own.close()
+        with OwnFile(path) as root:
+            return read(root, False)
     except NotUnderstoodError:
         return None
 
@@ -213,17 +211,17 @@ def _may_be_damage(fault: Fault) -> bool:
 
 
 def _scan_root(
-    fid: Any,
     path: str,
     record: FileRecord,
     depth: Depth,
     like: FileRecord | None,
-    verify: bool,
     run_values: Literal["new", "all"],
-) -> tuple[FileRecord, list[Fault]]:
-    """Read an open file, by its root group or the file itself, to the depth asked for."""
+    root: Group,
+    verify: bool,
+) -> _Found:
+    """Read an open file to the depth asked for, from its root group."""
     known = like.layout if like is not None and like.depth is depth is Depth.OUTLINE else None
-    outline = read_outline(fid, known)
+    outline = read_outline(root, known)
     faults = list(outline.faults)
     identity = identify_run(os.path.dirname(os.path.abspath(path)), "")
     parsed = parse_file_name(record.name)
@@ -240,7 +238,7 @@ def _scan_root(
     if depth < Depth.FULL or not outline.usable:
         return record, faults
     try:
-        full = _FullScan(fid, outline, like, verify)
+        full = _FullScan(root, outline, like, verify)
         full.read(run_values)
     except READ_ERRORS as e:
         faults.append(Fault("F02", f"cannot be read beyond its outline: {reason_of(e)}"))
@@ -262,7 +260,7 @@ def _scan_root(
 class _FullScan:
     """The reading of all that lies beyond the outline of one open file, source by source."""
 
-    fid: Any
+    root: Group
     outline: Outline
     like: FileRecord | None
     verify: bool
@@ -275,39 +273,26 @@ class _FullScan:
 
     def read(self, run_values: Literal["new", "all"]) -> None:
         """Read keys and index of every source, then RUN."""
-        listed = self.outline.layout.sources
         # In a section without sources there may be data nevertheless.
         by_section: dict[str, list[SourceRecord]] = {"CONTROL": [], "INSTRUMENT": []}
-        for source in listed:
+        for source in self.outline.layout.sources:
             by_section.setdefault(source.section, []).append(source)
-        schemas: list[KeySchema | None] = []
-        sources: list[SourceRecord] = []
+        read: list[tuple[SourceRecord, KeySchema | None]] = []
         for section, members in sorted(by_section.items()):
-            found, unlisted = key_leaves(self.fid, section, {s.name for s in members})
+            found, unlisted = key_leaves(self.root, section, {s.name for s in members})
             self.faults.extend(
                 Fault("I07", "data of no listed source", f"{section}/{name}") for name in unlisted
             )
-            for source in members:
-                made, schema = self._read_source(source, found.get(source.name))
-                sources.append(made)
-                schemas.append(schema)
-        self.layout = self._shared_layout(tuple(sources), tuple(schemas))
+            read += [self._read_source(source, found.get(source.name)) for source in members]
+        sources, schemas = tuple(s for s, _ in read), tuple(schema for _, schema in read)
+        old = self.like.layout if self.like else None
+        if old and old.sources == sources and all(map(operator.is_, old.schemas, schemas)):
+            self.layout = old  # shared by both records, so that it is written and compared once
+        else:
+            self.layout = FileLayout(sources, schemas)
         for source in sources:
             if source.section == "CONTROL":
                 self._read_run(source.name, run_values)
-
-    def _shared_layout(
-        self, sources: tuple[SourceRecord, ...], schemas: tuple[KeySchema | None, ...]
-    ) -> FileLayout:
-        """The layout; that of ``like`` where it is the same."""
-        old = self.like.layout if self.like else None
-        if (
-            old is not None
-            and old.sources == sources
-            and all(a is b for a, b in zip(old.schemas, schemas, strict=True))
-        ):
-            return old
-        return FileLayout(sources, schemas)
 
     def _read_source(
         self, source: SourceRecord, paths: list[str] | None
@@ -317,7 +302,7 @@ class _FullScan:
         place = f"{source.section}/{source.name}"
         has_group = paths is not None
         if paths is None:  # no group, or one behind a link
-            paths = source_leaves(self.fid, source.section, source.name)
+            paths = source_leaves(self.root, source.section, source.name)
         n_faults = len(self.faults)
         schema, rows = self._read_schema(source, paths, place)
         unread = any(f.check in ("F02", "I06") for f in self.faults[n_faults:])
@@ -327,7 +312,7 @@ class _FullScan:
         for group in groups:
             known = group in source.groups
             pattern, faults = read_index(
-                self.fid, source.name, group, self.outline.trains, self._memo,
+                self.root, source.name, group, self.outline.trains, self._memo,
                 required=not source.run_only,
             )  # fmt: skip
             self.faults.extend(faults)
@@ -343,14 +328,16 @@ class _FullScan:
     def _read_schema(
         self, source: SourceRecord, paths: list[str], place: str
     ) -> tuple[KeySchema, Rows]:
-        known = self._known_schema(source)
+        old = self.like.layout if self.like else EMPTY_LAYOUT
+        at = old.position.get((source.section, source.name))
+        known = None if at is None else old.schemas[at]
         if known is not None and not self.verify:
-            rows = reuse_keys(self.fid, source.section, source.name, paths, known)
+            rows = reuse_keys(self.root, source.section, source.name, paths, known)
             if rows is not None:
                 self.reused = True
                 return known, rows
         schema, rows, faults = read_keys(
-            self.fid, source.section, source.name, paths, source.groups
+            self.root, source.section, source.name, paths, source.groups
         )
         self.faults.extend(faults)
         if known is not None:
@@ -359,18 +346,11 @@ class _FullScan:
                 return known, rows
         return schema, rows
 
-    def _known_schema(self, source: SourceRecord) -> KeySchema | None:
-        """The schema that ``like`` has for a source."""
-        if self.like is None:
-            return None
-        at = self.like.layout.position.get((source.section, source.name))
-        return None if at is None else self.like.layout.schemas[at]
-
     def _read_run(self, source: str, keep: Literal["new", "all"]) -> None:
         known = self.like.run_values.get(source) if self.like else None
         if known is not None and keep == "new" and not self.verify:
             return
-        values, faults = read_run_values(self.fid, source)
+        values, faults = read_run_values(self.root, source)
         self.faults.extend(faults)
         if known is None or keep == "all":
             self.run_values[source] = values

@@ -1,6 +1,6 @@
-"""Which run directories may have changed since they were last looked at?
+"""Directories below some roots, and which runs among them may have changed since the last look.
 
-A network file system tells nobody of changes, so directories are asked, and as few as will do:
+A network file system reports no changes, so directories are stat'ed, as few as will do:
 
 1. A folder above the runs is stat'ed in every round, and listed again only if its mtime changed.
 2. A run directory is stat'ed the less often the longer it has rested: after a hundredth of its age.
@@ -8,7 +8,7 @@ A network file system tells nobody of changes, so directories are asked, and as 
    for files grow without their directory changing.
 4. After ``recheck`` seconds every run is looked at once more, file by file.
 
-``Tree`` remembers this in memory only; a new one starts from what the catalog says of the runs.
+``Tree`` remembers this in memory only; a new one starts from the runs of the catalog.
 """
 
 import os
@@ -17,18 +17,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..model.identity import is_data_file, parse_file_name
-from ..scan.discover import is_excluded
+from ..scan.discover import is_excluded, is_folder
 
 __all__ = ["Settled", "Tree"]
 
 # A listing made within this time of the last change may lack what came in the same tick.
 _RACY_SECONDS = 3.0
-_AGE_SHARE = 0.01
+_AGE_SHARE = 0.01  # of the age of a run: a change is seen after that share of it at the latest
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What the catalog says of a run: files on disk, newest mtime and time of ingest (s)."""
+    """A run in the catalog: files on disk, newest mtime and time of ingest (s)."""
 
     n_files: int
     newest: float
@@ -99,14 +99,14 @@ class Tree:
             del self._folders[path]
 
     def rest(self, path: str, newest: float, *, waits: bool) -> None:
-        """Told after a look: the newest mtime of the run, and whether anything is still awaited."""
+        """Record a look: the newest mtime of the run, and whether any file is still awaited."""
         folder = self._folders.get(path)
         if folder is not None:
             changed = max(newest, folder.mtime)
             folder.active = waits or time.time() - changed < self._patience
 
     def again(self, path: str) -> None:
-        """Look at this run in the next round, whatever its age: this look came to nothing."""
+        """Look at this run in the next round, whatever its age: this look failed."""
         if path in self._folders:
             self._folders[path].active = True
 
@@ -143,7 +143,11 @@ class Tree:
         folder = old or _Folder(os.path.realpath(path))
         if old is not None and len(data_names) != old.n_data_files:
             folder.active = True
-        folder.folders = [e.path for e in entries if _is_subfolder(e)]
+        folder.folders = [
+            e.path
+            for e in entries
+            if not e.name.startswith(".") and not is_data_file(e.name) and is_folder(e)
+        ]
         folder.n_data_files = len(data_names)
         # A run whose last file vanished is looked at once more, to mark that file.
         folder.is_run = is_run or (old is not None and old.is_run)
@@ -157,18 +161,9 @@ class Tree:
         return folder.active or now - folder.looked_at > self._recheck
 
     def _needs_no_look(self, path: str, folder: _Folder, now: float) -> bool:
-        """Whether the catalog says that nothing can have changed in a run not yet looked at."""
+        """Whether by the catalog nothing can have changed in a run not yet looked at."""
         known = self._settled.get(path)
         if known is None or known.n_files != folder.n_data_files or folder.mtime < 0:
             return False
         changed = max(known.newest, folder.mtime)
         return changed < known.ingested and now - changed > self._patience
-
-
-def _is_subfolder(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith(".") or is_data_file(entry.name):
-        return False
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads in a circle, or through a folder without permission
-        return False

@@ -1,23 +1,27 @@
-"""How does the catalog keep up with a facility at work?
+"""Watching a facility at work: the catalog follows what appears on disk.
 
-``watch`` looks again and again; each round goes as follows.
+``watch`` goes round after round:
 
-1. ``Tree.due`` says which run directories may have changed, at the cost of a stat per directory.
+1. ``Tree.due`` gives the run directories that may have changed, for a stat per directory.
 2. ``Arrivals`` sorts their new and changed files: half-written ones are left for a later round.
 3. Runs with complete files are ingested, the others' files left out of it.
 4. What was ingested is audited, and the merged file is published if the last time is long enough
    ago.
 
+A file that changed just now is left to its writer. One that rests but cannot be read is taken to be
+half-written, not broken, for as long as ``patience`` lasts: it is tried again after a while, after
+twice that while, and so on. Only then is it ingested as it is, with its finding.
+
 There is no state but the catalog: a watcher that is started again looks at what may have changed
-since. Whatever goes wrong in a round is told, and tried again in the next.
+since. Whatever goes wrong in a round is logged, and tried again in the next.
 """
 
 import glob
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -27,7 +31,7 @@ from ..model.facts import FileStat
 from ..model.records import Depth
 from ..model.text import from_text
 from ..scan.discover import find_runs, list_run, locate_run
-from ..scan.pool import Batch, run_batches
+from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.scan import scan_file
 from ..store.connections import uninterrupted
 from ..store.store import Store
@@ -44,24 +48,13 @@ __all__ = [
 ]
 
 
-# Which files of a run are complete, and which are still being written?
-#
-# A file that changed just now is left to its writer. One that rests but cannot be read is taken
-# to be
-# half-written, not broken, for as long as ``patience`` lasts: it is tried again after a while,
-# after
-# twice that while, and so on. Only then is it ingested as it is, with its finding.
-#
-# 1. ``Arrivals.sort``: the files of a run that are new or changed, as *ready* and *in progress*.
-# 2. ``try_files`` opens those that are young, in a worker process with a time limit.
-
-_LONGEST_PAUSE = 600.0
-_UNREADABLE = ("F01", "F02", "F03", "F06")  # checks that say why a file has no outline
+_LONGEST_PAUSE = 600.0  # s: a file that becomes complete is read at most so much later
+_UNREADABLE = ("F01", "F02", "F03", "F06")  # checks of a file that has no outline
 
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """A file that is not yet complete: why it is thought so, and how soon it is tried (s)."""
+    """A file that is not yet complete, for a reason; to be tried after ``retry_in`` seconds."""
 
     path: str
     reason: str
@@ -98,10 +91,6 @@ class Arrivals:
         """Whether a file that was ingested from here is gone."""
         return not self._done.get(directory, {}).keys() <= stats.keys()
 
-    def is_known(self, directory: str) -> bool:
-        """Whether this run was ingested before, by this watcher."""
-        return directory in self._done
-
     def sort(
         self, directory: str, news: Mapping[str, FileStat]
     ) -> tuple[list[str], list[str], list[InProgress]]:
@@ -125,7 +114,7 @@ class Arrivals:
         return ready, to_try, waiting
 
     def tried(self, path: str, reason: str) -> InProgress:
-        """Told that a file could not be read: when it is tried again."""
+        """Record that a file could not be read, and plan when to try it again."""
         arrival = self._awaited[path]
         pause = min(self._pause * 2**arrival.tries, _LONGEST_PAUSE, self._patience)
         arrival.tries += 1
@@ -134,26 +123,20 @@ class Arrivals:
         return InProgress(path, reason, pause)
 
     def ingested(self, directory: str, stats: Mapping[str, FileStat], waiting: set[str]) -> None:
-        """Told that a run was ingested, all files but those that are awaited."""
+        """Record that a run was ingested, all files but those that are awaited."""
         self._done[directory] = {n: s for n, s in stats.items() if n not in waiting}
         for name in self._done[directory]:
             self._awaited.pop(os.path.join(directory, name), None)
 
-    def forget(self, directory: str) -> None:
-        """A run that rests need not be remembered: its next look compares it with the catalog."""
-        self._done.pop(directory, None)
-
 
 def try_files(paths: Sequence[str], *, jobs: int, time_limit: float) -> dict[str, str]:
     """Why each file that cannot be read cannot be; complete ones are not in the answer."""
-    if not paths:
-        return {}
     failed: dict[str, str] = {}
-    for result in run_batches(
-        try_batch, [Batch(0, tuple(paths))], jobs=jobs, time_limit=time_limit
+    batches = [Batch(None, tuple(paths))] if paths else []
+    for _, reasons in run_jobs(
+        try_batch, batches, blame=lambda _, why: why, jobs=jobs, time_limit=time_limit
     ):
-        failed |= {path: why for path, why in result.results.items() if why}
-        failed |= result.blamed
+        failed |= {path: why for path, why in reasons.items() if why}
     return failed
 
 
@@ -169,9 +152,9 @@ def try_batch(paths: Sequence[str], options: object, note: Callable[[str], None]
     return reasons
 
 
-_RUNS_AT_ONCE = 200
-_NAMES_PER_EVENT = 10
-_HEARTBEAT_SECONDS = 600.0
+_RUNS_AT_ONCE = 200  # so that a facility found in the first round is committed bit by bit
+_NAMES_PER_EVENT = 10  # an event is a line, not a list of thousands
+_HEARTBEAT_SECONDS = 600.0  # a "round" event at least so often, as a sign of life
 
 
 class Log(Protocol):
@@ -206,22 +189,13 @@ class WatchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _RunState:
     """A run directory as it was listed: its files, and which of them are left for later."""
 
     directory: str
     stats: dict[str, FileStat]
     waiting: tuple[InProgress, ...]
-
-    @property
-    def newest(self) -> float:
-        """The newest mtime, s since the epoch."""
-        return max((s.mtime_ns for s in self.stats.values()), default=0) / 1e9
-
-    @property
-    def waiting_names(self) -> set[str]:
-        """Names of the files that are left for later."""
-        return {os.path.basename(w.path) for w in self.waiting}
+    has_news: bool  # anything to ingest
 
 
 def watch(store: Store, roots: Sequence[str], options: WatchOptions, log: Log) -> bool:
@@ -253,7 +227,7 @@ class _Watcher:
         self._roots = roots
         self._tree = Tree(())
         self._arrivals = Arrivals(options.quiet, options.patience, options.interval)
-        self._told: dict[str, tuple[str, int]] = {}
+        self._logged: dict[str, tuple[str, int]] = {}  # files in progress: reason and size
         self._errors: dict[str, str] = {}
         self._published_at = float("-inf")
         self._beat_at = time.monotonic()
@@ -271,35 +245,33 @@ class _Watcher:
         )
         while True:
             started = time.monotonic()
-            self._round()
-            if self._options.once:
+            self._round(started)
+            if options.once:
                 return
             self.publish()
-            time.sleep(max(self._options.interval - (time.monotonic() - started), 0.1))
+            time.sleep(max(options.interval - (time.monotonic() - started), 0.1))
 
-    def _round(self) -> None:
+    def _round(self, started: float) -> None:
         self.rounds += 1
-        started, before, n_looked = time.monotonic(), self.n_written, 0
+        before, n_looked = self.n_written, 0
         for _, directories in groupby(self._tree.due(), key=lambda d: locate_run(d).identity.shard):
-            for some in _portions(directories, _RUNS_AT_ONCE):
+            for some in portions(directories, _RUNS_AT_ONCE):
                 n_looked += len(some)
-                self._look_at(some)
-        self._tell_errors(self._tree.errors)
-        written = self.n_written - before
-        if written or time.monotonic() - self._beat_at > _HEARTBEAT_SECONDS or self.rounds == 1:
-            self._beat_at = time.monotonic()
-            seconds = round(self._beat_at - started, 3)
-            known, waiting = self._tree.n_runs, len(self._told)
+                self._update(some)
+        self._log_errors(self._tree.errors)
+        written, now = self.n_written - before, time.monotonic()
+        if written or now - self._beat_at > _HEARTBEAT_SECONDS or self.rounds == 1:
+            self._beat_at = now
             self._log(
                 "round",
                 looked_at=n_looked,
-                runs=known,
+                runs=self._tree.n_runs,
                 written=written,
-                in_progress=waiting,
-                seconds=seconds,
+                in_progress=len(self._logged),
+                seconds=round(now - started, 3),
             )
 
-    def _tell_errors(self, errors: dict[str, str]) -> None:
+    def _log_errors(self, errors: dict[str, str]) -> None:
         for path, reason in errors.items():
             if self._errors.get(path) != reason:
                 self._log("unreadable", "warning", path=path, reason=reason)
@@ -307,7 +279,8 @@ class _Watcher:
             self._log("readable", path=path)
         self._errors = dict(errors)
 
-    def _look_at(self, directories: Sequence[str]) -> None:
+    def _update(self, directories: Sequence[str]) -> None:
+        """Ingest what is complete in some run directories of one shard."""
         listed = {}
         for directory in directories:
             try:
@@ -315,19 +288,22 @@ class _Watcher:
             except OSError as e:
                 self._tree.errors[directory] = f"directory cannot be listed: {e.strerror}"
                 self._tree.again(directory)
-        looks, to_ingest = self._sorted(listed)
-        for look in looks:
-            self._tell_progress(look)
+        runs = self._sorted(listed)
+        for run in runs:
+            self._log_progress(run)
+        to_ingest = [run for run in runs if run.has_news]
         was_possible = self._ingest(to_ingest) if to_ingest else True
-        for look in looks:
-            if look in to_ingest and not was_possible:
-                self._tree.again(look.directory)
+        for run in runs:
+            if run.has_news and not was_possible:
+                self._tree.again(run.directory)
                 continue
-            self._arrivals.ingested(look.directory, look.stats, look.waiting_names)
-            self._tree.rest(look.directory, look.newest, waits=bool(look.waiting))
+            waiting = {os.path.basename(w.path) for w in run.waiting}
+            self._arrivals.ingested(run.directory, run.stats, waiting)
+            newest = max((s.mtime_ns for s in run.stats.values()), default=0) / 1e9
+            self._tree.rest(run.directory, newest, waits=bool(waiting))
 
-    def _sorted(self, listed: dict[str, dict[str, FileStat]]) -> tuple[list[_Look], list[_Look]]:
-        """The runs as they are, and those of them that have anything to ingest."""
+    def _sorted(self, listed: dict[str, dict[str, FileStat]]) -> list[_RunState]:
+        """The runs with their files that wait, once those that are doubtful were tried."""
         sorted_ = {d: self._arrivals.sort(d, self._arrivals.news(d, s)) for d, s in listed.items()}
         to_try = {d: [os.path.join(d, n) for n in names] for d, (_, names, _) in sorted_.items()}
         failed = try_files(
@@ -335,21 +311,20 @@ class _Watcher:
             jobs=0 if self._options.jobs == 0 else 1,
             time_limit=self._options.time_limit,
         )
-        looks, to_ingest = [], []
+        runs = []
         for directory, (ready, _, waiting) in sorted_.items():
-            bad = [self._arrivals.tried(p, failed[p]) for p in to_try[directory] if p in failed]
-            look = _Look(directory, listed[directory], (*waiting, *bad))
-            looks.append(look)
-            has_lost = self._arrivals.has_lost(directory, look.stats)
-            if ready or len(to_try[directory]) > len(bad) or has_lost:
-                to_ingest.append(look)
-        return looks, to_ingest
+            stats, tried = listed[directory], to_try[directory]
+            bad = [self._arrivals.tried(p, failed[p]) for p in tried if p in failed]
+            is_ready = bool(ready) or len(tried) > len(bad)
+            has_news = is_ready or self._arrivals.has_lost(directory, stats)
+            runs.append(_RunState(directory, stats, (*waiting, *bad), has_news))
+        return runs
 
-    def _tell_progress(self, look: _Look) -> None:
-        """Say of each file that waits why it does; once, until the reason or the size changes."""
-        now = {w.path: (w.reason, look.stats[os.path.basename(w.path)].size) for w in look.waiting}
-        for waiting in look.waiting:
-            if self._told.get(waiting.path) != now[waiting.path]:
+    def _log_progress(self, run: _RunState) -> None:
+        """Log each file that waits and why; once, until the reason or the size changes."""
+        now = {w.path: (w.reason, run.stats[os.path.basename(w.path)].size) for w in run.waiting}
+        for waiting in run.waiting:
+            if self._logged.get(waiting.path) != now[waiting.path]:
                 self._log(
                     "in_progress",
                     path=waiting.path,
@@ -357,13 +332,13 @@ class _Watcher:
                     reason=waiting.reason,
                     retry_in=round(waiting.retry_in, 1),
                 )
-        here = look.directory + "/"
-        self._told = {p: t for p, t in self._told.items() if not p.startswith(here)} | now
+        here = run.directory + "/"
+        self._logged = {p: t for p, t in self._logged.items() if not p.startswith(here)} | now
 
-    def _ingest(self, looks: Sequence[_Look]) -> bool:
+    def _ingest(self, runs: Sequence[_RunState]) -> bool:
         """Ingest these runs but for the files that wait; whether that was possible."""
         options = self._options
-        waiting = tuple(glob.escape(w.path) for look in looks for w in look.waiting)
+        waiting = tuple(glob.escape(w.path) for run in runs for w in run.waiting)
         ingest_options = IngestOptions(
             jobs=options.jobs,
             exclude=(*options.exclude, *waiting),
@@ -371,26 +346,28 @@ class _Watcher:
             time_limit=options.time_limit,
             merge=False,
         )
-        places = [look.directory for look in looks if os.path.isdir(look.directory)]
+        places = [run.directory for run in runs if os.path.isdir(run.directory)]
+        found = [locate_run(p).identity for p in places]
         try:
             report = ingest(self._store, places, ingest_options)
         except (XfelcatError, OSError) as e:
-            self.failed = True
-            self._log(
-                "ingest_failed",
-                "error",
-                runs=_some([str(locate_run(p).identity) for p in places]),
-                reason=str(e),
-            )
+            self._fail("ingest_failed", e, runs=_some(list(map(str, found))))
             return False
-        self._tell_ingest(places, report)
+        self._log_ingest(report)
         if report.interrupted:
             raise KeyboardInterrupt
         if report.runs_written and options.audit:
-            self._audit([locate_run(p).identity.run_id for p in places])
+            try:
+                self._log("audited", **options.audit(self._store, [i.run_id for i in found]))
+            except (XfelcatError, OSError) as e:
+                self._fail("audit_failed", e)
         return True
 
-    def _tell_ingest(self, places: Sequence[str], report: IngestReport) -> None:
+    def _fail(self, event: str, error: Exception, **fields: Any) -> None:
+        self.failed = True
+        self._log(event, "error", **fields, reason=str(error))
+
+    def _log_ingest(self, report: IngestReport) -> None:
         self.n_written += report.runs_written
         if report.runs_written:
             self._log(
@@ -403,24 +380,11 @@ class _Watcher:
                 problems=len(set(report.problems)),
                 seconds=round(report.seconds, 3),
             )
-        for problem in dict.fromkeys(report.problems):
+        for p in dict.fromkeys(report.problems):
             self._log(
-                "problem",
-                "warning",
-                check=problem.check,
-                severity=problem.severity,
-                path=problem.path,
-                where=problem.where,
-                message=problem.message,
-            )
-
-    def _audit(self, run_ids: Sequence[int]) -> None:
-        assert self._options.audit is not None
-        try:
-            self._log("audited", **self._options.audit(self._store, run_ids))
-        except (XfelcatError, OSError) as e:
-            self.failed = True
-            self._log("audit_failed", "error", reason=str(e))
+                "problem", "warning", check=p.check, severity=p.severity, path=p.path,
+                where=p.where, message=p.message,
+            )  # fmt: skip
 
     def publish(self, *, now: bool = False) -> None:
         """Publish the merged file if it is behind and the last time is long enough ago."""
@@ -433,13 +397,12 @@ class _Watcher:
                 self._published_at = time.monotonic()
                 self._log("published", seconds=seconds)
         except (XfelcatError, OSError) as e:
-            self.failed = True
             self._published_at = time.monotonic()  # not again in every round
-            self._log("publish_failed", "error", reason=str(e))
+            self._fail("publish_failed", e)
 
 
 def settled_runs(store: Store) -> dict[str, Settled]:
-    """What the catalog says of the runs all of whose files were read, by directory."""
+    """The runs of the catalog all of whose files were read, by directory."""
     try:
         with uninterrupted(), store.read_merged() as cursor:
             rows = cursor.execute(
@@ -450,27 +413,13 @@ def settled_runs(store: Store) -> dict[str, Settled]:
         return {}
     found = {}
     for directory, realpath, n_files, newest, ingested in rows:
-        settled = Settled(n_files, _seconds(newest), _seconds(ingested))
+        times = (moment.replace(tzinfo=UTC).timestamp() for moment in (newest, ingested))
+        settled = Settled(n_files, *times)
         found[from_text(directory)] = found[from_text(realpath)] = settled
     return found
 
 
-def _seconds(moment: datetime) -> float:
-    return moment.replace(tzinfo=UTC).timestamp()
-
-
-def _portions(items: Iterator[str], size: int) -> Iterator[list[str]]:
-    portion: list[str] = []
-    for item in items:
-        portion.append(item)
-        if len(portion) == size:
-            yield portion
-            portion = []
-    if portion:
-        yield portion
-
-
 def _some(names: Sequence[str]) -> list[str]:
-    """The first names; an event is a line, not a list of thousands."""
+    """The first names, and how many more there are."""
     more = [f"... {len(names) - _NAMES_PER_EVENT} more"] if len(names) > _NAMES_PER_EVENT else []
     return [*names[:_NAMES_PER_EVENT], *more]

@@ -1,8 +1,7 @@
 """Synthetic run data: described by specifications, written as EXDF files, known to the last pixel.
 
-Start with ``specs`` (what a run is to be like) and ``writing`` (make it so); ``oracle`` and
-``values`` say what a reader must find, ``devices`` has ready-made sources, ``facility`` writes a
-small facility and ``faults`` breaks files in the ways they break in practice.
+``specs`` describes a run, ``writing`` writes it, ``values`` has its values, ``devices`` ready-made
+sources; ``facility`` writes a small facility, and ``faults`` breaks files.
 """
 
 from .facility import FacilitySummary, write_facility

@@ -1,25 +1,9 @@
-"""Which devices does a synthetic instrument have? Descriptions of sources as they occur at EuXFEL.
+"""Devices of a synthetic instrument: sources as they occur at EuXFEL.
 
 Names and keys are those of the real devices, reduced to a few keys each; images are small.
 """
 
 from .specs import Counts, GroupSpec, KeySpec, SourceSpec, Unit, auxiliary, control, instrument
-
-__all__ = [
-    "adc",
-    "camera",
-    "corrected_module",
-    "errata",
-    "frame_reduction",
-    "gauge",
-    "module",
-    "modules",
-    "motor",
-    "run_only_device",
-    "undulator",
-    "xgm",
-    "xgm_pulses",
-]
 
 MILLIMETRE = Unit("m", "meter", "m", "milli")
 MICROJOULE = Unit("J", "joule", "u", "micro")

@@ -1,11 +1,11 @@
-"""What does a small facility look like on disk? Writes one, for the demo and the tests.
+"""A small facility on disk, for the demo and the tests.
 
     ROOT/SPB/201830/p900010   format 0.5: XGMs, motors, camera, AGIPD; raw and proc
     ROOT/FXE/202102/p900021   formats 1.0 and 1.2: LPD, suspect trains; and the runs with faults
     ROOT/SPB/202405/p900032   format 1.3: units, legacy names, aliases, ERRATA, REDUCTION
 
-Values are those of ``values``, so that a reader can be held to the description of each run
-(``WrittenRun.spec``). What is wrong on purpose is listed in ``FacilitySummary.faults``.
+Values are those of ``values``, so that what a reader gives can be compared with the description of
+each run (``WrittenRun.spec``). ``FacilitySummary.faults`` lists what is wrong on purpose.
 """
 
 import os
@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from . import devices, faults
-from .faults import Fault
+from .faults import Defect
 from .specs import FileSpec, RunSpec, SourceSpec, split, train_at
 from .writing import write_run
 
@@ -48,7 +48,7 @@ class FacilitySummary:
 
     root: Path
     runs: tuple[WrittenRun, ...]
-    faults: tuple[Fault, ...]
+    faults: tuple[Defect, ...]
     alias_files: tuple[Path, ...]
     n_files: int
     n_bytes: int
@@ -70,7 +70,7 @@ class _Planned:
     folder: str
     data_class: str
     spec: RunSpec
-    faults: tuple[tuple[str, Callable[[Path], Fault]], ...] = ()
+    faults: tuple[tuple[str, Callable[[Path], Defect]], ...] = ()
 
     def directory(self, root: Path) -> Path:
         return root / self.folder / self.data_class / f"r{self.spec.run:04d}"
@@ -121,7 +121,7 @@ def write_facility(
     return FacilitySummary(root, tuple(written), tuple(found), aliases, len(files), size)
 
 
-def _put_in(fault: Callable[[Path], Fault], path: Path) -> Fault:
+def _put_in(fault: Callable[[Path], Defect], path: Path) -> Defect:
     """Apply a fault; the modification time of the file stays plausible."""
     stat = path.stat()
     made = fault(path)
@@ -239,47 +239,37 @@ def _proposal_900021(scale: int) -> list[_Planned]:
     return [
         *(_Planned(folder, "raw", s) for s in raw),
         *(_Planned(folder, "proc", s) for s in proc),
-        *(_faulty(folder, n, spec(n, "1.2", slow, 45, 3)) for n in _FAULTY_RUNS),
+        *(_faulty(folder, n, spec(n, "1.2", slow, 45, 3)) for n in range(101, 107)),
     ]
 
 
-_FAULTY_RUNS: dict[int, tuple[tuple[str, Callable[[Path], Fault]], ...]] = {
-    101: (
-        ("DA01-S00001", faults.truncate),
-        ("DA02-S00000", faults.empty_file),
-        ("DA02-S00001", faults.replace_by_text),
-        ("DA02-S00002", faults.forget_train_ids),
-    ),
-    102: (
-        ("DA01-S00000", faults.zeros_inside_train_ids),
-        ("DA01-S00001", faults.step_back_in_trains),
-        ("DA02-S00002", faults.maximal_train_id),
-    ),
-    103: (
-        ("DA01-S00001", faults.index_beyond_data),
-        ("DA02-S00000", faults.claim_rows_of_empty_dataset),
-        ("DA02-S00001", faults.silence_control),
-        ("DA02-S00002", faults.lengthen_one_key),
-    ),
-    104: (
-        ("DA01-S00000", faults.foreign_proposal),
-        ("DA01-S00002", faults.list_absent_source),
-        ("DA02-S00001", faults.lose_sequence),
-        ("DA02-S00002", faults.stray_group),
-    ),
-    105: (("DA01-S00001", faults.repeat_trains),),
-    106: (
-        ("DA01-S00000", faults.break_legacy_link),
-        ("DA01-S00001", faults.unknown_version),
-        ("DA02-S00001", faults.change_dtype),
-    ),
-}
+_FAULTS: tuple[tuple[int, str, Callable[[Path], Defect]], ...] = (
+    (101, "DA01-S00001", faults.truncate),
+    (101, "DA02-S00000", faults.empty_file),
+    (101, "DA02-S00001", faults.replace_by_text),
+    (101, "DA02-S00002", faults.forget_train_ids),
+    (102, "DA01-S00000", faults.zeros_inside_train_ids),
+    (102, "DA01-S00001", faults.step_back_in_trains),
+    (102, "DA02-S00002", faults.maximal_train_id),
+    (103, "DA01-S00001", faults.index_beyond_data),
+    (103, "DA02-S00000", faults.claim_rows_of_empty_dataset),
+    (103, "DA02-S00001", faults.silence_control),
+    (103, "DA02-S00002", faults.lengthen_one_key),
+    (104, "DA01-S00000", faults.foreign_proposal),
+    (104, "DA01-S00002", faults.list_absent_source),
+    (104, "DA02-S00001", faults.lose_sequence),
+    (104, "DA02-S00002", faults.stray_group),
+    (105, "DA01-S00001", faults.repeat_trains),
+    (106, "DA01-S00000", faults.break_legacy_link),
+    (106, "DA01-S00001", faults.unknown_version),
+    (106, "DA02-S00001", faults.change_dtype),
+)
 
 
 def _faulty(folder: str, number: int, spec: RunSpec) -> _Planned:
-    """A run with the faults of ``_FAULTY_RUNS``."""
-    made = tuple((f"RAW-R{number:04d}-{file}.h5", f) for file, f in _FAULTY_RUNS[number])
-    return _Planned(folder, "raw", spec, made)
+    """A run with its faults."""
+    made = [(f"RAW-R{run:04d}-{file}.h5", fault) for run, file, fault in _FAULTS if run == number]
+    return _Planned(folder, "raw", spec, tuple(made))
 
 
 def _proposal_900032(scale: int) -> list[_Planned]:
@@ -322,18 +312,18 @@ def _proposal_900032(scale: int) -> list[_Planned]:
     ]
 
 
-def _differences_between_runs(root: Path) -> list[Fault]:
+def _differences_between_runs(root: Path) -> list[Defect]:
     """What is odd only in comparison with other runs."""
     fxe, spb = root / "FXE/202102/p900021", root / "SPB/202405/p900032"
     return [
-        Fault(fxe / "proc/r0001", "P02", f"{LPD}/DET/15CH0:xtdf is in raw but not in proc"),
-        Fault(spb / "raw/r0005", "X03", "motor SLIT_LEFT is called SLIT_L here"),
-        Fault(spb / "raw/r0005", "X01", "motor SLIT_RIGHT is in the runs before, but not here"),
-        Fault(spb / "raw/r0005", "X01", "the digitizer is in the runs before, but not here"),
-        Fault(spb / "raw/r0006", "X01", "the digitizer is in most runs before, but not here"),
-        Fault(spb / "raw/r0006", "X02", "the side camera's images are (32, 32), before (24, 32)"),
-        Fault(spb / "raw/r0004", "R09", "ERRATA holds trains that came too late"),
-        Fault(spb / "red/r0004", "R09", "ERRATA holds trains that came too late"),
+        Defect(fxe / "proc/r0001", "P02", f"{LPD}/DET/15CH0:xtdf is in raw but not in proc"),
+        Defect(spb / "raw/r0005", "X03", "motor SLIT_LEFT is called SLIT_L here"),
+        Defect(spb / "raw/r0005", "X01", "motor SLIT_RIGHT is in the runs before, but not here"),
+        Defect(spb / "raw/r0005", "X01", "the digitizer is in the runs before, but not here"),
+        Defect(spb / "raw/r0006", "X01", "the digitizer is in most runs before, but not here"),
+        Defect(spb / "raw/r0006", "X02", "the side camera's images are (32, 32), before (24, 32)"),
+        Defect(spb / "raw/r0004", "R09", "ERRATA holds trains that came too late"),
+        Defect(spb / "red/r0004", "R09", "ERRATA holds trains that came too late"),
     ]
 
 

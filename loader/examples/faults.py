@@ -1,8 +1,7 @@
-"""How do run files break? Each function puts one fault, seen in practice, into a written file.
+"""Faults of run files, as seen in practice, to be put into written files.
 
-Every function changes the file (or run directory) at ``path`` and returns the ``Fault``: where it
-is, which audit check should find it, and what it is in a sentence. The check IDs are those of the
-audits.
+Every function changes the file (or run directory) at ``path`` and returns the ``Defect``:
+where it is, which audit check should find it, and a sentence about it.
 """
 
 from collections.abc import Callable
@@ -13,34 +12,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-__all__ = [
-    "FAULTS",
-    "Fault",
-    "break_legacy_link",
-    "change_dtype",
-    "claim_rows_of_empty_dataset",
-    "empty_file",
-    "foreign_proposal",
-    "forget_train_ids",
-    "index_beyond_data",
-    "lengthen_one_key",
-    "list_absent_source",
-    "lose_sequence",
-    "maximal_train_id",
-    "repeat_trains",
-    "replace_by_text",
-    "silence_control",
-    "step_back_in_trains",
-    "stray_group",
-    "truncate",
-    "unknown_version",
-    "zeros_inside_train_ids",
-]
+__all__ = ["FAULTS", "Defect"]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault in a facility: the file or run directory, the check that finds it, and the words."""
+class Defect:
+    """A fault in a facility: the file or run directory, the check that finds it, a sentence."""
 
     path: Path
     check: str
@@ -91,150 +68,150 @@ def _replace(dataset: h5py.Dataset, values: Any, dtype: Any = None) -> None:
     home.create_dataset(name, data=values, dtype=dtype)
 
 
-def empty_file(path: Path) -> Fault:
+def empty_file(path: Path) -> Defect:
     """Nothing in it: its writer died before the first flush."""
     path.write_bytes(b"")
-    return Fault(path, "F01", "the file is empty")
+    return Defect(path, "F01", "the file is empty")
 
 
-def truncate(path: Path) -> Fault:
+def truncate(path: Path) -> Defect:
     """Cut to two thirds: copied incompletely."""
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    return Fault(path, "F01", "the file is shorter than its superblock says")
+    return Defect(path, "F01", "the file is shorter than its superblock says")
 
 
-def replace_by_text(path: Path) -> Fault:
+def replace_by_text(path: Path) -> Defect:
     """A text file under the name of a data file."""
     path.write_text("This is not an HDF5 file.\n" * 40)
-    return Fault(path, "F02", "the file is text, not HDF5")
+    return Defect(path, "F02", "the file is text, not HDF5")
 
 
-def forget_train_ids(path: Path) -> Fault:
+def forget_train_ids(path: Path) -> Defect:
     """INDEX without trainId."""
     with h5py.File(path, "r+") as f:
         del f["INDEX/trainId"]
-    return Fault(path, "F03", "INDEX/trainId is missing")
+    return Defect(path, "F03", "INDEX/trainId is missing")
 
 
-def unknown_version(path: Path) -> Fault:
+def unknown_version(path: Path) -> Defect:
     """A format version that does not exist."""
     with h5py.File(path, "r+") as f:
         f["METADATA/dataFormatVersion"][0] = b"9.7"
-    return Fault(path, "F04", "METADATA/dataFormatVersion is 9.7")
+    return Defect(path, "F04", "METADATA/dataFormatVersion is 9.7")
 
 
-def foreign_proposal(path: Path) -> Fault:
+def foreign_proposal(path: Path) -> Defect:
     """METADATA names another proposal than the path."""
     with h5py.File(path, "r+") as f:
         f["METADATA/proposalNumber"][0] = 1
-    return Fault(path, "F05", "METADATA/proposalNumber is 1")
+    return Defect(path, "F05", "METADATA/proposalNumber is 1")
 
 
-def list_absent_source(path: Path) -> Fault:
+def list_absent_source(path: Path) -> Defect:
     """The source list has a source that the file does not hold."""
     with h5py.File(path, "r+") as f:
         _list_source(f, "CONTROL", "GHOST/MDL/ABSENT")
-    return Fault(path, "I07", "source GHOST/MDL/ABSENT is listed but has no data")
+    return Defect(path, "I07", "source GHOST/MDL/ABSENT is listed but has no data")
 
 
-def stray_group(path: Path) -> Fault:
+def stray_group(path: Path) -> Defect:
     """A top-level group that the format does not know."""
     with h5py.File(path, "r+") as f:
         f["SCRATCHPAD/notes"] = np.arange(3)
-    return Fault(path, "F08", "the file has a group SCRATCHPAD")
+    return Defect(path, "F08", "the file has a group SCRATCHPAD")
 
 
-def zeros_inside_train_ids(path: Path) -> Fault:
+def zeros_inside_train_ids(path: Path) -> Defect:
     """Two zeros in the middle of trainId, which shift every index array for naive readers."""
     with h5py.File(path, "r+") as f:
         trains = f["INDEX/trainId"]
         at = _n_trains(f) // 3
         trains[at : at + 2] = 0
-    return Fault(path, "T01", f"INDEX/trainId is zero at positions {at} and {at + 1}")
+    return Defect(path, "T01", f"INDEX/trainId is zero at positions {at} and {at + 1}")
 
 
-def step_back_in_trains(path: Path) -> Fault:
+def step_back_in_trains(path: Path) -> Defect:
     """One train ID smaller than the one before it."""
     with h5py.File(path, "r+") as f:
         trains = f["INDEX/trainId"]
         at = _n_trains(f) // 2
         trains[at] = trains[at] - np.uint64(700)
-    return Fault(path, "T02", f"INDEX/trainId steps back by 700 at position {at}")
+    return Defect(path, "T02", f"INDEX/trainId steps back by 700 at position {at}")
 
 
-def maximal_train_id(path: Path) -> Fault:
+def maximal_train_id(path: Path) -> Defect:
     """The last train ID is 2^64 - 1."""
     with h5py.File(path, "r+") as f:
         trains = f["INDEX/trainId"]
         trains[_n_trains(f) - 1] = np.uint64(2**64 - 1)
-    return Fault(path, "T03", "the last train ID is 2^64 - 1")
+    return Defect(path, "T03", "the last train ID is 2^64 - 1")
 
 
-def index_beyond_data(path: Path) -> Fault:
+def index_beyond_data(path: Path) -> Defect:
     """The index of an instrument source points beyond the end of its datasets."""
     with h5py.File(path, "r+") as f:
         first = _first_index(f, "INSTRUMENT")
         at = _n_trains(f) - 1
         first[at] = first[at] + np.uint64(1000)
         where = first.parent.name
-    return Fault(path, "I01", f"{where} points 1000 rows beyond the data in its last train")
+    return Defect(path, "I01", f"{where} points 1000 rows beyond the data in its last train")
 
 
-def silence_control(path: Path) -> Fault:
+def silence_control(path: Path) -> Defect:
     """A control source that recorded nothing for its last trains."""
     with h5py.File(path, "r+") as f:
         count = _first_index(f, "CONTROL", "count")
         n = _n_trains(f)
         count[n - 3 : n] = 0
         where = count.parent.name
-    return Fault(path, "I04", f"{where} has count 0 for the last 3 trains")
+    return Defect(path, "I04", f"{where} has count 0 for the last 3 trains")
 
 
-def claim_rows_of_empty_dataset(path: Path) -> Fault:
+def claim_rows_of_empty_dataset(path: Path) -> Defect:
     """The index has rows, but the dataset is empty."""
     with h5py.File(path, "r+") as f:
         dataset = _first_data(f, "INSTRUMENT")
         where = dataset.name
         _replace(dataset, np.empty((0, *dataset.shape[1:]), dataset.dtype))
-    return Fault(path, "I05", f"{where} is empty but INDEX gives it rows")
+    return Defect(path, "I05", f"{where} is empty but INDEX gives it rows")
 
 
-def lengthen_one_key(path: Path) -> Fault:
+def lengthen_one_key(path: Path) -> Defect:
     """One key of an index group has more rows than the others."""
     with h5py.File(path, "r+") as f:
         dataset = _first_data(f, "INSTRUMENT")
         where = dataset.name
         _replace(dataset, np.concatenate([dataset[()], dataset[:1]]))
-    return Fault(path, "I06", f"{where} has one row more than the other keys of its group")
+    return Defect(path, "I06", f"{where} has one row more than the other keys of its group")
 
 
-def break_legacy_link(path: Path) -> Fault:
+def break_legacy_link(path: Path) -> Defect:
     """A soft link from an old source name to a group that is not there."""
     old, new = "OLD_DET/DET/0CH0:xtdf", "NEW_DET/CORR/0CH0:output"
     with h5py.File(path, "r+") as f:
         f[f"INSTRUMENT/{old}"] = h5py.SoftLink(f"/INSTRUMENT/{new}")
         _list_source(f, "INSTRUMENT", f"{old}/image")
-    return Fault(path, "P03", f"legacy name {old} is a dangling link")
+    return Defect(path, "P03", f"legacy name {old} is a dangling link")
 
 
-def change_dtype(path: Path) -> Fault:
+def change_dtype(path: Path) -> Defect:
     """One control key has another dtype than in the other sequence files."""
     with h5py.File(path, "r+") as f:
         dataset = _first_data(f, "CONTROL")
         where, values = dataset.name, dataset[()]
         other = np.dtype("f4") if values.dtype == np.float64 else np.dtype("f8")
         _replace(dataset, values.astype(other))
-    return Fault(path, "R07", f"{where} is {other} here and {values.dtype} in other sequences")
+    return Defect(path, "R07", f"{where} is {other} here and {values.dtype} in other sequences")
 
 
-def lose_sequence(path: Path) -> Fault:
+def lose_sequence(path: Path) -> Defect:
     """A sequence file in the middle is gone; ``path`` is the file that is lost."""
     path.unlink()
-    return Fault(path.parent, "R01", f"sequence file {path.name} is missing")
+    return Defect(path.parent, "R01", f"sequence file {path.name} is missing")
 
 
-def repeat_trains(path: Path) -> Fault:
+def repeat_trains(path: Path) -> Defect:
     """The first train of a file is one that an earlier sequence file holds too."""
     prefix, sequence = path.stem.rsplit("-S", 1)
     earlier = path.with_name(f"{prefix}-S{int(sequence) - 1:05d}.h5")
@@ -242,27 +219,12 @@ def repeat_trains(path: Path) -> Fault:
         last = int(f["INDEX/trainId"][_n_trains(f) - 1])
     with h5py.File(path, "r+") as f:
         f["INDEX/trainId"][0] = last
-    return Fault(path, "R02", f"train {last} is also in {earlier.name}")
+    return Defect(path, "R02", f"train {last} is also in {earlier.name}")
 
 
-FAULTS: tuple[Callable[[Path], Fault], ...] = (
-    empty_file,
-    truncate,
-    replace_by_text,
-    forget_train_ids,
-    unknown_version,
-    foreign_proposal,
-    list_absent_source,
-    stray_group,
-    zeros_inside_train_ids,
-    step_back_in_trains,
-    maximal_train_id,
-    index_beyond_data,
-    silence_control,
-    claim_rows_of_empty_dataset,
-    lengthen_one_key,
-    break_legacy_link,
-    change_dtype,
-    lose_sequence,
-    repeat_trains,
-)
+FAULTS: tuple[Callable[[Path], Defect], ...] = (
+    empty_file, truncate, replace_by_text, forget_train_ids, unknown_version, foreign_proposal,
+    list_absent_source, stray_group, zeros_inside_train_ids, step_back_in_trains, maximal_train_id,
+    index_beyond_data, silence_control, claim_rows_of_empty_dataset, lengthen_one_key,
+    break_legacy_link, change_dtype, lose_sequence, repeat_trains,
+)  # fmt: skip

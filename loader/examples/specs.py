@@ -1,4 +1,4 @@
-"""What is a synthetic run to be like? Frozen descriptions, from small to large.
+"""Descriptions of a synthetic run, from a key to the files of the run.
 
 1. ``KeySpec``: one dataset: dtype, entry shape, unit, range and kind of its values.
 2. ``GroupSpec``: keys that share an index, and how many entries each train has.
@@ -6,12 +6,11 @@
 4. ``FileSpec``: an aggregator's sequence file: which trains, which sources, which oddities.
 5. ``RunSpec``: the files of a run, its numbers and its format version; ``split`` makes files.
 
-Nothing here touches a file; ``writing`` writes what is described, ``oracle`` says what a reader
-must find.
+Nothing here touches a file; ``writing`` writes what is described.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -74,9 +73,9 @@ class KeySpec:
 
     ``name`` is the path below the index group with dots (``beamPosition.ixPos``), without
     ``.value`` for CONTROL. ``dtype`` is a numpy dtype or ``"str"`` for strings of variable length,
-    ``shape`` that of one entry. ``span`` limits coded numbers to (lowest, highest). ``fill`` says
-    what the values are: ``coded`` by file, train, entry and element; ``constant`` over the run; or
-    following from train and entry. ``chunk_rows`` 0 stores the dataset contiguously.
+    ``shape`` that of one entry. ``span`` limits coded numbers to (lowest, highest). ``fill`` is
+    the kind of the values: ``coded`` by file, train, entry and element; ``constant`` over the run;
+    or following from train and entry. ``chunk_rows`` 0 stores the dataset contiguously.
     """
 
     name: str
@@ -261,7 +260,3 @@ class RunSpec:
         """The time of the first train of the run."""
         first = int(train_time_ns(self.train_ids[0])) if self.train_ids else _EPOCH_NS
         return datetime.fromtimestamp(first // 10**9, UTC)
-
-    def as_version(self, version: str) -> "RunSpec":
-        """The same run in another format version."""
-        return replace(self, version=version)

@@ -1,4 +1,4 @@
-"""Which value does a synthetic run hold at a given file, train, entry and element?
+"""Values of a synthetic run, by file, train, entry and element.
 
 Pure: any element can be computed without the file, in any order, so that a test knows what a read
 must give. Every value is drawn from a 64-bit code mixed from the file, the source and key, the
@@ -7,8 +7,7 @@ train ID, the number of the entry within its train, and the number of the elemen
 
 1. ``element_codes``: the codes, (n, elements).
 2. ``expected_values``: the codes as values of a key, (n, *entry shape), of its dtype.
-3. ``expected_value``: a single element of it.
-4. ``expected_run_value``: what RUN holds; it encodes the run instead of file and train.
+3. ``expected_run_value``: what RUN holds; it encodes the run instead of file and train.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .specs import KeySpec, train_time_ns
 
-__all__ = ["element_codes", "expected_run_value", "expected_value", "expected_values"]
+__all__ = ["element_codes", "expected_run_value", "expected_values"]
 
 UInt64s = NDArray[np.uint64]
 
@@ -138,18 +137,6 @@ def expected_values(
     if dtype.kind == "S":
         return _as_texts(codes, key, trains).astype(dtype).reshape(shape)
     return _as_numbers(codes, key, dtype).reshape(shape)
-
-
-def expected_value(
-    file: str,
-    source: str,
-    key: KeySpec,
-    train_id: int,
-    entry: int = 0,
-    element: tuple[int, ...] = (),
-) -> Any:
-    """One element: of train ``train_id``, entry number ``entry`` within it, index ``element``."""
-    return expected_values(file, source, key, train_id, entry)[0][element]
 
 
 def expected_run_value(run: str, source: str, key: KeySpec) -> Any:

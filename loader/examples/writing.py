@@ -1,4 +1,4 @@
-"""How does a described run become EXDF files?
+"""EXDF files of a described run.
 
 ``write_run`` writes every file of a ``RunSpec`` into a directory, ``write_file`` one of them:
 METADATA, INDEX, then the sections, all as the format version has them. The bytes depend on the
@@ -185,7 +185,7 @@ def _write_key(
     key: KeySpec,
     file: FileSpec,
 ) -> h5py.Dataset:
-    """The dataset of a key: the rows of each train where the index says, filler elsewhere."""
+    """The dataset of a key: the rows of each train where the index puts them, filler elsewhere."""
     values = _rows(token, source, group, key, file)
     dtype = h5py.string_dtype() if key.dtype == "str" else key.numpy_dtype
     storage: dict[str, Any] = {}

@@ -1,67 +1,64 @@
-"""Do the data of a file hold what its structure promises? A sample is read.
+"""Deep checks: whether the data of a file agree with its structure. A sample is read.
 
 1. ``check_data`` leaves out what lies only on tape, and hands the rest to worker processes with a
    time limit per file.
 2. A worker reads from each file: of every control source a few keys, of every index group a few
-   trains, of every dataset of an instrument source a few chunks. Which ones follows from the seed
-   and the name alone, so that the same files give the same findings.
-3. The arrays are judged by ``datachecks``; what cannot be read is V02.
+   trains, of every dataset of an instrument source a few chunks. The seed and the name alone decide
+   which ones, so that the same files give the same findings.
+3. Pure functions over the arrays find faults: ``check_stamps`` (V04, the times of a control value),
+   ``find_updates`` and ``check_source_stopped`` (V01, a control source that stopped to update),
+   ``check_train_column`` and ``check_pulse_column`` (V03, the train or pulse that a detector
+   recorded for each row). What cannot be read is V02.
+
+An audit calls ``RunDataCheck`` with the runs in its scope; the catalog knows which files they have.
 """
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from math import prod
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...catalog.hdf5.interface import READ_ERRORS, reason_of
 from ...catalog.model.errors import FileStructureError
-from ...catalog.model.identity import parse_file_name, shard_of
+from ...catalog.model.identity import shard_of
 from ...catalog.model.records import Depth, Problem, SourceRecord
 from ...catalog.model.runlength import IndexPattern, TrainList
 from ...catalog.model.text import from_text
 from ...catalog.scan.checks import Fault, as_problems
-from ...catalog.scan.locality import file_localities, is_on_disk
-from ...catalog.scan.pool import Batch, run_batches
+from ...catalog.scan.index import read_index
+from ...catalog.scan.jobs import NO_PROGRESS, Batch, JobProgress, in_batches, portions, run_jobs
+from ...catalog.scan.keys import source_leaves
+from ...catalog.scan.locality import files_off_disk
+from ...catalog.scan.outline import read_outline
 from ...catalog.store.read import file_stats
 from ...catalog.store.store import Store
 
 if TYPE_CHECKING:
-    from ...catalog.ingest.ingest import IngestProgress
+    from ...catalog.hdf5.library import LibraryGroup
 
 __all__ = [
     "DEFAULT_SAMPLE",
     "DeepOptions",
-    "News",
     "RunDataCheck",
+    "Updates",
     "check_data",
     "check_pulse_column",
     "check_source_stopped",
     "check_stamps",
     "check_train_column",
-    "find_news",
+    "find_updates",
 ]
-
-
-# What do the data themselves say is wrong, where the structure of the file is in order?
-#
-# Pure functions over arrays that were read; each yields ``Fault``s. The IDs are those of the table
-# of audit checks.
-#
-# 1. ``check_stamps``: the times of a control value, V04.
-# 2. ``find_news`` and ``check_source_stopped``: a control source from which no more news came, V01.
-# 3. ``check_train_column`` and ``check_pulse_column``: what a detector recorded for each row
-# against
-#    the train that INDEX gives the row to, V03.
 
 UInt64s = NDArray[np.uint64]
 
-# A source has stopped if it sent news at least so many times, and then none for more trains than
+# A source has stopped if it was updated at least so many times, and then not for more trains than
 # this, than this share of the trains, and than so many times the longest pause before.
-_MIN_NEWS, _MIN_TRAINS, _MIN_SHARE, _MIN_PAUSES = 5, 10, 0.1, 3
+_MIN_UPDATES, _MIN_TRAINS, _MIN_SHARE, _MIN_PAUSES = 5, 10, 0.1, 3
 
 
 def check_stamps(ids: UInt64s, stamps: UInt64s, where: str) -> Iterator[Fault]:
@@ -82,8 +79,8 @@ def check_stamps(ids: UInt64s, stamps: UInt64s, where: str) -> Iterator[Fault]:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """When a control value sent news, in the trains of one file.
+class Updates:
+    """The updates of a control value in the trains of one file.
 
     ``count`` new times, the last at position ``last`` of ``n_trains``; from one to the next it is
     ``pause`` trains at most. ``is_alive``: after the last time the value changes nevertheless.
@@ -97,52 +94,52 @@ class News:
 
     @property
     def is_regular(self) -> bool:
-        """Whether news came often enough to miss them."""
-        return self.count >= _MIN_NEWS
+        """Whether updates came often enough to miss them."""
+        return self.count >= _MIN_UPDATES
 
     @property
     def is_silent(self) -> bool:
-        """Whether there was no news at all."""
+        """Whether there was no update at all."""
         return not self.count and not self.is_alive
 
     @property
     def has_stopped(self) -> bool:
-        """Whether there was news, and then none for too long."""
+        """Whether there were updates, and then none for too long."""
         limit = max(_MIN_TRAINS, _MIN_SHARE * self.n_trains, _MIN_PAUSES * self.pause)
         silent = self.n_trains - 1 - self.last
         return self.is_regular and not self.is_alive and silent > limit
 
 
-def find_news(stamps: UInt64s, values: NDArray[Any]) -> News:
-    """The news of a control value with times and values (n,), at least one."""
+def find_updates(stamps: UInt64s, values: NDArray[Any]) -> Updates:
+    """The updates of a control value with times and values (n,), at least one."""
     at = np.flatnonzero(stamps[1:] != stamps[:-1]) + 1
     last = int(at[-1]) if at.size else 0
     rest = values[last:]
     is_same = (rest == rest[0]) | ((rest != rest) & (rest[0] != rest[0]))  # NaN stays NaN
     pause = int(np.diff(at).max()) if at.size > 1 else 0
-    return News(stamps.size, at.size, last, pause, is_alive=not is_same.all())
+    return Updates(stamps.size, at.size, last, pause, is_alive=not is_same.all())
 
 
 def check_source_stopped(
-    ids: UInt64s, news: Mapping[str, News], before: Mapping[str, News], where: str
+    ids: UInt64s, updates: Mapping[str, Updates], before: Mapping[str, Updates], where: str
 ) -> Iterator[Fault]:
-    """V01: a source of which every key that ever sent news has stopped.
+    """V01: a source of which every key that was ever updated has stopped.
 
-    ``news`` are of keys at trains (n,), ``before`` those in the file of the sequence before.
+    ``updates`` are of keys at trains (n,), ``before`` those in the file of the sequence before.
     """
-    heard = {key: of_key for key, of_key in news.items() if not of_key.is_silent}
-    if heard and all(of_key.has_stopped for of_key in heard.values()):
-        last = max(of_key.last for of_key in heard.values())
+    seen = {key: of_key for key, of_key in updates.items() if not of_key.is_silent}
+    if seen and all(of_key.has_stopped for of_key in seen.values()):
+        last = max(of_key.last for of_key in seen.values())
         silent = ids.size - 1 - last
         message = (
             f"no news after train {ids[last]}: time and value stay the same "
-            f"for the last {silent} of {ids.size} trains, such as those of {min(heard)!r}"
+            f"for the last {silent} of {ids.size} trains, such as those of {min(seen)!r}"
         )
         yield Fault("V01", message, where)
-    elif not heard:
+    elif not seen:
         missed = {
             key: before[key].pause
-            for key in news
+            for key in updates
             if key in before and before[key].is_regular and not before[key].has_stopped
         }
         if missed and ids.size > max(_MIN_TRAINS, _MIN_PAUSES * min(missed.values())):
@@ -183,11 +180,10 @@ def check_pulse_column(
 
 
 DEFAULT_SAMPLE = 8
-_BATCH_FILES = 64
-_MAX_BLOCK = 1 << 26  # bytes to read at once: the rows of a chunk row may be larger
+_MAX_BLOCK = 1 << 26  # bytes to read at once: the rows of a chunk may be larger
 
-SourceNews = dict[str, dict[str, News]]
-"""The news of control sources: by source, then by key."""
+SourceUpdates = dict[str, dict[str, Updates]]
+"""The updates of control sources: by source, then by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,55 +204,35 @@ class DeepOptions:
 def check_data(
     paths: Iterable[str],
     options: DeepOptions | None = None,
-    progress: "IngestProgress | None" = None,
+    progress: JobProgress | None = None,
 ) -> Iterator[tuple[str, tuple[Problem, ...]]]:
-    """Read a sample of the data of files, and say of each what is wrong with it.
+    """Read a sample of the data of files, and find what is wrong with each.
 
-    Yields every path with its problems (V01 to V04, or F06 where it could not be looked at), in any
-    order. A file that is no EXDF file has none here: that is for the scan to say. Files that lie
-    only on tape are not touched. Closing the iterator kills the workers.
+    Yields every path with its problems (V01 to V04, or F06 where it could not be read), in any
+    order. A file that is no EXDF file has none here: the scan reports it. Files that lie only on
+    tape are not touched. Closing the iterator kills the workers.
     """
-    options = options or DeepOptions()
+    options, progress = options or DeepOptions(), progress or NO_PROGRESS
     files = list(dict.fromkeys(paths))
-    where = file_localities(files)
-    on_disk = [p for p in files if is_on_disk(where[p])]
-    if progress:
-        progress.planned(len(files), sum(_size(p) for p in on_disk))
-    for path in files:
-        if not is_on_disk(where[path]):
-            yield _told(path, [Fault("F06", f"data not checked: file is {where[path]}")], progress)
-    batches = _batches(on_disk, options)
-    jobs = os.cpu_count() or 1 if options.jobs is None else options.jobs
-    for result in run_batches(check_batch, batches, jobs=jobs, time_limit=options.time_limit):
-        for path, faults in result.results.items():
-            yield _told(path, faults, progress)
-        for path, reason in result.blamed.items():
-            yield _told(path, [Fault("F06", f"data not checked: {reason}")], progress)
+    on_tape = files_off_disk(files)
+    on_disk = [path for path in files if path not in on_tape]
+    progress.planned(len(files), sum(map(_size, on_disk)))
 
+    def unread(path: str, reason: str) -> list[Fault]:
+        return [Fault("F06", f"data not checked: {reason}")]
 
-def _batches(paths: Iterable[str], options: DeepOptions) -> list[Batch]:
-    """The files of an aggregator of a run together, in order, in batches."""
+    def results() -> Iterator[tuple[str, list[Fault]]]:
+        yield from ((path, unread(path, f"file is {where}")) for path, where in on_tape.items())
+        batches = [Batch(n, some, options) for n, some in enumerate(in_batches(on_disk))]
+        for _, faults in run_jobs(
+            check_batch, batches, blame=unread, jobs=options.jobs, time_limit=options.time_limit
+        ):
+            yield from faults.items()
 
-    def order(path: str) -> tuple[str, str, int, str]:
-        directory, name = os.path.split(path)
-        parsed = parse_file_name(name)
-        return (directory, *((parsed.aggregator, parsed.sequence) if parsed else ("", -1)), path)
-
-    batches = []
-    for _, group in groupby(sorted(paths, key=order), key=lambda path: order(path)[:2]):
-        together = list(group)
-        for at in range(0, len(together), _BATCH_FILES):
-            batches.append(Batch(None, tuple(together[at : at + _BATCH_FILES]), options))
-    return batches
-
-
-def _told(
-    path: str, faults: Sequence[Fault], progress: "IngestProgress | None"
-) -> tuple[str, tuple[Problem, ...]]:
-    problems = as_problems(path, faults)
-    if progress:
+    for path, faults in results():
+        problems = as_problems(path, faults)
         progress.scanned(1, _size(path), len(problems))
-    return path, problems
+        yield path, problems
 
 
 def _size(path: str) -> int:
@@ -271,52 +247,50 @@ def check_batch(
 ) -> dict[str, list[Fault]]:
     """Check the files of one aggregator, in the order of their sequences; in a worker."""
     found = {}
-    heard: SourceNews = {}
+    before: SourceUpdates = {}
     for path in paths:
         note(path)
-        found[path], heard = check_file(path, options, heard)
+        found[path], before = check_file(path, options, before)
     return found
 
 
 def check_file(
-    path: str, options: DeepOptions, before: SourceNews
-) -> tuple[list[Fault], SourceNews]:
-    """What a sample of the data of one file says; nothing where the scan has said why.
+    path: str, options: DeepOptions, before: SourceUpdates
+) -> tuple[list[Fault], SourceUpdates]:
+    """The faults in a sample of the data of one file; none where the scan reports the file.
 
-    ``before`` are the news of control sources in the sequence before; returned with those of this
-    file.
+    ``before`` are the updates of control sources in the sequence before; those of this file are
+    returned.
     """
-    from ...catalog.hdf5.library import READ_ERRORS, open_file, reason_of
+    from ...catalog.hdf5.library import open_file
 
     try:
-        fid = open_file(path)
+        file = open_file(path)
     except FileStructureError:
         return [], {}
     except OSError as e:
         return [Fault("F06", f"data not checked: {e.strerror or reason_of(e)}")], {}
-    check = _DataCheck(fid, options, before)
+    check = _DataCheck(file.root, options, before)
     try:
-        return list(check.all_sources()), check.news
+        return list(check.all_sources()), check.updates
     except READ_ERRORS as e:
         return [Fault("V02", f"data cannot be read: {reason_of(e)}")], {}
     finally:
-        fid.close()
+        file.close()
 
 
 class _DataCheck:
     """The reading of samples from one open file."""
 
-    def __init__(self, fid: Any, options: DeepOptions, before: SourceNews) -> None:
-        self.news: SourceNews = {}
-        self._fid = fid
+    def __init__(self, root: "LibraryGroup", options: DeepOptions, before: SourceUpdates) -> None:
+        self.updates: SourceUpdates = {}
+        self._root = root
         self._options = options
         self._before = before
         self._memo: dict[bytes, IndexPattern] = {}
 
     def all_sources(self) -> Iterator[Fault]:
-        from ...catalog.scan.outline import read_outline
-
-        outline = read_outline(self._fid)
+        outline = read_outline(self._root)
         if not outline.usable:
             return
         for source in outline.layout.sources:
@@ -333,16 +307,9 @@ class _DataCheck:
         chosen: list[int] = np.sort(rng.choice(n, self._options.sample, replace=False)).tolist()
         return chosen
 
-    def _leaves(self, source: SourceRecord) -> list[str]:
-        from ...catalog.scan.keys import source_leaves
-
-        return source_leaves(self._fid, source.section, source.name)
-
     def _pattern(self, source: SourceRecord, group: str, trains: TrainList) -> IndexPattern | None:
-        """INDEX of a group; None where the scan has found it wrong."""
-        from ...catalog.scan.index import read_index
-
-        pattern, faults = read_index(self._fid, source.name, group, trains, self._memo)
+        """INDEX of a group; None where it is faulty, which the scan reports."""
+        pattern, faults = read_index(self._root, source.name, group, trains, self._memo)
         return None if faults else pattern
 
     # Control sources ----------------------------------------------------------------------------
@@ -354,8 +321,12 @@ class _DataCheck:
         used = np.flatnonzero(trains.good & (pattern.count > 0))
         rows, ids = pattern.first[used], trains.ids[used]
         place = f"CONTROL/{source.name}"
-        names = [p.removesuffix("/value") for p in self._leaves(source) if p.endswith("/value")]
-        news: dict[str, News] = {}
+        names = [
+            p.removesuffix("/value")
+            for p in source_leaves(self._root, source.section, source.name)
+            if p.endswith("/value")
+        ]
+        updates: dict[str, Updates] = {}
         for at in self._pick(len(names), place):
             key = names[at].replace("/", ".")
             stamps = yield from self._column(f"{place}/{names[at]}/timestamp", rows)
@@ -365,9 +336,9 @@ class _DataCheck:
             stamps = stamps.astype(np.uint64)
             yield from check_stamps(ids, stamps, f"{place}/{names[at]}/timestamp")
             if values is not None and ids.size:
-                news[key] = find_news(stamps, values)
-        self.news[source.name] = news
-        yield from check_source_stopped(ids, news, self._before.get(source.name, {}), place)
+                updates[key] = find_updates(stamps, values)
+        self.updates[source.name] = updates
+        yield from check_source_stopped(ids, updates, self._before.get(source.name, {}), place)
 
     def _column(
         self, path: str, rows: NDArray[np.int64]
@@ -376,16 +347,14 @@ class _DataCheck:
 
         Of arrays only a sample of chunks is read, to see whether they can be.
         """
-        from ...catalog.hdf5.library import READ_ERRORS, open_dataset, read_array, reason_of
-
-        dataset = open_dataset(self._fid, path)
+        dataset = self._root.dataset(path)
         if dataset is None or not dataset.shape:
             return None
         if len(dataset.shape) > 1:
             yield from self._chunks(path)
             return None
         try:
-            whole = read_array(dataset)
+            whole = dataset.read()
         except READ_ERRORS as e:
             yield Fault("V02", f"data cannot be read: {reason_of(e)}", path)
             return None
@@ -395,7 +364,7 @@ class _DataCheck:
 
     def _instrument(self, source: SourceRecord, trains: TrainList) -> Iterator[Fault]:
         place = f"{source.section}/{source.name}"
-        leaves = self._leaves(source)
+        leaves = source_leaves(self._root, source.section, source.name)
         unreadable: set[str] = set()
         for leaf in leaves:
             for fault in self._chunks(f"{place}/{leaf}"):
@@ -418,24 +387,17 @@ class _DataCheck:
 
     def _chunks(self, path: str) -> Iterator[Fault]:
         """V02 for the first chunk in the sample that does not decode."""
-        from ...catalog.hdf5.library import (
-            READ_ERRORS,
-            chunk_rows,
-            open_dataset,
-            read_rows,
-            reason_of,
-        )
-
-        dataset = open_dataset(self._fid, path)
+        dataset = self._root.dataset(path)
         shape = dataset.shape if dataset is not None else None
-        if not shape or 0 in shape:
+        if dataset is None or not shape or 0 in shape:
             return
-        step = chunk_rows(dataset)
+        step = dataset.chunk_rows
+        at_once = max(1, _MAX_BLOCK // max(dataset.dtype.itemsize * prod(shape[1:]), 1))
         for at in self._pick(-(-shape[0] // step), path):
             first, end = at * step, min((at + 1) * step, shape[0])
             try:
-                for start, stop in _blocks(dataset, first, end):
-                    read_rows(dataset, start, stop)
+                for start in range(first, end, at_once):
+                    dataset.read_rows(start, min(start + at_once, end))
             except READ_ERRORS as e:
                 rows = f"rows {first} to {end - 1}" if end - first > 1 else f"row {first}"
                 yield Fault("V02", f"{rows} cannot be read: {reason_of(e)}", path)
@@ -448,10 +410,8 @@ class _DataCheck:
         trains: TrainList,
         check: Callable[[int, NDArray[Any], int, str], Iterator[Fault]],
     ) -> Iterator[Fault]:
-        """The first fault of a column that says something about each row, in a sample of trains."""
-        from ...catalog.hdf5.library import READ_ERRORS, open_dataset, read_rows, reason_of
-
-        dataset = open_dataset(self._fid, path)
+        """The first fault of a column with a number for each row, in a sample of trains."""
+        dataset = self._root.dataset(path)
         if dataset is None or not dataset.shape or dataset.dtype.kind not in "ui":
             return
         first, count = pattern.first, pattern.count
@@ -460,7 +420,7 @@ class _DataCheck:
             train = int(used[at])
             start, stop = int(first[train]), int(first[train] + count[train])
             try:
-                recorded = read_rows(dataset, start, stop)
+                recorded = dataset.read_rows(start, stop)
             except READ_ERRORS as e:
                 yield Fault(
                     "V02", f"rows {start} to {stop - 1} cannot be read: {reason_of(e)}", path
@@ -472,27 +432,15 @@ class _DataCheck:
                 return
 
 
-def _blocks(dataset: Any, first: int, end: int) -> Iterator[tuple[int, int]]:
-    """Rows first to end in pieces that fit into memory."""
-    row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))
-    step = max(1, _MAX_BLOCK // max(row_bytes, 1))
-    for start in range(first, end, step):
-        yield start, min(start + step, end)
-
-
-# How does an audit get data read? It calls ``RunDataCheck`` with the runs in its scope.
-#
-# The catalog says which files a run has; ``deepcheck`` reads a sample of each.
-
-_RUNS_AT_ONCE = 64
+_RUNS_AT_ONCE = 64  # whose files are listed and read before the next
 
 
 @dataclass
 class RunDataCheck:
     """Reads a sample of the data of the runs of the catalog at ``location``.
 
-    ``steps`` is told how many runs are done, of how many. ``left_out`` gathers what could not be
-    looked at: files that lie only on tape, that hang, or that may not be read.
+    ``steps`` is called with the number of runs done and of all. ``left_out`` gathers what could not
+    be read: files that lie only on tape, that hang, or that we have no permission for.
     """
 
     location: str | os.PathLike[str]
@@ -503,10 +451,11 @@ class RunDataCheck:
     def __call__(self, runs: Sequence[tuple[int, str]]) -> Iterable[tuple[int, Problem]]:
         """Problems by run_id, given run_id and directory of each run: V01 to V04 and F06."""
         store = Store(self.location)
-        for at in range(0, len(runs), _RUNS_AT_ONCE):
+        done = 0
+        for some in portions(runs, _RUNS_AT_ONCE):
             if self.steps:
-                self.steps(at, len(runs))
-            some = runs[at : at + _RUNS_AT_ONCE]
+                self.steps(done, len(runs))
+            done += len(some)
             of_run = {
                 path: run_id for run_id, place in some for path in _files(store, run_id, place)
             }
@@ -520,7 +469,7 @@ class RunDataCheck:
 
 
 def _files(store: Store, run_id: int, place: str) -> Iterator[str]:
-    """The files of a run that the catalog says are there and can be read."""
+    """The files of a run that by the catalog are there and can be read."""
     with store.read(shard_of(run_id)) as cursor:
         known = file_stats(cursor, run_id) if cursor else {}
     for name, file in known.items():

@@ -1,54 +1,59 @@
-"""What did control values, and other scalars, do during each run?
+"""Profiles of control values and other scalars: what they did during each run.
 
-RUN holds their state at the start of a run; a profile says what happened after: extremes, mean,
-changes. It takes reading the data once, and is kept with the catalog until a file changes.
+RUN holds their state at the start of a run; a profile holds extremes, mean and changes. It takes
+reading the data once, and is kept with the catalog until a file changes.
 
 1. ``profile`` takes the runs of a question, shard by shard, some at a time.
-2. ``_plan_run`` chooses the keys of a run that have no fresh profile, and lists for each file the
-   rows to read of each; no file is opened.
-3. Worker processes read file after file, all keys of a file together, block by block, and give a
-   ``Summary`` for each key and stretch of rows.
+2. A plan for each run chooses the keys that have no fresh profile, and lists for each file the rows
+   to read of each; no file is opened.
+3. Worker processes read file after file, all keys of a file together, block by block. ``summarize``
+   makes a ``Summary`` of each block of entries, and ``Summary.followed_by`` joins those of two
+   blocks that come one after the other.
 4. The summaries of a key are joined in the order of trains, and committed every few seconds. A key
    of which any part could not be read has no profile; a file that changed meanwhile gives none.
 """
 
-import dataclasses
 import fnmatch
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Unpack
+from datetime import datetime
+from functools import reduce
+from itertools import groupby
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.config import load_settings, user_catalog
-from ...catalog.ingest.assemble import utc_now
 from ...catalog.model.dtypes import decode_dtype
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
 from ...catalog.model.names import is_timestamp, short_key
-from ...catalog.model.records import KeyProfile, KeyRecord, Problem
+from ...catalog.model.records import KeyProfile, KeyRecord, Problem, utc_now
 from ...catalog.model.text import from_text
 from ...catalog.opening.catalogued import catalogued_facts
 from ...catalog.questions.filters import RunChoice, RunFilter
-from ...catalog.scan.pool import Batch, run_batches
+from ...catalog.scan.jobs import (
+    NO_PROGRESS,
+    Batch,
+    JobProgress,
+    committing,
+    portions,
+    run_jobs,
+)
 from ...catalog.store.read import file_stats, fresh_profiles
 from ...catalog.store.store import Store
 from ..read.execute import check_consistent, execute_plan
 from ..read.files import OpenFiles
-from ..read.rows import FileSlabs, ReadPlan, RowStretch, merge_rows, select_rows
+from ..read.rows import FileSlabs, ReadPlan, merge_rows, select_rows
 from ..select.region import parse_region
 from ..select.selection import source_schema
 from ..select.sources import SourceEntry, take_inventory
 from ..select.trains import TrainSet
-
-if TYPE_CHECKING:
-    from ...catalog.ingest.ingest import IngestProgress
 
 __all__ = [
     "ProfileReport",
@@ -58,16 +63,6 @@ __all__ = [
     "summarize",
 ]
 
-
-# What do the entries of a key amount to: how many, how large, how often another?
-#
-# 1. ``summarize`` makes a ``Summary`` of one block of entries, in the order of trains.
-# 2. ``Summary.followed_by`` joins those of two blocks that come one after the other, so that data
-#    are read block by block and file by file.
-#
-# Means are kept as a distance from an entry of the block: integers beyond 2^53, such as times in
-# nanoseconds, keep the digits that change.
-
 Floats = NDArray[np.float64]
 
 
@@ -75,10 +70,12 @@ Floats = NDArray[np.float64]
 class Summary:
     """Entries, one after the other.
 
-    Of the ``n_entries`` entries ``n_nan`` are NaN, and nothing else is said of these. ``first``,
+    Of the ``n_entries`` entries ``n_nan`` are NaN, which count for nothing else. ``first``,
     ``last``, ``minimum`` and ``maximum`` are as stored (int, float, bool or str), None where there
     are none; texts have no minimum and maximum. ``n_changes`` entries differ from the one before.
-    The mean is ``base + offset``, ``squares`` the sum of the squares of the distances from it.
+    The mean is ``base + offset``, ``squares`` the sum of the squares of the distances from it:
+    as a distance from an entry, the mean of integers beyond 2^53, such as times in nanoseconds,
+    keeps the digits that change.
     """
 
     n_entries: int = 0
@@ -147,13 +144,9 @@ def summarize(values: NDArray[Any]) -> Summary:
         values = values[~np.isnan(values)]
     if not values.size:
         return Summary(n_entries, n_entries)
-    known = Summary(
-        n_entries,
-        n_entries - values.size,
-        _plain(values[0]),
-        _plain(values[-1]),
-        int(np.count_nonzero(values[1:] != values[:-1])),
-    )
+    first, last = values[[0, -1]].tolist()
+    n_changes = int(np.count_nonzero(values[1:] != values[:-1]))
+    known = Summary(n_entries, n_entries - values.size, first, last, n_changes)
     if values.dtype.kind not in "biuf":
         return known
     with np.errstate(all="ignore"):  # infinities and overflow give what they give
@@ -162,8 +155,8 @@ def summarize(values: NDArray[Any]) -> Summary:
         squares = np.square(distances - offset).sum()
     return replace(
         known,
-        minimum=_plain(values.min()),
-        maximum=_plain(values.max()),
+        minimum=values.min().item(),
+        maximum=values.max().item(),
         base=base,
         offset=float(offset),
         squares=float(squares),
@@ -184,62 +177,68 @@ def _distances(values: NDArray[Any]) -> tuple[Any, Floats]:
     return 0, values.astype(np.float64)
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-BLOCK_ROWS = 1 << 20
-_RUNS_AT_ONCE = 32
-_COMMIT_SECONDS = 20.0
-_BATCH_FILES = 16
+BLOCK_ROWS = 1 << 20  # to read at once: 8 MiB of doubles
+_RUNS_AT_ONCE = 32  # plans in memory; enough to keep the workers busy
+_BATCH_FILES = 16  # a file is read once for all keys, so there is nothing to gain from more
 
 KeyName = tuple[str, str]
 
 
 @dataclass(slots=True)
 class ProfileReport:
-    """What was profiled. ``keys_read`` counts keys of runs; ``problems`` say what was left out."""
+    """What was profiled."""
 
     location: str
+    """Location of the catalog."""
     runs_found: int = 0
+    """Runs of the question."""
     runs_profiled: int = 0
+    """Runs with new profiles."""
     runs_fresh: int = 0
+    """Runs all of whose profiles still hold."""
     runs_without: int = 0
+    """Runs without a key to profile."""
     keys_read: int = 0
+    """New profiles, one for each key of a run."""
     keys_fresh: int = 0
+    """Profiles that still hold."""
     files_read: int = 0
+    """Files read, well or badly."""
     seconds: float = 0.0
+    """Duration, with publishing."""
     interrupted: bool = False
+    """Whether Ctrl-C ended the job."""
     problems: list[Problem] = field(default_factory=list)
+    """What could not be read, each as F06."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeyChoice:
-    """Which keys to profile: globs of sources and keys; without ``key`` all control values."""
+class ProfileOptions:
+    """Which keys to profile, and how: see ``profile``."""
 
     source: str = "*"
     key: str | None = None
+    force: bool = False
+    jobs: int | None = None
+    time_limit: float = 120.0
 
-    def of_source(self, entry: SourceEntry) -> Iterator[KeyRecord]:
-        """The chosen keys of a source: scalars, of numbers, booleans or text."""
+    def keys_of(self, entry: SourceEntry) -> Iterator[KeyRecord]:
+        """The keys of a source to profile: scalars, of numbers, booleans or text."""
+        if not fnmatch.fnmatchcase(entry.name, self.source):
+            return
         is_control = entry.section == "CONTROL"
         if entry.run_only or entry.is_legacy or (self.key is None and not is_control):
             return
         fits = re.compile(fnmatch.translate(self.key or "*.value")).match
-        stamps = (self.key or "").endswith("timestamp")
+        with_times = (self.key or "").endswith("timestamp")
         for record in source_schema(entry).keys:
-            if not _is_scalar(record):
+            is_text = record.dtype == "str"
+            if record.entry_shape or not (is_text or decode_dtype(record.dtype).kind in "biuf"):
                 continue
-            if is_control and is_timestamp(record.name) and not stamps:
+            if is_control and is_timestamp(record.name) and not with_times:
                 continue
             if fits(record.name) or (is_control and fits(short_key(record.name))):
                 yield record
-
-
-def _is_scalar(record: KeyRecord) -> bool:
-    return not record.entry_shape and (
-        record.dtype == "str" or decode_dtype(record.dtype).kind in "biuf"
-    )
 
 
 def profile(
@@ -250,7 +249,7 @@ def profile(
     force: bool = False,
     jobs: int | None = None,
     time_limit: float = 120.0,
-    progress: "IngestProgress | None" = None,
+    progress: JobProgress | None = None,
     **where: Unpack[RunChoice],
 ) -> ProfileReport:
     """Read what control values and other scalars did during catalogued runs, and keep it.
@@ -269,7 +268,7 @@ def profile(
     time_limit
         Give up a file that takes longer, in seconds.
     progress
-        Told how it goes on, as by ``Catalog.ingest``.
+        Receives the progress, as for ``Catalog.ingest``.
     **where
         Which runs, as for ``Catalog.runs``.
 
@@ -295,33 +294,23 @@ def profile(
     []
     """
     location = catalog or load_settings().catalog or user_catalog()
-    options = ProfileOptions(KeyChoice(source, key), force, jobs, time_limit)
+    options = ProfileOptions(source, key, force, jobs, time_limit)
     return profile_runs(Store(location), RunFilter.of(**where), options, progress)
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileOptions:
-    """How to profile: see ``profile``."""
-
-    keys: KeyChoice = KeyChoice()
-    force: bool = False
-    jobs: int | None = None
-    time_limit: float = 120.0
 
 
 def profile_runs(
     store: Store,
     where: RunFilter,
     options: ProfileOptions,
-    progress: "IngestProgress | None" = None,
+    progress: JobProgress | None = None,
 ) -> ProfileReport:
     """Profile the runs of a question; the rest is as for ``profile``.
 
-    KeyboardInterrupt stops the workers, keeps and publishes what is complete, and is told by
+    KeyboardInterrupt stops the workers, keeps and publishes what is complete, and sets
     ``report.interrupted``.
     """
     report = ProfileReport(str(store.location))
-    work = _Profiling(store, options, progress or _Silence(), report)
+    work = _Profiling(store, options, progress or NO_PROGRESS, report)
     started = time.monotonic()
     try:
         work.all_runs(where)
@@ -332,14 +321,6 @@ def profile_runs(
         store.publish_merged()
     report.seconds = time.monotonic() - started
     return report
-
-
-class _Silence:
-    def found(self, runs: int) -> None: ...
-    def planned(self, files: int, size: int) -> None: ...
-    def scanned(self, files: int, size: int, problems: int) -> None: ...
-    def finished_run(self, label: str) -> None: ...
-    def publishing(self) -> None: ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -373,6 +354,9 @@ class FileResult:
     failed: dict[KeyName, str]
 
 
+_Read = tuple[RunTask, list[FileResult]]
+
+
 class _Profiling:
     """One call of ``profile_runs``."""
 
@@ -380,7 +364,7 @@ class _Profiling:
         self,
         store: Store,
         options: ProfileOptions,
-        progress: "IngestProgress",
+        progress: JobProgress,
         report: ProfileReport,
     ) -> None:
         self.progress = progress
@@ -397,9 +381,9 @@ class _Profiling:
         self._report.runs_found = len(found)
         self.progress.found(len(found))
         for shard, of_shard in groupby(sorted(found), key=lambda run: run[0]):
-            for some in _portions(of_shard, _RUNS_AT_ONCE):
+            for some in portions(of_shard, _RUNS_AT_ONCE):
                 planned = [self._plan(shard, run_id, from_text(path)) for _, run_id, path in some]
-                self._read([task for task in planned if task is not None])
+                committing(self._read([t for t in planned if t is not None]), self._commit)
 
     def _plan(self, shard: str, run_id: int, directory: str) -> RunTask | None:
         """What to read of a run; None where there is nothing, or the run cannot be planned."""
@@ -431,9 +415,7 @@ class _Profiling:
         task = RunTask(run_id, shard, facts.directory, {}, {}, stats)
         n_done = 0
         for entry in inventory.sources.values():
-            if not fnmatch.fnmatchcase(entry.name, self._options.keys.source):
-                continue
-            for record in self._options.keys.of_source(entry):
+            for record in self._options.keys_of(entry):
                 if (entry.name, record.name) in done:
                     n_done += 1
                     continue
@@ -446,51 +428,41 @@ class _Profiling:
     def _problem(self, path: str, message: str, where: str = "") -> None:
         self._report.problems.append(Problem("F06", "W", f"not profiled: {message}", path, where))
 
-    def _read(self, tasks: Sequence[RunTask]) -> None:
-        """Read and commit some runs of one shard."""
+    def _read(self, tasks: Sequence[RunTask]) -> Generator[_Read, None, None]:
+        """Read some runs of one shard: each with its results, as its last file is read."""
+        by_path = {path: task for task in tasks for path in task.files}
         batches = [
             Batch(number, paths, {path: task.files[path] for path in paths})
             for number, task in enumerate(tasks)
-            for paths in _portions(task.files, _BATCH_FILES)
+            for paths in portions(task.files, _BATCH_FILES)
         ]
-        waiting = {number: len(task.files) for number, task in enumerate(tasks)}
-        results: dict[int, list[FileResult]] = {number: [] for number in waiting}
-        done = [(task, results[n]) for n, task in enumerate(tasks) if not task.files]
-        last_commit = time.monotonic()
-        jobs = os.cpu_count() or 1 if self._options.jobs is None else self._options.jobs
-        try:
-            for result in run_batches(
-                read_batch, batches, jobs=jobs, time_limit=self._options.time_limit
-            ):
-                number = result.batch.key
-                results[number] += self._results(tasks[number], result.results, result.blamed)
-                waiting[number] -= len(result.results) + len(result.blamed)
-                if not waiting[number]:
-                    done.append((tasks[number], results.pop(number)))
-                if done and time.monotonic() - last_commit > _COMMIT_SECONDS:
-                    self._commit(done)
-                    done, last_commit = [], time.monotonic()
-        finally:
-            self._commit(done)
 
-    def _results(
-        self, task: RunTask, read: dict[str, FileResult], blamed: dict[str, str]
-    ) -> Iterable[FileResult]:
-        n_problems = len(self._report.problems)
-        for path, reason in blamed.items():
-            failed = dict.fromkeys((t.name for t in task.files[path]), reason)
-            read = read | {path: FileResult({}, failed)}
-        for path, result in read.items():
-            for reason, names in _by_reason(result.failed).items():
-                self._problem(path, reason, _several(names))
-        size = sum(task.stats[os.path.basename(path)][0] for path in read)
-        self._report.files_read += len(read)
-        self.progress.scanned(len(read), size, len(self._report.problems) - n_problems)
-        return read.values()
+        def blame(path: str, reason: str) -> FileResult:
+            return FileResult(
+                {}, dict.fromkeys((t.name for t in by_path[path].files[path]), reason)
+            )
+
+        def count(results: Mapping[str, FileResult]) -> None:
+            n_problems = len(self._report.problems)
+            for path, result in results.items():
+                names = sorted(result.failed, key=result.failed.__getitem__)
+                for reason, alike in groupby(names, key=result.failed.__getitem__):
+                    first, *others = alike
+                    more = f" and {len(others)} more" if others else ""
+                    self._problem(path, reason, f"{' '.join(first)}{more}")
+            size = sum(by_path[path].stats[os.path.basename(path)][0] for path in results)
+            self._report.files_read += len(results)
+            self.progress.scanned(len(results), size, len(self._report.problems) - n_problems)
+
+        yield from ((task, []) for task in tasks if not task.files)
+        options = self._options
+        for number, results in run_jobs(
+            read_batch, batches, blame=blame, jobs=options.jobs, time_limit=options.time_limit,
+            each=count,
+        ):  # fmt: skip
+            yield tasks[number], list(results.values())
 
     def _commit(self, done: Sequence[tuple[RunTask, list[FileResult]]]) -> None:
-        if not done:
-            return
         shard = done[0][0].shard
         with self._store.write(shard) as writer, self._store.read(shard) as cursor:
             for task, results in done:
@@ -508,12 +480,6 @@ class _Profiling:
             self.progress.finished_run(task.label)
 
 
-def _portions(things: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    rest = iter(things)
-    while portion := tuple(islice(rest, size)):
-        yield portion
-
-
 def add_tasks(task: RunTask, entry: SourceEntry, record: KeyRecord, trains: TrainSet) -> None:
     """Add the rows of a key to what is to be read of a run.
 
@@ -528,14 +494,10 @@ def add_tasks(task: RunTask, entry: SourceEntry, record: KeyRecord, trains: Trai
     path = f"/{entry.section}/{entry.real_name}/{record.name.replace('.', '/')}"
     task.stretches[name] = len(stretches)
     for at, stretch in enumerate(stretches):
-        slabs = _slabs(stretch)
+        starts, stops = merge_rows(stretch.first, stretch.count)
+        slabs = FileSlabs(stretch.ref.data_file, starts, stops, starts)
         of_file = task.files.setdefault(stretch.ref.path, [])
         of_file.append(KeyTask(name, at, path, record, slabs))
-
-
-def _slabs(stretch: RowStretch) -> FileSlabs:
-    starts, stops = merge_rows(stretch.first, stretch.count)
-    return FileSlabs(stretch.ref.data_file, starts, stops, starts)
 
 
 def read_batch(
@@ -558,40 +520,22 @@ def read_batch(
 
 
 def _read_key(task: KeyTask, files: OpenFiles) -> Summary:
-    found = Summary()
-    for plan in _blocks(task):
+    """The summary of a stretch of rows, read in blocks of ``BLOCK_ROWS``."""
+    found, whole, slabs = Summary(), parse_region((), ()), task.slabs
+    lengths = slabs.stops - slabs.starts
+    ends = np.cumsum(lengths)
+    n_rows = int(ends[-1])
+    for low in range(0, n_rows, BLOCK_ROWS):
+        high = min(low + BLOCK_ROWS, n_rows)
+        some = slice(np.searchsorted(ends, low, "right"), np.searchsorted(ends, high) + 1)
+        starts, stops = slabs.starts[some].copy(), slabs.stops[some].copy()
+        starts[0] += low - (ends - lengths)[some.start]
+        stops[-1] -= ends[some][-1] - high
+        targets = np.cumsum(stops - starts) - (stops - starts)
+        piece = FileSlabs(slabs.data_file, starts, stops, targets)
+        plan = ReadPlan(task.name[0], task.path, task.record, whole, high - low, (piece,))
         found = found.followed_by(summarize(execute_plan(plan, files)))
     return found
-
-
-def _blocks(task: KeyTask) -> Iterator[ReadPlan]:
-    """Plans of at most ``BLOCK_ROWS`` rows each, in the order of rows."""
-    import numpy as np
-
-    whole = parse_region((), ())
-    slabs = task.slabs
-
-    def plan(starts: list[int], stops: list[int]) -> ReadPlan:
-        first, last = np.array(starts), np.array(stops)
-        ends = np.cumsum(last - first)
-        piece = FileSlabs(slabs.data_file, first, last, ends - (last - first))
-        return ReadPlan(task.name[0], task.path, task.record, whole, int(ends[-1]), (piece,))
-
-    starts: list[int] = []
-    stops: list[int] = []
-    room = BLOCK_ROWS
-    for first, last in zip(slabs.starts.tolist(), slabs.stops.tolist(), strict=True):
-        while first < last:
-            end = min(last, first + room)
-            starts.append(first)
-            stops.append(end)
-            room -= end - first
-            first = end
-            if not room:
-                yield plan(starts, stops)
-                starts, stops, room = [], [], BLOCK_ROWS
-    if starts:
-        yield plan(starts, stops)
 
 
 def make_profiles(task: RunTask, results: Iterable[FileResult]) -> list[KeyProfile]:
@@ -602,29 +546,18 @@ def make_profiles(task: RunTask, results: Iterable[FileResult]) -> list[KeyProfi
     now = utc_now()
     found = []
     for name, n_stretches in task.stretches.items():
-        of_key = [parts.get((name, at)) for at in range(n_stretches)]
-        whole = Summary()
-        for part in of_key:
-            if part is None:
-                break
-            whole = whole.followed_by(part)
-        else:
-            found.append(as_profile(name, whole, now))
+        of_key = [parts[name, at] for at in range(n_stretches) if (name, at) in parts]
+        if len(of_key) == n_stretches:
+            found.append(as_profile(name, reduce(Summary.followed_by, of_key, Summary()), now))
     return found
 
 
-def as_profile(name: KeyName, summary: Summary, now: Any) -> KeyProfile:
+def as_profile(name: KeyName, summary: Summary, now: datetime) -> KeyProfile:
     """A summary as the catalog keeps it: numbers as float, texts as they are."""
-    known = KeyProfile(
-        *name,
-        now,
-        summary.n_entries,
-        summary.n_nan,
-        n_changes=summary.n_changes,
-    )
+    known = KeyProfile(*name, now, summary.n_entries, summary.n_nan, n_changes=summary.n_changes)
     if isinstance(summary.first, str):
-        return dataclasses.replace(known, first_text=summary.first, last_text=summary.last)
-    return dataclasses.replace(
+        return replace(known, first_text=summary.first, last_text=summary.last)
+    return replace(
         known,
         minimum=_number(summary.minimum),
         maximum=_number(summary.maximum),
@@ -637,16 +570,3 @@ def as_profile(name: KeyName, summary: Summary, now: Any) -> KeyProfile:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def _by_reason(failed: dict[KeyName, str]) -> dict[str, list[KeyName]]:
-    reasons: dict[str, list[KeyName]] = {}
-    for name, reason in failed.items():
-        reasons.setdefault(reason, []).append(name)
-    return reasons
-
-
-def _several(names: Sequence[KeyName]) -> str:
-    """The first of some keys, and how many more there are."""
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{' '.join(names[0])}{more}"

@@ -1,38 +1,34 @@
-"""Is a file or run in order, by every check that needs nothing else? No catalog is read or written.
+"""Validation of a file or run by every check that needs nothing else; no catalog is involved.
 
 1. The files of the run, or the one file, are scanned in worker processes as an ingest does, but
    every dataset is opened, and RUN read in every file. Files only on tape are left alone.
 2. JSON data maps are compared with what was found, and the checks of an audit that need one run
-   alone are asked of the records (``one_run``).
+   alone are asked of the records (``run_checks``).
 3. With ``deep``, a sample of the data is read (``deepcheck``).
 4. ``ValidationReport.condensed`` puts problems of a kind into one line.
 """
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...catalog.audit.findings import message_template, place_pattern
-from ...catalog.ingest.assemble import unread_record, utc_now
 from ...catalog.ingest.ingest import ScanOptions, scan_batch
 from ...catalog.model.checks import CHECKS, Check, choose_checks, severity_rank
 from ...catalog.model.errors import RunNotFoundError
 from ...catalog.model.facts import FileStat
-from ...catalog.model.identity import parse_file_name
-from ...catalog.model.records import FileRecord, Problem, RunRecord
+from ...catalog.model.records import FileRecord, Problem, RunRecord, utc_now
 from ...catalog.scan.datamap import check_data_maps
 from ...catalog.scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
-from ...catalog.scan.locality import file_localities, is_on_disk
-from ...catalog.scan.pool import Batch, run_batches
+from ...catalog.scan.jobs import NO_PROGRESS, Batch, JobProgress, in_batches, run_jobs
+from ...catalog.scan.locality import files_off_disk
+from ...catalog.scan.scan import unread_record
 from .deepcheck import DEFAULT_SAMPLE, DeepOptions, check_data
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ...catalog.ingest.ingest import IngestProgress
 
 __all__ = ["CondensedProblem", "ValidationReport", "applicable_checks", "validate"]
 
@@ -50,18 +46,20 @@ class CondensedProblem:
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """What a validation found at ``path``.
-
-    ``checks`` are the IDs of those that were made, ``files`` and ``bytes`` count what was looked
-    at, ``problems`` are sorted: errors first, then by check, file and place.
-    """
+    """What a validation found."""
 
     path: str
+    """The file or run directory, absolute."""
     checks: tuple[str, ...]
+    """IDs of the checks that were made."""
     files: int
+    """Number of files."""
     bytes: int
+    """Size of the files."""
     seconds: float
+    """Duration."""
     problems: tuple[Problem, ...]
+    """Sorted: errors first, then by check, file and place."""
 
     @property
     def ok(self) -> bool:
@@ -131,7 +129,7 @@ def validate(
     seed: int = 0,
     jobs: int | None = None,
     time_limit: float = 120.0,
-    progress: "IngestProgress | None" = None,
+    progress: JobProgress | None = None,
 ) -> ValidationReport:
     """Check one file, or all files of one run, without a catalog.
 
@@ -150,12 +148,12 @@ def validate(
     time_limit
         Give up a file that takes longer, in seconds.
     progress
-        Told how it goes on, as by ``Catalog.ingest``.
+        Receives the progress, as for ``Catalog.ingest``.
 
     Returns
     -------
     ValidationReport
-        What was found; ``ok`` says whether that is nothing but information.
+        What was found; ``ok`` is True where that is nothing but information.
 
     Raises
     ------
@@ -176,16 +174,15 @@ def validate(
     one_file = not os.path.isdir(given)
     checks = [c.id for c in applicable_checks(one_file=one_file, deep=deep, skip=skip)]
     found, stats = _find(given, one_file)
-    workers = os.cpu_count() or 1 if jobs is None else jobs
-    files = _scan(found, stats, workers, time_limit, progress)
+    progress = progress or NO_PROGRESS
+    files = _scan(found, stats, jobs, time_limit, progress)
     problems = [p for f in files for p in f.problems]
     problems += _of_run(found, files, checks)
     if deep:
-        options = DeepOptions(sample, seed, workers, time_limit)
+        options = DeepOptions(sample, seed, jobs, time_limit)
         paths = [os.path.join(found.directory, f.name) for f in files if f.usable]
         problems += [p for _, of_file in check_data(paths, options, progress) for p in of_file]
-    if progress:
-        progress.finished_run(given)
+    progress.finished_run(given)
     wanted = {p for p in problems if p.check in checks}
     return ValidationReport(
         path=given,
@@ -224,47 +221,35 @@ def _find(path: str, one_file: bool) -> tuple[FoundRun, dict[str, FileStat]]:
 def _scan(
     found: FoundRun,
     stats: dict[str, FileStat],
-    jobs: int,
+    jobs: int | None,
     time_limit: float,
-    progress: "IngestProgress | None",
+    progress: JobProgress,
 ) -> list[FileRecord]:
     """The records of the files by name, everything opened."""
-    paths = {os.path.join(found.directory, name): name for name in stats}
-    where = file_localities(paths)
+    paths = [os.path.join(found.directory, name) for name in stats]
     records: dict[str, FileRecord] = {}
 
-    def tell(path: str, record: FileRecord) -> None:
-        records[paths[path]] = record
-        if progress:
+    def unread(path: str, reason: str, locality: str = "") -> FileRecord:
+        return unread_record(path, stats[os.path.basename(path)], reason, locality)
+
+    def keep(results: Mapping[str, FileRecord]) -> None:
+        for record in results.values():
+            records[record.name] = record
             n_problems = sum(p.severity != "I" for p in record.problems)
             progress.scanned(1, max(record.size, 0), n_problems)
 
-    if progress:
-        progress.found(1)
-        progress.planned(len(stats), sum(max(s.size, 0) for s in stats.values()))
-    for path, name in paths.items():
-        if not is_on_disk(where[path]):
-            reason = f"file is {where[path]}, not on disk"
-            tell(path, unread_record(path, stats[name], reason, where[path]))
-    batches = _batches([p for p, n in paths.items() if n not in records])
-    for result in run_batches(scan_batch, batches, jobs=jobs, time_limit=time_limit):
-        for path, record in result.results.items():
-            tell(path, record)
-        for path, reason in result.blamed.items():
-            tell(path, unread_record(path, stats[paths[path]], reason))
+    progress.found(1)
+    progress.planned(len(stats), sum(max(s.size, 0) for s in stats.values()))
+    on_tape = files_off_disk(paths)
+    keep({p: unread(p, f"file is {where}, not on disk", where) for p, where in on_tape.items()})
+    # All files of an aggregator in one batch: every later one is compared with the first.
+    together = in_batches((p for p in paths if p not in on_tape), len(paths))
+    batches = [Batch(None, some, ScanOptions(verify=True)) for some in together]
+    for _ in run_jobs(
+        scan_batch, batches, blame=unread, jobs=jobs, time_limit=time_limit, each=keep
+    ):
+        pass
     return [records[name] for name in sorted(records)]
-
-
-def _batches(paths: Sequence[str]) -> list[Batch]:
-    """All files of an aggregator together, in order: later ones are compared with the first."""
-
-    def order(path: str) -> tuple[str, int, str]:
-        parsed = parse_file_name(os.path.basename(path))
-        return (parsed.aggregator, parsed.sequence, path) if parsed else ("", -1, path)
-
-    by_aggregator = groupby(sorted(paths, key=order), key=lambda p: order(p)[0])
-    options = ScanOptions(verify=True)
-    return [Batch(None, tuple(group), options) for _, group in by_aggregator]
 
 
 def _of_run(found: FoundRun, files: Sequence[FileRecord], checks: Sequence[str]) -> list[Problem]:

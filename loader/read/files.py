@@ -78,10 +78,11 @@ class OpenFile:
         return None if found is None else OpenDataset(found.id)
 
     def _find(self, path: str, key: str) -> Any:
+        from ...catalog.hdf5.library import LibraryGroup
         from ...catalog.scan.keys import find_dataset
 
         section, _, source = path[1 : -len(key) - 1].partition("/")
-        found = find_dataset(self.file.id, section, source, key)
+        found = find_dataset(LibraryGroup(self.file.id), section, source, key)
         return None if found is None else self.file[found]
 
     def storage(self, dataset: "OpenDataset", n_bytes: int) -> "tuple[Layout, Chunks] | None":

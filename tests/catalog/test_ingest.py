@@ -11,6 +11,7 @@ from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.errors import RunNotFoundError
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.opening.catalogued import catalogued_facts
+from xfelcat.catalog.scan import jobs as jobs_module
 from xfelcat.catalog.scan.discover import locate_run
 from xfelcat.catalog.store.read import file_stats
 from xfelcat.catalog.store.store import Store
@@ -83,8 +84,8 @@ def test_a_second_ingest_only_stats(store, tree, scanned, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("an unchanged tree was read")
 
-    monkeypatch.setattr(ingest_module, "run_batches", lambda work, batches, **_: iter(batches))
-    monkeypatch.setattr(ingest_module, "file_localities", never)
+    monkeypatch.setattr(jobs_module, "run_batches", lambda work, batches, **_: iter(batches))
+    monkeypatch.setattr(ingest_module, "files_off_disk", never)
     report = run_ingest(store, tree)
     assert scanned == []
     assert (report.runs_unchanged, report.files_unchanged, report.runs_written) == (2, 8, 0)

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 
 import pytest
-from xfelcat.catalog.scan.pool import Batch, run_batches
+from xfelcat.catalog.scan.jobs import Batch, run_batches
 
 
 def measure(paths, options, note):

@@ -26,7 +26,7 @@ from support.mock_runs import MOCKS
 from support.tiny_file import write_tiny
 from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.scan.scan import scan_file
-from xfelcat.loader.jobs.deepcheck import DeepOptions, check_data, check_file, find_news
+from xfelcat.loader.jobs.deepcheck import DeepOptions, check_data, check_file, find_updates
 
 N = 40
 KEYS = [(XGM, "beamPosition/ixPos"), (XGM, "state"), (MOTOR, "actualPosition"), (MOTOR, "isMoving")]
@@ -178,16 +178,16 @@ def test_a_source_is_alive_while_one_key_has_news(run, tmp_path):
 
 
 def test_the_sample_is_the_same_each_time_and_no_larger_than_asked(run, tmp_path, monkeypatch):
-    from xfelcat.catalog.hdf5 import library
+    from xfelcat.catalog.hdf5.library import LibraryDataset
 
     read = []
-    original = library.read_rows
+    original = LibraryDataset.read_rows
 
     def counted(dataset, first, end):
         read.append((first, end))
         return original(dataset, first, end)
 
-    monkeypatch.setattr(library, "read_rows", counted)
+    monkeypatch.setattr(LibraryDataset, "read_rows", counted)
     path = [str(run / AGIPD0)]
     picked = {}
     for seed in (0, 0, 1):
@@ -226,14 +226,14 @@ def test_a_file_that_hangs_is_given_up_and_the_others_are_checked(run, tmp_path)
 def test_a_value_that_stays_the_same_has_stopped_with_its_time(value):
     stamps = np.minimum(np.arange(40), 15).astype(np.uint64)
     values = np.full(40, value)
-    found = find_news(stamps, values)
+    found = find_updates(stamps, values)
     assert (found.count, found.last, found.pause, found.has_stopped) == (15, 15, 1, True)
-    assert not find_news(np.arange(40, dtype=np.uint64), values).has_stopped
-    assert find_news(np.full(40, 7, np.uint64), values).is_silent
-    assert not find_news(stamps, np.arange(40)).has_stopped  # new values without a new time
-    assert not find_news(np.full(40, 7, np.uint64), np.arange(40)).is_silent
+    assert not find_updates(np.arange(40, dtype=np.uint64), values).has_stopped
+    assert find_updates(np.full(40, 7, np.uint64), values).is_silent
+    assert not find_updates(stamps, np.arange(40)).has_stopped  # new values without a new time
+    assert not find_updates(np.full(40, 7, np.uint64), np.arange(40)).is_silent
     rarely = (np.arange(40) // 8 * 8).astype(np.uint64)  # news every eighth train goes on
-    assert not find_news(rarely, np.zeros(40)).has_stopped
+    assert not find_updates(rarely, np.zeros(40)).has_stopped
 
 
 @pytest.mark.parametrize("n_silent", [0, 1, 5])

@@ -28,7 +28,7 @@ from xfelcat.loader.examples.specs import (
     train_at,
     train_time_ns,
 )
-from xfelcat.loader.examples.values import expected_value, expected_values
+from xfelcat.loader.examples.values import expected_values
 from xfelcat.loader.examples.writing import write_run
 
 START = train_at(datetime(2024, 3, 1, 12, tzinfo=UTC))
@@ -100,7 +100,7 @@ def test_values_differ_by_file_train_entry_and_element(tmp_path: Path) -> None:
     ]
     everything = np.concatenate([base, *others]).ravel()
     assert np.unique(everything).size == everything.size
-    assert expected_value("f", "s", key, 5, 1, (2, 3)) == base[1, 2, 3]
+    assert expected_values("f", "s", key, 5, 1)[0][2, 3] == base[1, 2, 3]
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u2", "<f4", "f8", "c8", "S40", "str"])

@@ -1,0 +1,321 @@
+"""Jobs on many files: order, batches, worker processes, blame, progress and commits.
+
+HDF5 holds one lock for all its calls, so working in parallel takes processes; a file on tape may
+block its reader for days; and a damaged file may crash the HDF5 library itself. Hence:
+
+1. ``in_batches`` puts the files of an aggregator together, in the order of their sequences.
+2. ``run_jobs`` has batches worked on, makes a result of the blame for each file that could not be,
+   and gives the results of a subject (of a run, for example) as soon as its last batch is done.
+3. ``committing`` hands what is done to a function that writes it, every few seconds, so that an
+   interruption loses little and the store is not rewritten for each run.
+
+Below them, ``run_batches`` hands batches to loky workers. Before each file a worker writes its path
+to a file of its own, the *note*, and empties it after the batch. The parent looks at the notes. One
+that stands for longer than the time limit means a hanging file: its worker is killed. A worker that
+died by itself leaves its note behind. Either way the file is blamed, and all unfinished batches run
+again without it. In a daemonic process, which may have no children, everything runs in the process
+itself, without a time limit.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..model.identity import aggregator_and_sequence
+
+__all__ = [
+    "NO_PROGRESS",
+    "Batch",
+    "BatchResult",
+    "JobProgress",
+    "committing",
+    "in_batches",
+    "n_workers",
+    "portions",
+    "run_batches",
+    "run_jobs",
+]
+
+Result = TypeVar("Result")
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+
+BATCH_FILES = 64  # enough to compare later sequences with the first, few enough to spread
+_COMMIT_SECONDS = 20.0  # a commit copies the shard, so its cost grows with what is there
+_POLL_SECONDS = 0.25
+
+
+class JobProgress(Protocol):
+    """Receives the progress of a job."""
+
+    def found(self, runs: int) -> None:
+        """So many runs were found, once."""
+
+    def planned(self, files: int, size: int) -> None:
+        """So many more files and bytes are to be read."""
+
+    def scanned(self, files: int, size: int, problems: int) -> None:
+        """So many more files and bytes were read, with so many more problems."""
+
+    def finished_run(self, label: str) -> None:
+        """A run is done, whether anything was read of it or not."""
+
+    def publishing(self) -> None:
+        """The merged file is being made."""
+
+
+class _NoProgress:
+    def found(self, runs: int) -> None: ...
+    def planned(self, files: int, size: int) -> None: ...
+    def scanned(self, files: int, size: int, problems: int) -> None: ...
+    def finished_run(self, label: str) -> None: ...
+    def publishing(self) -> None: ...
+
+
+NO_PROGRESS: JobProgress = _NoProgress()
+"""Ignores the progress of a job."""
+
+
+def n_workers(jobs: int | None) -> int:
+    """The number of worker processes: as given, 0 for none; by default one per core."""
+    return os.cpu_count() or 1 if jobs is None else jobs
+
+
+def portions(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """Consecutive items, so many at a time."""
+    rest = iter(items)
+    while portion := tuple(islice(rest, size)):
+        yield portion
+
+
+def in_batches(paths: Iterable[str], size: int = BATCH_FILES) -> Iterator[tuple[str, ...]]:
+    """Paths in batches: those of an aggregator of a run together, by their sequence numbers.
+
+    A worker compares later sequences with the first, instead of exploring them again.
+    """
+
+    def place(path: str) -> tuple[str, str, int, str]:
+        directory, name = os.path.split(path)
+        return (directory, *aggregator_and_sequence(name), path)
+
+    placed = sorted(map(place, paths))
+    for _, together in groupby(placed, key=lambda p: p[:2]):
+        yield from portions([p[-1] for p in together], size)
+
+
+def run_jobs(
+    work: "Work[Result]",
+    batches: "Sequence[Batch]",
+    *,
+    blame: Callable[[str, str], Result],
+    jobs: int | None,
+    time_limit: float,
+    each: Callable[[Mapping[str, Result]], object] | None = None,
+) -> Iterator[tuple[Any, dict[str, Result]]]:
+    """Yield the key and the results by path of each subject, once its last batch is done.
+
+    Batches of one key belong to one subject. ``blame`` makes the result of a file that hung or
+    killed its worker, from its path and the reason; ``each`` is called with the results of every
+    batch. The rest is as for ``run_batches``.
+    """
+    waiting = Counter(batch.key for batch in batches)
+    gathered: dict[Hashable, dict[str, Result]] = {key: {} for key in waiting}
+    for done in run_batches(work, batches, jobs=n_workers(jobs), time_limit=time_limit):
+        key = done.batch.key
+        results = done.results | {path: blame(path, why) for path, why in done.blamed.items()}
+        if each:
+            each(results)
+        gathered[key] |= results
+        waiting[key] -= 1
+        if not waiting[key]:
+            yield key, gathered.pop(key)
+
+
+def committing(
+    finished: Generator[Item, None, None], commit: Callable[[Sequence[Item]], object]
+) -> None:
+    """Commit what is finished every few seconds, and what is left at the end or on an error."""
+    done: list[Item] = []
+    since = time.monotonic()
+    try:
+        for item in finished:
+            done.append(item)
+            if time.monotonic() - since > _COMMIT_SECONDS:
+                commit(done)
+                done, since = [], time.monotonic()
+    finally:
+        finished.close()  # kills the workers
+        if done:
+            commit(done)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files for one worker, one after the other; ``key`` names the subject they belong to."""
+
+    key: Any
+    paths: tuple[str, ...]
+    options: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult(Generic[Result]):
+    """The results of a batch by path, and for each blamed file the reason."""
+
+    batch: Batch
+    results: dict[str, Result]
+    blamed: dict[str, str] = field(default_factory=dict)
+
+
+Work = Callable[[Sequence[str], Any, Callable[[str], None]], dict[str, Result]]
+"""A worker's function: takes paths, the batch's options, and a function to call with each path
+before it is touched; returns results by path."""
+
+
+def run_batches(
+    work: Work[Result],
+    batches: Sequence[Batch],
+    *,
+    jobs: int,
+    time_limit: float = 120.0,
+) -> Iterator[BatchResult[Result]]:
+    """Yield the result of each batch as it is done, in any order.
+
+    ``work`` must be importable by name and must not raise; ``jobs`` is the number of processes, 0
+    for none; ``time_limit`` is in seconds, per file. Closing the iterator kills the workers.
+    """
+    if not batches:
+        return
+    if jobs < 1 or multiprocessing.current_process().daemon:
+        for batch in batches:
+            yield BatchResult(batch, work(batch.paths, batch.options, _no_note))
+        return
+    notes = tempfile.mkdtemp(prefix="xfelcat-")
+    try:
+        yield from _Supervisor(work, batches, jobs, time_limit, notes).run()
+    finally:
+        shutil.rmtree(notes, ignore_errors=True)
+
+
+def _no_note(path: str) -> None:
+    pass
+
+
+class _Supervisor(Generic[Result]):
+    """Runs the batches; replaces the pool whenever a file had to be blamed."""
+
+    def __init__(
+        self,
+        work: Work[Result],
+        batches: Sequence[Batch],
+        jobs: int,
+        time_limit: float,
+        notes: str,
+    ) -> None:
+        self._work = work
+        self._unfinished = dict(enumerate(batches))
+        self._blamed: dict[int, dict[str, str]] = {}
+        self._hung: set[str] = set()
+        self._jobs = min(jobs, len(batches))
+        self._time_limit = time_limit
+        self._notes = notes
+
+    def run(self) -> Iterator[BatchResult[Result]]:
+        while self._unfinished:
+            yield from self._run_pool()
+
+    def _run_pool(self) -> Iterator[BatchResult[Result]]:
+        """Run what is unfinished until all is done or the pool breaks."""
+        from loky import ProcessPoolExecutor
+
+        pool = ProcessPoolExecutor(max_workers=self._jobs, timeout=60, initializer=_start_worker)
+        clean = False
+        try:
+            futures: dict[Future[dict[str, Result]], int] = {}
+            for number, batch in self._unfinished.items():
+                paths = [p for p in batch.paths if p not in self._blamed.get(number, {})]
+                call = pool.submit(_work_noting, self._work, paths, batch.options, self._notes)
+                futures[call] = number
+            while futures:
+                done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    number = futures.pop(future)
+                    results = future.result()
+                    batch = self._unfinished.pop(number)
+                    yield BatchResult(batch, results, self._blamed.pop(number, {}))
+                self._kill_hanging()
+            clean = True
+        except BrokenProcessPool:
+            self._blame()
+        finally:
+            pool.shutdown(wait=clean, kill_workers=not clean)
+
+    def _kill_hanging(self) -> None:
+        for note in os.scandir(self._notes):
+            stat = note.stat()
+            if stat.st_size and time.time() - stat.st_mtime > self._time_limit:
+                self._hung.add(_read_note(note.path))  # may be empty by now: matches no file
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(note.name), signal.SIGKILL)
+
+    def _blame(self) -> None:
+        """After the pool broke, find the file it broke on, so that the next pool goes on without.
+
+        With the first worker that dies the pool kills all others, and their files look as guilty.
+        Several suspects therefore run again in one process, where there can be only one.
+        """
+        notes = list(os.scandir(self._notes))
+        open_notes = {path for note in notes if (path := _read_note(note.path))}
+        for note in notes:
+            os.unlink(note.path)
+        if self._hung:
+            reason = f"reading it took longer than {self._time_limit:g} s (timed out)"
+            guilty = dict.fromkeys(self._hung, reason)
+            self._hung.clear()
+        elif len(open_notes) == 1:
+            guilty = dict.fromkeys(open_notes, "reading it killed the reading process (damaged?)")
+        elif self._jobs > 1:
+            self._jobs = 1
+            return
+        else:
+            raise RuntimeError("a worker process died without having touched a file")
+        for number, batch in self._unfinished.items():
+            for path in guilty.keys() & set(batch.paths):
+                self._blamed.setdefault(number, {})[path] = guilty[path]
+
+
+def _read_note(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as f:
+        return f.read()
+
+
+def _start_worker() -> None:
+    # Ctrl-C goes to every process of the terminal; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work_noting(
+    work: Work[Result], paths: Sequence[str], options: Any, notes: str
+) -> dict[str, Result]:
+    note_path = os.path.join(notes, str(os.getpid()))
+
+    def note(path: str) -> None:
+        with open(note_path, "w", encoding="utf-8", errors="surrogateescape") as f:
+            f.write(path)
+
+    try:
+        return work(paths, options, note)
+    finally:
+        with contextlib.suppress(OSError):
+            os.truncate(note_path, 0)
