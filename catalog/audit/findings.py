@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..model.checks import SEVERITIES
 from ..questions.execute import fetch
 from .run_checks import execute
 from .waivers import WAIVED_SQL
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATTERN_SQL",
+    "RANK_SQL",
     "TEMPLATE_SQL",
     "Findings",
     "describe_findings",
@@ -75,6 +77,8 @@ def _in_sql(column: str, steps: tuple[tuple[str, str], ...]) -> str:
     return column
 
 
+# Sorts findings by the column severity, the worst first.
+RANK_SQL = f"position(severity IN '{''.join(SEVERITIES)}')"
 TEMPLATE_SQL = _in_sql("message", _OF_MESSAGE)
 PATTERN_SQL = _in_sql("coalesce(place, '')", _OF_PLACE)
 
@@ -106,10 +110,10 @@ f AS (
 SELECT f.*, ({WAIVED_SQL}) AS waived FROM f
 """
 
-_ROWS = """
+_ROWS = f"""
 SELECT * FROM described
 ORDER BY
-    position(severity IN 'EWI'), check_id, run_id NULLS LAST, file NULLS FIRST, place, message, path
+    {RANK_SQL}, check_id, run_id NULLS LAST, file NULLS FIRST, place, message, path
 """
 
 _SUMMARY = f"""
@@ -128,7 +132,7 @@ SELECT
     example.message AS example, example.path AS example_path, example.place AS example_place
 FROM condensed
 ORDER BY
-    is_resolved, waived IS NOT NULL, position(severity IN 'EWI'), check_id, findings DESC, place,
+    is_resolved, waived IS NOT NULL, {RANK_SQL}, check_id, findings DESC, place,
     template
 """
 

@@ -11,7 +11,7 @@ Questions are written as SQL text, not with SQLAlchemy: importing that alone cos
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -212,7 +212,7 @@ def numbers(column: "pa.ChunkedArray") -> "NDArray[Any]":
 def fetch(
     cursor: "duckdb.DuckDBPyConnection",
     sql: str,
-    values: Sequence[Any] = (),
+    values: Sequence[Any] | Mapping[str, Any] = (),
     *,
     time_limit: float | None = None,
     size_limit: int | None = None,
@@ -226,7 +226,8 @@ def fetch(
     """
 
     def read() -> "pa.Table":
-        relation = cursor.sql(sql, params=list(values))
+        params = dict(values) if isinstance(values, Mapping) else list(values)
+        relation = cursor.sql(sql, params=params)
         return relation.to_arrow_table() if size_limit is None else _up_to(relation, size_limit)
 
     return _exact_types(interruptible(cursor, read, time_limit))

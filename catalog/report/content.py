@@ -1,14 +1,14 @@
-"""What does the report say? Everything on the page, as plain values that JSON can hold.
+"""The content of the report: everything on the page, as plain values that JSON can hold.
 
-Each part is one or a few set-based questions; only what is shown leaves the database. A part that
-is cut says how many rows there are in all (``of_all``).
+Each part is one or a few set-based questions; only what the page shows leaves the database. A part
+that is cut says how many rows there are in all (``of_all``).
 
-1. ``Limits``: how many rows of each part the page holds.
-2. ``gather``: the whole content, as ``page`` embeds it.
+1. ``gather``: the whole content, as ``page`` embeds it; ``PageLimits`` bounds its parts.
+2. ``run_coverage``: for which trains of a run there are data, as a picture in few numbers.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..audit.run_checks import choose_runs
 from ..audit.waivers import Waiver, waiver_table
 from ..model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES, severity_rank
 from ..model.errors import CatalogReadError
 from ..model.identity import RunIdentity, aggregator_and_sequence
-from ..model.records import Depth
-from ..model.runlength import TrainList
+from ..model.records import Depth, SourceRecord
 from ..questions.coverage import source_coverage
-from ..questions.execute import Sql, ask
+from ..questions.execute import ask, fetch
 from ..questions.filters import ALL_RUNS, RunFilter, provenance
 from ..questions.inventory import growth, summarize, volume
-from ..store.packing import PackedIndex, fetch_packed
-from ..store.read import StoredLayout, fetch_layouts
+from ..store.packing import fetch_packed
+from ..store.read import fetch_layouts
 from ..store.store import Store
-from . import findings as condensed
+from . import findings
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,22 +41,25 @@ __all__ = [
     "FULL",
     "MAX_CELLS",
     "Content",
-    "Limits",
-    "PresenceRow",
-    "RunPresence",
+    "CoverageRow",
+    "PageLimits",
+    "RunCoverage",
     "gather",
-    "run_presence",
+    "run_coverage",
     "stretches",
 ]
 
 Content = dict[str, Any]
 Row = dict[str, Any]
+# As an audit: what the sums over millions of findings may take.
 _MEMORY = 4_000_000_000
+# Bars that fit side by side on the page; below a few months, days are the finer picture.
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
 _DATE_LENGTH = {"day": 10, "month": 7, "year": 4}
 _COUNT_OF = {severity: f"{word}s" for severity, word in COUNTED_SEVERITIES.items()}
 _SUMMED = ("runs", "files", "files_missing", "bytes", "trains")
+_COUNTED = (*_SUMMED, *_COUNT_OF.values())
 _OF_RUN = ("instrument", "started_at", "n_files", "bytes", "n_trains", *_COUNT_OF.values())
 _OF_DETAIL = (
     *("directory", "cycle", "format_version", "started_at", "ended_at", "ingested_at"),
@@ -65,22 +68,27 @@ _OF_DETAIL = (
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Rows of the page: what it is worth reading, and what keeps it small.
-
-    ``runs`` is those of the heat map. ``detailed`` of them, and one example of each check, open to
-    a picture of their trains with ``sources`` rows of sources and ``findings_of_run`` findings.
-    """
+class PageLimits:
+    """Rows of the page: as many as people read, and few enough to keep it small."""
 
     findings: int = 300
+    """Rows of condensed findings."""
     gone: int = 100
+    """Rows of condensed findings that are gone."""
     proposals: int = 1500
+    """Rows of proposals."""
     coverage: int = 1200
+    """Rows of sources and their coverage."""
     runs: int = 300
+    """Runs of the heat map."""
     detailed: int = 40
+    """Runs of it, besides one example of each check, that open to a picture of their trains."""
     sources: int = 24
+    """Rows of sources in such a picture."""
     findings_of_run: int = 30
+    """Findings beside such a picture."""
     audits: int = 30
+    """Audits."""
 
 
 def gather(
@@ -89,26 +97,29 @@ def gather(
     found: "pa.Table | None" = None,
     *,
     waivers: Sequence[Waiver] = (),
-    limits: Limits | None = None,
+    limits: PageLimits | None = None,
 ) -> Content:
     """The content of the report on the runs that ``where`` chooses.
 
     ``found`` are the findings of an audit of these runs (``Findings.table``); without it they are
     those in the catalog, but for what ``waivers`` accept.
     """
-    limits = limits or Limits()
+    limits = limits or PageLimits()
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     cursor = store.open_merged(memory_limit=_MEMORY).new_cursor()
     with closing(cursor):
-        condensed.collect_findings(cursor, where, waiver_table(waivers, now.date()), found)
-        checks = _rows(cursor, condensed.counts_by_check())
+        choose_runs(cursor, where)
+        accepted = waiver_table(waivers, now.date())
+        findings.collect_findings(cursor, accepted, found, all_runs=where == ALL_RUNS)
+        checks = _rows(cursor, findings.COUNTS_BY_CHECK)
         proposals = _proposals(store, cursor, where, limits)
-        findings = _rows(cursor, condensed.condensed_findings(limit=limits.findings))
-        gone = _rows(cursor, condensed.condensed_findings(gone=True, limit=limits.gone))
+        open_now = _rows(cursor, findings.OPEN, limit=limits.findings)
+        gone = _rows(cursor, findings.GONE, limit=limits.gone)
         known = {row["check_id"] for row in (*checks, *gone)}
-        worst = _rows(cursor, condensed.worst_runs(where, limit=limits.runs))
-        looked_at = [row["run_id"] for row in worst[: limits.detailed]] + _examples(findings)
-        details = _details(store, cursor, looked_at, limits)
+        worst = _rows(cursor, findings.WORST_RUNS, limit=limits.runs)
+        detailed = [row["run_id"] for row in worst[: limits.detailed]] + _examples(open_now)
+        coverage = ask(cursor, source_coverage(where, limit=limits.coverage)).to_pylist()
+        audits = _rows(cursor, findings.LATEST_AUDITS, limit=limits.audits)
         return {
             "about": _about(store, cursor, where, now),
             "severities": SEVERITIES,
@@ -118,13 +129,13 @@ def gather(
             "proposals": _table(proposals[: limits.proposals], len(proposals)),
             "classes": _table(volume(store, ["data_class"], where).table.to_pylist()),
             "timeline": _timeline(store, cursor, where),
-            "findings": _cut(_named(cursor, findings)),
-            "n_gone": _rows(cursor, condensed.count_gone())[0]["gone"],
+            "findings": _cut(_named(cursor, open_now)),
+            "n_gone": _rows(cursor, findings.COUNT_GONE)[0]["gone"],
             "gone": _cut(_named(cursor, gone)),
             "runs": _table(_heat_map(cursor, worst), worst[0]["faulty"] if worst else 0),
-            "details": details,
-            "coverage": _cut(_rows(cursor, source_coverage(where, limit=limits.coverage))),
-            "audits": _table(_rows(cursor, condensed.latest_audits(limits.audits))),
+            "details": _details(store, cursor, detailed, limits),
+            "coverage": _cut(coverage),
+            "audits": _table(audits),
         }
 
 
@@ -153,14 +164,14 @@ def _chosen(part: Any) -> str:
 
 
 def _check(identifier: str) -> Row:
-    """What the page says of a check; one that this version does not know has its ID only."""
+    """The texts of a check; one that this version does not know has its ID only."""
     check = CHECKS.get(identifier)
     parts = ("title", "meaning", "remedy")
     return {"id": identifier} | {part: getattr(check, part, "") for part in parts}
 
 
 def _proposals(
-    store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter, limits: Limits
+    store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter, limits: PageLimits
 ) -> list[Row]:
     """A row per proposal, and one for all loose runs; those with most errors first.
 
@@ -175,15 +186,15 @@ def _proposals(
                 "proposal": group["proposal"],
                 "instrument": group["instrument"],
                 "cycle": group["cycle"],
-                **dict.fromkeys(_SUMMED, 0),
-                **{"last_data": None, "errors": 0, "warnings": 0, "infos": 0, "checks": {}},
+                **dict.fromkeys(_COUNTED, 0),
+                **{"last_data": None, "checks": {}},
             },
         )
         for name in _SUMMED:
             row[name] += group[name] or 0
         if group["last_data"] and (not row["last_data"] or group["last_data"] > row["last_data"]):
             row["last_data"] = group["last_data"]
-    for cell in _rows(cursor, condensed.checks_of_proposals()):
+    for cell in _rows(cursor, findings.CHECKS_OF_PROPOSALS):
         if cell["proposal"] in found:  # else forgotten since the audit
             row = found[cell["proposal"]]
             row[_COUNT_OF[cell["severity"]]] += cell["findings"]
@@ -207,13 +218,12 @@ def _add_check(checks: dict[str, list[Any]], cell: Row, count: int) -> None:
 def _by_instrument(proposals: Iterable[Row]) -> list[Row]:
     found: dict[str | None, Row] = {}
     for proposal in proposals:
-        counts = (*_SUMMED, "errors", "warnings", "infos")
         row = found.setdefault(
             proposal["instrument"],
-            {"instrument": proposal["instrument"], "proposals": 0, **dict.fromkeys(counts, 0)},
+            {"instrument": proposal["instrument"], "proposals": 0, **dict.fromkeys(_COUNTED, 0)},
         )
         row["proposals"] += proposal["proposal"] is not None
-        for name in counts:
+        for name in _COUNTED:
             row[name] += proposal[name]
     return sorted(found.values(), key=lambda r: (r["instrument"] is None, r["instrument"]))
 
@@ -225,7 +235,7 @@ def _timeline(store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilte
     span = _months_between(months[0], months[-1]) if months else 0
     per = "day" if span < _FEW_MONTHS else "month" if span < _MAX_PERIODS else "year"
     sizes = growth(store, per, ["data_class"], where).table.to_pylist()
-    runs = {row["period"]: row for row in _rows(cursor, condensed.faulty_runs(per, where))}
+    runs = {row["period"]: row for row in _rows(cursor, findings.FAULTY_RUNS, per=per)}
     periods = _periods(sorted(runs), per)
     at = {period: i for i, period in enumerate(periods)}
     volume_of: dict[str, list[int]] = {}
@@ -261,29 +271,30 @@ def _periods(found: list[date], per: str) -> list[date]:
     return found[-_MAX_PERIODS:]
 
 
-def _examples(findings: Iterable[Row]) -> list[int]:
+def _examples(condensed: Iterable[Row]) -> list[int]:
     """The run of the first example of each check."""
     first: dict[str, int] = {}
-    for row in findings:
+    for row in condensed:
         if row["run_id"] is not None:
             first.setdefault(row["check_id"], row["run_id"])
     return list(first.values())
 
 
-def _named(cursor: "duckdb.DuckDBPyConnection", findings: list[Row]) -> list[Row]:
+def _named(cursor: "duckdb.DuckDBPyConnection", condensed: list[Row]) -> list[Row]:
     """The condensed findings, with the name of the example's run for its number."""
-    run_ids = {row["run_id"] for row in findings if row["run_id"] is not None}
-    names = {row["run_id"]: _name(row) for row in _rows(cursor, condensed.facts_of_runs(run_ids))}
+    run_ids = {row["run_id"] for row in condensed if row["run_id"] is not None}
+    runs = _rows(cursor, findings.FACTS_OF_RUNS, run_ids=list(run_ids))
+    names = {row["run_id"]: _name(row) for row in runs}
     return [
         {"run": names.get(row["run_id"])} | {k: v for k, v in row.items() if k != "run_id"}
-        for row in findings
+        for row in condensed
     ]
 
 
 def _heat_map(cursor: "duckdb.DuckDBPyConnection", worst: list[Row]) -> list[Row]:
     """Of each of the worst runs that has findings, how many by check."""
     checks: dict[int, dict[str, list[Any]]] = {row["run_id"]: {} for row in worst}
-    for cell in _rows(cursor, condensed.checks_of_runs(list(checks))):
+    for cell in _rows(cursor, findings.CHECKS_OF_RUNS, run_ids=list(checks)):
         _add_check(checks[cell["run_id"]], cell, cell["findings"])
     return [
         {
@@ -297,31 +308,31 @@ def _heat_map(cursor: "duckdb.DuckDBPyConnection", worst: list[Row]) -> list[Row
 
 
 def _details(
-    store: Store, cursor: "duckdb.DuckDBPyConnection", run_ids: Iterable[int], limits: Limits
+    store: Store, cursor: "duckdb.DuckDBPyConnection", run_ids: Sequence[int], limits: PageLimits
 ) -> dict[str, Content]:
-    """What is told of each of some runs: facts, findings, and where its data are."""
-    runs = {row["run_id"]: row for row in _rows(cursor, condensed.facts_of_runs(run_ids))}
-    findings: dict[int, list[Row]] = {run_id: [] for run_id in runs}
-    statement = condensed.findings_of_runs(list(runs), limit=limits.findings_of_run)
-    for finding in _rows(cursor, statement):
-        findings[finding.pop("run_id")].append(finding)
+    """Of each of some runs: facts, findings, and for which trains it has data."""
+    runs = {r["run_id"]: r for r in _rows(cursor, findings.FACTS_OF_RUNS, run_ids=run_ids)}
+    of_runs: dict[int, list[Row]] = {run_id: [] for run_id in runs}
+    bounds = {"run_ids": list(runs), "limit": limits.findings_of_run}
+    for finding in _rows(cursor, findings.FINDINGS_OF_RUNS, **bounds):
+        of_runs[finding.pop("run_id")].append(finding)
     return {
         _name(row): {name: row[name] for name in _OF_DETAIL}
-        | {"findings": _cut(findings[run_id])}
-        | _presence(store, row, limits)
+        | {"findings": _cut(of_runs[run_id])}
+        | _coverage(store, row, limits)
         for run_id, row in runs.items()
     }
 
 
-def _presence(store: Store, row: Row, limits: Limits) -> Content:
-    """The picture of a run; nothing where its shard may not be read by whoever asks."""
+def _coverage(store: Store, row: Row, limits: PageLimits) -> Content:
+    """The picture of a run; nothing where its shard is gone, or may not be read by this user."""
     try:
         shard = store.open_shard(_identity(row).shard)
     except CatalogReadError:
         return {}
     if shard is None:
         return {}
-    return asdict(run_presence(shard.cursor(), row["run_id"], limit=limits.sources))
+    return asdict(run_coverage(shard.cursor(), row["run_id"], limit=limits.sources))
 
 
 def _identity(row: Row) -> RunIdentity:
@@ -334,19 +345,19 @@ def _name(row: Row) -> str:
     return str(_identity(row))
 
 
-def _rows(cursor: "duckdb.DuckDBPyConnection", statement: Sql) -> list[Row]:
-    found: list[Row] = ask(cursor, statement).to_pylist()
+def _rows(cursor: "duckdb.DuckDBPyConnection", sql: str, **values: Any) -> list[Row]:
+    found: list[Row] = fetch(cursor, sql, values).to_pylist()
     return found
 
 
 def _cut(rows: list[Row]) -> Content:
-    """A table of rows that say themselves how many there are in all."""
+    """A table of rows whose column ``of_all`` counts those there are."""
     of_all = rows[0]["of_all"] if rows else 0
     return _table([{k: v for k, v in row.items() if k != "of_all"} for row in rows], of_all)
 
 
 def _table(rows: Sequence[Row], of_all: int | None = None) -> Content:
-    """Rows by columns' names once, as they take least room; all of them unless said otherwise."""
+    """Rows as lists, with the names of the columns once, as that takes least room."""
     return {
         "columns": list(rows[0]) if rows else [],
         "rows": [list(row.values()) for row in rows],
@@ -354,159 +365,122 @@ def _table(rows: Sequence[Row], of_all: int | None = None) -> Content:
     }
 
 
-# For which trains of a run is there data, as a picture in few numbers?
-#
-# From the run's shard alone: train lists say which trains an aggregator's files hold, index
-# patterns
-# for which of them a source has data.
-#
-# 1. ``RunPresence``: the trains of a run, and a row for each aggregator and each incomplete source.
-# 2. ``run_presence`` makes it.
-# 3. ``stretches`` codes one row: at most ``MAX_CELLS`` cells along the trains, run-length coded.
+# The coverage of a run, from its shard alone: train lists say which trains an aggregator's files
+# hold, index patterns for which of them a source has data.
 
+# As fine as the page shows a row of cells on a screen of usual width.
 MAX_CELLS = 240
 # Levels of a cell: 0 for no train with data, FULL for all of them, between for some.
 FULL = 4
-_REGULAR = ("CONTROL", "INSTRUMENT")
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class PresenceRow:
-    """``n_trains`` of the run's trains have data of this; ``cells`` is their ``stretches``.
-
-    ``alike`` are the other names with the very same trains; ``n_files`` and ``n_bytes`` those of an
-    aggregator, 0 for a source.
-    """
+class CoverageRow:
+    """The trains with data of one aggregator or source, or of several with the very same trains."""
 
     name: str
+    """Name of the aggregator, or of the first source."""
     n_trains: int
+    """How many of the run's trains have data."""
     cells: str
+    """Where they are: ``stretches``."""
     alike: int = 0
+    """Other sources with the very same trains."""
     n_files: int = 0
+    """Files of an aggregator; 0 for a source."""
     n_bytes: int = 0
+    """Size of its files; 0 for a source."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunPresence:
-    """``n_trains`` distinct trains, suspect ones left out, from ``first_train`` to ``last_train``.
+class RunCoverage:
+    """For which trains of a run there are data; suspect trains are left out."""
 
-    The two are texts, being larger than what JavaScript counts exactly. ``aggregators`` are all of
-    them; ``sources`` those that lack some trains, the worst first, those with the same trains as
-    one row. ``n_complete`` sources lack none; ``n_left_out`` rows of sources are not shown.
-    ``n_unknown_files`` are known too little to say what their sources have.
-    """
-
-    n_trains: int
-    first_train: str
-    last_train: str
-    aggregators: tuple[PresenceRow, ...]
-    sources: tuple[PresenceRow, ...]
-    n_complete: int
-    n_left_out: int
-    n_unknown_files: int
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """What the presence of a file's data follows from."""
-
-    aggregator: str
-    size: int
-    depth: int
-    train_list: int
-    layout: int
-    slots: list[int]
+    n_trains: int = 0
+    """Distinct trains of the run."""
+    first_train: str = ""
+    """A text, as the last one: JavaScript cannot count them exactly."""
+    last_train: str = ""
+    aggregators: tuple[CoverageRow, ...] = ()
+    """All aggregators."""
+    sources: tuple[CoverageRow, ...] = ()
+    """Sources that lack trains, the worst first; those with the same trains as one row."""
+    n_complete: int = 0
+    """Sources that lack no train."""
+    n_left_out: int = 0
+    """Rows of sources that are not shown."""
+    n_unknown_files: int = 0
+    """Files known too little to say what their sources have."""
 
 
-def run_presence(
+def run_coverage(
     cursor: "duckdb.DuckDBPyConnection", run_id: int, *, limit: int = 24
-) -> RunPresence:
-    """The presence of a run, from a cursor on its shard; ``limit`` rows of sources at most."""
+) -> RunCoverage:
+    """The coverage of a run, from a cursor on its shard; ``limit`` rows of sources at most."""
     packed = fetch_packed(cursor, run_id)
     if packed is None:
-        return RunPresence(0, "", "", (), (), 0, 0, 0)
-    known, lists, index = packed
-    files = [
-        _File(aggregator_and_sequence(name)[0], size, depth, trains, layout, index.numbers(ordinal))
-        for name, size, _, depth, missing, ordinal, trains, layout in known.rows()
-        if not missing
-    ]
-    good = {number: trains.ids[trains.good] for number, trains in enumerate(lists)}
-    all_ids = np.unique(np.concatenate([*good.values(), np.empty(0, np.uint64)]))
-    at = {number: np.searchsorted(all_ids, ids) for number, ids in good.items()}
-    aggregators = _of_aggregators(files, at, all_ids.size)
-    layouts = fetch_layouts(cursor, {f.layout for f in files if f.depth >= Depth.FULL})
-    masks = _of_sources(files, layouts, lists, index, at, all_ids.size)
-    sources = _incomplete(masks)
-    return RunPresence(
+        return RunCoverage()
+    files = packed.files
+    good = [trains.ids[trains.good] for trains in packed.trains]
+    all_ids = np.unique(np.concatenate([*good, np.empty(0, np.uint64)]))
+    positions = [np.searchsorted(all_ids, ids) for ids in good]
+    at_full = {
+        x for x, depth in zip(files.layouts, files.depths, strict=True) if depth >= Depth.FULL
+    }
+    slots = {n: _slots(stored.sources) for n, stored in fetch_layouts(cursor, at_full).items()}
+    has_rows = [pattern.count > 0 for pattern in packed.patterns.by_number()]
+
+    def no_train() -> Mask:
+        return np.zeros(all_ids.size, dtype=bool)
+
+    of_aggregators: dict[str, Mask] = defaultdict(no_train)
+    of_sources: dict[str, Mask] = defaultdict(no_train)
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    n_unknown = 0
+    for name, size, _, depth, missing, ordinal, trains, layout in files.rows():
+        if missing:
+            continue
+        aggregator = aggregator_and_sequence(name)[0]
+        of_aggregators[aggregator][positions[trains]] = True
+        counts[aggregator] = [counts[aggregator][0] + 1, counts[aggregator][1] + size]
+        if depth < Depth.FULL:
+            n_unknown += 1
+            continue
+        is_good = packed.trains[trains].good
+        for source, number in zip(slots[layout], packed.patterns.numbers(ordinal), strict=True):
+            if source is not None:
+                of_sources[source][positions[trains][has_rows[number][is_good]]] = True
+    incomplete = _incomplete(of_sources)
+    return RunCoverage(
         n_trains=int(all_ids.size),
         first_train=str(all_ids[0]) if all_ids.size else "",
         last_train=str(all_ids[-1]) if all_ids.size else "",
-        aggregators=tuple(aggregators),
-        sources=tuple(sources[:limit]),
-        n_complete=sum(bool(mask.all()) for mask in masks.values()),
-        n_left_out=max(len(sources) - limit, 0),
-        n_unknown_files=sum(f.depth < Depth.FULL for f in files),
+        aggregators=tuple(
+            CoverageRow(name or "(none)", int(mask.sum()), stretches(mask), 0, *counts[name])
+            for name, mask in sorted(of_aggregators.items())
+        ),
+        sources=tuple(incomplete[:limit]),
+        n_complete=sum(bool(mask.all()) for mask in of_sources.values()),
+        n_left_out=max(len(incomplete) - limit, 0),
+        n_unknown_files=n_unknown,
     )
 
 
-def _of_aggregators(
-    files: list[_File], at: dict[int, NDArray[np.intp]], n_trains: int
-) -> list[PresenceRow]:
-    masks: dict[str, Mask] = {}
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for file in files:
-        mask = masks.setdefault(file.aggregator, np.zeros(n_trains, dtype=bool))
-        mask[at[file.train_list]] = True
-        counts[file.aggregator][0] += 1
-        counts[file.aggregator][1] += file.size
-    return [
-        PresenceRow(name or "(none)", int(mask.sum()), stretches(mask), 0, *counts[name])
-        for name, mask in sorted(masks.items())
-    ]
-
-
-def _of_sources(
-    files: list[_File],
-    layouts: dict[int, StoredLayout],
-    lists: Sequence[TrainList],
-    index: PackedIndex,
-    at: dict[int, NDArray[np.intp]],
-    n_trains: int,
-) -> dict[str, Mask]:
-    """Which trains each source has data for, in any of its index groups."""
-    slots = _slots(layouts)
-    has_rows = [pattern.count > 0 for pattern in index.by_number()]
-    masks: dict[str, Mask] = {}
-    for file in (f for f in files if f.depth >= Depth.FULL):
-        good = lists[file.train_list].good
-        positions = at[file.train_list]
-        for name, number in zip(slots[file.layout], file.slots, strict=True):
-            if name is None:
-                continue
-            mask = masks.setdefault(name, np.zeros(n_trains, dtype=bool))
-            mask[positions[has_rows[number][good]]] = True
-    return masks
-
-
-def _slots(layouts: dict[int, StoredLayout]) -> dict[int, list[str | None]]:
+def _slots(sources: Iterable[SourceRecord]) -> list[str | None]:
     """The source of each slot of a layout, see ``FileLayout.slots``.
 
     None for an old name, and for auxiliary sources, which have data for few trains by design.
     """
-    return {
-        number: [
-            s.name if s.section in _REGULAR and not s.legacy_of else None
-            for s in layout.sources
-            for _ in s.groups
-        ]
-        for number, layout in layouts.items()
-    }
+    return [
+        s.name if s.section in ("CONTROL", "INSTRUMENT") and not s.legacy_of else None
+        for s in sources
+        for _ in s.groups
+    ]
 
 
-def _incomplete(masks: dict[str, Mask]) -> list[PresenceRow]:
+def _incomplete(masks: Mapping[str, Mask]) -> list[CoverageRow]:
     """Sources that lack trains, the worst first; those with the same trains as one row."""
     alike: dict[bytes, list[str]] = defaultdict(list)
     for name in sorted(masks):
@@ -515,7 +489,7 @@ def _incomplete(masks: dict[str, Mask]) -> list[PresenceRow]:
     found = []
     for names in alike.values():
         mask = masks[names[0]]
-        found.append(PresenceRow(names[0], int(mask.sum()), stretches(mask), len(names) - 1))
+        found.append(CoverageRow(names[0], int(mask.sum()), stretches(mask), len(names) - 1))
     return sorted(found, key=lambda row: (row.n_trains, row.name))
 
 

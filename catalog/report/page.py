@@ -26,7 +26,7 @@ from ..audit.waivers import Waiver
 from ..model.errors import TargetWriteError
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
-from .content import Content, Limits, gather
+from .content import Content, PageLimits, gather
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +45,7 @@ def write_report(
     found: "pa.Table | None" = None,
     *,
     waivers: Sequence[Waiver] = (),
-    limits: Limits | None = None,
+    limits: PageLimits | None = None,
 ) -> int:
     """Write the report on the chosen runs to a file, as a whole or not at all; its size in bytes.
 

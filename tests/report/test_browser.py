@@ -16,7 +16,7 @@ from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.waivers import Waiver
 from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.questions.filters import RunFilter
-from xfelcat.catalog.report.content import Limits, gather
+from xfelcat.catalog.report.content import PageLimits, gather
 from xfelcat.catalog.report.page import render, write_report
 from xfelcat.catalog.store.store import Store
 
@@ -56,7 +56,7 @@ def pages(browser, demo, tmp_path_factory):
 
 def full(content):
     """The content of a facility that fills every part of the page, its rows repeated."""
-    limits = dataclasses.asdict(Limits())
+    limits = dataclasses.asdict(PageLimits())
     instruments = content["instruments"]
     instruments["rows"][0][instruments["columns"].index("files")] = 123_456_789
     counts = content["counts"]

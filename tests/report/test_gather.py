@@ -15,7 +15,7 @@ from xfelcat.catalog.model.errors import CatalogReadError
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import Problem
 from xfelcat.catalog.questions.filters import RunFilter
-from xfelcat.catalog.report.content import Limits, gather
+from xfelcat.catalog.report.content import PageLimits, gather
 from xfelcat.catalog.store.store import Store
 
 SCOPES = {"all": RunFilter(), "one proposal": RunFilter.of(proposal=900021)}
@@ -127,19 +127,19 @@ def test_coverage(demo, scope, content):
 def test_details(content, findings):
     examples = {row["run"] for row in rows_of(content["findings"])}
     worst = [row["run"] for row in rows_of(content["runs"])]
-    assert set(content["details"]) >= examples | set(worst[: Limits().detailed])
+    assert set(content["details"]) >= examples | set(worst[: PageLimits().detailed])
     for name, detail in content["details"].items():
         of_run = [row.message for row in findings.itertuples() if name_of(row) == name]
         assert detail["findings"]["of_all"] == len(of_run)
         shown = [row["message"] for row in rows_of(detail["findings"])]
         assert not Counter(shown) - Counter(of_run)
-        assert len(shown) == min(len(of_run), Limits().findings_of_run)
+        assert len(shown) == min(len(of_run), PageLimits().findings_of_run)
         assert detail["aggregators"]
 
 
 def test_what_is_left_out_is_counted(tmp_path):
     store = store_of(tmp_path / "catalog", faulty_runs(3, 10))
-    few = Limits(findings=2, proposals=2, coverage=3, runs=4, detailed=2, findings_of_run=1)
+    few = PageLimits(findings=2, proposals=2, coverage=3, runs=4, detailed=2, findings_of_run=1)
     content = gather(store, limits=few)
     whole = gather(store)
     for part, shown in (("findings", 2), ("proposals", 2), ("coverage", 3), ("runs", 4)):
@@ -239,7 +239,7 @@ def test_no_check_is_crowded_out_by_another(tmp_path):
     store = store_of(tmp_path / "catalog", faulty_runs(3, 10))
     kinds = {r["check_id"] for r in rows_of(gather(store)["findings"])}
     assert len(kinds) == 3
-    found = rows_of(gather(store, limits=Limits(findings=4))["findings"])
+    found = rows_of(gather(store, limits=PageLimits(findings=4))["findings"])
     assert {r["check_id"] for r in found} == kinds
     assert [r["severity"] for r in found] == ["E", "E", "W", "I"]
 
@@ -260,7 +260,7 @@ def test_runs_with_findings_of_any_kind_come_before_those_without(tmp_path):
     runs = [make_run(number) for number in range(1, 8)]
     path = f"{runs[0].directory}/{runs[0].files[0].name}"
     runs[0] = with_file(runs[0], 0, problems=(Problem("F08", "I", "odd", path, "X"),))
-    content = gather(store_of(tmp_path / "catalog", runs), limits=Limits(runs=2, detailed=2))
+    content = gather(store_of(tmp_path / "catalog", runs), limits=PageLimits(runs=2, detailed=2))
     assert [r["run"] for r in rows_of(content["runs"])] == [str(runs[0].identity)]
     assert content["runs"]["of_all"] == 1
     assert set(content["details"]) == {str(runs[0].identity), str(runs[-1].identity)}

@@ -77,8 +77,8 @@ function legend(series) {
   );
 }
 
-// One row of presence: run-length coded cells ("4:120 0 4:2") as rectangles.
-function presenceBar(row, trains) {
+// One row of coverage: run-length coded cells ("4:120 0 4:2") as rectangles.
+function coverageBar(row, trains) {
   const bar = drawn("svg", {
     preserveAspectRatio: "none",
     role: "img",

@@ -41,7 +41,7 @@ function trainsOf(run) {
       row.alike ? element("span", { class: "quiet" }, ` and ${count(row.alike)} more with the same trains`) : null,
       more ? element("span", { class: "quiet" }, ` ${more}`) : null,
     ),
-    presenceBar(row, run.n_trains),
+    coverageBar(row, run.n_trains),
     element("span", { class: "number" }, percent(row.n_trains, run.n_trains)),
   ];
   const key = [

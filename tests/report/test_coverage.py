@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.report_catalogs import gappy_run, store_of, with_suspect_train
 from support.run_records import with_file
 from xfelcat.catalog.model.records import Depth
-from xfelcat.catalog.report.content import FULL, run_presence, stretches
+from xfelcat.catalog.report.content import FULL, run_coverage, stretches
 
 
 def cells(text):
@@ -36,14 +36,14 @@ def test_each_train_is_a_cell_where_there_is_room():
     assert cells(stretches(present)) == list(np.where(present, FULL, 0))
 
 
-def presence_of(tmp_path, run, **options):
+def coverage_of(tmp_path, run, **options):
     store = store_of(tmp_path / "catalog", [run])
     with store.read(run.identity.shard) as cursor:
-        return run_presence(cursor, run.identity.run_id, **options)
+        return run_coverage(cursor, run.identity.run_id, **options)
 
 
-def test_presence_of_aggregators_and_sources(tmp_path):
-    found = presence_of(tmp_path, gappy_run())
+def test_coverage_of_aggregators_and_sources(tmp_path):
+    found = coverage_of(tmp_path, gappy_run())
     assert found.n_trains == 20
     assert (found.first_train, found.last_train) == ("1000001000", "1000001019")
     by_name = {row.name: row for row in found.aggregators}
@@ -63,14 +63,14 @@ def test_presence_of_aggregators_and_sources(tmp_path):
 
 
 def test_suspect_trains_are_left_out(tmp_path):
-    found = presence_of(tmp_path, with_suspect_train(gappy_run(), 3))
+    found = coverage_of(tmp_path, with_suspect_train(gappy_run(), 3))
     assert found.n_trains == 18
     motors = found.sources[1]
     assert cells(motors.cells) == [FULL, 0, FULL, FULL, 0, FULL, 0, FULL, 0] * 2
 
 
 def test_rows_beyond_the_limit_are_counted(tmp_path):
-    found = presence_of(tmp_path, gappy_run(), limit=1)
+    found = coverage_of(tmp_path, gappy_run(), limit=1)
     assert [row.name for row in found.sources] == ["DA00/MOTOR/M001"]
     assert found.n_left_out == 1
 
@@ -78,6 +78,6 @@ def test_rows_beyond_the_limit_are_counted(tmp_path):
 @pytest.mark.parametrize("depth", [Depth.OUTLINE, Depth.UNREAD])
 def test_files_whose_index_is_not_known_are_counted(tmp_path, depth):
     run = with_file(gappy_run(), 1, depth=depth, patterns=(), run_values={})
-    found = presence_of(tmp_path, run)
+    found = coverage_of(tmp_path, run)
     assert found.n_unknown_files == 1
     assert "DA00/MOTOR/M001" in {row.name for row in found.sources}
