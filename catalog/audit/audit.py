@@ -1,14 +1,14 @@
-"""What is wrong with the catalogued runs, since when, and what has changed since the last audit?
+"""Audits of the catalogued runs: findings, since when, and what changed since the last audit.
 
 ``audit`` in steps:
 
 1. The merged file is brought up to date (or, with ``run_ids``, the shards of these runs are put
    together in memory), and the runs in scope are chosen.
 2. The checks in SQL run on it; with ``disk`` the catalog is compared with the disk, with ``deep``
-   data are read. What the scans found is in the catalog already.
-3. What was found is recorded (``record``): when it was first and last seen, and what is gone. Only
-   what was checked can be found gone. The audit itself is recorded with its scope and duration.
-4. ``Findings``: all of it with what is waived and what is new, and a summary of a few lines.
+   data are read. The findings of scans are in the catalog already.
+3. The findings are recorded (``record``): when each was first and last seen, and what is gone. Only
+   what was checked can be gone. The audit itself is recorded with its scope and duration.
+4. ``Findings``: all of them, with what is waived and what is new, and a summary of a few lines.
 
 No file is opened, except by ``deep``.
 """
@@ -16,13 +16,14 @@ No file is opened, except by ``deep``.
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..model.checks import CHECKS, DEFAULT_LIMITS, Check, Limits
+from ..model.checks import CHECKS, COUNTED_SEVERITIES, DEFAULT_LIMITS, Check, Limits
 from ..model.errors import CatalogWriteError, RunNotFoundError
 from ..model.identity import shard_of
 from ..model.records import Problem
@@ -33,7 +34,14 @@ from ..store.store import Store
 from .between_runs import CHECKS_OF_ALL_RUNS
 from .disk import DiskOptions, find_on_disk, run_folders
 from .findings import Findings, describe_findings
-from .record import Area, audit_before, record, unrecorded
+from .record import (
+    Area,
+    add_audit,
+    audit_before,
+    compare_findings,
+    recording,
+    replace_findings,
+)
 from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults
 from .waivers import Waiver, read_waivers, waiver_table
 
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditOptions", "AuditReport", "DeepCheck", "audit", "log_fields", "waiver_file"]
 
+# Of DuckDB, as a default: leaves room for others on a shared login node.
 MEMORY_LIMIT = 3 << 30
 _SIZE = "SELECT count(*), coalesce(sum(n_files), 0)::BIGINT FROM run JOIN scope USING (run_id)"
 _STANDS = """
@@ -53,12 +62,12 @@ AND list_contains($files::VARCHAR[], concat(run_id, '/', name))
 _DISK_CHECKS = ("C01", "C02", "F06")
 _THRESHOLDS = {"error": ("E",), "warning": ("E", "W"), "never": ()}
 
-# Told what is being done, how many steps of it are done, and of how many.
+# Called with what is being done, how many steps of it are done, and of how many.
 Progress = Callable[[str, int, int], None]
 
 
 class DeepCheck(Protocol):
-    """Reads data of some runs: given run_id and directory of each, says what is wrong there."""
+    """Reads data of some runs, given by run_id and directory, and finds what is wrong with them."""
 
     def __call__(self, runs: Sequence[tuple[int, str]]) -> Iterable[tuple[int, Problem]]:
         """Problems by run_id; ``Problem.path`` is the file. F06: it could not be looked at."""
@@ -79,8 +88,8 @@ class AuditOptions:
     deep
         What reads data; None: nothing does.
     since
-        From when on a finding counts as new, or is told as resolved (UTC, without zone). None:
-        since the last audit of the same scope; all are new if there is none.
+        From when on a finding counts as new, or as resolved (UTC, without zone). None: since the
+        last audit of the same scope; all are new if there is none.
     waivers
         A file of waivers; None: ``waivers.yml`` in the catalog, if it is there.
     save
@@ -120,23 +129,38 @@ class AuditOptions:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What an audit found, and what it rests on.
-
-    ``number`` is that of the recorded audit, None if it was not recorded, for the reason
-    ``not_recorded``. ``expired`` are waivers that are over.
-    """
+    """The findings of an audit, and what they rest on."""
 
     findings: Findings
+    """What is wrong, with its summary."""
     location: str
+    """The catalog."""
     number: int | None
+    """Number of the recorded audit; None where it was not recorded."""
     not_recorded: str
+    """Why it was not recorded."""
     started_at: datetime
+    """When it began, in UTC, without zone."""
     since: datetime | None
+    """From when on findings count as new; None where all do."""
     seconds: float
+    """How long it took."""
     n_runs: int
+    """Runs in scope."""
     n_files: int
+    """Files of these runs."""
     checks: tuple[str, ...]
+    """IDs of the checks that it ran itself."""
     expired: tuple[Waiver, ...] = ()
+    """Waivers whose last day is over."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Findings by severity, waived, new and resolved ones."""
+        found = self.findings
+        by_severity = {f"{word}s": found.count(s) for s, word in COUNTED_SEVERITIES.items()}
+        others = {"waived": found.n_waived, "new": found.n_new, "resolved": found.n_resolved}
+        return by_severity | others
 
     def fails(self, threshold: str, *, new: bool = False) -> bool:
         """Whether a finding that is not waived is at or above ``error`` or ``warning``.
@@ -152,18 +176,18 @@ def audit(
     options: AuditOptions | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
-    """Audit the runs that a filter means.
+    """Audit the runs that a filter chooses.
 
     Raises
     ------
     CatalogNotFoundError
         Where nothing was ingested yet.
     RunNotFoundError
-        Where no catalogued run is meant; but not with roots in which to look for others.
+        Where the filter chooses no run; but not with roots in which to look for others.
     ConfigError
         For a file of waivers that is wrong.
     """
-    return _Audit(store, where, options or AuditOptions(), progress or _silent).run()
+    return _Audit(store, where, options or AuditOptions(), progress or (lambda *_: None)).run()
 
 
 def waiver_file(store: Store, named: Path | None) -> Path | None:
@@ -175,23 +199,9 @@ def waiver_file(store: Store, named: Path | None) -> Path | None:
 
 
 def log_fields(report: AuditReport) -> dict[str, Any]:
-    """What a log says of an audit, in a few fields."""
-    found = report.findings
-    return {
-        "runs": report.n_runs,
-        "errors": found.count("E"),
-        "warnings": found.count("W"),
-        "infos": found.count("I"),
-        "waived": found.n_waived,
-        "new": found.n_new,
-        "resolved": found.n_resolved,
-        "seconds": round(report.seconds, 3),
-        "not_recorded": report.not_recorded,
-    }
-
-
-def _silent(label: str, done: int, total: int) -> None:
-    pass
+    """What a log records of an audit, in a few fields."""
+    timing = {"seconds": round(report.seconds, 3), "not_recorded": report.not_recorded}
+    return {"runs": report.n_runs, **report.counts, **timing}
 
 
 def _deep_row(run_id: int, problem: Problem) -> tuple[Any, ...]:
@@ -222,10 +232,9 @@ class _Audit:
             raise RunNotFoundError("a catalogued run to audit", [str(self.store.location)])
         found = self._find(cursor)
         area = self._area(cursor)
-        made: list[Findings] = []
 
-        def describe(recorded: "pa.Table") -> dict[str, Any]:
-            findings = describe_findings(
+        def describe(recorded: "pa.Table") -> Findings:
+            return describe_findings(
                 cursor,
                 recorded,
                 checks=sorted(self.options.ids),
@@ -234,23 +243,36 @@ class _Audit:
                 at=self.started_at,
                 waivers=waiver_table(waivers, self.today),
             )
-            made.append(findings)
-            return self._row(findings, area, n_runs, n_files)
 
-        number, reason = self._record(area, found, describe)
-        return AuditReport(
-            findings=made[-1],
-            location=str(self.store.location),
-            number=number,
-            not_recorded=reason,
-            started_at=self.started_at,
-            since=self.since,
-            seconds=time.monotonic() - self._clock,
-            n_runs=n_runs,
-            n_files=n_files,
-            checks=area.checks,
-            expired=tuple(w for w in waivers if w.is_expired(self.today)),
-        )
+        def report(findings: Findings, number: int | None, reason: str = "") -> AuditReport:
+            return AuditReport(
+                findings=findings,
+                location=str(self.store.location),
+                number=number,
+                not_recorded=reason,
+                started_at=self.started_at,
+                since=self.since,
+                seconds=time.monotonic() - self._clock,
+                n_runs=n_runs,
+                n_files=n_files,
+                checks=area.checks,
+                expired=tuple(w for w in waivers if w.is_expired(self.today)),
+            )
+
+        reason = "recording was not asked for"
+        if self.options.save:
+            try:
+                with recording(self.store) as audits:
+                    findings = describe(replace_findings(audits, area, found))
+                    row = self._row(report(findings, None))
+                    number = add_audit(audits, row)
+            except CatalogWriteError as error:
+                reason = str(error)
+            else:
+                if self.options.run_ids is None:
+                    self._merge()
+                return report(findings, number)
+        return report(describe(compare_findings(self.store, area, found)), None, reason)
 
     @property
     def today(self) -> date:
@@ -286,16 +308,13 @@ class _Audit:
         self._merge()
         return self.store.open_merged(memory_limit=limit).new_cursor()
 
-    def _merge(self) -> str:
-        """Bring the merged file up to date; why that is not possible."""
-        try:
+    def _merge(self) -> None:
+        """Bring the merged file up to date, unless the catalog cannot be written."""
+        with suppress(CatalogWriteError):
             self.store.publish_merged(lambda done, total: self.progress("merging", done, total))
-        except CatalogWriteError as error:
-            return str(error)
-        return ""
 
     def _find(self, cursor: "duckdb.DuckDBPyConnection") -> "pa.Table":
-        """What is found by all means, with its origin."""
+        """The findings of all checks, with their origin."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -320,7 +339,7 @@ class _Audit:
     def _find_in_data(
         self, cursor: "duckdb.DuckDBPyConnection", wanted: set[str]
     ) -> list[tuple[Any, ...]]:
-        """What reading data finds; what was found before in files not looked at still stands."""
+        """The findings of reading data; earlier ones of files not read this time still stand."""
         of_data = {i for i in wanted if CHECKS[i].origin == "deep"}
         if self.options.deep is None or not of_data:
             return []
@@ -334,7 +353,7 @@ class _Audit:
         return lambda done, total: self.progress(label, done, total)
 
     def _area(self, cursor: "duckdb.DuckDBPyConnection") -> Area:
-        """What this audit covers: with a comparison with the disk, also what is not catalogued."""
+        """What this audit covers: with ``disk``, also runs that are not catalogued."""
         below: tuple[str, ...] = ()
         beside: tuple[str, ...] = ()
         if self.options.disk is not None:
@@ -343,35 +362,20 @@ class _Audit:
         runs = fetch(cursor, "SELECT run_id FROM scope")
         return Area(runs, self.options.ids_run, below, beside, self.started_at)
 
-    def _record(
-        self, area: Area, found: "pa.Table", describe: Callable[["pa.Table"], dict[str, Any]]
-    ) -> tuple[int | None, str]:
-        """The number of the audit, or why it was not recorded."""
-        reason = "recording was not asked for"
-        if self.options.save:
-            try:
-                number = record(self.store, area, found, describe)
-            except CatalogWriteError as error:
-                reason = str(error)
-            else:
-                if self.options.run_ids is None:
-                    self._merge()
-                return number, ""
-        describe(unrecorded(self.store, area, found))
-        return None, reason
-
-    def _row(self, found: Findings, area: Area, n_runs: int, n_files: int) -> dict[str, Any]:
-        """The row of this audit."""
+    def _row(self, report: AuditReport) -> dict[str, Any]:
+        """The row of this audit; waived findings count."""
+        found = report.findings
         return {
             "at": self.started_at,
-            "seconds": time.monotonic() - self._clock,
+            "seconds": report.seconds,
             "scope": self.scope,
-            "checks": list(area.checks),
-            "runs": n_runs,
-            "files": n_files,
-            "errors": found.count("E", with_waived=True),
-            "warnings": found.count("W", with_waived=True),
-            "infos": found.count("I", with_waived=True),
+            "checks": list(report.checks),
+            "runs": report.n_runs,
+            "files": report.n_files,
+            **{
+                f"{word}s": found.count(severity, with_waived=True)
+                for severity, word in COUNTED_SEVERITIES.items()
+            },
             "new": found.n_new,
             "resolved": found.n_resolved,
         }

@@ -5,6 +5,8 @@ within a series: one data class of one proposal, in the order of their numbers. 
 runs of an instrument.
 """
 
+from ..model.names import sql_unit
+
 __all__ = ["CHECKS_BETWEEN_RUNS", "CHECKS_OF_ALL_RUNS"]
 
 # gone: sources of enough of the last runs, but not of the run at a place. Wherever a source is
@@ -99,7 +101,7 @@ SELECT
 FROM renamed
 """
 
-_X02 = """
+_X02 = f"""
 WITH known AS (
     SELECT
         n.series, n.run_id, n.place, n.in_scope, rs.section, rs.source_id,
@@ -122,11 +124,11 @@ differences AS (
         p.old_schema, p.schema_id, count(*) AS n_keys,
         arg_min(
             CASE WHEN a.dtype <> b.dtype OR a.entry_shape <> b.entry_shape THEN format(
-                '''{}'' is {} {}, but was {} {}',
+                '''{{}}'' is {{}} {{}}, but was {{}} {{}}',
                 k.name, b.dtype, b.entry_shape::VARCHAR, a.dtype, a.entry_shape::VARCHAR
             ) ELSE format(
-                '''{}'' is in {}, but was in {}', k.name,
-                concat(b.prefix_symbol, b.unit_symbol), concat(a.prefix_symbol, a.unit_symbol)
+                '''{{}}'' is in {{}}, but was in {{}}', k.name,
+                {sql_unit("b")}, {sql_unit("a")}
             ) END,
             k.name
         ) AS example
@@ -143,8 +145,8 @@ differences AS (
 SELECT
     c.run_id, NULL, 'X02', 'W',
     concat(
-        d.example, format(' in run {}', o.run),
-        CASE WHEN n_keys > 1 THEN format('; {} keys in all', n_keys) END
+        d.example, format(' in run {{}}', o.run),
+        CASE WHEN n_keys > 1 THEN format('; {{}} keys in all', n_keys) END
     ),
     concat(c.section, '/', s.name), NULL
 FROM changed AS c

@@ -1,29 +1,26 @@
-"""How is what an audit found kept, and what has changed since the last one?
+"""The record of audits: since when each finding is known, and what has changed.
 
 The audits have a database of their own in the catalog, with the tables of every other: published in
 versions, never modified, merged into the file for questions over all runs like a shard. Only
 ``finding`` (of origin ``audit`` and ``deep``) and ``audit`` have rows there.
 
-1. ``Area``: what an audit covered. Only findings in it can be found gone.
-2. ``record``: findings that are there keep when they were first seen, those that are gone stay as
-   resolved; the audit itself becomes a row. Returns all of the area, and what is new.
-3. ``unrecorded``: the same in memory, for a catalog that cannot be written.
-4. ``audit_before``: when there was an audit like this before.
+1. ``Area``: what an audit covered. Only its findings can count as gone.
+2. ``recording`` opens the database; ``replace_findings`` writes the findings of an area: those that
+   are still there keep their first time, those that are gone stay as resolved; ``add_audit`` writes
+   the audit itself.
+3. ``compare_findings``: the same rows in memory, for a catalog that cannot be written.
+4. ``audit_before``: when the last audit of the same scope was.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
-from ..store.connections import (
-    OpenDatabase,
-    connect_memory,
-    uninterrupted,
-)
+from ..store.connections import OpenDatabase, connect_memory, uninterrupted
 from ..store.schema import create_schema, open_draft
 from ..store.store import Store
 from ..store.versions import AUDITS
@@ -33,22 +30,30 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["Area", "audit_before", "record", "unrecorded"]
+__all__ = [
+    "Area",
+    "add_audit",
+    "audit_before",
+    "compare_findings",
+    "recording",
+    "replace_findings",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """What an audit covered: the checks that were run, and where.
-
-    ``runs`` is a table of run_id; uncatalogued runs were looked for right in the folders ``beside``
-    and anywhere under those ``below``.
-    """
+    """What an audit covered: the checks that it ran, and where."""
 
     runs: "pa.Table"
+    """A table of run_id."""
     checks: tuple[str, ...]
+    """IDs of the checks."""
     below: tuple[str, ...]
+    """Folders in and below which it looked for runs that are not catalogued."""
     beside: tuple[str, ...]
+    """Folders right in which it looked for them."""
     at: datetime
+    """When it began, in UTC, without zone."""
 
 
 # A finding is the same as before if only the numbers and names in its message changed; of several
@@ -121,32 +126,56 @@ INSERT INTO audit VALUES (
 """
 
 
-def record(
-    store: Store,
-    area: Area,
-    found: "pa.Table",
-    describe: Callable[["pa.Table"], dict[str, Any]],
-) -> int:
-    """Publish what was found in an area, and that there was this audit; its number.
+@contextmanager
+def recording(store: Store) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """A connection to a draft of the database of the audits, published at the end.
 
-    ``found`` has the columns of ``finding`` up to path, and origin. ``describe`` is given all rows
-    of the area, as they are to be, with ``is_new``; from them it makes the row of the audit: the
-    parameters of ``_INSERT_AUDIT`` but number and version. Raises CatalogWriteError.
+    Raises CatalogWriteError where the catalog cannot be written.
     """
-    with _writing(store) as connection:
-        row = describe(_apply(connection, area, found))
-        last = connection.execute("SELECT coalesce(max(audit_id), 0) FROM audit").fetchall()
-        number = int(last[0][0]) + 1
-        scope = _as_text(row["scope"])
-        version = package_version("xfelcat")
-        connection.execute(
-            _INSERT_AUDIT, row | {"audit_id": number, "scope": scope, "version": version}
-        )
+    versions = store.audits
+    with versions.lock(), uninterrupted(), versions.draft() as draft:
+        with open_draft(draft, AUDITS, AUDITS, older=versions) as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        versions.publish(draft)
+
+
+def replace_findings(
+    connection: "duckdb.DuckDBPyConnection", area: Area, found: "pa.Table"
+) -> "pa.Table":
+    """Write the findings of an area; all rows of the area as they are now, with ``is_new``.
+
+    ``found`` has the columns of ``finding`` up to path, and origin.
+    """
+    connection.register("audited_runs", area.runs)
+    connection.register("found_now", found)
+    places = {"below": list(area.below), "beside": list(area.beside)}
+    connection.execute(_OLD, {"checks": list(area.checks), **places})
+    connection.execute(_NOW, {"at": area.at})
+    connection.execute(_GONE, {"at": area.at})
+    connection.execute(_REMOVE)
+    connection.execute(_INSERT)
+    table = connection.sql(_AREA).to_arrow_table()
+    connection.unregister("audited_runs")
+    connection.unregister("found_now")
+    return table
+
+
+def add_audit(connection: "duckdb.DuckDBPyConnection", row: Mapping[str, Any]) -> int:
+    """Write the row of an audit: the parameters of ``_INSERT_AUDIT`` but number and version.
+
+    Returns its number.
+    """
+    ((last,),) = connection.execute("SELECT coalesce(max(audit_id), 0) FROM audit").fetchall()
+    number = int(last) + 1
+    texts = {"scope": _as_text(row["scope"]), "version": package_version("xfelcat")}
+    connection.execute(_INSERT_AUDIT, {**row, "audit_id": number, **texts})
     return number
 
 
-def unrecorded(store: Store, area: Area, found: "pa.Table") -> "pa.Table":
-    """The same rows, with nothing written."""
+def compare_findings(store: Store, area: Area, found: "pa.Table") -> "pa.Table":
+    """The rows that ``replace_findings`` returns, with nothing written."""
     current = store.audits.current()
     old = None
     if current is not None:
@@ -158,7 +187,7 @@ def unrecorded(store: Store, area: Area, found: "pa.Table") -> "pa.Table":
         if old is not None:
             connection.register("old_findings", old)
             connection.execute("INSERT INTO finding FROM old_findings")
-        result.append(_apply(connection, area, found))
+        result.append(replace_findings(connection, area, found))
 
     connect_memory(fill).close()
     return result[0]
@@ -176,30 +205,3 @@ def audit_before(store: Store, scope: Mapping[str, Any]) -> datetime | None:
 
 def _as_text(scope: Mapping[str, Any]) -> str:
     return json.dumps(scope, ensure_ascii=False, sort_keys=True, default=str)
-
-
-@contextmanager
-def _writing(store: Store) -> Iterator["duckdb.DuckDBPyConnection"]:
-    """A connection to a draft of the database of the audits, published at the end."""
-    versions = store.audits
-    with versions.lock(), uninterrupted(), versions.draft() as draft:
-        with open_draft(draft, AUDITS, AUDITS, older=versions) as connection:
-            connection.execute("BEGIN")
-            yield connection
-            connection.execute("COMMIT")
-        versions.publish(draft)
-
-
-def _apply(connection: "duckdb.DuckDBPyConnection", area: Area, found: "pa.Table") -> "pa.Table":
-    connection.register("audited_runs", area.runs)
-    connection.register("found_now", found)
-    places = {"below": list(area.below), "beside": list(area.beside)}
-    connection.execute(_OLD, {"checks": list(area.checks), **places})
-    connection.execute(_NOW, {"at": area.at})
-    connection.execute(_GONE, {"at": area.at})
-    connection.execute(_REMOVE)
-    connection.execute(_INSERT)
-    table = connection.sql(_AREA).to_arrow_table()
-    connection.unregister("audited_runs")
-    connection.unregister("found_now")
-    return table

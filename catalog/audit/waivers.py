@@ -1,6 +1,6 @@
-"""Which findings are known, accepted and not to be told again and again?
+"""Waivers: findings that are known and accepted, in a YAML file that people can review.
 
-A reviewable YAML file, a list of waivers:
+The file is a list:
 
     - check: F05              # an ID, or its beginning: R
       proposal: 900021        # optional; several as a list
@@ -11,10 +11,7 @@ A reviewable YAML file, a list of waivers:
       expires: 2027-01-31
 
 ``reason`` and ``expires`` are required. After that day a waiver does nothing but be reported.
-
-1. ``read_waivers``: the file, checked; a ConfigError names the entry that is wrong.
-2. ``waiver_table``: those that are in force, for SQL.
-3. ``WAIVED_SQL``: the reason why a finding is waived, or NULL.
+``WAIVED_SQL`` finds the reason for a finding in ``waiver_table``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,15 +47,22 @@ WAIVED_SQL = """
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """One entry of the file: which findings, why, and the last day it holds."""
+    """One entry of the file: which findings, why, and for how long."""
 
     checks: tuple[str, ...]
+    """IDs of the checks."""
     reason: str
+    """Why the findings are accepted."""
     expires: date
+    """The last day that it holds."""
     proposals: tuple[int, ...] = ()
+    """Its proposals; empty for all."""
     runs: tuple[tuple[int, int], ...] = ()
+    """First and last run numbers, both included; empty for all."""
     data_class: str | None = None
+    """The data class; None for all."""
     source: str | None = None
+    """A glob on the source or other place of a finding; None for all."""
 
     def is_expired(self, today: date) -> bool:
         """Whether the last day is over."""

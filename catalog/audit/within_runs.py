@@ -22,8 +22,19 @@ SELECT
 FROM numbered GROUP BY run_id, aggregator HAVING max(sequence) + 1 > count(*)
 """
 
+# The trains that files a and b have in common: the first, and how many.
+_COMMON_TRAINS = """
+        min(greatest(s.first, t.first)) AS train,
+        sum(least(s.first + s.n, t.first + t.n) - greatest(s.first, t.first)) AS n_shared
+""".strip()
+_STRETCHES = """
+    JOIN near_stretch AS s ON s.run_id = a.run_id AND s.train_list = a.train_list
+    JOIN near_stretch AS t ON t.run_id = b.run_id AND t.train_list = b.train_list
+    AND s.first < t.first + t.n AND t.first < s.first + s.n
+""".strip()
+
 # Files of one aggregator whose trains lie in each other's span; then the trains they share.
-_SHARED = """
+_SHARED = f"""
 WITH spans AS (
     SELECT
         *, max(last) OVER (
@@ -40,15 +51,12 @@ doubtful AS (
 shared AS (
     SELECT
         a.run_id, a.aggregator, a.ordinal AS ordinal_a, b.ordinal AS ordinal_b,
-        min(greatest(s.first, t.first)) AS train,
-        sum(least(s.first + s.n, t.first + t.n) - greatest(s.first, t.first)) AS n_shared
+        {_COMMON_TRAINS}
     FROM doubtful AS a
     JOIN doubtful AS b
     ON b.run_id = a.run_id AND b.aggregator = a.aggregator AND b.ordinal > a.ordinal
     AND a.first <= b.last AND b.first <= a.last
-    JOIN near_stretch AS s ON s.run_id = a.run_id AND s.train_list = a.train_list
-    JOIN near_stretch AS t ON t.run_id = b.run_id AND t.train_list = b.train_list
-    AND s.first < t.first + t.n AND t.first < s.first + s.n
+    {_STRETCHES}
     GROUP BY ALL
 )
 """
@@ -190,15 +198,12 @@ holders AS (
 shared AS (
     SELECT
         a.run_id, a.section, a.source_id, a.name AS name_a, b.name AS name_b,
-        min(greatest(s.first, t.first)) AS train,
-        sum(least(s.first + s.n, t.first + t.n) - greatest(s.first, t.first)) AS n_shared
+        {_COMMON_TRAINS}
     FROM holders AS a
     JOIN holders AS b
     ON b.run_id = a.run_id AND b.section = a.section AND b.source_id = a.source_id
     AND b.aggregator > a.aggregator AND a.first <= b.last AND b.first <= a.last
-    JOIN near_stretch AS s ON s.run_id = a.run_id AND s.train_list = a.train_list
-    JOIN near_stretch AS t ON t.run_id = b.run_id AND t.train_list = b.train_list
-    AND s.first < t.first + t.n AND t.first < s.first + s.n
+    {_STRETCHES}
     GROUP BY ALL
 )
 SELECT

@@ -62,7 +62,7 @@ class Check:
     origin: Origin
     """Who runs the check: the scan at ingest, an audit of the catalog, or one that reads data."""
     meaning: str
-    """What a finding means for the data."""
+    """What a finding implies for the data."""
     remedy: str
     """What to do about it."""
 
@@ -337,7 +337,7 @@ CHECKS: Mapping[str, Check] = {check.id: check for check in _ALL}
 def choose_checks(
     only: Iterable[str] = (), skip: Iterable[str] = (), levels: Iterable[str] = ()
 ) -> tuple[Check, ...]:
-    """The checks asked for, in the order of the table; no ``only`` and no ``levels`` means all.
+    """The chosen checks in the order of the table; all of them without ``only`` and ``levels``.
 
     ``only`` and ``skip`` are IDs or their beginnings (``R`` for all checks of runs), in upper or
     lower case; ``levels`` are those of ``LEVELS``.

@@ -16,6 +16,7 @@ __all__ = [
     "key_spellings",
     "parse_module",
     "short_key",
+    "sql_unit",
     "unit_text",
 ]
 
@@ -80,6 +81,12 @@ MICRO = ("u", "μ")
 def unit_text(prefix_symbol: str, unit_symbol: str) -> str:
     """The unit with its prefix: ``mm``, ``μJ``; empty where the files name no unit."""
     return prefix_symbol.replace(*MICRO) + unit_symbol if unit_symbol else ""
+
+
+def sql_unit(table: str) -> str:
+    """SQL for the same from the columns prefix_symbol and unit_symbol of a table."""
+    micro = "'{}', '{}'".format(*MICRO)
+    return f"(replace({table}.prefix_symbol, {micro}) || {table}.unit_symbol)"
 
 
 # The format version of files that record none.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
 
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
-from ..model.names import MICRO, VALUE_ENDING
+from ..model.names import VALUE_ENDING, sql_unit
 from ..model.text import to_text, to_utc
 from .conditions import conditions_of
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
@@ -615,7 +615,7 @@ ALL_DATA = DataFilter()
 # What names data where several are listed: "SOURCE", "SOURCE KEY" or (source, key).
 Spec = str | tuple[PatternLike, PatternLike] | DataFilter
 # The unit of a row of ``schema_key`` as it is shown: "mm", "μJ"; NULL for none.
-UNIT = "(replace(schema_key.prefix_symbol, '{}', '{}') || schema_key.unit_symbol)".format(*MICRO)
+UNIT = sql_unit("schema_key")
 
 
 def control_key_matches(pattern: Pattern, name: str) -> Sql:

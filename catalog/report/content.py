@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,6 @@ _MEMORY = 4_000_000_000
 # Bars that fit side by side on the page; below a few months, days are the finer picture.
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
-_DATE_LENGTH = {"day": 10, "month": 7, "year": 4}
 _COUNT_OF = {severity: f"{word}s" for severity, word in COUNTED_SEVERITIES.items()}
 _SUMMED = ("runs", "files", "files_missing", "bytes", "trains")
 _COUNTED = (*_SUMMED, *_COUNT_OF.values())
@@ -229,46 +228,40 @@ def _by_instrument(proposals: Iterable[Row]) -> list[Row]:
 
 
 def _timeline(store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter) -> Content:
-    """Bytes by data class and runs by the worst that was found, per day, month or year."""
+    """Bytes by data class and runs by the worst finding, per day, month or year without gaps.
+
+    Where years are too many, as after a broken clock, only the last ones that have runs.
+    """
     months = [row["period"] for row in growth(store, "month", (), where).table.to_pylist()]
-    months = [month for month in months if month is not None]
-    span = _months_between(months[0], months[-1]) if months else 0
+    months = [np.datetime64(month, "M") for month in months if month is not None]
+    span = int((months[-1] - months[0]).astype(int)) if months else 0
     per = "day" if span < _FEW_MONTHS else "month" if span < _MAX_PERIODS else "year"
-    sizes = growth(store, per, ["data_class"], where).table.to_pylist()
-    runs = {row["period"]: row for row in _rows(cursor, findings.FAULTY_RUNS, per=per)}
-    periods = _periods(sorted(runs), per)
+
+    unit: Any = per[0].upper()  # as numpy calls it
+
+    def text_of(period: Any) -> str:
+        return str(np.datetime64(period, unit))
+
+    rows = _rows(cursor, findings.FAULTY_RUNS, per=per)
+    runs = {text_of(row["period"]): row for row in rows}
+    periods = list(runs)
+    if periods and span < 12 * _MAX_PERIODS:
+        first, last = (np.datetime64(period) for period in (periods[0], periods[-1]))
+        periods = np.arange(first, last + 1).astype(str).tolist()
+    periods = periods[-_MAX_PERIODS:]
     at = {period: i for i, period in enumerate(periods)}
     volume_of: dict[str, list[int]] = {}
-    for row in sizes:
-        if row["period"] in at:
+    for row in growth(store, per, ["data_class"], where).table.to_pylist():
+        if row["period"] is not None and (period := text_of(row["period"])) in at:
             values = volume_of.setdefault(row["data_class"] or "", [0] * len(periods))
-            values[at[row["period"]]] += row["bytes"]
+            values[at[period]] += row["bytes"]
     counts = ("runs", "with_errors", "with_warnings")
     return {
         "per": per,
-        "periods": [p.isoformat()[: _DATE_LENGTH[per]] for p in periods],
+        "periods": periods,
         "bytes": volume_of,
         **{name: [runs[p][name] if p in runs else 0 for p in periods] for name in counts},
     }
-
-
-def _months_between(first: date, last: date) -> int:
-    return (last.year - first.year) * 12 + last.month - first.month
-
-
-def _periods(found: list[date], per: str) -> list[date]:
-    """The periods from first to last without a gap; only those found where they would be many."""
-    if not found:
-        return []
-    first, last = found[0], found[-1]
-    if per == "day":
-        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    if per == "month":
-        months = [first.month - 1 + n for n in range(_months_between(first, last) + 1)]
-        return [date(first.year + m // 12, m % 12 + 1, 1) for m in months]
-    if last.year - first.year < _MAX_PERIODS:
-        return [date(year, 1, 1) for year in range(first.year, last.year + 1)]
-    return found[-_MAX_PERIODS:]
 
 
 def _examples(condensed: Iterable[Row]) -> list[int]:

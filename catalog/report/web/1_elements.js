@@ -4,6 +4,7 @@
 
 const content = JSON.parse(document.getElementById("content").textContent);
 const checks = new Map(content.checks.map((check) => [check.id, check]));
+const letters = Object.keys(content.severities); // the worst first
 const MAX_BARS_LABELLED = 90; // pixels for a label on the time axis
 
 function element(name, attributes = {}, ...children) {
@@ -21,6 +22,10 @@ function filled(made, attributes, children) {
   }
   made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
+}
+
+function quiet(words) {
+  return element("p", { class: "quiet" }, words);
 }
 
 function count(n) {
@@ -85,8 +90,10 @@ function runLink(run) {
   return run && Object.hasOwn(content.details, run) ? element("a", { href: addressOf(run) }, run) : (run ?? "");
 }
 
+const outside = "(outside a facility tree)";
+
 function proposalName(number) {
-  return number === null ? "(outside a facility tree)" : `p${String(number).padStart(6, "0")}`;
+  return number === null ? outside : `p${String(number).padStart(6, "0")}`;
 }
 
 function severityMark(letter, waived) {

@@ -107,6 +107,8 @@ function compare(a, b, down) {
 }
 
 const text = (title, name, more = {}) => ({ title, value: (row) => row[name], ...more });
+const named = (title, value, more = {}) => ({ title, kind: "name", value, ...more });
+const date = (title, key, more = {}) => named(title, (row) => row[key], { show: (row) => day(row[key]), ...more });
 const long = (title, name) => text(title, name, { kind: "long", show: (row) => breakable(row[name] ?? "") });
 const number = (title, name, more = {}) => ({
   title,

@@ -75,7 +75,7 @@ function timeline({ per, periods, bytes: volumes, runs, with_errors, with_warnin
 
 function findingsTable(table, noun, options = {}) {
   const rows = rowsOf(table);
-  const chosen = new Set("EWI");
+  const chosen = new Set(letters);
   const severities = (state, draw) => {
     state.keep = (row) => chosen.has(row.severity);
     const boxes = Object.entries(content.severities).map(([letter, name]) => {
@@ -92,7 +92,7 @@ function findingsTable(table, noun, options = {}) {
     });
     return element("fieldset", { "aria-label": "Severity" }, ...boxes);
   };
-  const rank = (row) => "EWI".indexOf(row.severity) + (row.waived ? 3 : 0);
+  const rank = (row) => letters.indexOf(row.severity) + (row.waived ? letters.length : 0);
   const columns = [
     {
       title: "Severity",
@@ -100,20 +100,17 @@ function findingsTable(table, noun, options = {}) {
       search: (row) => `${content.severities[row.severity]} ${row.waived ? `waived ${row.waived}` : ""}`,
       show: (row) => severityMark(row.severity, row.waived),
     },
-    {
-      title: "Check",
-      value: (row) => row.check_id,
-      kind: "name",
+    named("Check", (row) => row.check_id, {
       tip: (row) => checks.get(row.check_id)?.title,
       show: (row) => element("abbr", { title: checks.get(row.check_id)?.title ?? "" }, row.check_id),
-    },
+    }),
     ...options.columns,
   ];
   return makeTable(rows, columns, { ofAll: table.of_all, noun, tools: [severities], ...options });
 }
 
 function condensedTable(table) {
-  const quiet = (line) => (line ? element("span", { class: "quiet" }, breakable(line)) : null);
+  const below = (line) => (line ? element("span", { class: "quiet" }, breakable(line)) : null);
   // Its run is named already; of a finding about the run as a whole nothing is left.
   const fileOf = (row) => {
     const name = row.path?.slice(row.path.lastIndexOf("/") + 1) ?? "";
@@ -125,7 +122,7 @@ function condensedTable(table) {
     kind: "long",
     value: (row) => row.template,
     search: (row) => `${row.template} ${row.pattern} ${checks.get(row.check_id)?.title ?? ""}`,
-    show: (row) => element("span", {}, row.template, quiet(row.pattern), quiet(row.waived && `waived: ${row.waived}`)),
+    show: (row) => element("span", {}, row.template, below(row.pattern), below(row.waived && `waived: ${row.waived}`)),
   };
   const unlike = (row) =>
     [row.place !== row.pattern && row.place, row.message !== row.template && row.message].filter(Boolean).join(": ");
@@ -141,7 +138,7 @@ function condensedTable(table) {
         {},
         row.run ? element("div", {}, runLink(row.run)) : null,
         breakable(fileOf(row)),
-        quiet(unlike(row)),
+        below(unlike(row)),
       ),
   };
   const columns = [
@@ -151,7 +148,7 @@ function condensedTable(table) {
     number("Files", "files", { kind: "number wide" }),
     number("Runs", "runs"),
     number("Proposals", "proposals", { kind: "number wide" }),
-    { title: "Since", kind: "name wide", value: (row) => row.first_seen, show: (row) => day(row.first_seen) },
+    date("Since", "first_seen", { kind: "name wide" }),
     example,
   ];
   return findingsTable(table, "kind of finding", { columns });
@@ -164,15 +161,12 @@ function condensed() {
     element("dd", { class: "quiet" }, check.remedy),
   ]);
   return [
-    element(
-      "p",
-      { class: "quiet" },
+    quiet(
       "Findings alike but for numbers (N, #) and names ('…', FILE, RUN, SOURCE) are one row," +
         " with one of them as an example.",
     ),
     content.findings.of_all ? condensedTable(content.findings) : element("p", {}, "Nothing is wrong."),
-    content.gone.of_all ? element("h3", {}, "Gone since the audit before") : null,
-    content.gone.of_all ? condensedTable(content.gone) : null,
+    ...(content.gone.of_all ? [element("h3", {}, "Gone since the audit before"), condensedTable(content.gone)] : []),
     meanings.length
       ? element(
           "details",
@@ -184,8 +178,11 @@ function condensed() {
   ];
 }
 
+const instrument = text("Instrument", "instrument");
+const proposal = named("Proposal", (row) => proposalName(row.proposal));
+
 // Rows of runs or proposals against checks; a cell says how many, its shade about how many.
-function heatMap(table, first, others, noun, what) {
+function heatMap(table, columns, noun, what) {
   const rows = rowsOf(table).filter((row) => Object.keys(row.checks).length);
   const found = [...new Set(rows.flatMap((row) => Object.keys(row.checks)))].sort();
   const highest = Math.max(1, ...rows.flatMap((row) => Object.values(row.checks).map(([, n]) => n)));
@@ -200,23 +197,14 @@ function heatMap(table, first, others, noun, what) {
     mark: (row) => (row.checks[id] ? `${row.checks[id][0]}${shade(row.checks[id][1])}` : ""),
     tip: (row) => (row.checks[id] ? `${id} ${checks.get(id)?.title ?? ""}: ${count(row.checks[id][1])} ${what}` : null),
   });
-  return makeTable(rows, [first, ...others, ...found.map(cell)], { ofAll: table.of_all, noun, kind: "heat", size: 25 });
+  return makeTable(rows, [...columns, ...found.map(cell)], { ofAll: table.of_all, noun, kind: "heat", size: 25 });
 }
 
 function heatMaps() {
-  const run = { title: "Run", kind: "name", value: (row) => row.run, show: (row) => runLink(row.run) };
-  const when = { title: "When", kind: "name", value: (row) => row.started_at, show: (row) => day(row.started_at) };
-  const proposal = { title: "Proposal", kind: "name", value: (row) => proposalName(row.proposal) };
+  const run = named("Run", (row) => row.run, { show: (row) => runLink(row.run) });
   const maps = {
-    Runs: () => heatMap(content.runs, run, [text("Instrument", "instrument"), when], "run", "findings"),
-    Proposals: () =>
-      heatMap(
-        content.proposals,
-        proposal,
-        [text("Instrument", "instrument"), number("Of runs", "runs")],
-        "proposal",
-        "runs",
-      ),
+    Runs: () => heatMap(content.runs, [run, instrument, date("When", "started_at")], "run", "findings"),
+    Proposals: () => heatMap(content.proposals, [proposal, instrument, number("Of runs", "runs")], "proposal", "runs"),
   };
   const host = element("div");
   const buttons = Object.keys(maps).map((name) =>
@@ -227,15 +215,12 @@ function heatMaps() {
     buttons.forEach((button) => button.setAttribute("aria-pressed", button.textContent === name));
   }
   choose("Runs");
-  const marks = Object.entries(content.severities).map(([letter, name]) => ({ name, mark: `c${letter}` }));
-  const shades = marks.map(({ name }, at) =>
-    element("span", {}, ...[1, 2, 3].map((n) => element("i", { class: `heat-key ${"EWI"[at]}${n}` })), name),
+  const shades = Object.entries(content.severities).map(([letter, name]) =>
+    element("span", {}, ...[1, 2, 3].map((n) => element("i", { class: `heat-key ${letter}${n}` })), name),
   );
   return [
     element("div", { class: "tools" }, ...buttons, element("span", { class: "key heat" }, ...shades)),
-    element(
-      "p",
-      { class: "quiet" },
+    quiet(
       "Per run: findings of a check. Per proposal: runs that have any. Those with most wrong come first;" +
         " a run that is a link opens to its trains and findings.",
     ),
@@ -244,46 +229,33 @@ function heatMaps() {
 }
 
 function whereTables(instruments) {
-  const proposals = rowsOf(content.proposals);
-  const size4 = [
-    number("Runs", "runs"),
-    number("Files", "files"),
-    bytes("Volume", "bytes"),
-    number("Trains", "trains"),
-  ];
-  const named = { title: "Instrument", kind: "name", value: (row) => row.instrument ?? "(outside a facility tree)" };
-  const last = { title: "Last data", kind: "name", value: (row) => row.last_data, show: (row) => day(row.last_data) };
-  const proposal = { title: "Proposal", kind: "name", value: (row) => proposalName(row.proposal) };
-  const classes = rowsOf(content.classes).map((row) => ({
-    ...row,
-    all: content.classes.rows.reduce((sum, r) => sum + r[content.classes.columns.indexOf("bytes")], 0),
-  }));
+  const sizes = [number("Runs", "runs"), number("Files", "files"), bytes("Volume", "bytes")];
+  const all = [...sizes, number("Trains", "trains")];
+  const home = named("Instrument", (row) => row.instrument ?? outside);
+  const classes = rowsOf(content.classes);
+  const volume = classes.reduce((sum, row) => sum + row.bytes, 0);
+  for (const row of classes) row.all = volume;
   const ofClass = [
-    { title: "Data class", value: (row) => row.data_class ?? "(outside a facility tree)" },
-    number("Runs", "runs"),
-    number("Files", "files"),
-    bytes("Volume", "bytes"),
+    { title: "Data class", value: (row) => row.data_class ?? outside },
+    ...sizes,
     share("Share", "bytes", "all", "of the volume", "neutral"),
+  ];
+  const ofProposal = [
+    proposal,
+    instrument,
+    text("Cycle", "cycle"),
+    ...all,
+    number("Missing files", "files_missing"),
+    date("Last data", "last_data"),
+    ...found(),
   ];
   return [
     element("h3", {}, "By instrument"),
-    makeTable(instruments, [named, number("Proposals", "proposals"), ...size4, ...found()], { noun: "instrument" }),
+    makeTable(instruments, [home, number("Proposals", "proposals"), ...all, ...found()], { noun: "instrument" }),
     element("h3", {}, "By data class"),
     makeTable(classes, ofClass, { noun: "data class", sort: [3, true] }),
     element("h3", {}, "By proposal"),
-    makeTable(
-      proposals,
-      [
-        proposal,
-        text("Instrument", "instrument"),
-        text("Cycle", "cycle"),
-        ...size4,
-        number("Missing files", "files_missing"),
-        last,
-        ...found(),
-      ],
-      { noun: "proposal", ofAll: content.proposals.of_all, size: 15 },
-    ),
+    makeTable(rowsOf(content.proposals), ofProposal, { noun: "proposal", ofAll: content.proposals.of_all, size: 15 }),
   ];
 }
 
@@ -297,9 +269,7 @@ function coverage() {
     share("Share of trains", "trains", "of_trains", "of the trains of the runs that have it and are known in full"),
   ];
   return [
-    element(
-      "p",
-      { class: "quiet" },
+    quiet(
       "Runs are compared with those of the proposals and data classes that have the source at all," +
         " trains with those of the runs that have it.",
     ),
@@ -309,7 +279,7 @@ function coverage() {
 
 function audits() {
   const columns = [
-    { title: "When", kind: "name", value: (row) => row.started_at, show: (row) => moment(row.started_at) },
+    date("When", "started_at", { show: (row) => moment(row.started_at) }),
     number("Seconds", "seconds", { show: (row) => row.seconds.toFixed(1) }),
     long("Scope", "scope"),
     number("Runs", "n_runs"),

@@ -16,7 +16,7 @@ function detailOf(name) {
     text("What was found", "message", { kind: "long" }),
     long("File", "file"),
     long("Place", "place"),
-    { title: "Since", kind: "name", value: (row) => row.first_seen, show: (row) => day(row.first_seen) },
+    date("Since", "first_seen"),
   ];
   return [
     element("dl", { class: "facts" }, ...facts),
@@ -33,22 +33,24 @@ function trainsOf(run) {
   if (run.n_trains === undefined)
     return [element("p", {}, "Whoever made this page could not read the part of the catalog that knows them.")];
   if (!run.n_trains) return [element("p", {}, "No train of it is known.")];
-  const line = (row, more) => [
+  const bars = (lines) => element("div", { class: "bars" }, ...lines);
+  const muted = (words) => element("span", { class: "quiet" }, words);
+  const line = (row) => [
     element(
       "span",
       {},
       breakable(row.name),
-      row.alike ? element("span", { class: "quiet" }, ` and ${count(row.alike)} more with the same trains`) : null,
-      more ? element("span", { class: "quiet" }, ` ${more}`) : null,
+      row.alike ? muted(` and ${count(row.alike)} more with the same trains`) : null,
+      row.n_files ? muted(` ${counted(row.n_files, "file")}, ${size(row.n_bytes)}`) : null,
     ),
     coverageBar(row, run.n_trains),
     element("span", { class: "number" }, percent(row.n_trains, run.n_trains)),
   ];
   const key = [
-    ["p4", "data"],
-    ["p2", "for some trains"],
-    ["p0", "no data"],
-  ].map(([mark, name]) => ({ mark, name }));
+    { mark: "p4", name: "data" },
+    { mark: "p2", name: "for some trains" },
+    { mark: "p0", name: "no data" },
+  ];
   const sentences = [
     `${counted(run.n_complete, "source")} ${run.n_complete === 1 ? "has" : "have"} data for every train.`,
   ];
@@ -64,14 +66,9 @@ function trainsOf(run) {
       `${counted(run.n_trains, "train")}, ${run.first_train} to ${run.last_train}, suspect ones left out. `,
       legend(key),
     ),
-    element(
-      "div",
-      { class: "bars" },
-      ...run.aggregators.flatMap((row) => line(row, `${counted(row.n_files, "file")}, ${size(row.n_bytes)}`)),
-    ),
-    run.sources.length ? element("h3", {}, "Sources that miss trains") : null,
-    run.sources.length ? element("div", { class: "bars" }, ...run.sources.flatMap((row) => line(row))) : null,
-    element("p", { class: "quiet" }, sentences.join(" ")),
+    bars(run.aggregators.flatMap(line)),
+    ...(run.sources.length ? [element("h3", {}, "Sources that miss trains"), bars(run.sources.flatMap(line))] : []),
+    quiet(sentences.join(" ")),
   ];
 }
 
