@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.identity import sql_series
 from ..model.records import Depth
-from ..model.text import from_text
 from .connections import rows, uninterrupted
 from .packing import PackedRun, fetch_packed, unpack_schema
 from .schema import (
@@ -213,14 +212,13 @@ def _is_run(cursor: "duckdb.DuckDBPyConnection", run_id: int, slots: dict[int, i
         "SELECT name, size, mtime_ns, depth, missing_since IS NOT NULL, ordinal, train_list,"
         f" layout_id FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
     )
-    names_read = [(from_text(name), *others) for name, *others in files]
     trains = rows(
         cursor,
         "SELECT starts, lengths, suspect, dropped FROM train_list"
         f" WHERE run_id = {run_id:d} ORDER BY ordinal",
     )
     return (
-        names_read == list(packed.files.rows())
+        files == list(packed.files.rows())
         and trains == [_numbers(t.starts, t.lengths, t.suspect, t.dropped) for t in packed.trains]
         and _has_index(packed, slots)
     )

@@ -21,11 +21,13 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import CatalogReadError, CatalogWriteError
+from ..model.text import from_text
 from .versions import NOT_TEXT, is_text
 
 if TYPE_CHECKING:
@@ -47,11 +49,24 @@ __all__ = [
 ]
 
 Rows = list[tuple[Any, ...]]
+_TEXTS = ("VARCHAR", "VARCHAR[]")
 
 
 def rows(cursor: "duckdb.DuckDBPyConnection", sql: str) -> Rows:
-    """All rows of a query."""
-    return cursor.execute(sql).fetchall()
+    """All rows of a query, its texts as they were before the catalog escaped them (``to_text``)."""
+    found = cursor.execute(sql).fetchall()
+    for at, (_, kind, *_) in enumerate(cursor.description):
+        if kind in _TEXTS:
+            texts = [row[at] for row in found if row[at]]
+            if not "".join(texts if kind == "VARCHAR" else chain(*texts)).isascii():
+                return [tuple(map(_unescaped, row)) for row in found]
+    return found
+
+
+def _unescaped(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_unescaped, value))
+    return from_text(value) if isinstance(value, str) else value
 
 
 # Blocks of a new file. A shard of one run is 4.5 MB with DuckDB's default of 262144, 0.6 MB with

@@ -26,7 +26,6 @@ from ..model.dtypes import decode_dtype, encode_dtype
 from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue
 from ..model.runlength import IndexPattern, TrainList
-from ..model.text import from_text, to_text
 from .connections import rows
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def encode_value(value: RunValue) -> EncodedValue:
     Anything else is kept as the text that ``repr`` gives: better seen than lost.
     """
     if isinstance(value, str):
-        return EncodedValue("str", text=to_text(str(value)))
+        return EncodedValue("str", text=str(value))
     if isinstance(value, bytes):  # np.bytes_ too: what it says can be asked for as text
         dtype = value.dtype.str if isinstance(value, np.bytes_) else "bytes"
         return EncodedValue(dtype, text=value.decode("utf-8", "replace"), raw=bytes(value))
@@ -76,7 +75,7 @@ def encode_value(value: RunValue) -> EncodedValue:
         return _encode_array(value)
     scalar = value if isinstance(value, np.generic) else np.asarray(value)[()]
     if not isinstance(scalar, np.generic):
-        return EncodedValue("str", text=to_text(repr(value)))
+        return EncodedValue("str", text=repr(value))
     if scalar.dtype.kind in "biuf":
         number = float(scalar)
         if _is_exact(scalar, number):
@@ -108,7 +107,7 @@ def _objects_as_json(value: NDArray[Any]) -> tuple[str, str]:
     """An array of strings, of bytes or of ragged arrays as JSON, and the text of its dtype."""
     items: list[Any] = value.ravel().tolist() if value.dtype == object else [None]
     if all(isinstance(i, str) for i in items):
-        return "str", json.dumps([to_text(i) for i in items], ensure_ascii=False)
+        return "str", json.dumps(items, ensure_ascii=False)
     if all(isinstance(i, bytes) for i in items):
         return "bytes", json.dumps([i.decode("latin-1") for i in items])
     if all(isinstance(i, np.ndarray) and i.dtype.kind in "biuf" for i in items):
@@ -123,7 +122,7 @@ def decode_value(
     if shape is not None:
         return _decode_array(dtype, text, raw, shape)
     if dtype == "str":
-        return from_text(text or "")
+        return text or ""
     if dtype == "bytes":
         return raw
     if raw is not None:
@@ -144,11 +143,9 @@ def _decode_array(dtype: str, text: str | None, raw: bytes | None, shape: list[i
     if raw is not None:
         return np.frombuffer(raw, decode_dtype(dtype)).reshape(shape).copy()
     items: list[Any] = json.loads(text or "[]")
-    if dtype == "str":
-        items = [from_text(i) for i in items]
-    elif dtype == "bytes":
+    if dtype == "bytes":
         items = [i.encode("latin-1") for i in items]
-    else:
+    elif dtype != "str":
         items = [np.array(i, dtype.removeprefix("vlen:")) for i in items]
     array = np.empty(len(items), dtype=object)
     for at, item in enumerate(items):  # not at once: numpy would take equal lengths for a matrix

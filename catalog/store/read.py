@@ -29,7 +29,7 @@ from ..model.records import (
     RunValue,
     SourceRecord,
 )
-from ..model.text import from_text, from_utc
+from ..model.text import from_utc
 from .connections import rows
 from .packing import (
     decode_timestamps,
@@ -74,7 +74,7 @@ def file_stats(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[str, Kn
         f" FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
     )
     return {
-        from_text(name): KnownFile(size, mtime_ns, Depth(depth), verified, retry, missing)
+        name: KnownFile(size, mtime_ns, Depth(depth), verified, retry, missing)
         for name, size, mtime_ns, depth, verified, retry, missing in found
     }
 
@@ -84,7 +84,7 @@ def run_locations(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> tuple[str
     found = rows(
         cursor, f"SELECT path FROM run_location WHERE run_id = {run_id:d} ORDER BY position"
     )
-    return tuple(from_text(path) for (path,) in found)
+    return tuple(path for (path,) in found)
 
 
 def only_run(cursor: "duckdb.DuckDBPyConnection") -> int:
@@ -119,7 +119,7 @@ def _names(
     if missing:
         number = f"{table}_id"
         sql = f"SELECT {number}, name FROM {table} WHERE {number} {_between(missing)}"
-        names.update((number, from_text(name)) for number, name in rows(cursor, sql))
+        names.update(rows(cursor, sql))
     return names
 
 
@@ -156,9 +156,9 @@ def fetch_layouts(
     names = _names(cursor, "source", wanted, known)
     for layout, _, section, source_id, groups, legacy_of, run_only, schema in found:
         record = SourceRecord(
-            from_text(section),
+            section,
             names[source_id],
-            tuple(map(from_text, groups)),
+            tuple(groups),
             "" if legacy_of is None else names[legacy_of],
             run_only,
         )
@@ -195,12 +195,12 @@ def fetch_metadata(
 ) -> list[dict[str, str | int]]:
     """METADATA of the files of a run, by ordinal."""
     metadata: list[dict[str, str | int]] = [{} for _ in range(n_files)]
-    for text, value, is_number, first, last in rows(
+    for name, value, is_number, first, last in rows(
         cursor,
         "SELECT name, value, is_number, first_file, last_file FROM file_metadata"
         f" WHERE run_id = {run_id:d}",
     ):
-        name, decoded = from_text(text), int(value) if is_number else from_text(value)
+        decoded = int(value) if is_number else value
         for entries in metadata[first : last + 1]:
             entries[name] = decoded
     return metadata
@@ -214,7 +214,7 @@ def fetch_run_sources(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[
         f"SELECT unnest(run_sources) AS source_id FROM file WHERE run_id = {run_id:d}"
         ") USING (source_id)",
     )
-    return {from_text(name): number for name, number in found}
+    return dict(found)
 
 
 def fetch_unusable_files(
@@ -226,7 +226,7 @@ def fetch_unusable_files(
         "SELECT name, missing_since FROM file"
         f" WHERE run_id = {run_id:d} AND (depth = 0 OR missing_since IS NOT NULL) ORDER BY ordinal",
     )
-    return [(from_text(name), missing_since) for name, missing_since in found]
+    return found
 
 
 def fetch_run_values(
@@ -276,7 +276,7 @@ def fetch_identity(
     if not found:
         return None
     proposal, run, *texts = found[0]
-    data_class, instrument, cycle, loose, directory, realpath = (from_text(t or "") for t in texts)
+    data_class, instrument, cycle, loose, directory, realpath = (t or "" for t in texts)
     if loose:
         identity = RunIdentity(instrument=instrument, cycle=cycle, loose_path=loose)
     else:
@@ -296,12 +296,9 @@ def fetch_problems(
     ):
         if name is not None and check in _OWN_CHECKS:
             continue
-        file = None if name is None else from_text(name)
-        own_path = directory if file is None else f"{directory}/{file}"
-        where = own_path if path is None else from_text(path)
-        found.setdefault(file, []).append(
-            Problem(check, severity, from_text(message), where, from_text(place))
-        )
+        own_path = directory if name is None else f"{directory}/{name}"
+        where = own_path if path is None else path
+        found.setdefault(name, []).append(Problem(check, severity, message, where, place))
     return found
 
 
@@ -345,10 +342,9 @@ def _load_files(
     values = _load_values(cursor, run_id, {s for row in found for s in row[16]})
     metadata = fetch_metadata(cursor, run_id, len(found))
     files = []
-    for ordinal, text, size, mtime_ns, depth, scanned_at, verified, *others in found:
+    for ordinal, name, size, mtime_ns, depth, scanned_at, verified, *others in found:
         aggregator, sequence, version, locality, retry, missing_since, *numbers = others
         train_list, timestamps, layout, run_sources = numbers
-        name = from_text(text)
         record = FileRecord(
             name=name,
             size=size,
@@ -358,7 +354,7 @@ def _load_files(
             verified=verified,
             aggregator=aggregator,
             sequence=sequence,
-            format_version=from_text(version),
+            format_version=version,
             locality=locality,
             retry=retry,
             trains=packed.trains[train_list],
@@ -382,7 +378,7 @@ def _load_values(
     names = rows(
         cursor, f"SELECT source_id, name FROM source WHERE source_id IN {integers(sources)}"
     )
-    return {source: (from_text(name), values.get(source, {})) for source, name in names}
+    return {source: (name, values.get(source, {})) for source, name in names}
 
 
 def _load_layouts(cursor: "duckdb.DuckDBPyConnection", ids: set[int]) -> dict[int, FileLayout]:
@@ -404,4 +400,4 @@ def fresh_profiles(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> set[tupl
         "SELECT s.name, k.name FROM key_profile JOIN source AS s USING (source_id)"
         f" JOIN key AS k USING (key_id) WHERE run_id = {run_id:d} AND NOT stale",
     )
-    return {(from_text(source), from_text(key)) for source, key in found}
+    return set(found)

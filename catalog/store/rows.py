@@ -33,7 +33,7 @@ from ..model.records import (
     SourceRecord,
 )
 from ..model.runlength import IndexPattern, TrainList
-from ..model.text import from_text, time_of_ns, to_text, to_utc
+from ..model.text import time_of_ns, to_utc
 from .connections import rows
 from .packing import (
     encode_timestamps,
@@ -76,8 +76,8 @@ class Interner:
     def __init__(self, cursor: "duckdb.DuckDBPyConnection", location: str) -> None:
         self._cursor = cursor
         self._location = location
-        self._sources = {from_text(n): i for i, n in rows(cursor, "SELECT * FROM source")}
-        self._keys = {from_text(n): i for i, n in rows(cursor, "SELECT * FROM key")}
+        self._sources = {n: i for i, n in rows(cursor, "SELECT * FROM source")}
+        self._keys = {n: i for i, n in rows(cursor, "SELECT * FROM key")}
         found = rows(cursor, "SELECT digest, schema_id FROM key_schema")
         self._schemas: dict[str, int] = dict(found)
         found = rows(cursor, "SELECT digest, layout_id FROM layout")
@@ -104,7 +104,7 @@ class Interner:
         number = numbers.get(name)
         if number is None:
             number = numbers[name] = self._next(table, numbers)
-            self._new.setdefault(table, []).append((number, to_text(name)))
+            self._new.setdefault(table, []).append((number, name))
         return number
 
     def _next(self, table: str, numbers: dict[str, int]) -> int:
@@ -125,8 +125,8 @@ class Interner:
         )
         self._new.setdefault("schema_key", []).extend(
             (
-                *(number, position, self.key(k.name), to_text(k.group), k.dtype, k.entry_shape),
-                *map(to_text, (k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name)),
+                *(number, position, self.key(k.name), k.group, k.dtype, k.entry_shape),
+                *(k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name),
             )
             for position, k in enumerate(schema.keys)
         )
@@ -144,9 +144,9 @@ class Interner:
             (
                 number,
                 position,
-                to_text(source.section),
+                source.section,
                 self.source(source.name),
-                [to_text(g) for g in source.groups],
+                source.groups,
                 self.source(source.legacy_of) if source.legacy_of else None,
                 source.run_only,
                 None if schema is None else self.schema(schema),
@@ -225,8 +225,8 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
         facts.append((*found, ordinal, train_list, layout))
         tables["file"].append(
             (
-                *(run_id, ordinal, to_text(file.name), file.size, file.mtime_ns, int(file.depth)),
-                *(file.verified, file.aggregator, file.sequence, to_text(file.format_version)),
+                *(run_id, ordinal, file.name, file.size, file.mtime_ns, int(file.depth)),
+                *(file.verified, file.aggregator, file.sequence, file.format_version),
                 *(file.locality, file.retry, to_utc(file.scanned_at)),
                 None if file.missing_since is None else to_utc(file.missing_since),
                 train_list,
@@ -249,11 +249,11 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
 
 def profile_row(run_id: int, profile: KeyProfile, interner: Interner) -> Row:
     """The row of ``key_profile`` for what a key did during a run."""
-    texts = (None if t is None else to_text(t) for t in (profile.first_text, profile.last_text))
     return (
         *(run_id, interner.source(profile.source), interner.key(profile.key)),
         *(profile.n_entries, profile.n_nan, profile.minimum, profile.maximum),
-        *(profile.mean, profile.std, profile.first, profile.last, *texts),
+        *(profile.mean, profile.std, profile.first, profile.last),
+        *(profile.first_text, profile.last_text),
         *(profile.n_changes, to_utc(profile.profiled_at), False),
     )
 
@@ -282,7 +282,7 @@ def _metadata_rows(run_id: int, files: Iterable[FileRecord]) -> Iterator[Row]:
 
 
 def _metadata_row(run_id: int, name: str, value: str | int, first: int, last: int) -> Row:
-    return (run_id, to_text(name), to_text(str(value)), not isinstance(value, str), first, last)
+    return (run_id, name, str(value), not isinstance(value, str), first, last)
 
 
 def _summary(record: RunRecord, train_lists: list[TrainList]) -> Row:
@@ -300,12 +300,12 @@ def _summary(record: RunRecord, train_lists: list[TrainList]) -> Row:
         identity.run_id,
         None if loose else identity.proposal,
         None if loose else identity.run,
-        None if loose else to_text(identity.data_class),
-        to_text(identity.instrument) or None,
-        to_text(identity.cycle) or None,
-        to_text(identity.loose_path) if loose else None,
-        to_text(record.directory),
-        to_text(record.realpath),
+        None if loose else identity.data_class,
+        identity.instrument or None,
+        identity.cycle or None,
+        identity.loose_path if loose else None,
+        record.directory,
+        record.realpath,
         len(files),
         sum(f.depth is Depth.FULL for f in files),
         sum(f.depth is Depth.UNREAD for f in files),
@@ -318,7 +318,7 @@ def _summary(record: RunRecord, train_lists: list[TrainList]) -> Row:
         *_time_span(usable),
         None if newest is None else time_of_ns(newest),
         int(min((f.depth for f in usable), default=Depth.UNREAD)),
-        to_text(usable[0].format_version) if usable else None,
+        usable[0].format_version if usable else None,
         _integer(described.get("proposalNumber")),
         _integer(described.get("runNumber")),
         to_utc(record.ingested_at),
@@ -393,7 +393,7 @@ def source_rows(
         np.add.at(n_entries, rows, entries_of[numbers].sum(axis=0))
         counted[rows] = 1
     return [
-        (record.identity.run_id, to_text(section), interner.source(source), to_text(group))
+        (record.identity.run_id, section, interner.source(source), group)
         + (None if schema < 0 else schema, None if legacy_of < 0 else legacy_of, run_only)
         + (int(n_files[i]),)
         + ((int(n_trains[i]), int(n_entries[i])) if counted[i] else (None, None))
@@ -492,9 +492,15 @@ def changed_files(record: RunRecord, old: Mapping[str, OldFile]) -> list[tuple[F
             if was.size != file.size
             else f"modified since it was catalogued (mtime {was.mtime_ns}, now {file.mtime_ns})"
         )
-        name = to_text(file.name)
-        line = (run_id, name, was.size, was.mtime_ns, was.scanned_at, to_utc(record.ingested_at))
-        found.append((FindingKey(name, "C02", severity, what, "", None), line))
+        line = (
+            run_id,
+            file.name,
+            was.size,
+            was.mtime_ns,
+            was.scanned_at,
+            to_utc(record.ingested_at),
+        )
+        found.append((FindingKey(file.name, "C02", severity, what, "", None), line))
     return found
 
 
@@ -518,31 +524,24 @@ def _finding_keys(record: RunRecord) -> Iterator[FindingKey]:
     """Every problem of a run and its files; the path only where the name does not give it."""
     for problem in record.problems:
         own = problem.path in (record.directory, record.realpath)
-        yield _finding_key(None, problem, None if own else problem.path)
+        yield FindingKey(None, *_about(problem), None if own else problem.path)
     for file in record.files:
         for problem in file.problems:
             own = os.path.basename(problem.path) == file.name
-            yield _finding_key(file.name, problem, None if own else problem.path)
+            yield FindingKey(file.name, *_about(problem), None if own else problem.path)
         if file.missing_since is not None:
             message = "catalogued file is missing on disk"
-            yield FindingKey(to_text(file.name), "C01", "E", message, "", None)
+            yield FindingKey(file.name, "C01", "E", message, "", None)
 
 
-def _finding_key(name: str | None, problem: Problem, path: str | None) -> FindingKey:
-    return FindingKey(
-        None if name is None else to_text(name),
-        problem.check,
-        problem.severity,
-        to_text(problem.message),
-        to_text(problem.where),
-        None if path is None else to_text(path),
-    )
+def _about(problem: Problem) -> tuple[str, str, str, str]:
+    return problem.check, problem.severity, problem.message, problem.where
 
 
 def location_rows(record: RunRecord, known: Mapping[str, datetime]) -> list[Row]:
     """Rows of ``run_location``: the newest place is seen now, the others when they last were."""
     run_id, now = record.identity.run_id, to_utc(record.ingested_at)
-    paths = [to_text(p) for p in record.locations]
+    paths = record.locations
     last = len(paths) - 1
     return [(run_id, i, p, now if i == last else known.get(p, now)) for i, p in enumerate(paths)]
 

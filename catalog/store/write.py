@@ -11,12 +11,12 @@ A ``ShardWriter`` works on the draft of one shard, inside one transaction; ``Sto
 """
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..model.errors import CatalogWriteError
 from ..model.identity import sql_series
 from ..model.records import KeyProfile, RunRecord
-from ..model.text import from_text, to_text
+from ..model.text import to_text
 from .connections import rows
 from .read import load_run
 from .rows import (
@@ -54,7 +54,7 @@ _ARROW_TYPES = {
 
 
 def insert_rows(connection: "duckdb.DuckDBPyConnection", table: str, new: Sequence[Row]) -> None:
-    """Append rows to one of the schema's tables, through Arrow."""
+    """Append rows to one of the schema's tables, through Arrow; texts are escaped here."""
     import pyarrow as pa
 
     if not new:
@@ -62,11 +62,19 @@ def insert_rows(connection: "duckdb.DuckDBPyConnection", table: str, new: Sequen
     described = columns()[table]
     arrays = []
     for column, values in zip(described, zip(*new, strict=True), strict=True):
-        of = pa.type_for_alias(_ARROW_TYPES[column.type.removesuffix("[]")])
-        arrays.append(pa.array(values, pa.list_(of) if column.type.endswith("[]") else of))
+        kind = pa.type_for_alias(_ARROW_TYPES[column.type.removesuffix("[]")])
+        if pa.types.is_string(kind):
+            values = tuple(map(_escaped, values))
+        arrays.append(pa.array(values, pa.list_(kind) if column.type.endswith("[]") else kind))
     connection.register("incoming", pa.table(arrays, names=[c.name for c in described]))
     connection.execute(f"INSERT INTO {table} SELECT * FROM incoming")  # a name of our schema
     connection.unregister("incoming")
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return list(map(_escaped, value))
+    return None if value is None else to_text(value)
 
 
 class ShardWriter:
@@ -192,9 +200,9 @@ class ShardWriter:
             f" WHERE run_id = {identity.run_id:d}",
         )
         if identity.is_loose:
-            own: Row = (None, None, None, to_text(identity.loose_path))
+            own: Row = (None, None, None, identity.loose_path)
         else:
-            own = (identity.proposal, identity.run, to_text(identity.data_class), None)
+            own = (identity.proposal, identity.run, identity.data_class, None)
         if found and found[0] != own:
             raise CatalogWriteError(
                 self._location,
@@ -211,7 +219,7 @@ class ShardWriter:
             return rows(self._connection, f"SELECT {columns_and_table} WHERE run_id = {run_id:d}")
 
         old_files = {
-            from_text(name): OldFile(*values)
+            name: OldFile(*values)
             for name, *values in old(
                 "name, size, mtime_ns, scanned_at, retry, missing_since IS NOT NULL FROM file"
             )
