@@ -1,6 +1,7 @@
-"""What can be asked of a catalog? The methods of ``Catalog`` that are questions over runs.
+"""``Catalog``: all that the catalog answers, and all that changes it, as methods of one class.
 
-They share one set of filters, ``questions.question.Choice``; docs/questions.md explains it.
+It finds its place, and each method is one call of the module that does the work. The questions over
+runs share one set of filters, ``questions.filters.Choice``; docs/questions.md explains it.
 """
 
 import os
@@ -37,14 +38,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Catalog",
-    "Questions",
 ]
 
 
-class Questions:
-    """Questions over all runs of a catalog; they read no data file.
+class Catalog:
+    """The catalog of the runs of a facility; asking it touches no data file.
 
-    All take the same filters as keyword arguments, and what is not said is left open:
+    DataFrames of ``runs``, ``find`` and ``sql`` have the same columns and types when they are
+    empty; integers are pandas' nullable ones, array shapes are tuples, times are UTC without zone.
+    Their ``attrs`` say what they rest on: ``location``, ``runs_searched``, ``runs_outline_only``
+    (runs whose keys are not known), ``runs_undated`` (left out of a question about time) and
+    ``oldest_ingest`` (ISO text).
+
+    All questions over runs take the same filters as keyword arguments; what is not given is open:
 
     - which runs: ``proposal``, ``run``, ``instrument``, ``cycle``, ``data_class``, ``since``,
       ``until``, ``below``, and ``train`` (a train ID, or a range of them, of which the run has
@@ -54,15 +60,78 @@ class Questions:
       ``device_class``, ``dtype``, ``shape`` (of one entry), ``unit``. ``min_trains`` then counts
       the trains with such data.
 
-    Raises
-    ------
-    QueryError
-        By each of them, for a filter that means nothing.
-    CatalogNotFoundError
-        By each of them, where nothing was ingested yet.
+    They raise QueryError for a filter that has no meaning, and CatalogNotFoundError where nothing
+    was ingested yet.
+
+    Parameters
+    ----------
+    location
+        The directory of the catalog, which need not exist before something is ingested. None means
+        the one that ``XFELCAT_CATALOG`` or the config file names, else the user's own.
+
+    Examples
+    --------
+    >>> from xfelcat import Catalog
+    >>> catalog = Catalog("demo/catalog")
+    >>> report = catalog.ingest(["demo/facility"])
+    >>> frame = catalog.find(source="*XGM*", key="beamPosition.*", proposal=900010)
+    >>> frame.attrs["runs_searched"]
+    6
     """
 
-    _store: Store
+    def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
+        if location is None:
+            location = load_settings().catalog or user_catalog()
+        self._store = Store(os.path.expanduser(location))
+
+    def __repr__(self) -> str:
+        return f"Catalog({self.location!r})"
+
+    @property
+    def location(self) -> str:
+        """The directory of the catalog."""
+        return str(self._store.location)
+
+    def exists(self) -> bool:
+        """Whether anything was ingested here yet."""
+        return self._store.exists()
+
+    def ingest(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        progress: "JobProgress | None" = None,
+        **options: Any,
+    ) -> "IngestReport":
+        """Scan the runs below some directories into the catalog.
+
+        Parameters
+        ----------
+        paths
+            A facility, instrument, cycle, proposal, data class or run directory, or several.
+        progress
+            Called as it goes on.
+        **options
+            The fields of ``IngestOptions``: jobs, force, verify, exclude, since, stage, dry_run,
+            reads_per_second, time_limit, merge.
+
+        Returns
+        -------
+        IngestReport
+            What was done; files that cannot be read are in its ``problems``.
+
+        Raises
+        ------
+        RunNotFoundError
+            For a path that is absent, before anything is read.
+        CatalogWriteError
+            Where the catalog cannot be written.
+        """
+        from .ingest.ingest import IngestOptions, ingest
+
+        several = [paths] if isinstance(paths, str | os.PathLike) else paths
+        names = [os.fspath(p) for p in several]
+        return ingest(self._store, names, IngestOptions(**options), progress)
 
     def runs(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
@@ -282,7 +351,7 @@ class Questions:
         limit: int | None = None,
         **where: Unpack[KeyChoice],
     ) -> "pd.DataFrame":
-        """What the RUN sections say: the state of the control devices at the start of the runs.
+        """The RUN values: the state of the control devices at the start of the runs.
 
         Parameters
         ----------
@@ -322,7 +391,7 @@ class Questions:
             Leave out runs that do not have them together in this share (0 to 1) of their trains.
         most_decoded
             For how many runs at most, in their order, the index is decoded where counts do not
-            tell; 2 to 10 ms each.
+            suffice; 2 to 10 ms each.
         **where
             Filters of runs.
 
@@ -384,95 +453,6 @@ class Questions:
         question = Question.of(source=source, **where)
         return lacking(self._store, question, neighbours=neighbours, at_least=at_least).to_frame()
 
-
-# What is the catalog, to someone who has one in the hand?
-#
-# ``Catalog`` is the thin public class: it finds its place, and each method is one call of the
-# module
-# that does the work (``ingest``, ``audit``, ``user_sql``, ``inventory``, ``forget``, ``store``).
-# The
-# questions over runs are in ``asked``.
-
-
-class Catalog(Questions):
-    """What is known of the runs of a facility: asked without touching a data file.
-
-    DataFrames of ``runs``, ``find`` and ``sql`` have the same columns and types when they are
-    empty; integers are pandas' nullable ones, array shapes are tuples, times are UTC without zone.
-    Their ``attrs`` say what they rest on: ``location``, ``runs_searched``, ``runs_outline_only``
-    (runs whose keys are not known), ``runs_undated`` (left out of a question about time) and
-    ``oldest_ingest`` (ISO text).
-
-    Parameters
-    ----------
-    location
-        The directory of the catalog, which need not exist before something is ingested. None means
-        the one that ``XFELCAT_CATALOG`` or the config file names, else the user's own.
-
-    Examples
-    --------
-    >>> from xfelcat import Catalog
-    >>> catalog = Catalog("demo/catalog")
-    >>> report = catalog.ingest(["demo/facility"])
-    >>> frame = catalog.find(source="*XGM*", key="beamPosition.*", proposal=900010)
-    >>> frame.attrs["runs_searched"]
-    6
-    """
-
-    def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
-        if location is None:
-            location = load_settings().catalog or user_catalog()
-        self._store = Store(os.path.expanduser(location))
-
-    def __repr__(self) -> str:
-        return f"Catalog({self.location!r})"
-
-    @property
-    def location(self) -> str:
-        """The directory of the catalog."""
-        return str(self._store.location)
-
-    def exists(self) -> bool:
-        """Whether anything was ingested here yet."""
-        return self._store.exists()
-
-    def ingest(
-        self,
-        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-        *,
-        progress: "JobProgress | None" = None,
-        **options: Any,
-    ) -> "IngestReport":
-        """Scan the runs below some directories into the catalog.
-
-        Parameters
-        ----------
-        paths
-            A facility, instrument, cycle, proposal, data class or run directory, or several.
-        progress
-            Told how it goes on.
-        **options
-            The fields of ``IngestOptions``: jobs, force, verify, exclude, since, stage, dry_run,
-            reads_per_second, time_limit, merge.
-
-        Returns
-        -------
-        IngestReport
-            What was done; files that cannot be read are in its ``problems``.
-
-        Raises
-        ------
-        RunNotFoundError
-            For a path that is absent, before anything is read.
-        CatalogWriteError
-            Where the catalog cannot be written.
-        """
-        from .ingest.ingest import IngestOptions, ingest
-
-        several = [paths] if isinstance(paths, str | os.PathLike) else paths
-        names = [os.fspath(p) for p in several]
-        return ingest(self._store, names, IngestOptions(**options), progress)
-
     def sql(
         self,
         text: str,
@@ -526,7 +506,7 @@ class Catalog(Questions):
         limit: int | None = None,
         **where: Unpack[RunChoice],
     ) -> "pd.DataFrame":
-        """How much is there, since when, and what is there twice or alone?
+        """Sums over the runs: volume, growth, and runs that are large, twice there or alone.
 
         Parameters
         ----------
@@ -537,11 +517,11 @@ class Catalog(Questions):
             were never all opened, oldest scan first).
         by
             One or several groups: instrument, cycle, proposal, data_class; for volume also
-            aggregator, format_version, source. Volume is by instrument if nothing else is said.
+            aggregator, format_version, source. Volume is by instrument by default.
         per
-            The period of growth: day, week, month (unless said otherwise) or year.
+            The period of growth: day, week, month (the default) or year.
         limit
-            Give this many runs at most; 20 for largest and unverified unless said otherwise.
+            Give this many runs at most; by default 20 for largest and unverified.
         **where
             Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
             ``RunFilter.of``.
@@ -590,10 +570,10 @@ class Catalog(Questions):
         force
             Replace files that exist.
         progress
-            Told the view, and how many runs of it are done, of how many.
+            Called with the view, and how many runs of it are done, of how many.
         **where
             Which runs: proposal, run, instrument, cycle, data_class, since, until, below, train,
-            min_trains, has, has_not, where; see ``Questions``. The views sources, keys and audits
+            min_trains, has, has_not, where; see ``Catalog``. The views sources, keys and audits
             cannot be filtered, and are left out of all views then.
 
         Returns
@@ -604,7 +584,7 @@ class Catalog(Questions):
         Raises
         ------
         QueryError
-            For a view or filter that means nothing.
+            For a view or filter that has no meaning.
         TargetWriteError
             For a file that exists or cannot be written; nothing is replaced then.
         CatalogNotFoundError
@@ -630,13 +610,12 @@ class Catalog(Questions):
         progress: "AuditProgress | None" = None,
         **where: Unpack[RunChoice],
     ) -> "AuditReport":
-        """What is wrong with the runs, since when, and what has changed since the last audit?
+        """Check the runs: what is wrong, since when, and what has changed since the last audit.
 
         Parameters
         ----------
         check, skip
-            IDs of checks to make or leave out, or their beginnings (``R``); all unless said
-            otherwise.
+            IDs of checks to make or leave out, or their beginnings (``R``); all by default.
         level
             Only checks of these levels: S, H, catalog, D.
         disk
@@ -672,7 +651,7 @@ class Catalog(Questions):
         ConfigError
             For a file of waivers that is wrong.
         RunNotFoundError
-            Where no catalogued run is meant.
+            Where the filters select no catalogued run.
         CatalogNotFoundError
             Where nothing was ingested yet.
 
@@ -733,7 +712,7 @@ class Catalog(Questions):
         Raises
         ------
         QueryError
-            For a filter that means nothing.
+            For a filter that has no meaning.
         ConfigError
             For a file of waivers that is wrong.
         TargetWriteError
@@ -766,7 +745,7 @@ class Catalog(Questions):
         Raises
         ------
         RunNotFoundError
-            For a target that means no catalogued run; nothing is deleted then.
+            For a target that names no catalogued run; nothing is deleted then.
         CatalogNotFoundError
             Where nothing was ingested yet.
         """

@@ -1,4 +1,4 @@
-"""What happens when someone types ``xfelcat``?
+"""The ``xfelcat`` program: its commands, and the exit codes of what goes wrong.
 
 1. Each command lives in a module of its own, which imports what it needs when it runs: showing
    help loads neither a database nor numpy.

@@ -1,4 +1,8 @@
-"""What is wrong, since when, and what has changed since the last time? ``xfelcat audit``."""
+"""``xfelcat audit``: what is wrong with the catalogued runs, and what has changed.
+
+1. ``summary_lines``: by check, the worst first; similar findings are one line, with an example.
+2. ``report_lines``: what was checked and recorded, what is waived, and the totals.
+"""
 
 import dataclasses
 import sys
@@ -13,21 +17,17 @@ import typer
 
 from ..catalog.model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
 from ..catalog.model.errors import QueryError
+from ..catalog.questions.filters import RunFilter
 from .options import (
     CatalogOption,
-    ClassOption,
-    CycleOption,
     DeepOption,
     FormatOption,
-    InstrumentOption,
     OutputOption,
-    ProposalOption,
-    RunOption,
     SampleOption,
     SeedOption,
     existing_store,
-    make_filter,
     time_option,
+    with_run_filter,
 )
 from .output import Format, choose_format, say, write_answer
 from .progress import count, say_problems, size_text
@@ -35,7 +35,6 @@ from .progress import count, say_problems, size_text
 if TYPE_CHECKING:
     from ..catalog.audit.audit import AuditOptions, AuditReport, Progress
     from ..catalog.model.checks import Limits
-    from ..catalog.questions.filters import RunFilter
     from ..catalog.store.store import Store
     from ..loader.jobs.deepcheck import DeepOptions, RunDataCheck
 
@@ -55,6 +54,7 @@ class Threshold(StrEnum):
     NEVER = "never"
 
 
+@with_run_filter("proposal", "run", "instrument", "cycle", "data_class")
 def audit_command(
     paths: Annotated[
         list[Path] | None,
@@ -169,11 +169,7 @@ def audit_command(
             help="Give up a directory, or a file, that takes longer.",
         ),
     ] = 120.0,
-    proposal: ProposalOption = None,
-    run: RunOption = None,
-    instrument: InstrumentOption = None,
-    cycle: CycleOption = None,
-    data_class: ClassOption = None,
+    where: RunFilter,
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
@@ -195,14 +191,7 @@ def audit_command(
     from ..catalog.audit.disk import DiskOptions
     from ..loader.jobs.deepcheck import DeepOptions
 
-    where = make_filter(
-        proposal=proposal,
-        run=run,
-        instrument=instrument,
-        cycle=cycle,
-        data_class=data_class,
-        below=paths,
-    )
+    where = dataclasses.replace(where, below=RunFilter.of(below=paths or None).below)
     roots = tuple(str(p) for p in paths or ())
     options = dataclasses.replace(
         options,
@@ -309,11 +298,6 @@ def _showing_steps() -> Iterator["Progress | None"]:
 
         yield show
 
-
-# How does what an audit found read on a terminal?
-#
-# 1. ``summary_lines``: by check, the worst first; similar findings are one line, with an example.
-# 2. ``report_lines``: what was checked and recorded, what is waived, and the totals.
 
 _LINES_PER_CHECK = 8
 

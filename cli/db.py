@@ -1,4 +1,4 @@
-"""How is the catalog itself? ``xfelcat db``: status, upgrade, merge, compact and check."""
+"""``xfelcat db``: status, upgrade, merge, compact and check of the catalog itself; ``forget``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +22,7 @@ app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True)
 
 @app.command("status")
 def status_command(catalog: CatalogOption = None) -> None:
-    """Tell where the catalog lies, its versions, its size, and whether it is complete."""
+    """Show where the catalog lies, its versions, its size, and whether it is complete."""
     from importlib.metadata import version
 
     from ..catalog.store.care import shard_states
@@ -30,30 +30,30 @@ def status_command(catalog: CatalogOption = None) -> None:
 
     store = open_store(catalog, quiet=True)
     states = shard_states(store)
-    _tell("location", str(store.location))
-    _tell("xfelcat", f"{version('xfelcat')}, schema version {SCHEMA_VERSION}")
+    _show("location", str(store.location))
+    _show("xfelcat", f"{version('xfelcat')}, schema version {SCHEMA_VERSION}")
     if not states:
-        _tell("shards", "none: nothing was ingested here yet")
+        _show("shards", "none: nothing was ingested here yet")
         return
-    _tell("shards", f"{len(states)}, {size_text(_size(store.location / 'shards'))}")
+    _show("shards", f"{len(states)}, {size_text(_size(store.location / 'shards'))}")
     n_older = sum(s.can_be_upgraded for s in states)
     n_too_old = sum(s.is_too_old for s in states)
     n_newer = sum(not s.is_current for s in states) - n_older - n_too_old
     if n_older:
-        _tell("", f"{n_older} of an older schema version; xfelcat db upgrade brings them to ours")
+        _show("", f"{n_older} of an older schema version; xfelcat db upgrade brings them to ours")
     if n_too_old:
-        _tell("", f"{n_too_old} of a schema version that cannot be upgraded: ingest them again")
+        _show("", f"{n_too_old} of a schema version that cannot be upgraded: ingest them again")
     if n_newer:
-        _tell("", f"{n_newer} of a newer schema version, which this xfelcat cannot read")
+        _show("", f"{n_newer} of a newer schema version, which this xfelcat cannot read")
     if store.exists():
-        _tell_merged(store)
+        _show_merged(store)
 
 
-def _tell(name: str, text: str) -> None:
+def _show(name: str, text: str) -> None:
     typer.echo(f"{name:<10} {text}")
 
 
-def _tell_merged(store: "Store") -> None:
+def _show_merged(store: "Store") -> None:
     """The merged file, and the runs in it."""
     from ..catalog.questions.filters import provenance
 
@@ -61,10 +61,10 @@ def _tell_merged(store: "Store") -> None:
     with store.read_merged() as cursor:
         known = provenance(cursor, store)
     state = "behind the shards; xfelcat db merge renews it" if stale else "up to date"
-    _tell("merged", f"{size_text(_size(store.location / 'merged'))}, {state}")
+    _show("merged", f"{size_text(_size(store.location / 'merged'))}, {state}")
     at = known.oldest_ingest
     oldest = f", oldest ingest {at:%Y-%m-%d %H:%M} UTC" if at else ""
-    _tell("runs", f"{known.runs_searched}, {known.runs_outline_only} by outline only{oldest}")
+    _show("runs", f"{known.runs_searched}, {known.runs_outline_only} by outline only{oldest}")
 
 
 def _size(folder: Path) -> int:
@@ -130,9 +130,6 @@ def check_command(catalog: CatalogOption = None) -> None:
     say(f"{count(len(faults), 'fault')} found" if faults else "sound")
     if faults:
         raise typer.Exit(1)
-
-
-# How is a run taken out of the catalog? ``xfelcat forget``.
 
 
 def forget_command(

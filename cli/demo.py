@@ -1,4 +1,4 @@
-"""What can xfelcat do, shown on data that anyone has? ``xfelcat demo`` and ``make demo``.
+"""``xfelcat demo`` and ``make demo``: a synthetic facility, and a tour of the commands with it.
 
 1. ``demo_command`` writes the synthetic facility.
 2. ``tour`` (``python -m xfelcat.cli.demo DIR``) writes it, ingests it, asks a question, opens a run
@@ -42,10 +42,10 @@ def demo_command(
     say("wrong on purpose:")
     for fault in summary.faults:
         say(f"  {fault.check}  {fault.path}: {fault.description}")
-    typer.echo(_said(summary))
+    typer.echo(_sizes(summary))
 
 
-def _said(summary: "FacilitySummary") -> str:
+def _sizes(summary: "FacilitySummary") -> str:
     what = f"{count(len(summary.runs), 'run')}, {count(summary.n_files, 'file')}"
     return f"{summary.root}: {what}, {size_text(summary.n_bytes)}"
 
@@ -78,7 +78,7 @@ def tour(directory: Path) -> None:
 
     facility, location = directory / "facility", directory / "catalog"
     _head("xfelcat demo", facility)
-    typer.echo(_said(_write(facility)))
+    typer.echo(_sizes(_write(facility)))
     store = Store(location)
     _ingest(store, facility)
     _find(store)

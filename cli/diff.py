@@ -1,4 +1,4 @@
-"""In what do two runs differ? ``xfelcat diff``."""
+"""``xfelcat diff``: the differences of two runs."""
 
 from typing import Annotated, Any
 

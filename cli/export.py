@@ -1,4 +1,4 @@
-"""How does it get into other tools? ``xfelcat export``.
+"""``xfelcat export``: views of the catalog as Parquet, keys as references for Zarr.
 
 1. ``parquet_command``: the catalog's views as Parquet files.
 2. ``zarr_command``: keys of a run as references that Zarr readers understand.
@@ -11,29 +11,18 @@ import typer
 
 from .naming import open_named
 from .options import (
-    BelowOption,
     CatalogOption,
-    ClassOption,
-    CycleOption,
-    HasNotOption,
-    HasOption,
-    InstrumentOption,
-    MinTrainsOption,
-    ProposalOption,
-    RunOption,
-    SinceOption,
-    TrainOption,
-    UntilOption,
-    WhereOption,
+    RunArgument,
     existing_store,
-    make_question,
     open_store,
     say_if_behind,
+    with_question,
 )
 from .output import say
 from .progress import count, showing_bar, size_text
 
 if TYPE_CHECKING:
+    from ..catalog.questions.question import Question
     from ..loader.sourcedata import SourceData
 
 __all__ = ["app"]
@@ -44,6 +33,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that e
 
 
 @app.command("parquet")
+@with_question("run", "having")
 def parquet_command(
     directory: Annotated[
         Path,
@@ -54,19 +44,7 @@ def parquet_command(
         typer.Argument(metavar="VIEW", help="Names of views; all of them if none is named."),
     ] = None,
     *,
-    where: WhereOption = None,
-    has: HasOption = None,
-    has_not: HasNotOption = None,
-    train: TrainOption = None,
-    min_trains: MinTrainsOption = None,
-    proposal: ProposalOption = None,
-    run: RunOption = None,
-    instrument: InstrumentOption = None,
-    cycle: CycleOption = None,
-    data_class: ClassOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    below: BelowOption = None,
+    question: "Question",
     force: ForceOption = False,
     catalog: CatalogOption = None,
 ) -> None:
@@ -77,12 +55,6 @@ def parquet_command(
     from ..catalog.model.errors import QueryError
     from ..catalog.questions.export import export_views
 
-    question = make_question(
-        **{"where": where, "has": has, "has_not": has_not, "train": train},
-        **{"min_trains": min_trains, "proposal": proposal, "run": run, "instrument": instrument},
-        **{"cycle": cycle, "data_class": data_class, "since": since, "until": until},
-        below=below,
-    )
     store = existing_store(catalog)
     try:
         with showing_bar("exporting") as show:
@@ -104,12 +76,7 @@ def parquet_command(
 
 @app.command("zarr")
 def zarr_command(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", help="A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34."
-        ),
-    ],
+    run: RunArgument,
     source: Annotated[str, typer.Argument(help="The name of a source.")],
     key: Annotated[
         str, typer.Argument(help="A key of it, or a glob of keys of one index group: 'image.*'.")
@@ -124,7 +91,7 @@ def zarr_command(
     """Write references to the data of a key, for tools that read Zarr.
 
     No data are copied: a chunk is the file, offset and size of its bytes. Where other tools cannot
-    read these, or the chunks of several files do not line up, it says which file and why.
+    read these, or the chunks of several files do not line up, the error names file and reason.
     """
     from ..loader.output.references import write_zarr_references
 
@@ -137,7 +104,7 @@ def zarr_command(
 
 
 def _named_keys(of_source: "SourceData", glob: str) -> list[str]:
-    """The key of this name, else the keys that the glob means; timestamps only if it says so."""
+    """The key of this name, else the keys that the glob matches; timestamps only if it ends so."""
     import fnmatch
 
     if glob in of_source:
@@ -147,7 +114,7 @@ def _named_keys(of_source: "SourceData", glob: str) -> list[str]:
     groups = {name.partition(".")[0] for name in found if of_source.is_instrument}
     if len(groups) > 1:
         raise typer.BadParameter(
-            f"{glob!r} means keys of several index groups ({', '.join(sorted(groups))}):"
+            f"{glob!r} matches keys of several index groups ({', '.join(sorted(groups))}):"
             f" name one, like '{min(groups)}.*'"
         )
     return found or [glob]  # for which asking says what there is

@@ -1,35 +1,21 @@
-"""Which runs have it? ``xfelcat find``: a question to the catalog alone."""
+"""``xfelcat find``: the runs that have a source, a key or a RUN value, from the catalog alone."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import (
-    BelowOption,
     CatalogOption,
-    ClassOption,
-    CycleOption,
-    DeviceClassOption,
-    DtypeOption,
     FormatOption,
-    HasNotOption,
-    HasOption,
-    InstrumentOption,
-    MinTrainsOption,
     OutputOption,
-    ProposalOption,
-    RunOption,
-    ShapeOption,
-    SinceOption,
-    TrainOption,
-    UnitOption,
-    UntilOption,
-    WhereOption,
-    make_question,
     open_store,
     say_provenance,
+    with_question,
 )
 from .output import Format, choose_format, write_answer
+
+if TYPE_CHECKING:
+    from ..catalog.questions.question import Question
 
 __all__ = ["find_command"]
 
@@ -40,6 +26,7 @@ _ROWS_OF_RUNS = (
 _NOT_IN_TABLE = ("run_id", "section", "entries", "depth")
 
 
+@with_question("run", "having", "data")
 def find_command(
     source: Annotated[
         str | None,
@@ -57,23 +44,7 @@ def find_command(
         ),
     ] = None,
     *,
-    where: WhereOption = None,
-    has: HasOption = None,
-    has_not: HasNotOption = None,
-    train: TrainOption = None,
-    min_trains: MinTrainsOption = None,
-    device_class: DeviceClassOption = None,
-    dtype: DtypeOption = None,
-    shape: ShapeOption = None,
-    unit: UnitOption = None,
-    proposal: ProposalOption = None,
-    run: RunOption = None,
-    instrument: InstrumentOption = None,
-    cycle: CycleOption = None,
-    data_class: ClassOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    below: BelowOption = None,
+    question: "Question",
     limit: Annotated[
         int | None,
         typer.Option("--limit", "-n", min=1, help="Give this many rows at most.", metavar="N"),
@@ -90,13 +61,6 @@ def find_command(
     from ..catalog.questions.find import find, find_runs, runs
 
     chosen = choose_format(format_, output)
-    question = make_question(
-        **{"source": source, "key": key, "device_class": device_class, "dtype": dtype},
-        **{"shape": shape, "unit": unit, "where": where, "has": has, "has_not": has_not},
-        **{"train": train, "min_trains": min_trains, "proposal": proposal, "run": run},
-        **{"instrument": instrument, "cycle": cycle, "data_class": data_class},
-        **{"since": since, "until": until, "below": below},
-    )
     store = open_store(catalog)
     if source is not None:
         answer = find(store, question, limit=limit)

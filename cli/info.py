@@ -1,9 +1,11 @@
-"""What does ``xfelcat info`` say, in words, tables and bars?
+"""``xfelcat info``: a facility, an instrument, a proposal, a run, a source or a key.
 
-Lines for a terminal of 80 columns or a pipe: names, which may be long, come last in their line.
-
-1. ``catalog_lines``, ``run_lines``, ``source_lines``, ``key_lines``: one for each kind of thing.
-2. ``bar``: a share as ten characters and a percentage.
+1. ``catalog_lines``, ``run_lines``, ``source_lines``, ``key_lines``: text for a terminal of 80
+   columns or a pipe; names, which may be long, come last in their line.
+2. ``info_command``: above a run, the catalog sums up (``inventory``), and a proposal's sources come
+   with the share of its runs that have them. A run and what is in it come from what opening it
+   reads (``inspection``); how fresh and how deep that is, from the catalog's row of the run.
+3. ``bar``: a share as ten characters and a percentage.
 """
 
 import fnmatch
@@ -17,7 +19,7 @@ import typer
 from ..catalog.model.checks import COUNTED_SEVERITIES
 from .naming import catalogued_run, named_runs, open_named
 from .options import CatalogOption, FormatOption, OutputOption, open_store, say_if_behind
-from .output import Format, choose_format, say, write_answer
+from .output import Format, aligned, choose_format, say, write_answer
 from .progress import count, size_text
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def _time(moment: Any) -> str:
 
 
 def catalog_lines(
-    groups: list[Row], presence: list[Row], findings: dict[str, int]
+    groups: list[Row], coverage: list[Row], findings: dict[str, int]
 ) -> Iterator[str]:
     """A facility, an instrument or a proposal: groups of runs, and a proposal's sources."""
     if not groups:
@@ -86,9 +88,9 @@ def catalog_lines(
     else:
         by = ("cycle", "proposal")
     yield from _group_table(groups, by)
-    if presence:
+    if coverage:
         yield ""
-        yield from _presence_lines(presence)
+        yield from _coverage_lines(coverage)
 
 
 def _totals(groups: list[Row], findings: dict[str, int]) -> list[tuple[str, str]]:
@@ -114,10 +116,10 @@ def _totals(groups: list[Row], findings: dict[str, int]) -> list[tuple[str, str]
         ("Proposals", few or str(len(proposals))),
         ("Runs", str(n_runs)),
         ("Files", f"{total('files')} ({', '.join(lost)}), {size_text(total('bytes'))}"),
-        ("Trains", f"{total('trains')}, summed over runs"),
+        ("Trains", f"{total('trains')} in {count(n_runs, 'run')}"),
         ("First data", _time(first)),
         ("Last data", _time(last)),
-        ("Known in full", f"{bar(n_runs - outline_only, n_runs)} of the runs"),
+        ("Fully scanned", f"{bar(n_runs - outline_only, n_runs)} of the runs"),
         ("Ingested", f"{_time(min(ingests))} to {_time(max(ingests))}"),
         ("Open findings", ", ".join(open_now) or "none"),
     ]
@@ -152,16 +154,16 @@ def _group_name(column: str, value: Any) -> str:
     return f"p{value:06d}" if column == "proposal" else str(value)
 
 
-def _presence_lines(presence: list[Row]) -> Iterator[str]:
+def _coverage_lines(coverage: list[Row]) -> Iterator[str]:
     by_class: dict[Any, list[Row]] = defaultdict(list)
-    for row in presence:
+    for row in coverage:
         by_class[row["data_class"]].append(row)
     for at, (data_class, rows) in enumerate(by_class.items()):
         of_runs = rows[0]["of_runs"]
         yield from [""] if at else []
         yield f"{count(len(rows), 'source')} in {count(of_runs, f'{data_class or chr(45)} run')}:"
 
-        def told(row: Row) -> tuple[str, ...]:
+        def cells(row: Row) -> tuple[str, ...]:
             return (
                 bar(row["runs"], row["of_runs"]),
                 bar(row["trains"], row["of_trains"]),
@@ -169,7 +171,7 @@ def _presence_lines(presence: list[Row]) -> Iterator[str]:
             )
 
         head = ("runs that have it", "trains with data", "section", "source")
-        yield from _table(head, _put_together(rows, told))
+        yield from _table(head, _put_together(rows, cells))
 
 
 # A run and what is in it ------------------------------------------------------------------------
@@ -203,7 +205,7 @@ def run_lines(path: str, run: "DataCollection", rows: list[Row], freshness: str)
         yield ""
         yield f"{count(len({row['source'] for row in of_section}), noun)}:"
 
-        def told(row: Row) -> tuple[str, ...]:
+        def cells(row: Row) -> tuple[str, ...]:
             share = bar(row["trains"], row["of_trains"]) if row["keys"] else "RUN values only"
             aggregator = row["aggregator"] or "?"
             if row["source"] in modules:  # each has its own, of the same name
@@ -211,7 +213,7 @@ def run_lines(path: str, run: "DataCollection", rows: list[Row], freshness: str)
             return (share, str(row["keys"]), aggregator, row["index_group"])
 
         head = ("trains with data", "keys", "aggregator", "group", "source")
-        yield from _table(head, _put_together(of_section, told), to_right=(1,))
+        yield from _table(head, _put_together(of_section, cells), to_right=(1,))
 
 
 def source_lines(
@@ -301,13 +303,13 @@ def _profile_lines(profile: Row, unit: str) -> Iterator[str]:
         facts = [("Values", "no numbers")]
     else:
 
-        def told(name: str) -> str:
+        def value(name: str) -> str:
             return f"{profile[name]:.6g} {unit}".rstrip()
 
         facts = [
-            ("Values", f"{told('minimum')} to {told('maximum')}"),
-            ("Mean", f"{told('mean')}, standard deviation {told('std')}"),
-            ("First, last", f"{told('first')}, {told('last')}"),
+            ("Values", f"{value('minimum')} to {value('maximum')}"),
+            ("Mean", f"{value('mean')}, standard deviation {value('std')}"),
+            ("First, last", f"{value('first')}, {value('last')}"),
         ]
     nans = f", {profile['nans']} NaN" if profile["nans"] else ""
     entries = f"{profile['entries']} entr{'y' if profile['entries'] == 1 else 'ies'}"
@@ -362,18 +364,20 @@ def value_text(value: Any, at_most: int | None) -> str | None:
 # Tables -----------------------------------------------------------------------------------------
 
 
-def _put_together(rows: list[Row], told: Callable[[Row], tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Sources of which the same is told on one line, where their names are alike."""
+def _put_together(
+    rows: list[Row], cells: Callable[[Row], tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """One line for sources with the same cells, where their names are alike."""
     from ..loader.show.display import compact_names, detector_groups, natural_key, number_ranges
 
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row in rows:
-        groups[told(row)].append(row["source"])
+        groups[cells(row)].append(row["source"])
     lines = []
-    for cells, names in groups.items():
+    for same, names in groups.items():
         detectors, others = detector_groups(names)
         texts = [f"{d.pattern} ({number_ranges(d.sources)})" for d in detectors]
-        lines += [(*cells, text) for text in [*texts, *compact_names(others)]]
+        lines += [(*same, text) for text in [*texts, *compact_names(others)]]
     return sorted(lines, key=lambda line: natural_key(line[-1]))
 
 
@@ -382,22 +386,8 @@ def _table(
 ) -> Iterator[str]:
     """Aligned columns; one that has nothing in any row is left out."""
     kept = [at for at in range(len(head)) if any(row[at] for row in rows)]
-    widths = {at: max(len(head[at]), *(len(row[at]) for row in rows)) for at in kept}
-    for row in (head, *rows) if rows else ():
-        cells = (
-            row[at].rjust(widths[at]) if at in to_right else row[at].ljust(widths[at])
-            for at in kept
-        )
-        yield f"  {'  '.join(cells)}".rstrip()
-
-
-# What is it like? ``xfelcat info``: facility, instrument, proposal, run, source or key.
-#
-# 1. ``info_command`` finds what is meant, and says what its rows are for other programs.
-# 2. Above a run, the catalog sums everything up (``summaries``); a proposal's sources are told with
-#    the share of its runs that have them.
-# 3. A run and what is in it are told from what opening knows (``inspection``); how fresh and how
-#    deep that is, the catalog's row of the run says.
+    lines = [[row[at] for at in kept] for row in (head, *rows)] if rows else []
+    return (f"  {line}" for line in aligned(lines, [at in to_right for at in kept]))
 
 
 def info_command(
@@ -449,7 +439,7 @@ def info_command(
 
 
 def _is_several(store: "Store", target: str, where: "RunFilter") -> bool:
-    """Whether the catalog knows runs there, and more than the one that is meant."""
+    """Whether the catalog has runs there, and more than the one that is named."""
     from ..catalog.model.errors import CatalogNotFoundError
     from ..catalog.questions.inventory import count_runs
 
@@ -468,11 +458,11 @@ def _of_catalog(store: "Store", where: "RunFilter") -> tuple[Iterator[str], list
     answer = summarize(store, where)
     say(str(answer.provenance))
     groups: list[Row] = answer.table.to_pylist()
-    presence: list[Row] = []
+    coverage: list[Row] = []
     if len({group["proposal"] for group in groups}) == 1:
-        presence = coverage_by_class(store, where).table.to_pylist()
-    lines = catalog_lines(groups, presence, open_findings(store, where))
-    return lines, presence or groups
+        coverage = coverage_by_class(store, where).table.to_pylist()
+    lines = catalog_lines(groups, coverage, open_findings(store, where))
+    return lines, coverage or groups
 
 
 def _of_run(target: str, store: "Store") -> tuple[Iterator[str], list[Row]]:

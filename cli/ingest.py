@@ -1,11 +1,20 @@
-"""How do runs get into the catalog? ``xfelcat ingest``."""
+"""``xfelcat ingest``: runs into the catalog."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import CatalogOption, open_store, time_option
+from .options import (
+    CatalogOption,
+    ExcludeOption,
+    JobsOption,
+    RateOption,
+    StrictOption,
+    TimeLimitOption,
+    open_store,
+    time_option,
+)
 from .output import say
 from .progress import count, say_problems, showing_progress, size_text
 
@@ -28,17 +37,7 @@ def ingest_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list the files that would be scanned.")
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            min=0,
-            help="Worker processes; 0 for none, by default one per core.",
-            show_default=False,
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Scan unchanged files, too.")] = False,
     verify: Annotated[
         bool,
@@ -47,15 +46,7 @@ def ingest_command(
             help="Open every dataset with the HDF5 library, and read RUN in every file.",
         ),
     ] = False,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude",
-            metavar="GLOB",
-            help="Leave out files and folders of this name or path; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    exclude: ExcludeOption = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -69,23 +60,9 @@ def ingest_command(
     stage: Annotated[
         bool, typer.Option("--stage", help="Read files that lie on tape, too; this may take days.")
     ] = False,
-    reads_per_second: Annotated[
-        float | None,
-        typer.Option(
-            "--reads-per-second",
-            metavar="N",
-            min=0.1,
-            help="Read no faster than this, all workers together.",
-            show_default=False,
-        ),
-    ] = None,
-    time_limit: Annotated[
-        float,
-        typer.Option(
-            "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
-        ),
-    ] = 120.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there are problems.")] = False,
+    reads_per_second: RateOption = None,
+    time_limit: TimeLimitOption = 120.0,
+    strict: StrictOption = False,
     catalog: CatalogOption = None,
 ) -> None:
     """Scan the runs below some directories into the catalog.

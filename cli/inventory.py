@@ -1,34 +1,29 @@
-"""How much is there, and what is there twice or alone? ``xfelcat inventory``."""
+"""``xfelcat inventory``: volume, growth, and runs that are large, twice there or alone."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import (
-    BelowOption,
     CatalogOption,
-    ClassOption,
-    CycleOption,
     FormatOption,
-    InstrumentOption,
     OutputOption,
-    ProposalOption,
-    RunOption,
-    SinceOption,
-    UntilOption,
-    make_filter,
     open_store,
-    say_if_behind,
+    say_provenance,
+    with_run_filter,
 )
-from .output import Format, choose_format, say, write_answer
-from .progress import count, size_text
+from .output import Format, choose_format, write_answer
+from .progress import size_text
 
-__all__ = ["Question", "inventory_command"]
+if TYPE_CHECKING:
+    from ..catalog.questions.filters import RunFilter
+
+__all__ = ["Inventory", "inventory_command"]
 
 
-class Question(StrEnum):
-    """What is asked; the keys of ``QUESTIONS``."""
+class Inventory(StrEnum):
+    """The kinds of inventory; the keys of ``QUESTIONS``."""
 
     VOLUME = "volume"
     GROWTH = "growth"
@@ -38,10 +33,11 @@ class Question(StrEnum):
     UNVERIFIED = "unverified"
 
 
+@with_run_filter()
 def inventory_command(
     question: Annotated[
-        Question, typer.Argument(metavar="QUESTION", help=f"One of {', '.join(Question)}.")
-    ] = Question.VOLUME,
+        Inventory, typer.Argument(metavar="QUESTION", help=f"One of {', '.join(Inventory)}.")
+    ] = Inventory.VOLUME,
     *,
     by: Annotated[
         list[str] | None,
@@ -73,19 +69,12 @@ def inventory_command(
             show_default=False,
         ),
     ] = None,
-    proposal: ProposalOption = None,
-    run: RunOption = None,
-    instrument: InstrumentOption = None,
-    cycle: CycleOption = None,
-    data_class: ClassOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    below: BelowOption = None,
+    where: "RunFilter",
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """Take stock: volume by what you like, growth, largest, duplicate, orphaned, unverified runs.
+    """Take stock: volume by instrument, cycle, ..., growth, largest, duplicate or orphaned runs.
 
     From the catalog alone. A table has sizes for people; json, csv and parquet have bytes.
     """
@@ -93,16 +82,6 @@ def inventory_command(
     from ..catalog.questions.inventory import inventory
 
     chosen = choose_format(format_, output)
-    where = make_filter(
-        proposal=proposal,
-        run=run,
-        instrument=instrument,
-        cycle=cycle,
-        data_class=data_class,
-        since=since,
-        until=until,
-        below=below,
-    )
     store = open_store(catalog)
     try:
         answer = inventory(store, question.value, where, by=by or None, per=per, limit=limit)
@@ -115,8 +94,7 @@ def inventory_command(
                 sizes = [None if n is None else size_text(n) for n in table.column(at).to_pylist()]
                 table = table.set_column(at, name.replace("bytes", "size"), [_texts(sizes)])
     write_answer(table, chosen, output)
-    say(f"{count(table.num_rows, 'row')}; {answer.provenance}")
-    say_if_behind(store)
+    say_provenance(answer, store)
 
 
 def _texts(values: list[str | None]) -> object:

@@ -1,6 +1,6 @@
-"""What is there? ``xfelcat ls`` on a facility, an instrument, a proposal, a run or a file.
+"""``xfelcat ls``: a facility, an instrument, a proposal, a run or a file.
 
-1. A file, or a run: what the loader's ``info`` says, from the catalog where it knows the run.
+1. A file, or a run: the text of the loader's ``info``, from the catalog where it knows the run.
 2. Anything above: a row per run of one proposal, or a row per proposal and data class; from the
    catalog if it knows a run there, else from directory listings, which know names and sizes only.
 """
@@ -80,7 +80,7 @@ def ls_command(
 
 
 def _groups(store: "Store", where: "RunFilter") -> list[Row]:
-    """The catalogued runs, summed up, told with where they are known from."""
+    """The catalogued runs, summed up; stderr gets where they are known from."""
     from ..catalog.model.errors import CatalogNotFoundError
     from ..catalog.model.text import from_text
     from ..catalog.questions.inventory import summarize
@@ -107,7 +107,7 @@ def _runs(store: "Store", where: "RunFilter") -> list[Row]:
 def _show_directory(
     target: str, path: str, store: "Store", details: Any, sink: Sink | None
 ) -> None:
-    """What directory listings tell; the catalog does not know anything there."""
+    """What directory listings show; the catalog has nothing there."""
     from ..catalog.model.errors import RunNotFoundError
     from ..catalog.model.records import Problem
     from ..catalog.scan.discover import find_runs, list_run
@@ -141,7 +141,7 @@ def _show_directory(
         rows[-1]["bytes"] = sum(sizes)
     if not rows:
         raise RunNotFoundError(f"any run at or below {path}")
-    say("from directory listings; `xfelcat ingest` would tell trains and times")
+    say("from directory listings; `xfelcat ingest` adds trains and times")
     if len({row["proposal"] for row in rows}) == 1:
         _show_runs(rows, sink)
     else:
@@ -241,7 +241,7 @@ def _opened(path: str, store: "Store") -> tuple[Any, list[Any]]:
         warnings.simplefilter("always")
         if os.path.isfile(path):
             return H5File(path, catalog=catalog), caught
-        # A run whose directory is gone is still told from the catalog.
+        # A run whose directory is gone is still described from the catalog.
         trust = None if os.path.isdir(path) else "never-stat"
         return RunDirectory(path, catalog=catalog, trust=trust, save=False), caught
 

@@ -1,7 +1,7 @@
-"""Which run does someone mean, by a path or by its numbers?
+"""Runs by the names that people type: paths, or numbers of proposal and run.
 
 ``open_named`` takes a path, ``p002012/raw/r0034``, or the short forms ``p002012/r0034``,
-``2012/34``, ``2012/proc/34`` and ``"2012 34"``, in which raw is meant where no data class is named.
+``2012/34``, ``2012/proc/34`` and ``"2012 34"``, in which the data class is raw by default.
 
 ``named_runs`` takes what names several: nothing, an instrument, a cycle of it, a proposal, a data
 class, a run, or a path.
@@ -50,7 +50,7 @@ def named_runs(text: str | None) -> "RunFilter":
 
 
 def _by_numbers(text: str) -> "RunFilter | None":
-    """The run that a short form means; None for anything else."""
+    """The run of a short form; None for anything else."""
     from ..catalog.questions.filters import RunFilter
 
     m = _SHORT.fullmatch(text)
@@ -61,14 +61,14 @@ def _by_numbers(text: str) -> "RunFilter | None":
 
 
 def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "DataCollection"]:
-    """Where the run is, and the run. Files that are left out are told on stderr.
+    """Where the run is, and the run. Files that are left out are listed on stderr.
 
-    Raises RunNotFoundError for a name that means no run.
+    Raises RunNotFoundError for a name of no run.
     """
     from ..loader.open import RunDirectory
 
     path = _directory(text, store)
-    # A run whose directory is gone is still told from the catalog.
+    # A run whose directory is gone is still described from the catalog.
     trust = None if os.path.isdir(path) else "never-stat"
     location: Path | None = store.location if store.exists() else None
     with warnings.catch_warnings(record=True) as caught:
@@ -80,7 +80,7 @@ def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "
 
 
 def catalogued_run(text: str, store: "Store") -> Row | None:
-    """The row of the view runs for the one run that is meant; None if the catalog has no such."""
+    """The row of the view runs for the one run of this name; None if the catalog has no such."""
     from ..catalog.model.errors import CatalogNotFoundError
     from ..catalog.model.text import from_text
     from ..catalog.questions.filters import RunFilter
@@ -97,10 +97,8 @@ def catalogued_run(text: str, store: "Store") -> Row | None:
     if len(rows) != 1:
         return None
     row = rows[0] | {name: from_text(rows[0][name]) for name in ("path", "realpath")}
-    is_meant = (
-        numbered is not None or os.path.realpath(path) == row["realpath"] or path == row["path"]
-    )
-    return row if is_meant else None
+    is_it = numbered is not None or os.path.realpath(path) == row["realpath"] or path == row["path"]
+    return row if is_it else None
 
 
 def _directory(text: str, store: "Store") -> str:

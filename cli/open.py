@@ -1,4 +1,4 @@
-"""How does one get a run to work with? ``xfelcat open RUN`` starts IPython with it."""
+"""``xfelcat open``: IPython with a run; ``xfelcat locality``: the files that are only on tape."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from .naming import open_named
-from .options import CatalogOption, open_store
+from .options import CatalogOption, RunArgument, open_store
 from .output import say
 
 __all__ = [
@@ -16,12 +16,7 @@ __all__ = [
 
 
 def open_command(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", help="A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34."
-        ),
-    ],
+    run: RunArgument,
     *,
     catalog: CatalogOption = None,
 ) -> None:
@@ -55,9 +50,6 @@ def _start(ipython: Any, path: str, collection: Any) -> None:
     ipython.start_ipython(argv=[], user_ns=namespace, config=config)
 
 
-# Which files of a directory are only on tape? ``xfelcat locality``.
-
-
 def locality_command(
     path: Annotated[
         Path,
@@ -66,7 +58,7 @@ def locality_command(
         ),
     ],
 ) -> None:
-    """Tell which files are on disk, only on tape, or unavailable.
+    """Report which files are on disk, only on tape, or unavailable.
 
     Lists the files that cannot be read at once; exits 1 if there are any.
     """

@@ -1,58 +1,54 @@
-"""Which options do several commands share, and what do they mean?
+"""Options that several commands share.
 
-1. The annotated types, one for each option.
-2. ``open_store``: the catalog that a command is about, told on stderr.
-3. ``make_filter``: the runs that a command is about; ``make_question``: also what of them.
+1. ``with_filters`` gives a command the options of the table of filters.
+2. The annotated types of the other options.
+3. ``open_store``: the catalog of a command, named on stderr; ``say_provenance``: what its answer
+   rests on.
 """
 
+import inspect
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..catalog.model.errors import QueryError
+from ..catalog.questions.filters import FILTERS, Filter, RunFilter, filters_of, parse_time
 from .output import Format, say
 from .progress import count
 
 if TYPE_CHECKING:
     from ..catalog.questions.execute import Answer
-    from ..catalog.questions.filters import RunFilter
     from ..catalog.questions.question import Question
     from ..catalog.store.store import Store
 
 __all__ = [
-    "BelowOption",
     "CatalogOption",
-    "ClassOption",
-    "CycleOption",
     "DeepOption",
-    "DeviceClassOption",
-    "DtypeOption",
+    "ExcludeOption",
     "FormatOption",
-    "HasNotOption",
-    "HasOption",
-    "InstrumentOption",
-    "MinTrainsOption",
+    "JobsOption",
     "OutputOption",
-    "ProposalOption",
-    "RunOption",
+    "RateOption",
+    "RunArgument",
     "SampleOption",
     "SeedOption",
-    "ShapeOption",
-    "SinceOption",
-    "TrainOption",
-    "UnitOption",
-    "UntilOption",
-    "WhereOption",
+    "StrictOption",
+    "TimeLimitOption",
     "existing_store",
-    "make_filter",
-    "make_question",
     "open_store",
     "say_if_behind",
     "say_provenance",
     "time_option",
+    "with_question",
+    "with_run_filter",
 ]
+
+Command = Callable[..., None]
+Decorator = Callable[[Command], Command]
 
 CatalogOption = Annotated[
     Path | None,
@@ -84,147 +80,49 @@ OutputOption = Annotated[
         show_default=False,
     ),
 ]
-ProposalOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--proposal",
-        "-p",
-        metavar="P",
-        help="Only this proposal (2012 or p002012); may be repeated.",
-        show_default=False,
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34."
     ),
 ]
-RunOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--run",
-        "-r",
-        metavar="R",
-        help="Only this run (5 or r0005) or range of runs (5-10); may be repeated.",
-        show_default=False,
-    ),
-]
-InstrumentOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--instrument", "-i", metavar="NAME", help="Only this instrument.", show_default=False
-    ),
-]
-CycleOption = Annotated[
-    list[str] | None,
-    typer.Option("--cycle", metavar="CYCLE", help="Only this cycle.", show_default=False),
-]
-ClassOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--data-class",
-        "-d",
-        metavar="CLASS",
-        help="Only this data class (raw, proc, ...).",
-        show_default=False,
-    ),
-]
-SinceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--since",
-        metavar="TIME",
-        help="Only runs with trains at or after this time (UTC): 2024-05-01, "
-        "2024-05-01T12:30, or how long ago: 12h, 3d, 2w.",
-        show_default=False,
-    ),
-]
-UntilOption = Annotated[
-    str | None,
-    typer.Option(
-        "--until",
-        metavar="TIME",
-        help="Only runs with trains before this time.",
-        show_default=False,
-    ),
-]
-TrainOption = Annotated[
-    str | None,
-    typer.Option(
-        "--train",
-        metavar="ID",
-        help="Only runs with this train ID, or one of a range (1000-1999).",
-        show_default=False,
-    ),
-]
-MinTrainsOption = Annotated[
+JobsOption = Annotated[
     int | None,
     typer.Option(
-        "--min-trains",
+        "--jobs",
+        "-j",
         metavar="N",
         min=0,
-        help="Only with at least this many trains (with data, where rows are of sources).",
+        help="Worker processes; 0 for none, by default one per core.",
         show_default=False,
     ),
 ]
-HasOption = Annotated[
-    list[str] | None,
+TimeLimitOption = Annotated[
+    float,
     typer.Option(
-        "--has",
-        metavar="'SOURCE [KEY]'",
-        help="Only runs that have such data, whatever the rows are about; may be repeated.",
+        "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
+    ),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--reads-per-second",
+        metavar="N",
+        min=0.1,
+        help="Read no faster than this, all workers together.",
         show_default=False,
     ),
 ]
-HasNotOption = Annotated[
+ExcludeOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--has-not",
-        metavar="'SOURCE [KEY]'",
-        help="Only runs that have no such data; may be repeated.",
-        show_default=False,
-    ),
-]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--where",
-        "-w",
-        metavar="CONDITION",
-        help="Only runs with such RUN values: 'SOURCE KEY < 0.5'; may be repeated.",
-        show_default=False,
-    ),
-]
-DeviceClassOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--device-class",
+        "--exclude",
         metavar="GLOB",
-        help="Only sources of devices of this class.",
+        help="Leave out files and folders of this name or path; may be repeated.",
         show_default=False,
     ),
 ]
-DtypeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dtype", metavar="DTYPE", help="Only keys of this type: float32.", show_default=False
-    ),
-]
-ShapeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--shape",
-        metavar="SHAPE",
-        help="Only keys whose entries have this shape: 512x128, scalar.",
-        show_default=False,
-    ),
-]
-UnitOption = Annotated[
-    list[str] | None,
-    typer.Option("--unit", metavar="GLOB", help="Only keys of this unit.", show_default=False),
-]
-BelowOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--below", metavar="PATH", help="Only runs at or below this path.", show_default=False
-    ),
-]
-
+StrictOption = Annotated[bool, typer.Option("--strict", help="Exit 1 if there are problems.")]
 DeepOption = Annotated[bool, typer.Option("--deep", help="Read a sample of the data, too.")]
 SampleOption = Annotated[
     int,
@@ -241,8 +139,75 @@ SeedOption = Annotated[
 ]
 
 
+def _option(filter_: Filter) -> inspect.Parameter:
+    """The option of a filter, as a parameter of a command."""
+    names = [f"--{filter_.name.replace('_', '-')}", *([filter_.short] if filter_.short else [])]
+    least = {"min": 0} if filter_.kind is int else {}
+    option = typer.Option(
+        *names, metavar=filter_.metavar, help=filter_.help, show_default=False, **least
+    )
+    kind: Any = list[filter_.kind] if filter_.is_repeated else filter_.kind  # type: ignore[name-defined]
+    return inspect.Parameter(
+        filter_.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
+
+
+def _with_filters(parameter: str, make: Callable[..., Any], filters: Sequence[Filter]) -> Decorator:
+    """A decorator that puts the options of filters in the place of a parameter of a command.
+
+    The command gets what ``make`` makes of them. A filter that the command has as a parameter of
+    its own, as an argument, is no option, and counts too.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command).parameters
+        parameters = [
+            each
+            for p in own.values()
+            for each in (
+                [_option(f) for f in filters if f.name not in own] if p.name == parameter else [p]
+            )
+        ]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            choice = {f.name: given[f.name] for f in filters}
+            others = {name: value for name, value in given.items() if name in own}
+            try:
+                made = make(**{n: v for n, v in choice.items() if v not in (None, [])})
+            except QueryError as error:
+                raise typer.BadParameter(str(error)) from None
+            command(**others, **{parameter: made})
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def _make_question(**choice: Any) -> "Question":
+    from ..catalog.questions.question import Question
+
+    return Question.of(**choice)
+
+
+def with_run_filter(*names: str) -> Decorator:
+    """Decorate a command with a parameter ``where``, a ``RunFilter``, of all or some filters."""
+    filters = [f for f in filters_of("run") if f.name in names or not names]
+    return _with_filters("where", RunFilter.of, filters)
+
+
+def with_question(*scopes: str) -> Decorator:
+    """Decorate a command with a parameter ``question``, a ``Question``, of some scopes."""
+    return _with_filters("question", _make_question, [f for f in FILTERS if f.scope in scopes])
+
+
 def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
-    """The named catalog, else the one of the settings, else the user's; told on stderr."""
+    """The named catalog, else the one of the settings, else the user's; named on stderr."""
     from ..catalog.config import load_settings, user_catalog
     from ..catalog.store.store import Store
 
@@ -264,7 +229,7 @@ def existing_store(catalog: Path | None) -> "Store":
 
 
 def say_if_behind(store: "Store") -> None:
-    """Tell what the answers lack: changes since the merge, shards of another schema version."""
+    """Report what the answers lack: changes since the merge, shards of another schema version."""
     from ..catalog.store.care import left_out
 
     if n := len(left_out(store)):
@@ -274,36 +239,13 @@ def say_if_behind(store: "Store") -> None:
 
 
 def say_provenance(answer: "Answer", store: "Store") -> None:
-    """Tell how many rows an answer has and what it rests on."""
+    """Report how many rows an answer has and what it rests on."""
     say(f"{count(answer.table.num_rows, 'row')}; {answer.provenance}")
     say_if_behind(store)
 
 
-def make_filter(**parts: Any) -> "RunFilter":
-    """The filter of these options; an unusable value is wrong usage."""
-    from ..catalog.questions.filters import RunFilter
-
-    try:
-        return RunFilter.of(**{name: value or None for name, value in parts.items()})
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def make_question(**parts: Any) -> "Question":
-    """The question of these options; an unusable value is wrong usage."""
-    from ..catalog.questions.question import Question
-
-    given = {name: value for name, value in parts.items() if value not in (None, [])}
-    try:
-        return Question.of(**given)
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
 def time_option(text: str | None) -> datetime | None:
-    """The time that an option means; an unusable one is wrong usage."""
-    from ..catalog.questions.filters import parse_time
-
+    """The time of an option; an unusable one is wrong usage."""
     try:
         return None if text is None else parse_time(text)
     except QueryError as error:

@@ -1,10 +1,9 @@
-"""How does an answer reach the terminal, a pipe or a file?
+"""Messages, rows of answers and tables on a terminal, in a pipe or in a file.
 
 1. ``say`` writes messages to stderr, so that stdout has nothing but the answer.
 2. ``write_answer`` writes the rows of an answer in one of the formats.
-
-A table on a terminal is fitted to its width (``screen``). Anywhere else it has every column, and
-nothing is cut.
+3. ``aligned`` lines up columns of text. ``show_table`` fits a table to the width of a terminal;
+   anywhere else a table has every column, and nothing is cut.
 """
 
 import csv
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Format",
+    "aligned",
     "choose_format",
     "say",
     "show_table",
@@ -56,7 +56,7 @@ def say(message: str = "") -> None:
 
 
 def choose_format(given: Format | None, output: Path | None) -> Format:
-    """The format asked for, else the one that the ending of the output file means, else a table.
+    """The format asked for, else the one of the ending of the output file, else a table.
 
     Raises BadParameter for Parquet without a file, if it would go to a terminal.
     """
@@ -261,22 +261,28 @@ def _is_number(kind: "pa.DataType") -> bool:
 
 def _table_lines(table: "pa.Table") -> Iterator[str]:
     """Aligned columns as wide as their longest value."""
-    right = [_is_number(kind) for kind in table.schema.types]
     rows = [tuple(table.column_names), *_rows(table, _cell_converter)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, tuple("-" * width for width in widths))
+    for line in aligned(rows, [_is_number(kind) for kind in table.schema.types]):
+        # A line break inside a value would look like another row.
+        yield line.replace("\n", "\\n")
+
+
+def aligned(rows: Sequence[Sequence[str]], to_right: Sequence[bool]) -> Iterator[str]:
+    """The rows as lines with columns as wide as their longest cell, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, to_right, strict=True)
         )
-        # A line break inside a value would look like another row.
-        yield "  ".join(cells).rstrip().replace("\n", "\\n")
+        yield "  ".join(cells).rstrip()
 
 
-# How does a table of any width stay legible on a terminal?
+# A table of any width on a terminal:
 #
-# 1. A column with one value in all rows is told once, above the table.
+# 1. A column with one value in all rows is written once, above the table.
 # 2. Paths are shown from where they begin to differ.
 # 3. If that does not fit, columns go that only repeat a part of the path (instrument, data class).
 # 4. What still does not fit is folded; where that would tear short values apart, each row becomes a
@@ -296,9 +302,9 @@ def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -
 
     console = Console(highlight=False)
     columns: list[Cells] = list(zip(*rows, strict=True)) if rows else [() for _ in names]
-    told, shown = _tell_apart(names, columns, is_number)
-    if told:
-        console.print(Text("all rows: " + ", ".join(told), style="dim"), soft_wrap=True)
+    same, shown = _split_columns(names, columns, is_number)
+    if same:
+        console.print(Text("all rows: " + ", ".join(same), style="dim"), soft_wrap=True)
     if not shown:
         return
     if _needed(shown) > console.width:
@@ -309,20 +315,20 @@ def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -
         _show_grid(console, shown)
 
 
-def _tell_apart(
+def _split_columns(
     names: Cells, columns: Sequence[Cells], is_number: Sequence[bool]
 ) -> tuple[list[str], list[Column]]:
     """What is the same in all rows, in words, and the columns that differ."""
-    told: list[str] = []
+    same: list[str] = []
     shown: list[Column] = []
     for name, column, to_right in zip(names, columns, is_number, strict=True):
         if len(column) > 1 and len(set(column)) == 1:
-            told += [f"{name} {column[0]}"] if column[0] else []
+            same += [f"{name} {column[0]}"] if column[0] else []
             continue
         start = _common_start(column) if name == "path" else ""
-        told += [f"path below {start}"] if start else []
+        same += [f"path below {start}"] if start else []
         shown.append((name, [text.removeprefix(start) for text in column], to_right))
-    return told, shown
+    return same, shown
 
 
 def _without_repeats(shown: list[Column]) -> list[Column]:

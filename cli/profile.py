@@ -1,31 +1,28 @@
-"""What happened during the runs? ``xfelcat profile`` reads it, and keeps it with the catalog."""
+"""``xfelcat profile``: a summary of what keys did during the runs, kept with the catalog."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import (
-    BelowOption,
     CatalogOption,
-    ClassOption,
-    CycleOption,
-    InstrumentOption,
-    ProposalOption,
-    RunOption,
-    SinceOption,
-    UntilOption,
+    JobsOption,
+    StrictOption,
+    TimeLimitOption,
     existing_store,
-    make_filter,
+    with_run_filter,
 )
 from .output import say
 from .progress import count, say_problems, showing_progress
 
 if TYPE_CHECKING:
+    from ..catalog.questions.filters import RunFilter
     from ..loader.jobs.profile import ProfileReport
 
 __all__ = ["profile_command"]
 
 
+@with_run_filter()
 def profile_command(
     source: Annotated[
         str, typer.Argument(help="Glob of source names, in quotes: '*XGM*'.", show_default=False)
@@ -38,38 +35,16 @@ def profile_command(
         ),
     ] = None,
     *,
-    proposal: ProposalOption = None,
-    run: RunOption = None,
-    instrument: InstrumentOption = None,
-    cycle: CycleOption = None,
-    data_class: ClassOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    below: BelowOption = None,
+    where: "RunFilter",
     force: Annotated[
         bool, typer.Option("--force", help="Read keys again whose profile still holds.")
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            min=0,
-            help="Worker processes; 0 for none, by default one per core.",
-            show_default=False,
-        ),
-    ] = None,
-    time_limit: Annotated[
-        float,
-        typer.Option(
-            "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
-        ),
-    ] = 120.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there are problems.")] = False,
+    jobs: JobsOption = None,
+    time_limit: TimeLimitOption = 120.0,
+    strict: StrictOption = False,
     catalog: CatalogOption = None,
 ) -> None:
-    """Read what control values and other scalars did during the runs, and keep it.
+    """Summarise each control value per run (extremes, mean, changes, ...) and store it.
 
     Count, NaNs, extremes, mean, standard deviation, first, last and number of changes of each key
     and run are kept with the catalog, and are asked for in the view key_profiles. Keys whose
@@ -78,16 +53,6 @@ def profile_command(
     """
     from ..loader.jobs.profile import ProfileOptions, profile_runs
 
-    where = make_filter(
-        proposal=proposal,
-        run=run,
-        instrument=instrument,
-        cycle=cycle,
-        data_class=data_class,
-        since=since,
-        until=until,
-        below=below,
-    )
     options = ProfileOptions(source, key, force, jobs, time_limit)
     store = existing_store(catalog)
     with showing_progress() as progress:

@@ -1,4 +1,4 @@
-"""How does one see how an ingest goes on, and what went wrong?
+"""Progress and problems of long commands, on stderr.
 
 1. ``showing_progress``: on stderr, bars on a terminal, else a plain line every few seconds.
 2. ``say_problems``: every problem with its path and reason, grouped by check.
@@ -99,13 +99,13 @@ class _Bars:
     def __init__(self, progress: "Progress") -> None:
         self._counts = _Counts()
         self._progress = progress
-        self._runs: TaskID = progress.add_task("looking for runs", total=None, told="")
-        self._files: TaskID = progress.add_task("files", total=None, told="", visible=False)
+        self._runs: TaskID = progress.add_task("looking for runs", total=None, counts="")
+        self._files: TaskID = progress.add_task("files", total=None, counts="", visible=False)
 
     def found(self, runs: int) -> None:
         self._counts.n_runs = runs
         self._progress.update(
-            self._runs, description="runs", total=runs, told=f"0/{runs} runs", completed=0
+            self._runs, description="runs", total=runs, counts=f"0/{runs} runs", completed=0
         )
 
     def planned(self, files: int, size: int) -> None:
@@ -119,11 +119,11 @@ class _Bars:
     def finished_run(self, label: str) -> None:
         self._counts.n_runs_done += 1
         done, total = self._counts.n_runs_done, self._counts.n_runs
-        told = f"{done}/{total} runs, {label}"
-        self._progress.update(self._runs, completed=done, told=told)
+        counts = f"{done}/{total} runs, {label}"
+        self._progress.update(self._runs, completed=done, counts=counts)
 
     def publishing(self) -> None:
-        self._progress.update(self._runs, told="merging for questions over all runs ...")
+        self._progress.update(self._runs, counts="merging for questions over all runs ...")
 
     def _show_files(self) -> None:
         self._progress.update(
@@ -131,13 +131,13 @@ class _Bars:
             visible=self._counts.n_files > 0,
             total=self._counts.n_files,
             completed=self._counts.n_files_done,
-            told=str(self._counts),
+            counts=str(self._counts),
         )
 
 
 @contextmanager
 def showing_progress() -> Iterator["JobProgress"]:
-    """Something to give to ``ingest``; what it shows is gone afterwards."""
+    """The progress to give to a job; what it shows is gone afterwards."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -147,7 +147,7 @@ def showing_progress() -> Iterator["JobProgress"]:
     columns = (
         TextColumn("{task.description:>5}"),
         BarColumn(24),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[counts]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield _Bars(progress)
@@ -155,7 +155,7 @@ def showing_progress() -> Iterator["JobProgress"]:
 
 @contextmanager
 def showing_bar(doing: str) -> Iterator[Callable[..., None]]:
-    """Tell what is done, of how many, and if you like of what; nothing but on a terminal."""
+    """Show what is done, of how many, and of what; on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda done, total, of="": None
         return
@@ -166,8 +166,7 @@ def showing_bar(doing: str) -> Iterator[Callable[..., None]]:
         task = progress.add_task(doing, total=None)
 
         def show(done: int, total: int, of: str = "") -> None:
-            told = f"{doing} {of}".rstrip()
-            progress.update(task, completed=done, total=total, description=told)
+            progress.update(task, completed=done, total=total, description=f"{doing} {of}".rstrip())
 
         yield show
 

@@ -1,8 +1,9 @@
-"""How does one ask question after question? The prompt of ``xfelcat sql``.
+"""The prompt of ``xfelcat sql``: entries, completion and history.
 
-1. ``Conversation``: what an entry does, be it a statement or a command that begins with a dot. It
+1. ``Words``: the words that can stand where one types: the text before the cursor in, words out.
+2. ``Conversation``: what an entry does, be it a statement or a command that begins with a dot. It
    knows no terminal.
-2. ``run_prompt``: reads entries from the terminal, with history, completion and colours, until the
+3. ``run_prompt``: reads entries from the terminal, with history, completion and colours, until the
    end. Enter sends what ends with a semicolon or begins with a dot, else it begins a new line.
 """
 
@@ -46,13 +47,9 @@ __all__ = [
 ]
 
 
-# Which words can stand here? What the prompt of ``xfelcat sql`` offers while one types.
-#
-# Pure: the text before the cursor in, words out.
-#
-# 1. After a dot at the start: the prompt's own commands, and what they take.
-# 2. After ``FROM`` or ``JOIN``: views. After ``name.``: the columns of that view or alias.
-# 3. Else the columns of the views that the statement names, then views, functions and keywords.
+# Completion offers, after a dot at the start, the prompt's own commands and what they take; after
+# ``FROM`` or ``JOIN`` views; after ``name.`` the columns of that view or alias; else the columns of
+# the views that the statement names, then views, functions and keywords.
 
 _LAST_WORD = re.compile(r"[\w.]*\Z")
 

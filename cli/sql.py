@@ -1,4 +1,4 @@
-"""What does the catalog answer to SQL? ``xfelcat sql``: one statement, or a prompt for many.
+"""``xfelcat sql``: one statement, or a prompt for many.
 
 A statement comes from the command line, a file or stdin; on a terminal, without any, ``prompt``
 asks for one after the other.
@@ -93,7 +93,7 @@ def sql_command(
 
 
 def _memory(text: str) -> int | None:
-    """The bytes that an option means; None for no limit of ours."""
+    """The bytes of an option; None for no limit of ours."""
     from ..catalog.model.errors import QueryError
     from ..catalog.questions.sql import check_memory_limit
 

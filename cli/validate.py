@@ -1,4 +1,4 @@
-"""Is this file or run in order? ``xfelcat validate`` looks, without a catalog."""
+"""``xfelcat validate``: the checks of one file or run, without a catalog."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DeepOption, FormatOption, OutputOption, SampleOption, SeedOption
+from .options import (
+    DeepOption,
+    FormatOption,
+    JobsOption,
+    OutputOption,
+    SampleOption,
+    SeedOption,
+    TimeLimitOption,
+)
 from .output import Format, choose_format, say, write_answer
 from .progress import count, showing_progress, size_text
 
@@ -43,27 +51,12 @@ def validate_command(
     deep: DeepOption = False,
     sample: SampleOption = 8,
     seed: SeedOption = 0,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            min=0,
-            help="Worker processes; 0 for none, by default one per core.",
-            show_default=False,
-        ),
-    ] = None,
-    time_limit: Annotated[
-        float,
-        typer.Option(
-            "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
-        ),
-    ] = 120.0,
+    jobs: JobsOption = None,
+    time_limit: TimeLimitOption = 120.0,
     format_: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Check one file, or all files of one run, by everything that needs nothing else.
+    """Check one file, or all files of one run, with every check that needs only these.
 
     No catalog is read or written. Every dataset is opened; data are read only with --deep. Problems
     alike in all but numbers and names are one line, with their number and an example; json, csv and

@@ -1,4 +1,4 @@
-"""How does the catalog keep up by itself? ``xfelcat watch``: until it is told to stop."""
+"""``xfelcat watch``: a catalog that keeps up with new files, until it is stopped."""
 
 import json
 import signal
@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import CatalogOption, open_store
+from .options import (
+    CatalogOption,
+    ExcludeOption,
+    JobsOption,
+    RateOption,
+    TimeLimitOption,
+    open_store,
+)
 
 if TYPE_CHECKING:
     from ..catalog.store.store import Store
@@ -73,42 +80,10 @@ def watch_command(
             "--recheck", metavar="HOURS", min=0, help="Look at every file again after this time."
         ),
     ] = 24.0,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            min=0,
-            help="Worker processes; 0 for none, by default one per core.",
-            show_default=False,
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude",
-            metavar="GLOB",
-            help="Leave out files and folders of this name or path; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    reads_per_second: Annotated[
-        float | None,
-        typer.Option(
-            "--reads-per-second",
-            metavar="N",
-            min=0.1,
-            help="Read no faster than this, all workers together.",
-            show_default=False,
-        ),
-    ] = None,
-    time_limit: Annotated[
-        float,
-        typer.Option(
-            "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
-        ),
-    ] = 120.0,
+    jobs: JobsOption = None,
+    exclude: ExcludeOption = None,
+    reads_per_second: RateOption = None,
+    time_limit: TimeLimitOption = 120.0,
     log_format: Annotated[
         LogFormat,
         typer.Option("--log-format", help="Events as key=value, or as JSON; one per line."),
@@ -120,7 +95,7 @@ def watch_command(
 ) -> None:
     """Ingest new and changed runs as they appear, until SIGTERM or Ctrl-C.
 
-    Looks at directories again and again, as a network file system tells of no changes. Files that
+    Looks at directories again and again, as a network file system reports no changes. Files that
     are still being written are left for later. Events go to stderr. A second SIGTERM or Ctrl-C
     stops at once; the catalog is whole in any case.
     """
@@ -155,7 +130,7 @@ def watch_command(
 
 
 def _audit(store: "Store", run_ids: Sequence[int]) -> dict[str, Any]:
-    """Audit some runs, from their proposals alone; what the log is told."""
+    """Audit some runs, from their proposals alone; the fields for the log."""
     from ..catalog.audit.audit import AuditOptions, audit, log_fields
 
     return log_fields(audit(store, options=AuditOptions(run_ids=tuple(run_ids))))
@@ -167,10 +142,10 @@ def format_event(
     """One line: time (UTC), level, event, and the fields that say something."""
     time = (now or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     parts = {"time": time, "level": level, "event": event, **fields}
-    told = {k: v for k, v in parts.items() if v not in ("", None)}
+    shown = {k: v for k, v in parts.items() if v not in ("", None)}
     if chosen is LogFormat.JSON:
-        return json.dumps(told)
-    return " ".join(f"{key}={_plain(value)}" for key, value in told.items())
+        return json.dumps(shown)
+    return " ".join(f"{key}={_plain(value)}" for key, value in shown.items())
 
 
 def _plain(value: Any) -> str:

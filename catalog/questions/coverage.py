@@ -116,8 +116,8 @@ def coverage_by_class(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
 # Several data together --------------------------------------------------------------------------
 #
 # The merged database counts trains per run, source and index group, which bounds how many trains
-# two of them have in common. Where the bounds differ, the index patterns in the shards tell, run by
-# run; for no more than ``most_decoded`` runs, in the order of runs.
+# two of them have in common. Where the bounds differ, the index patterns in the shards decide, run
+# by run; for no more than ``most_decoded`` runs, in the order of runs.
 
 Int64s = NDArray[np.int64]
 

@@ -220,7 +220,7 @@ def fetch(
     """The rows of an SQL statement, within ``time_limit`` seconds and ``size_limit`` bytes.
 
     The statement runs in a thread of its own while this one waits: a signal that arrives inside
-    DuckDB may be lost there (2.0 then never returns), whereas being told from outside always works.
+    DuckDB may be lost there (2.0 then never returns), but an interrupt from outside always works.
 
     Raises TimeoutError, MemoryError, KeyboardInterrupt for Ctrl-C, and DuckDB's own errors.
     """

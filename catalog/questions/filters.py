@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
 
 from ..model.errors import QueryError, nearest
@@ -226,6 +227,8 @@ class Filter(NamedTuple):
     """The short form of the option."""
     is_repeated: bool = True
     """Whether the option may be repeated."""
+    kind: type = str
+    """What the command line reads."""
 
 
 FILTERS = (
@@ -239,7 +242,7 @@ FILTERS = (
            "Only runs with this train ID, or one of a range (1000-1999).", is_repeated=False),
     Filter("min_trains", "min_trains", "having", _min_trains, "N",
            "Only with at least this many trains (with data, where rows are of sources).",
-           is_repeated=False),
+           is_repeated=False, kind=int),
     Filter("source", "sources", "data", _patterns, "GLOB", "Only these sources."),
     Filter("key", "keys", "data", _patterns, "GLOB", "Only these keys."),
     Filter("device_class", "device_classes", "data", _patterns, "GLOB",
@@ -261,7 +264,8 @@ FILTERS = (
            " long ago: 12h, 3d, 2w.", is_repeated=False),
     Filter("until", "until", "run", parse_time, "TIME",
            "Only runs with trains before this time.", is_repeated=False),
-    Filter("below", "below", "run", _paths, "PATH", "Only runs at or below this path."),
+    Filter("below", "below", "run", _paths, "PATH", "Only runs at or below this path.",
+           kind=Path),
 )  # fmt: skip
 
 

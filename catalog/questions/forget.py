@@ -30,13 +30,13 @@ class KnownRun:
 
 
 def find_known(store: Store, targets: Iterable[str | PathLike[str]]) -> list[KnownRun]:
-    """The catalogued runs that the targets mean, each once, in the order of shards and runs.
+    """The catalogued runs that the targets name, each once, in the order of shards and runs.
 
     A target is ``p002012``, ``p002012/raw``, ``p002012/raw/r0001``, or a path: the run there, or
     all runs below; the path need not exist any more.
 
     Raises CatalogNotFoundError where there is no catalog, and RunNotFoundError for a target that
-    means no catalogued run.
+    names no catalogued run.
     """
     store.require()
     found: dict[int, KnownRun] = {}

@@ -1,11 +1,13 @@
-"""What does a user's own SQL answer, and what is wrong with it if it cannot be run?
+"""Users' own SQL, and one sentence for what is wrong with a statement that cannot be run.
 
 One statement that reads, on the merged file. The connection is one for users' SQL, limited in
 memory, and locked up already (the file is attached read-only, other files and settings are out of
 reach): here every refusal and error becomes one clear sentence.
 
 1. ``run_sql``: check the statement, run it within its limits, give the rows.
-2. ``check_memory_limit``: the bytes that a text like ``4 GB`` means.
+2. ``check_memory_limit``: the bytes of a text like ``4 GB``.
+3. ``explain`` turns DuckDB's message, which has several lines and names tables that users do not
+   see, into what is wrong and what to do, with the nearest names there are.
 """
 
 import re
@@ -134,14 +136,8 @@ def _run(
         raise QueryError(explain(cursor, text, str(error))) from None
 
 
-# What is wrong with a statement that DuckDB cannot run, in one sentence?
-#
-# ``explain`` turns DuckDB's message, which has several lines and names tables that are no user's
-# business, into what is wrong and what to do, with the nearest names there are.
-#
 # An unknown column is compared with the columns of the view it was asked of, or of the views that
-# the
-# statement names. Where another view has a column of just that name, that is told instead.
+# the statement names. Where only another view has such a column, the message names that view.
 
 _COLUMNS = "xfelcat sql --schema VIEW lists the columns of a view"
 _VIEWS = "xfelcat sql --schema lists the views"
@@ -187,7 +183,7 @@ def explain(cursor: "duckdb.DuckDBPyConnection", text: str, error: str) -> str:
 
 def _no_column(name: str, of: str, text: str, error: str, views: dict[str, list[str]]) -> str:
     """A column that is not there: of ``of`` (a view or an alias), or of any view in the text."""
-    asked = _views_meant(of, text, views)
+    asked = _named_views(of, text, views)
     columns = [c for view in asked for c in views[view]]
     columns += _quoted_after("Candidate bindings", error)
     hint = f"; a text is written in single quotes, {name!r}" if f'"{name}"' in text else ""
@@ -200,7 +196,7 @@ def _no_column(name: str, of: str, text: str, error: str, views: dict[str, list[
     return f"there is no column {name!r}{hint} ({_COLUMNS})"
 
 
-def _views_meant(of: str, text: str, views: Iterable[str]) -> list[str]:
+def _named_views(of: str, text: str, views: Iterable[str]) -> list[str]:
     """The view of this name or alias, else all views that the statement names."""
     named = [view for view in views if re.search(rf"\b{view}\b", text, re.IGNORECASE)]
     if of.casefold() in named:
@@ -212,7 +208,7 @@ def _views_meant(of: str, text: str, views: Iterable[str]) -> list[str]:
 
 def _is_known(name: str, text: str, views: dict[str, list[str]]) -> bool:
     """Whether a view that the statement names has the column, or it is an alias in there."""
-    asked = _views_meant("", text, views)
+    asked = _named_views("", text, views)
     if any(name.casefold() in views[view] for view in asked):
         return True
     return bool(re.search(rf'\bAS\s+"?{re.escape(name)}\b', text, re.IGNORECASE))

@@ -1,7 +1,7 @@
 """The documented views of the catalog, with their columns, units and examples.
 
-The schema itself says it, in the comments on views and columns; units, and an example of each view,
-are added here. No catalog is needed: every one of this schema version has the same views.
+They stand in the schema itself, in the comments on views and columns; units, and an example of each
+view, are added here. No catalog is needed: every one of this schema version has the same views.
 
 1. ``describe_views``: the views, in the order of the documentation.
 2. ``columns_table``: the same as rows, one per column; ``schema_text``: the same for a terminal.
@@ -184,7 +184,7 @@ EXAMPLES = {
     ),
 }
 
-# What is counted in something else than pieces; times are told by their type.
+# What is counted in something else than pieces; times have their type.
 _UNITS = {
     "bytes": "bytes",
     "size": "bytes",

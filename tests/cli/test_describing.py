@@ -156,7 +156,7 @@ def test_info_above_a_run(info, words, n_runs, children):
     head, table = result.stdout.split("\n\n")[:2]
     facts = dict(line.split(": ", 1) for line in head.splitlines())
     assert int(facts["Runs"]) == n_runs
-    assert "100% of the runs" in facts["Known in full"]
+    assert "100% of the runs" in facts["Fully scanned"]
     assert [line.split()[-1] for line in table.splitlines()[1:]] == children
     assert f"{n_runs} runs searched" in result.stderr
     # Long names come last and run on; all else fits.
