@@ -53,9 +53,9 @@ def find_command(
     output: OutputOption = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """Find the runs that have a source, or a key of it, or that recorded some values.
+    r"""Find the runs that have a source, or a key of it, or that recorded some values.
 
-    The globs are the shell's (*, ?, [xyz], [!xyz]), upper and lower case differ, and * also matches
+    The globs are the shell's (*, ?, \[xyz], [!xyz]), upper and lower case differ, and * also matches
     a slash. Timestamps of control keys are found only by a glob that ends in "timestamp".
     """
     from ..catalog.questions.find import find, find_runs, runs

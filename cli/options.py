@@ -142,9 +142,12 @@ SeedOption = Annotated[
 def _option(filter_: Filter) -> inspect.Parameter:
     """The option of a filter, as a parameter of a command."""
     names = [f"--{filter_.name.replace('_', '-')}", *([filter_.short] if filter_.short else [])]
-    least = {"min": 0} if filter_.kind is int else {}
     option = typer.Option(
-        *names, metavar=filter_.metavar, help=filter_.help, show_default=False, **least
+        *names,
+        metavar=filter_.metavar,
+        help=filter_.help,
+        min=0 if filter_.kind is int else None,
+        show_default=False,
     )
     kind: Any = list[filter_.kind] if filter_.is_repeated else filter_.kind  # type: ignore[name-defined]
     return inspect.Parameter(
