@@ -55,7 +55,7 @@ def find_command(
 ) -> None:
     r"""Find the runs that have a source, or a key of it, or that recorded some values.
 
-    The globs are the shell's (*, ?, \[xyz], [!xyz]), upper and lower case differ, and * also matches
+    The globs are the shell's (*, ?, \[xyz], [!xyz]); upper and lower case differ; * also matches
     a slash. Timestamps of control keys are found only by a glob that ends in "timestamp".
     """
     from ..catalog.questions.find import find, find_runs, runs
