@@ -17,7 +17,7 @@ __all__ = [
     "forget_command",
 ]
 
-app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True)
+app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True, add_completion=False)
 
 
 @app.command("status")

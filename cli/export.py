@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Write what other tools read.", no_args_is_help=True)
+app = typer.Typer(help="Write what other tools read.", no_args_is_help=True, add_completion=False)
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 

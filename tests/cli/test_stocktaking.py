@@ -5,12 +5,12 @@ import json
 import pytest
 from xfelcat import Catalog
 from xfelcat.catalog.questions.inventory import QUESTIONS
-from xfelcat.cli.inventory import Question
+from xfelcat.cli.inventory import Inventory
 
 
 def test_every_question_can_be_asked(xfelcat, demo):
-    assert list(Question) == list(QUESTIONS)
-    for question in Question:
+    assert list(Inventory) == list(QUESTIONS)
+    for question in Inventory:
         result = xfelcat("inventory", question, "--catalog", demo.location, "--format", "json")
         assert result.exit_code == 0
         rows = json.loads(result.stdout)
