@@ -1,6 +1,6 @@
 """``python -m xfelcat``: the same as the ``xfelcat`` program."""
 
-from .cli.app import main
+from xfelcat.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,6 @@
 3. ``main`` is the entry point.
 """
 
-from collections.abc import ItemsView
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -61,11 +60,11 @@ class _Table(dict[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         return self[name] if name in _COMMANDS else default
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> Any:
         return {name: self[name] for name in self}.items()
 
     def values(self) -> Any:
-        return dict(self.items()).values()
+        return [self[name] for name in self]
 
 
 class _Commands(TyperGroup):

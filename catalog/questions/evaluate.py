@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..model.text import to_text
 from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand
-from .execute import Sql, all_of, ask, is_one_of, sql
+from .execute import Sql, all_of, ask, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches
 from .patterns import Pattern
 
@@ -81,27 +81,27 @@ class Evaluation:
             ask(self._cursor, sql("SELECT * FROM {table}", table=table))
             for table in _sources_and_keys(comparison.operand)
         ]
-        ids = [table.column(0).to_numpy() for table in named]
+        ids = [numbers(table.column(0)) for table in named]
         rows = ask(self._cursor, _stretches(comparison, *ids))
         # Names are put to the ids here: there are few names, and many rows.
-        by_name = [np.argsort(table.column("name").to_numpy()) for table in named]
+        by_name = [np.argsort(np.array(t.column("name").to_pylist(), object)) for t in named]
         places = [
-            _places(rows.column(n).to_numpy(), i[order])
+            _places(numbers(rows.column(n)), i[order])
             for n, i, order in zip(("source_id", "key_id"), ids, by_name, strict=True)
         ]
-        first = rows.column("first_run").to_numpy()
+        first = numbers(rows.column("first_run"))
         order = np.lexsort((first, places[1], places[0]))
         rows = rows.take(order)
         source, key = (
             table.column("name").take(names[place[order]])
             for table, names, place in zip(named, by_name, places, strict=True)
         )
-        first, last = (rows.column(n).to_numpy() for n in ("first_run", "last_run"))
+        first, last = (numbers(rows.column(n)) for n in ("first_run", "last_run"))
         return _Found(
             rows.append_column("source", source).append_column("key", key),
             np.searchsorted(self._run_ids, first),
             np.searchsorted(self._run_ids, last, side="right"),
-            rows.column("ok").to_numpy(),
+            numbers(rows.column("ok")).astype(bool),
         )
 
     @cached_property
@@ -160,10 +160,10 @@ class Evaluation:
         return columns
 
 
-def _places(numbers: "NDArray[Any]", ids: "NDArray[Any]") -> NDArray[np.intp]:
+def _places(values: "NDArray[Any]", ids: "NDArray[Any]") -> NDArray[np.intp]:
     """Where each number stands among ``ids``, of which it is one."""
     order = np.argsort(ids)
-    return order[np.searchsorted(ids, numbers, sorter=order)]
+    return order[np.searchsorted(ids, values, sorter=order)]
 
 
 def _stretches(comparison: Comparison, source_ids: "NDArray[Any]", key_ids: "NDArray[Any]") -> Sql:
@@ -180,7 +180,7 @@ def _stretches(comparison: Comparison, source_ids: "NDArray[Any]", key_ids: "NDA
             "run_id AS first_run, run_id AS last_run, {number} AS number, {text} AS text,"
             " {ok} AS ok FROM key_profile"
         )
-    ok = sql("coalesce({ok}, false)", ok=_is_fulfilled(comparison, number, text, dtype))
+    ok = sql("coalesce({ok}, false)::TINYINT", ok=_is_fulfilled(comparison, number, text, dtype))
     statement = "SELECT source_id, key_id, " + table + " WHERE {where}"
     parts = {"number": Sql(number), "text": Sql(text), "ok": ok}
     current = [] if function is None else [Sql("NOT stale")]

@@ -8,8 +8,6 @@ and from the short lists of roles below.
    which order they lie. Writing, merging, compacting and checking follow them.
 3. ``open_draft``: a draft with this schema, made new or migrated. ``create_schema``: the same in
    memory.
-4. ``TABLES`` and ``VIEWS``, and each table and view by its name (a view as ``runs_view``):
-   SQLAlchemy's form of them, made when one is asked for, as opening does without SQLAlchemy.
 """
 
 import re
@@ -22,7 +20,7 @@ from functools import cache
 from importlib import resources
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...migrations import runner
 from .connections import DEFAULT_BLOCKS, blocks_of, connect_write
@@ -30,7 +28,6 @@ from .versions import OLDEST_UPGRADED, SCHEMA_VERSION, Versions
 
 if TYPE_CHECKING:
     import duckdb
-    from sqlalchemy import MetaData, Table
 
 __all__ = [
     "AUDIT_TABLES",
@@ -311,93 +308,3 @@ def create_views(connection: "duckdb.DuckDBPyConnection") -> None:
     drop = [f"DROP VIEW {view};" for (view,) in found.fetchall()]
     made = [statement for _, statement, _, _ in _CREATE_VIEW.findall(_text())]
     connection.execute("\n".join([*drop, *made, *_comments()]))
-
-
-# SQLAlchemy's form.
-
-if TYPE_CHECKING:
-    TABLES: MetaData
-    VIEWS: MetaData
-    alembic_version: Table
-    catalog_info: Table
-    merged_shard: Table
-    run: Table
-    run_location: Table
-    file: Table
-    run_packed: Table
-    file_history: Table
-    file_metadata: Table
-    train_list: Table
-    timestamps: Table
-    source: Table
-    key: Table
-    key_schema: Table
-    schema_key: Table
-    layout: Table
-    layout_source: Table
-    run_source: Table
-    run_value: Table
-    key_profile: Table
-    finding: Table
-    audit: Table
-    runs_view: Table
-    files_view: Table
-    findings_view: Table
-    key_profiles_view: Table
-else:
-
-    def __getattr__(name: str) -> Any:
-        if name in ("TABLES", "VIEWS"):
-            return _metadata()[name == "VIEWS"]
-        tables, described = (metadata.tables for metadata in _metadata())
-        found = tables.get(name)
-        if found is None and name.endswith("_view"):
-            found = described.get(name.removesuffix("_view"))
-        if found is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return found
-
-
-@cache
-def _metadata() -> "tuple[MetaData, MetaData]":
-    """The tables, and the views, of the text."""
-    import sqlalchemy as sa
-    from sqlalchemy.types import UserDefinedType
-
-    class DuckDBType(UserDefinedType[int]):
-        """An integer type that SQLAlchemy has no name for."""
-
-        cache_ok = True
-
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def get_col_spec(self, **kw: Any) -> str:
-            """The type in DDL."""
-            return self.name
-
-    kinds: dict[str, Any] = {
-        "VARCHAR": sa.String,
-        "INTEGER": sa.Integer,
-        "BIGINT": sa.BigInteger,
-        "DOUBLE": sa.Double,
-        "BOOLEAN": sa.Boolean,
-        "TIMESTAMP": sa.DateTime,
-        "BLOB": sa.LargeBinary,
-    }
-
-    def make(metadata: "MetaData", name: str, described: tuple[SchemaColumn, ...]) -> None:
-        made = []
-        for column in described:
-            plain = column.type.removesuffix("[]")
-            kind = kinds.get(plain) or DuckDBType(plain)
-            listed = sa.ARRAY(kind) if column.type.endswith("[]") else kind
-            made.append(sa.Column(column.name, listed, nullable=column.nullable))
-        sa.Table(name, metadata, *made)
-
-    tables, described = sa.MetaData(), sa.MetaData()
-    for name, columns_of in columns().items():
-        make(tables, name, columns_of)
-    for view in views().values():
-        make(described, view.name, view.columns)
-    return tables, described
