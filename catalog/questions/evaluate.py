@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..model.text import to_text
 from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand
-from .execute import Sql, all_of, ask, is_one_of, numbers, sql
+from .execute import Sql, all_of, ask, indices, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches
 from .patterns import Pattern
 
@@ -91,9 +91,9 @@ class Evaluation:
         ]
         first = numbers(rows.column("first_run"))
         order = np.lexsort((first, places[1], places[0]))
-        rows = rows.take(order)
+        rows = rows.take(indices(order))
         source, key = (
-            table.column("name").take(names[place[order]])
+            table.column("name").take(indices(names[place[order]]))
             for table, names, place in zip(named, by_name, places, strict=True)
         )
         first, last = (numbers(rows.column(n)) for n in ("first_run", "last_run"))
@@ -140,14 +140,12 @@ class Evaluation:
         return columns
 
     def _shown(self, comparison: Comparison, found: _Found) -> "dict[str, pa.Array]":
-        import pyarrow as pa
-
         row_of_run = np.full(len(self._run_ids), -1, np.int64)
         for chosen in (~found.ok, found.ok):
             rows, runs = found.runs(chosen)
             row_of_run[runs[::-1]] = rows[::-1]  # of several, the first one stays
         row_of_run = row_of_run[self.holds]
-        take = pa.array(row_of_run, mask=row_of_run < 0)
+        take = indices(row_of_run, row_of_run >= 0)
         operand = comparison.operand
         units = ask(self._cursor, _units(operand)).column("unit").to_pylist()
         unit = f" [{' or '.join(units)}]" if units else ""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -33,6 +34,7 @@ __all__ = [
     "any_of",
     "ask",
     "fetch",
+    "indices",
     "interruptible",
     "is_one_of",
     "numbers",
@@ -207,6 +209,21 @@ def numbers(column: "pa.ChunkedArray") -> "NDArray[Any]":
         return large
     array = column.combine_chunks()
     return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
+
+
+def indices(
+    values: "NDArray[np.integer[Any]]", valid: "NDArray[np.bool_] | None" = None
+) -> "pa.Array":
+    """Numbers as an Arrow array, for ``take``; null where they are not valid.
+
+    ``pyarrow.array`` of a numpy array would load pandas.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    buffers = [bits, pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
 
 
 def fetch(
