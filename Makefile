@@ -7,7 +7,7 @@ DEMO ?= demo
 SYNTHETIC ?= synthetic
 BENCH ?= bench
 
-.PHONY: setup demo check test test-long test-browser lint types size bench bench-quick bench-growth bench-questions synthetic clean
+.PHONY: setup demo check test test-long test-browser lint types size bench bench-quick bench-growth bench-questions bench-startup synthetic clean
 
 setup: $(STAMP)
 
@@ -59,6 +59,10 @@ bench-quick: $(STAMP)
 bench-growth: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.growth_opening --place $(abspath $(BENCH))/growth \
 	  --synthetic $(abspath $(SYNTHETIC)) --picture ../docs/pictures/growth-opening.png
+
+# CPU time of short commands, against importing what they cannot do without: a minute.
+bench-startup: $(STAMP)
+	cd tests && ../$(BIN)/python -m benchmarks.startup --place $(abspath $(BENCH))/startup
 
 # Questions over all runs of a catalog, best one of 10^5 runs as `make synthetic` makes it: three minutes.
 CATALOG ?= $(SYNTHETIC)

@@ -103,7 +103,7 @@ def coverage_by_class(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
             GROUP BY data_class, section, source_id
         )
         SELECT by_class.data_class, section, source.name AS source, runs, of_runs, runs_counted,
-            coalesce(trains, 0) AS trains, coalesce(of_trains, 0) AS of_trains
+            coalesce(trains, 0)::BIGINT AS trains, coalesce(of_trains, 0)::BIGINT AS of_trains
         FROM by_class JOIN source USING (source_id)
         JOIN of_class ON of_class.data_class IS NOT DISTINCT FROM by_class.data_class
         ORDER BY by_class.data_class, section, source.name""",

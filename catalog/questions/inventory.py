@@ -221,9 +221,10 @@ def summarize(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
         store,
         f"""SELECT instrument, cycle, proposal, data_class,
             CASE WHEN proposal IS NULL THEN directory END AS path, count(*) AS runs,
-            count(*) FILTER ({OUTLINE_ONLY}) AS outline_only, sum(n_files) AS files,
-            sum(n_files_missing) AS files_missing, sum(n_files_unread) AS files_unread,
-            sum(bytes) AS bytes, sum(n_trains) AS trains, min(started_at) AS first_data,
+            count(*) FILTER ({OUTLINE_ONLY}) AS outline_only, sum(n_files)::BIGINT AS files,
+            sum(n_files_missing)::BIGINT AS files_missing,
+            sum(n_files_unread)::BIGINT AS files_unread, sum(bytes)::BIGINT AS bytes,
+            sum(n_trains)::BIGINT AS trains, min(started_at) AS first_data,
             max(ended_at) AS last_data, min(ingested_at) AS oldest_ingest,
             max(ingested_at) AS newest_ingest
         FROM run WHERE {{filter}} GROUP BY 1, 2, 3, 4, 5 ORDER BY min(run_id)""",

@@ -65,8 +65,7 @@ def run_sql(
     cursor = store.open_merged(memory_limit=size_limit or 0).cursor()
     _check_statement(cursor, text)
     table = _run(cursor, text, parameters, time_limit, size_limit)
-    with store.read_merged() as own:
-        return Answer(table, provenance(own, store))
+    return Answer(table, provenance(cursor, store))
 
 
 def check_memory_limit(limit: str | int) -> int:

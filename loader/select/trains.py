@@ -68,9 +68,7 @@ class TrainSet(Value):
     def from_ids(cls, ids: ArrayLike | Iterable[int]) -> "TrainSet":
         """The set of these IDs, which may repeat and have any order."""
         values = np.asarray(ids, dtype=np.uint64).ravel()
-        if values.size > 1 and not (values[1:] > values[:-1]).all():
-            values = np.unique(values)
-        return cls.from_stretches(values, values)
+        return cls.from_stretches(values, values)  # numpy.unique would import numpy.ma
 
     @classmethod
     def from_stretches(cls, firsts: UInt64s, lasts: UInt64s) -> "TrainSet":
