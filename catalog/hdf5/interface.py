@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.dtypes import encode_dtype
+from ..model.records import encode_dtype
 
 __all__ = [
     "READ_ERRORS",

@@ -1,4 +1,4 @@
-"""Which errors can xfelcat raise, and which builtin is each?
+"""Errors that xfelcat raises on purpose, and the builtin that each also is.
 
     XfelcatError
     |-- SourceNameError        (KeyError)            no such source in this data
@@ -25,7 +25,7 @@
     |-- QueryError             (ValueError)          SQL or a filter that cannot be run
     `-- ConfigError            (ValueError)          a setting with an unusable value
 
-A message says what is wrong, where, and what to do next. The parts are attributes as well.
+A message names what is wrong, where, and what to do next. Its parts are attributes too.
 """
 
 from collections.abc import Iterable
@@ -87,15 +87,12 @@ class XfelcatError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An error of a worker process is made again from its message, which __init__ cannot take.
-        return _made_again, (type(self), self.args, self.__dict__)
+        return _remake, (type(self), self.args), self.__dict__
 
 
-def _made_again(
-    kind: type[XfelcatError], args: tuple[Any, ...], about: dict[str, Any]
-) -> XfelcatError:
+def _remake(kind: type[XfelcatError], args: tuple[Any, ...]) -> XfelcatError:
     error = kind.__new__(kind, *args)
     error.args = args
-    error.__dict__.update(about)
     return error
 
 
@@ -280,7 +277,7 @@ class CatalogReadError(XfelcatError, OSError):
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
         super().__init__(
-            f"the catalog file {path} cannot be read: {reason}; `xfelcat db check` tells more"
+            f"the catalog file {path} cannot be read: {reason}; `xfelcat db check` shows more"
         )
 
 

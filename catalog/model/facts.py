@@ -11,6 +11,7 @@ that a caller does its work, and keeps the result, once per number and not once 
 3. ``compare_files``: whether the catalogued facts still hold for the files on disk.
 """
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import SourceNameError
+from .errors import ChangedFileError, SourceNameError
 from .identity import aggregator_and_sequence
 from .records import Depth, FileLayout, KeySchema, Problem, RunValue
 from .runlength import IndexPattern, TrainList
@@ -35,7 +36,6 @@ __all__ = [
     "FileTable",
     "KnownFile",
     "Numbered",
-    "RecordedFetcher",
     "RunFacts",
     "compare_files",
 ]
@@ -196,17 +196,6 @@ class Fetcher(Protocol):
         """RUN of a control source, which these files list; None where only they tell."""
 
 
-class RecordedFetcher(Fetcher, Protocol):
-    """A fetcher of recorded facts: a shard, or file records."""
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Files that were left out, and why."""
-
-    def recipe(self, facts: "RunFacts") -> tuple[Any, ...]:
-        """How pickle makes the facts again: a function and its arguments."""
-
-
 class FileFetcher(Fetcher, Protocol):
     """A fetcher that opens the files, and so knows everything; its pattern 0 has no trains."""
 
@@ -238,13 +227,22 @@ class RunFacts:
     """Train lists by their number in ``table``."""
     layouts: Mapping[int, FileLayout]
     """Layouts by their number in ``table``; schemas in them may be None: ask ``schema``."""
-    fetcher: RecordedFetcher
+    fetcher: Fetcher
     """Where the other recorded facts come from."""
     probe: FileFetcher
     """Where facts come from that were not recorded."""
+    recipe: "Callable[[], RunFacts]"
+    """How pickle makes the facts again; itself picklable."""
+    problems: tuple[Problem, ...] = ()
+    """Files that were left out, and why."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.fetcher.recipe(self)
+        return _make_again, (self.recipe, self._fingerprint)
+
+    @property
+    def _fingerprint(self) -> bytes:
+        stats = repr([self.directory, self.table.stats])
+        return hashlib.blake2b(stats.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     @property
     def n_files(self) -> int:
@@ -259,11 +257,6 @@ class RunFacts:
             DataFile(prefix + name, size, mtime_ns, *aggregator_and_sequence(name))
             for name, size, mtime_ns in zip(table.names, table.sizes, table.mtimes_ns, strict=True)
         )
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Files that were left out, and why."""
-        return self.fetcher.problems
 
     def trains(self, file: int) -> TrainList:
         """The trains of a file."""
@@ -368,6 +361,14 @@ class RunFacts:
             raise SourceNameError(source, (s.name for s in layout.sources))
         legacy_of = layout.sources[at].legacy_of
         return self._stored_name(file, section, legacy_of) if legacy_of else source
+
+
+def _make_again(recipe: Callable[[], RunFacts], fingerprint: bytes) -> RunFacts:
+    """Facts that were pickled; the catalog may have gone on meanwhile."""
+    facts = recipe()
+    if facts._fingerprint != fingerprint:
+        raise ChangedFileError(facts.directory, "the run was catalogued anew")
+    return facts
 
 
 # -- freshness: the catalogued facts against the files on disk

@@ -1,4 +1,4 @@
-"""What do paths and file names say about a run, without a look inside?
+"""Identity of a run and parts of a file name, from paths alone.
 
 Pure: text in, values out; no file is touched.
 

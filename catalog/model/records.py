@@ -1,9 +1,13 @@
-"""What does a scan find in a file, in the words that scanner, store and loader share?
+"""Records of what a scan finds in files: the values that scanner, store and loader share.
 
-Frozen values, made by ``scan`` or read back by ``facts``; nothing here touches a file. From small
-to large: a ``KeyRecord`` in a ``KeySchema`` (what a source's keys are), a ``SourceRecord`` in a
-``FileLayout`` (what sources a file has), a ``FileRecord`` (all that is known of one file), a
-``RunRecord`` (one run: its identity, places and files).
+Frozen values, made by ``scan`` or read back from the store; nothing here touches a file. From small
+to large: a ``KeyRecord`` in a ``KeySchema`` (the keys of a source), a ``SourceRecord`` in a
+``FileLayout`` (the sources of a file), a ``FileRecord`` (all facts of one file), a ``RunRecord``
+(one run: its identity, places and files).
+
+``encode_dtype`` and ``decode_dtype`` write the type of a dataset as text. A numpy dtype string
+covers most types; HDF5 adds strings of variable length, ragged arrays and compound types. Enums are
+their integer, HDF5's boolean enum is bool.
 """
 
 import hashlib
@@ -23,6 +27,7 @@ from .identity import RunIdentity
 from .runlength import IndexPattern, TrainList
 
 __all__ = [
+    "DType",
     "Depth",
     "FileLayout",
     "FileRecord",
@@ -33,9 +38,12 @@ __all__ = [
     "RunRecord",
     "RunValue",
     "SourceRecord",
+    "decode_dtype",
+    "encode_dtype",
     "utc_now",
 ]
 
+DType = np.dtype[Any]
 RunValue = Any  # a numpy scalar, a str, or an ndarray
 
 
@@ -50,31 +58,34 @@ class Depth(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a file or run, found while scanning it.
-
-    ``check`` is its ID in the table of audit checks, ``path`` the file or run directory, ``where``
-    the object inside the file, and ``message`` one clear sentence without the path.
-    """
+    """Something wrong with a file or run, found while scanning it."""
 
     check: str
+    """Its ID in the table of audit checks."""
     severity: Severity
+    """E for an error, W for a warning, I for information."""
     message: str
+    """One clear sentence without the path."""
     path: str
+    """The file or run directory."""
     where: str = ""
+    """The object inside the file."""
 
 
 class KeyRecord(NamedTuple):
     """One key of a source.
 
-    ``name`` is as the API spells it (``beamPosition.ixPos.value``), ``group`` its index group
-    (empty for CONTROL), ``dtype`` as in ``dtypes``, ``entry_shape`` the shape of one entry. The
-    unit fields are the HDF5 attributes of format 1.3, empty where there are none.
+    The unit fields are the HDF5 attributes of format 1.3, empty where there are none.
     """
 
     name: str
+    """As the API spells it: ``beamPosition.ixPos.value``."""
     group: str
+    """Its index group; empty for CONTROL."""
     dtype: str
+    """The type, as ``encode_dtype`` writes it."""
     entry_shape: tuple[int, ...] = ()
+    """The shape of one entry."""
     unit_symbol: str = ""
     unit_name: str = ""
     prefix_symbol: str = ""
@@ -103,7 +114,7 @@ class KeySchema:
 
     @cached_property
     def canonical(self) -> bytes:
-        """Frozen bytes that say everything; what interning compares."""
+        """Bytes that are equal for equal content, now and later; interning compares them."""
         rows = [
             (
                 *(k.name, k.group, k.dtype, k.entry_shape),
@@ -121,31 +132,32 @@ class KeySchema:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A source as one file has it.
-
-    ``section`` is CONTROL, INSTRUMENT or an auxiliary section (REDUCTION, ERRATA, ...). ``groups``
-    are its index groups, sorted: ``("",)`` for CONTROL and for auxiliary sources indexed as a
-    whole, ``()`` while unknown (depth NAMES) and for legacy names. ``legacy_of`` is the new name,
-    where this is an old one kept as a soft link. ``run_only``: listed under CONTROL, but with RUN
-    keys only.
-    """
+    """A source as one file has it."""
 
     section: str
+    """CONTROL, INSTRUMENT or an auxiliary section (REDUCTION, ERRATA, ...)."""
     name: str
+    """The name that the file lists."""
     groups: tuple[str, ...] = ()
+    """Its index groups, sorted.
+
+    ``("",)`` for CONTROL and for auxiliary sources indexed as a whole, ``()`` while unknown (depth
+    NAMES) and for legacy names.
+    """
     legacy_of: str = ""
+    """The new name, where this is an old one kept as a soft link."""
     run_only: bool = False
+    """Whether it is listed under CONTROL, but with RUN keys only."""
 
 
 @dataclass(frozen=True, eq=False)
 class FileLayout:
-    """The sources of a file, sorted by (section, name), with their key schemas where known.
-
-    ``schemas`` runs parallel to ``sources``: None below depth FULL and for legacy names.
-    """
+    """The sources of a file, with their key schemas where known."""
 
     sources: tuple[SourceRecord, ...]
+    """The sources, sorted by (section, name)."""
     schemas: tuple[KeySchema | None, ...]
+    """The schema of each source; None below depth FULL and for legacy names."""
 
     @cached_property
     def position(self) -> Mapping[tuple[str, str], int]:
@@ -160,7 +172,7 @@ class FileLayout:
 
     @cached_property
     def canonical(self) -> bytes:
-        """Frozen bytes that say everything; what interning compares."""
+        """Bytes that are equal for equal content, now and later; interning compares them."""
         rows = [
             [s.section, s.name, list(s.groups), s.legacy_of, s.run_only, k.digest if k else None]
             for s, k in zip(self.sources, self.schemas, strict=True)
@@ -184,37 +196,52 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, eq=False)
 class FileRecord:
-    """All that is known of one data file.
-
-    ``size`` in bytes and ``mtime_ns`` in ns since the epoch are what it was scanned with.
-    ``verified``: nothing was taken from an earlier sequence file. ``aggregator`` and
-    ``sequence`` come from the file name ("" and -1 where it has none). ``timestamps`` are ns since
-    the epoch in UTC, (n,) uint64 for the n trains, None where the file has none or (below depth
-    OUTLINE) where it is unknown. ``patterns`` follow ``layout.slots`` at depth FULL, else empty.
-    ``metadata`` are the entries of METADATA, values as str or int. ``run_values`` are RUN by source
-    and key, only for the sources that this file was the one to read RUN of. ``retry``: it could not
-    be read for a reason that may pass (permission, time-out, tape), so the next ingest tries again.
-    """
+    """All facts of one data file."""
 
     name: str
+    """File name, without the directory."""
     size: int
+    """Size in bytes when it was scanned."""
     mtime_ns: int
+    """Modification time in ns since the epoch when it was scanned."""
     depth: Depth
+    """How much is known of it."""
     scanned_at: datetime
+    """When it was scanned."""
     verified: bool = False
+    """Whether all was read from it, and nothing taken from an earlier sequence file."""
     aggregator: str = ""
+    """From the file name; empty where it has none."""
     sequence: int = -1
+    """From the file name; -1 where it has none."""
     format_version: str = ""
+    """The version of the EXDF format."""
     locality: str = ""
+    """Where dCache has the file: on disk, on tape, or both."""
     retry: bool = False
+    """Whether reading failed for a reason that may pass (permission, time-out, tape).
+
+    The next ingest tries again then.
+    """
     trains: TrainList = NO_TRAINS
+    """Its trains."""
     timestamps: NDArray[np.uint64] | None = None
+    """Time of each train in ns since the epoch in UTC, (n,).
+
+    None where the file has none, or (below depth OUTLINE) where it is unknown.
+    """
     layout: FileLayout = EMPTY_LAYOUT
+    """Its sources."""
     patterns: tuple[IndexPattern, ...] = ()
+    """INDEX in the order of ``layout.slots``; empty below depth FULL."""
     metadata: Mapping[str, str | int] = field(default_factory=dict)
+    """The entries of METADATA."""
     run_values: Mapping[str, Mapping[str, RunValue]] = field(default_factory=dict)
+    """RUN by source and key, only of the sources whose RUN was read from this file."""
     problems: tuple[Problem, ...] = ()
+    """What the scan found wrong with it."""
     missing_since: datetime | None = None
+    """Since when it is not on disk; None while it is."""
 
     @property
     def usable(self) -> bool:
@@ -224,29 +251,31 @@ class FileRecord:
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """One run: who it is, where it lies, and its data files sorted by name.
-
-    ``directory`` is the path it was given by, ``realpath`` the same resolved; ``locations`` are all
-    directories it was ever seen at, newest last. ``problems`` are those of the run as a whole.
-    """
+    """One run: who it is, where it lies, and its data files."""
 
     identity: RunIdentity
+    """Who it is."""
     directory: str
+    """The path it was given by."""
     realpath: str
+    """The same with links resolved."""
     files: tuple[FileRecord, ...]
+    """Its data files, sorted by name."""
     ingested_at: datetime
+    """When it was ingested."""
     locations: tuple[str, ...] = ()
+    """All directories it was ever seen at, newest last."""
     problems: tuple[Problem, ...] = ()
+    """Problems of the run as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyProfile:
-    """What one key did during a run: the summary of its data.
+    """The summary of the data of one key in a run.
 
-    ``key`` is as the API spells it with ``.value``. Numbers are those of the ``n_entries`` entries
-    that are not NaN (``n_nan`` are), None where there are none; the standard deviation is that of
-    the population. Of texts only ``first_text`` and ``last_text`` are known, and ``n_changes``: how
-    many entries differ from the one before.
+    Numbers are those of the entries that are not NaN, None where there are none; the standard
+    deviation is that of the population. Of texts only the first, the last and the number of changes
+    are known: how many entries differ from the one before.
     """
 
     source: str
@@ -263,3 +292,35 @@ class KeyProfile:
     first_text: str | None = None
     last_text: str | None = None
     n_changes: int = 0
+
+
+def encode_dtype(dtype: DType) -> str:
+    """Text for a dtype as h5py reports it: ``<f4``, ``str``, ``vlen:<f8``, ``{...}``."""
+    vlen = dtype.metadata.get("vlen") if dtype.metadata else None
+    if vlen is str:
+        return "str"
+    if vlen is bytes:
+        return "bytes"
+    if vlen is not None:
+        return f"vlen:{encode_dtype(np.dtype(vlen))}"
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return json.dumps({"of": encode_dtype(base), "shape": list(shape)})
+    if dtype.fields is not None:
+        fields = [[name, encode_dtype(dtype.fields[name][0])] for name in dtype.names or ()]
+        return json.dumps({"fields": fields})
+    return dtype.str
+
+
+def decode_dtype(text: str) -> DType:
+    """The dtype that ``encode_dtype`` wrote; raises ValueError or TypeError for other text."""
+    if text in ("str", "bytes"):
+        return np.dtype("O", metadata={"vlen": {"str": str, "bytes": bytes}[text]})
+    if text.startswith("vlen:"):
+        return np.dtype("O", metadata={"vlen": decode_dtype(text[5:])})
+    if text.startswith("{"):
+        described = json.loads(text)
+        if "fields" in described:
+            return np.dtype([(name, decode_dtype(t)) for name, t in described["fields"]])
+        return np.dtype((decode_dtype(described["of"]), tuple(described["shape"])))
+    return np.dtype(text)

@@ -1,8 +1,8 @@
-"""How are the trains of a file, and its index, held in few numbers?
+"""Run-length coded train lists and index patterns.
 
-Nearly every list of train IDs is one stretch of consecutive numbers, and nearly every index says
-"one row per train". Both are therefore kept run-length coded, in memory as in the catalog, and
-unfolded to arrays only when asked for.
+Nearly every list of train IDs is one stretch of consecutive numbers, and nearly every index has one
+row per train. So both are kept run-length coded, in memory as in the catalog, and unfolded to
+arrays only when they are asked for.
 
 1. ``TrainList``: the train IDs of one file in file order, with the positions of suspect ones.
 2. ``IndexPattern``: INDEX first/count of one index group, for the trains of one file.
@@ -32,18 +32,20 @@ def _total(lengths: Int64s) -> int:
 
 @dataclass(frozen=True, eq=False)
 class TrainList:
-    """The train IDs of one file, in file order; not necessarily increasing.
-
-    ``starts`` (uint64) and ``lengths`` (int64) give stretches of consecutive IDs; ``suspect``
-    (int64) are the 0-based positions whose ID is suspect. ``dropped`` (int64) are the rows of
-    ``INDEX/trainId`` that held zero *inside* the list: they are no trains, and the same rows are
-    left out of every index array, so positions here and in ``IndexPattern`` agree.
-    """
+    """The train IDs of one file, in file order; not necessarily increasing."""
 
     starts: UInt64s
+    """The first ID of each stretch of consecutive IDs."""
     lengths: Int64s
+    """How many IDs each stretch has."""
     suspect: Int64s
+    """The 0-based positions whose ID is suspect."""
     dropped: Int64s
+    """The rows of ``INDEX/trainId`` that are zero *inside* the list.
+
+    They are no trains. The same rows are left out of every index array, so that positions here and
+    in ``IndexPattern`` agree.
+    """
 
     @classmethod
     def from_ids(
@@ -96,15 +98,19 @@ class TrainList:
 class IndexPattern:
     """INDEX first and count of one index group, for the trains of one file, run-length coded.
 
-    A run is ``lengths[i]`` trains that each have ``counts[i]`` rows, lying one behind the other.
-    The first row of its first train is the sum of all counts before it plus ``offsets[i]``:
-    offsets are all 0 where the rows are contiguous, and change where INDEX leaves a gap, overlaps
-    or goes back. Trains without rows have no first row; they continue the offset before them.
+    A run is a number of trains that have equally many rows each, lying one behind the other.
     """
 
     lengths: Int64s
+    """How many trains each run has."""
     counts: Int64s
+    """How many rows each train of a run has."""
     offsets: Int64s
+    """The first row of the first train of each run, less the sum of all counts before it.
+
+    All 0 where the rows are contiguous; they change where INDEX leaves a gap, overlaps or goes
+    back. Trains without rows have no first row; they continue the offset before them.
+    """
 
     @classmethod
     def from_arrays(cls, first: ArrayLike, count: ArrayLike) -> "IndexPattern":

@@ -7,13 +7,13 @@ one key costs one query, and all keys cost few.
 Fixed plain SQL on the DuckDB API: no pandas, pyarrow or sqlalchemy is imported on this path.
 """
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from ..model.identity import RunIdentity
 from ..model.records import Depth, FileLayout, KeySchema, Problem, RunValue
 from ..model.runlength import IndexPattern
 from ..store.connections import OpenDatabase
-from ..store.packing import PackedRun, fetch_packed
+from ..store.packing import PackedIndex, PackedRun, fetch_packed
 from ..store.read import (
     Names,
     StoredLayout,
@@ -71,12 +71,13 @@ def catalogued_facts(
     *,
     directory: str | None = None,
     names: Collection[str] | None = None,
-    known: tuple[OpenDatabase, PackedRun | None] | None = None,
+    version: Path | None = None,
+    known: tuple[OpenDatabase, PackedRun] | None = None,
 ) -> RunFacts:
     """The facts of one catalogued run.
 
-    They pickle as a reference to the catalog. If that has gone on meanwhile, the run is taken from
-    its current version, and a run that is no longer the same raises ChangedFileError.
+    They pickle as a reference to this version of the shard. Where that is gone by then, the run is
+    taken from the current version, and ChangedFileError raised if its files are not the same.
 
     Parameters
     ----------
@@ -86,6 +87,8 @@ def catalogued_facts(
         Where its files lie now; by default where they were catalogued.
     names
         The files to use, which are there; by default all that can serve data.
+    version
+        The version of the shard to take if it is still there; by default the current one.
     known
         The shard, open, and the packed row of the run, if the caller has fetched it already.
 
@@ -94,7 +97,7 @@ def catalogued_facts(
     RunNotFoundError
         The shard does not have the run.
     """
-    source, packed = known or (store.open_shard(shard), None)
+    source, packed = known or (store.open_version(shard, version), None)
     missing = RunNotFoundError(f"run {run_id} of shard {shard}", [str(store)])
     if source is None:
         raise missing
@@ -107,25 +110,44 @@ def catalogued_facts(
     packed = packed or fetch_packed(cursor, run_id)
     if packed is None:
         raise missing
-    directory = os.fspath(directory)
-    chosen = None if names is None else frozenset(names)
-    table = packed.files.usable(chosen)
-    origin = _Origin(store, shard, run_id, directory, chosen)
-    fetcher = ShardFetcher(origin, source, packed, table)
-    layouts = {number: known[0] for number, known in fetcher.layouts.items()}
-    probe = Probe(directory, table, packed.trains)
-    return RunFacts(directory, run_id, table, packed.trains, layouts, fetcher, probe)
+    names = None if names is None else frozenset(names)
+    table = packed.files.usable(names)
+    decoded = _Decoded.of(source)
+    layouts = decoded.layouts_of(cursor, table)
+    recipe = partial(
+        catalogued_facts,
+        *(store, shard, run_id),
+        directory=directory,
+        names=names,
+        version=source.path,
+    )
+    return RunFacts(
+        directory,
+        run_id,
+        table,
+        packed.trains,
+        {number: layout for number, (layout, _) in layouts.items()},
+        ShardFetcher(source, run_id, table, packed.patterns, decoded, recipe),
+        Probe(directory, table, packed.trains),
+        recipe,
+        _fetch_problems(cursor, run_id, directory, names) if table is not packed.files else (),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Where the facts of a run come from."""
-
-    store: Store
-    shard: str
-    run_id: int
-    directory: str
-    names: frozenset[str] | None
+def _fetch_problems(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int, directory: str, names: Collection[str] | None
+) -> tuple[Problem, ...]:
+    """Files that are left out because they are missing or could not be read, and why."""
+    by_file = fetch_problems(cursor, run_id, directory)
+    problems: list[Problem] = []
+    for name, missing_since in fetch_unusable_files(cursor, run_id):
+        if names is not None and name not in names:
+            continue
+        problems += by_file.get(name, [])
+        if missing_since is not None:
+            message = f"catalogued file is missing on disk since {missing_since:%Y-%m-%d}"
+            problems.append(Problem("C01", "E", message, os.path.join(directory, name)))
+    return tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +176,17 @@ class _Decoded:
                 self.layouts.setdefault(number, (bare, stored))
         return {number: self.layouts[number] for number in wanted}
 
+    def schemas_of(
+        self, cursor: "duckdb.DuckDBPyConnection", numbers: list[int]
+    ) -> dict[int, KeySchema]:
+        """Key schemas by number."""
+        if missing := [n for n in numbers if n not in self.schemas]:
+            if sum(len(s.keys) for s in list(self.schemas.values())) > _SHARED_KEYS:
+                self.schemas.clear()
+            for number, schema in fetch_schemas(cursor, missing).items():
+                self.schemas.setdefault(number, schema)
+        return {n: self.schemas[n] for n in numbers}
+
 
 class ShardFetcher:
     """The facts of a run that its shard has (a ``Fetcher``).
@@ -162,81 +195,52 @@ class ShardFetcher:
     """
 
     def __init__(
-        self, origin: _Origin, source: OpenDatabase, packed: PackedRun, table: FileTable
+        self,
+        source: OpenDatabase,
+        run_id: int,
+        table: FileTable,
+        index: PackedIndex,
+        decoded: _Decoded,
+        recipe: Callable[[], RunFacts],
     ) -> None:
-        self._origin = origin
-        self._index = packed.patterns
-        self._files_of_index = table.ordinals
-        self._some_left_out = table is not packed.files
-        self._connect(source, table)
-
-    def _connect(self, source: OpenDatabase, table: FileTable) -> None:
-        """Take from an open shard; all ids that are kept are those of this version of it."""
-        self._source, self._pid, self._table = source, os.getpid(), table
-        self._decoded = _Decoded.of(source)
-        self.layouts = self._decoded.layouts_of(source.cursor(), table)
-        """The layouts of the files by number, without schemas; and as they are stored."""
+        self._source, self._run_id, self._table = source, run_id, table
+        self._index, self._decoded, self._recipe = index, decoded, recipe
+        self._layouts = {number: decoded.layouts[number] for number in set(table.layouts)}
         self._schemas = BatchedCache[int, KeySchema](self._fetch_schemas)
         self._values = BatchedCache[int, Mapping[str, RunValue]](self._fetch_values)
-        for name in ("_timestamps", "_metadata", "_run_sources"):
-            self.__dict__.pop(name, None)
+        self._pid = os.getpid()
+        self._twin: ShardFetcher | None = None
 
-    def _after_fork(self) -> None:
-        """In a child made by fork, connect anew: the parent's connection is not ours to use.
+    def _here(self) -> "ShardFetcher":
+        """Itself; in a child made by fork a twin, for the parent's connection is not ours to use.
 
-        Stands first in every method that may ask the catalog, before it has any ids in hand.
+        If the shard has a new version by then, the numbers that the twin fetches by may be others.
         """
         if self._pid == os.getpid():
-            return
-        at = self._origin
-        source = at.store.open_version(at.shard, self._source.path)
-        packed = fetch_packed(source.cursor(), at.run_id) if source else None
-        if source is None or packed is None:
-            raise RunNotFoundError(f"run {at.run_id} of shard {at.shard}", [str(at.store)])
-        table = packed.files.usable(at.names)
-        if table.stats != self._table.stats:
-            raise ChangedFileError(at.directory, "the run was catalogued anew")
-        self._connect(source, table)
-
-    def recipe(self, facts: RunFacts) -> tuple[Any, ...]:
-        """How pickle makes the facts again: as a reference to this version of the shard."""
-        at = self._origin
-        place = (str(at.store.location), at.shard, at.run_id, at.directory, at.names)
-        return _open_again, (*place, self._source.path, _fingerprint(facts))
-
-    @cached_property
-    def problems(self) -> tuple[Problem, ...]:
-        """Files that were left out because they are missing or could not be read, and why."""
-        if not self._some_left_out:
-            return ()
-        self._after_fork()
-        at, cursor = self._origin, self._source.cursor()
-        by_file = fetch_problems(cursor, at.run_id, at.directory)
-        problems: list[Problem] = []
-        for name, missing_since in fetch_unusable_files(cursor, at.run_id):
-            if at.names is not None and name not in at.names:
-                continue
-            problems += by_file.get(name, [])
-            if missing_since is not None:
-                message = f"catalogued file is missing on disk since {missing_since:%Y-%m-%d}"
-                problems.append(Problem("C01", "E", message, os.path.join(at.directory, name)))
-        return tuple(problems)
+            return self
+        if self._twin is None:
+            facts = self._recipe()
+            if facts.table.stats != self._table.stats:
+                raise ChangedFileError(facts.directory, "the run was catalogued anew")
+            assert isinstance(facts.fetcher, ShardFetcher)
+            self._twin = facts.fetcher
+        return self._twin._here()
 
     def schema(self, file: int, section: str, source: str) -> KeySchema | None:
         """The keys of a source in a file; None where the catalog does not know them."""
-        self._after_fork()
-        layout, stored = self.layouts[self._table.layouts[file]]
+        here = self._here()
+        layout, stored = here._layouts[here._table.layouts[file]]
         at = layout.position.get((section, source))
         number = None if at is None else stored.schema_ids[at]
-        return None if number is None else self._schemas.get(number, self._all_schema_ids)
+        return None if number is None else here._schemas.get(number, here._all_schema_ids)
 
     def pattern_numbers(
         self, files: Sequence[int], section: str, source: str, group: str
     ) -> list[int]:
         """Numbers of the patterns of an index group in files of one layout."""
-        layout, _ = self.layouts[self._table.layouts[files[0]]]
-        slot = layout.slots[section, source, group]
-        return self._index.numbers_at([self._files_of_index[file] for file in files], slot)
+        layout, _ = self._layouts[self._table.layouts[files[0]]]
+        ordinals = [self._table.ordinals[file] for file in files]
+        return self._index.numbers_at(ordinals, layout.slots[section, source, group])
 
     def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
         """The patterns with these numbers."""
@@ -244,83 +248,50 @@ class ShardFetcher:
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
-        self._after_fork()
-        return self._timestamps.get(self._table.ordinals[file])
+        here = self._here()
+        return here._timestamps.get(here._table.ordinals[file])
 
     def metadata(self, file: int) -> Mapping[str, str | int]:
         """The entries of METADATA of a file."""
-        self._after_fork()
-        return self._metadata[self._table.ordinals[file]]
+        here = self._here()
+        return here._metadata[here._table.ordinals[file]]
 
     def run_values(self, files: Sequence[int], source: str) -> Mapping[str, RunValue] | None:
         """RUN of a control source; None where no file that lists it is known in full."""
-        self._after_fork()
-        number = self._run_sources.get(source)
+        here = self._here()
+        number = here._run_sources.get(source)
         if number is not None:
-            return self._values.get(number, self._run_sources.values)
+            return here._values.get(number, here._run_sources.values)
         return {} if any(self._table.depths[file] >= Depth.FULL for file in files) else None
 
     # -- queries ---------------------------------------------------------------------------------
 
     @cached_property
     def _timestamps(self) -> dict[int, NDArray[np.uint64]]:
-        return fetch_file_timestamps(self._source.cursor(), self._origin.run_id)
+        return fetch_file_timestamps(self._source.cursor(), self._run_id)
 
     @cached_property
     def _metadata(self) -> list[dict[str, str | int]]:
-        n_files = max(self._table.ordinals) + 1
-        return fetch_metadata(self._source.cursor(), self._origin.run_id, n_files)
+        return fetch_metadata(self._source.cursor(), self._run_id, max(self._table.ordinals) + 1)
 
     @cached_property
     def _run_sources(self) -> dict[str, int]:
         """Ids of the sources whose RUN the catalog has, by name; only of the files in use."""
-        listed = {s.name for layout, _ in self.layouts.values() for s in layout.sources}
-        found = fetch_run_sources(self._source.cursor(), self._origin.run_id)
+        listed = {s.name for layout, _ in self._layouts.values() for s in layout.sources}
+        found = fetch_run_sources(self._source.cursor(), self._run_id)
         return {name: number for name, number in found.items() if name in listed}
 
     def _all_schema_ids(self) -> list[int]:
-        layouts = self.layouts.values()
+        layouts = self._layouts.values()
         return [s for _, stored in layouts for s in stored.schema_ids if s is not None]
 
     def _fetch_schemas(self, numbers: list[int]) -> dict[int, KeySchema]:
-        known = self._decoded.schemas
-        missing = [n for n in numbers if n not in known]
-        if missing:
-            if sum(len(s.keys) for s in list(known.values())) > _SHARED_KEYS:
-                known.clear()
-            for number, schema in fetch_schemas(self._source.cursor(), missing).items():
-                known.setdefault(number, schema)
-        return {n: known[n] for n in numbers}
+        return self._decoded.schemas_of(self._source.cursor(), numbers)
 
     def _fetch_values(self, numbers: list[int]) -> dict[int, Mapping[str, RunValue]]:
         names = self._decoded.key_names
-        found = fetch_run_values(self._source.cursor(), self._origin.run_id, numbers, names)
+        found = fetch_run_values(self._source.cursor(), self._run_id, numbers, names)
         return {n: found.get(n, {}) for n in numbers}
-
-
-def _fingerprint(facts: RunFacts) -> bytes:
-    """Of the files as they were catalogued."""
-    stats = repr([facts.directory, facts.table.stats])
-    return hashlib.blake2b(stats.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-
-
-def _open_again(
-    location: str,
-    shard: str,
-    run_id: int,
-    directory: str,
-    names: frozenset[str] | None,
-    version: Any,
-    fingerprint: bytes,
-) -> RunFacts:
-    """Facts that were pickled, from the same version of the shard or the current one."""
-    store = Store(location)
-    source = store.open_version(shard, version)
-    known = None if source is None else (source, None)
-    facts = catalogued_facts(store, shard, run_id, directory=directory, names=names, known=known)
-    if _fingerprint(facts) != fingerprint:
-        raise ChangedFileError(directory, "the run was catalogued anew")
-    return facts
 
 
 class BatchedCache(Generic[K, V]):

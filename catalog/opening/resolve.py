@@ -1,23 +1,25 @@
-"""Where do the facts about a run directory come from, when someone opens it?
+"""Choice of the catalog, or scan, that gives the facts of a run directory being opened.
 
-1. The places that may hold the run are asked in order: the catalog named by the caller or a
+1. The places that may know the run are asked in order: the catalog named by the caller or a
    setting, the proposal's ``scratch/.xfelcat``, the run directory's ``.xfelcat``, the user's.
-2. Size and mtime of every file are compared with what a catalog says. The first whose facts all
-   hold answers, and no HDF5 file is opened.
-3. Else the files that are new or changed are scanned for an outline (or taken from a valid JSON
-   data map), and joined with the catalogued facts that still hold.
-4. What was scanned is saved in the background, where this is allowed; failing is no error.
+2. Size and mtime of every file are compared with the facts of a catalog. The first whose facts are
+   all fresh answers, and no HDF5 file is opened.
+3. Else the outlines of new and changed files are scanned (or taken from a valid JSON data map), and
+   joined with the catalogued facts that are still fresh.
+4. A thread saves the outlines, where this is allowed; failing is no error.
 """
 
 import contextlib
 import dataclasses
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from ..config import Settings, load_settings, user_catalog
+from ..ingest.assemble import assemble_run, kept_elsewhere, known_files, other_home
 from ..model.errors import (
     CatalogReadError,
     CatalogWriteError,
@@ -32,9 +34,10 @@ from ..model.records import Depth, FileRecord, RunRecord
 from ..scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
 from ..store.connections import OpenDatabase, uninterrupted
 from ..store.packing import PackedRun, fetch_packed
-from ..store.read import only_run
+from ..store.read import load_run, only_run
 from ..store.store import Store
 from .catalogued import catalogued_facts
+from .scanned import scanned_facts
 
 __all__ = ["look_up_run"]
 
@@ -43,13 +46,20 @@ Chooser = Callable[[list[str]], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A catalog that knows the run, and how far its facts hold."""
+    """A catalog that knows the run."""
 
     store: Store
     shard: str
     run_id: int
     source: OpenDatabase
     known: PackedRun
+
+    def facts(self, directory: str, names: Sequence[str] | None) -> RunFacts:
+        """The facts of the run, as files of the directory that the caller opens."""
+        known = (self.source, self.known)
+        return catalogued_facts(
+            self.store, self.shard, self.run_id, directory=directory, names=names, known=known
+        )
 
 
 def look_up_run(
@@ -61,16 +71,33 @@ def look_up_run(
     save: bool = True,
     parallelize: bool = True,
 ) -> RunFacts:
-    """The facts about the run in ``directory``.
+    """The facts of the run in a directory.
 
-    ``choose`` takes the sorted names of the data files and gives those wanted; the others are
-    neither stat'ed twice nor judged. ``catalog`` names the first place to look; ``trust`` is
-    ``"stat"`` or ``"never-stat"`` (believe a catalog that knows the run), by default the setting;
-    ``save=False`` writes nothing; ``parallelize=False`` starts no processes.
+    Parameters
+    ----------
+    directory
+        The directory.
+    choose
+        Takes the sorted names of the data files and gives the ones to open. The others are neither
+        compared nor marked missing.
+    catalog
+        The first place to look.
+    trust
+        ``"stat"``, or ``"never-stat"`` to believe a catalog that knows the run; by default the
+        setting.
+    save
+        Whether to save the outlines of scanned files.
+    parallelize
+        Whether to scan in several processes.
 
-    Raises RunNotFoundError for a directory that is absent or has no data file,
-    FileStructureError for what is no directory or may not be read, and CatalogNotFoundError where
-    ``catalog`` names a place without one.
+    Raises
+    ------
+    RunNotFoundError
+        The directory is absent, or has no data file.
+    FileStructureError
+        It is no directory, or may not be read.
+    CatalogNotFoundError
+        There is no catalog at the place that ``catalog`` names.
     """
     settings = load_settings()
     trust = settings.trust if trust is None else trust
@@ -83,7 +110,7 @@ def look_up_run(
             names = candidate.known.files.present()
             chosen = choose(names) if choose else names
             if chosen and set(chosen) <= set(names):
-                return _from_catalog(candidate, found, chosen if choose else None)
+                return candidate.facts(found.directory, chosen if choose else None)
     stats = _listed(found)
     if not stats and choose is None:
         raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
@@ -93,7 +120,7 @@ def look_up_run(
         known = candidate.known.files
         if known.is_fresh(wanted):
             every = known.are_all(wanted)
-            return _from_catalog(candidate, found, None if every else list(wanted))
+            return candidate.facts(found.directory, None if every else list(wanted))
         compared = compare_files(
             wanted,
             known.known(),
@@ -122,7 +149,7 @@ def _listed(found: FoundRun) -> dict[str, FileStat]:
 
 
 def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dict[str, FileStat]:
-    """The chosen files; one that is named outright may have any name."""
+    """The chosen files. A file that the caller names in full may have any name."""
     wanted = {}
     for name in choose(list(stats)):
         stat = stats.get(name) or stat_file(os.path.join(found.directory, name))
@@ -136,14 +163,11 @@ def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dic
 
 
 def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_Candidate]:
-    """The catalogs that know the run, in the order of asking.
-
-    Raises CatalogNotFoundError where ``catalog`` is none.
-    """
+    """The catalogs that know the run, in the order of asking; ``catalog`` must be one."""
     for location in filter(None, chain((catalog, settings.catalog), _own_places(found))):
         store = Store(location)
         beside = location == _beside(found)
-        # A catalog beside the run came along if the run was copied: it knows one run, this one.
+        # A catalog beside the run may have been copied with it: its one run is this one.
         shards = list(store.shards())[:1] if beside else [found.identity.shard]
         for shard in shards:
             try:
@@ -164,7 +188,7 @@ def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_
 
 
 def _own_places(found: FoundRun) -> Iterator[str]:
-    """Where outlines are kept without a setting: proposal's scratch, the run itself, the user's."""
+    """Where outlines are without a setting: proposal's scratch, the run itself, the user's."""
     for path in (found.directory, found.realpath):
         if proposal := proposal_directory(path):
             yield os.path.join(proposal, "scratch", ".xfelcat")
@@ -177,18 +201,6 @@ def _beside(found: FoundRun) -> str:
     return os.path.join(found.directory, ".xfelcat")
 
 
-def _from_catalog(candidate: _Candidate, found: FoundRun, names: Sequence[str] | None) -> RunFacts:
-    """The facts of a catalogued run, as files of the directory that was asked for."""
-    return catalogued_facts(
-        candidate.store,
-        candidate.shard,
-        candidate.run_id,
-        directory=found.directory,
-        names=names,
-        known=(candidate.source, candidate.known),
-    )
-
-
 def _scan(
     found: FoundRun,
     wanted: dict[str, FileStat],
@@ -196,12 +208,7 @@ def _scan(
     save: bool,
     parallelize: bool,
 ) -> RunFacts:
-    """Facts from the files that are new or changed, joined with catalogued ones that still hold."""
-    import threading
-
-    from ..store.read import load_run
-    from .scanned import scanned_facts
-
+    """Facts of files that are new or changed, joined with the catalogued ones that are fresh."""
     old: RunRecord | None = None
     compared = FileComparison(new=list(wanted))
     if best is not None:
@@ -244,9 +251,7 @@ def scan_run(
 
 
 def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
-    """Save outlines where this is allowed; in a thread of its own, and never an error."""
-    from ..ingest.assemble import assemble_run, kept_elsewhere, known_files, other_home
-
+    """Save outlines where this is allowed; runs in its own thread, and never fails."""
     with contextlib.suppress(XfelcatError, OSError):
         for location in _places_to_save(found):
             store = Store(location)
@@ -257,10 +262,13 @@ def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
                     home = other_home(found, old.locations) if old else ""
                     if home and (ours.changed or kept_elsewhere(ours, home)):
                         return
-                    news = {n: scanned[n] for n in ours.to_scan if n in scanned}
-                    # What may be readable next time is tried next time, not remembered as bad.
-                    news = {n: r for n, r in news.items() if not r.retry}
-                    record = assemble_run(found, old, ours, news)
+                    # Files that may be readable next time are not saved: the next opening tries.
+                    outlines = {
+                        name: scanned[name]
+                        for name in ours.to_scan
+                        if name in scanned and not scanned[name].retry
+                    }
+                    record = assemble_run(found, old, ours, outlines)
                     if record is not None:
                         writer.replace_run(record)
                 return
@@ -269,9 +277,9 @@ def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
 
 
 def _places_to_save(found: FoundRun) -> list[str]:
-    """Where an outline may be saved, in order: never into a catalog that a setting names.
+    """Where outlines may be saved, in order: never in a catalog that a setting names.
 
-    A proposal's scratch is used where there is one, and never made.
+    Saving uses a proposal's scratch folder if it exists, and never makes one.
     """
     if found.identity.is_loose:
         return [_beside(found), user_catalog()]

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..model.facts import FileTable, Numbered, RunFacts
-from ..model.records import FileLayout, FileRecord, KeySchema, Problem, RunValue
+from ..model.records import FileLayout, FileRecord, KeySchema, RunValue
 from ..model.runlength import IndexPattern, TrainList
 from .lazy import Probe
 
@@ -51,33 +51,20 @@ def scanned_facts(
         table,
         trains.values,
         dict(enumerate(layouts.values)),
-        RecordFetcher(records, usable, [layouts.values[n] for n in table.layouts]),
+        RecordFetcher(usable, [layouts.values[n] for n in table.layouts]),
         Probe(directory, table, trains.values),
+        partial(scanned_facts, directory, records, run_key),
+        tuple(p for r in records if not r.usable for p in r.problems),
     )
 
 
 class RecordFetcher:
     """The facts of a run that records of its files have (a ``Fetcher``)."""
 
-    def __init__(
-        self,
-        records: Sequence[FileRecord],
-        usable: Sequence[FileRecord],
-        layouts: Sequence[FileLayout],
-    ) -> None:
-        self._given = records
-        self._records = usable
+    def __init__(self, records: Sequence[FileRecord], layouts: Sequence[FileLayout]) -> None:
+        self._records = records
         self._layouts = layouts
         self._patterns = Numbered[IndexPattern](attrgetter("token"))
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Files that were left out, and why."""
-        return tuple(p for r in self._given if not r.usable for p in r.problems)
-
-    def recipe(self, facts: RunFacts) -> tuple[Any, ...]:
-        """How pickle makes the facts again: from the records."""
-        return scanned_facts, (facts.directory, self._given, facts.run_key)
 
     def schema(self, file: int, section: str, source: str) -> KeySchema | None:
         """The keys of a source in a file; None below depth FULL."""

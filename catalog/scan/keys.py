@@ -11,8 +11,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from ..hdf5.interface import READ_ERRORS, Dataset, Group, first_value, leaves, reason_of
-from ..model.dtypes import encode_dtype
-from ..model.records import KeyRecord, KeySchema, RunValue
+from ..model.records import KeyRecord, KeySchema, RunValue, encode_dtype
 from .checks import Fault
 
 __all__ = [

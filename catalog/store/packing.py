@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..model.dtypes import decode_dtype, encode_dtype
 from ..model.facts import FileTable
-from ..model.records import KeyRecord, KeySchema, RunValue
+from ..model.records import KeyRecord, KeySchema, RunValue, decode_dtype, encode_dtype
 from ..model.runlength import IndexPattern, TrainList
 from .connections import rows
 

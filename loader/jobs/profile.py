@@ -28,12 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.config import load_settings, user_catalog
-from ...catalog.model.dtypes import decode_dtype
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
 from ...catalog.model.names import is_timestamp, short_key
-from ...catalog.model.records import KeyProfile, KeyRecord, Problem, utc_now
+from ...catalog.model.records import KeyProfile, KeyRecord, Problem, decode_dtype, utc_now
 from ...catalog.model.text import from_text
 from ...catalog.opening.catalogued import catalogued_facts
 from ...catalog.questions.filters import RunChoice, RunFilter

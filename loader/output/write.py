@@ -23,9 +23,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.model.dtypes import decode_dtype
 from ...catalog.model.errors import MultiRunError, TargetFileError
-from ...catalog.model.records import KeyRecord
+from ...catalog.model.records import KeyRecord, decode_dtype
 from ..read.execute import checked_path, execute_plan
 from ..read.rows import FileSlabs, ReadPlan
 

@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ...catalog.model.dtypes import encode_dtype
 from ...catalog.model.errors import ChangedFileError, FileStructureError
 from ...catalog.model.facts import DataFile
+from ...catalog.model.records import encode_dtype
 
 if TYPE_CHECKING:
     from .chunks import Chunks, Layout
@@ -108,7 +108,7 @@ class OpenFile:
 
 
 class OpenDataset:
-    """An open dataset: its ``h5py.h5d.DatasetID``, its type (as in ``dtypes``) and its shape."""
+    """An open dataset: its ``h5py.h5d.DatasetID``, the text of its type, its shape."""
 
     def __init__(self, dsid: Any) -> None:
         self.id = dsid

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...catalog.model.dtypes import DType, decode_dtype
-from ...catalog.model.records import KeyRecord
+from ...catalog.model.records import DType, KeyRecord, decode_dtype
 from ..select.region import Region
 from ..select.rows import FileRef, FileSlabs, Int64s, Rows, RowStretch, find_slabs, merge_rows
 from ..select.sources import SourceEntry

@@ -5,8 +5,7 @@ import h5py
 import numpy as np
 import pytest
 from support.mock_runs import MOCK_PARAMETERS
-from xfelcat.catalog.model.dtypes import decode_dtype
-from xfelcat.catalog.model.records import Depth
+from xfelcat.catalog.model.records import Depth, decode_dtype
 from xfelcat.catalog.scan.scan import scan_file
 
 

@@ -5,9 +5,8 @@ import zlib
 
 import h5py
 import numpy as np
-from xfelcat.catalog.model.dtypes import encode_dtype
 from xfelcat.catalog.model.facts import DataFile
-from xfelcat.catalog.model.records import KeyRecord
+from xfelcat.catalog.model.records import KeyRecord, encode_dtype
 from xfelcat.loader.read.decode import StoredDataError
 from xfelcat.loader.read.execute import execute_plan
 from xfelcat.loader.read.files import OpenFiles
