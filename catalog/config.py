@@ -1,25 +1,7 @@
-"""Which settings hold, and where does each come from?
+"""Settings: from the environment, else the config file, else the default.
 
-A setting is looked for in the environment, then in the config file, then the default holds. The
-config file is TOML: ``XFELCAT_CONFIG`` names it, else it is ``xfelcat/config.toml`` in the user's
-configuration directory.
-
-========== ============================================ ======================================
-config     environment                                  meaning, default
-========== ============================================ ======================================
-catalog    ``XFELCAT_CATALOG``                          directory of the catalog; none
-data_root  ``XFELCAT_DATA_ROOT``,                       facility tree; ``/gpfs/exfel/exp``
-           ``EXTRA_DATA_DATA_ROOT``
-trust      ``XFELCAT_TRUST``                            ``stat`` (the default): compare every
-                                                        file with the catalog on opening;
-                                                        ``never-stat``: believe the catalog
-threads    ``XFELCAT_THREADS``                          how many threads read arrays; 0 (the
-                                                        default): as many as there are cores,
-                                                        up to 8
-direct     ``XFELCAT_DIRECT``                           ``1`` (the default): read and
-                                                        decompress past HDF5 where that gives
-                                                        the same; ``0``: by HDF5 alone
-========== ============================================ ======================================
+The config file is TOML: ``XFELCAT_CONFIG`` names it, else it is ``xfelcat/config.toml`` in the
+user's configuration directory.
 """
 
 import os
@@ -28,36 +10,35 @@ from dataclasses import dataclass
 
 from .model.errors import ConfigError, nearest
 
-__all__ = ["Settings", "load_settings", "user_catalog"]
+__all__ = ["SETTINGS", "Settings", "load_settings", "user_catalog"]
 
-_ENVIRONMENT = {
-    "catalog": ("XFELCAT_CATALOG",),
-    "data_root": ("XFELCAT_DATA_ROOT", "EXTRA_DATA_DATA_ROOT"),
-    "trust": ("XFELCAT_TRUST",),
-    "threads": ("XFELCAT_THREADS",),
-    "direct": ("XFELCAT_DIRECT",),
+# The variables of each setting, the first that is set counts; and its default.
+SETTINGS = {
+    "catalog": (("XFELCAT_CATALOG",), ""),
+    "data_root": (("XFELCAT_DATA_ROOT", "EXTRA_DATA_DATA_ROOT"), "/gpfs/exfel/exp"),
+    "trust": (("XFELCAT_TRUST",), "stat"),
+    "threads": (("XFELCAT_THREADS",), "0"),
+    "direct": (("XFELCAT_DIRECT",), "1"),
 }
-_DEFAULTS = {
-    "catalog": "",
-    "data_root": "/gpfs/exfel/exp",
-    "trust": "stat",
-    "threads": "0",
-    "direct": "1",
-}
-_NO_TEXT = {"threads": int, "direct": bool}  # what they may also be in the config file
-TRUST = ("stat", "never-stat")
+_TOML_TYPES = {"threads": int, "direct": bool}  # what they may be there, besides strings
+_TRUST = ("stat", "never-stat")
 _YES_OR_NO = {"1": True, "true": True, "0": False, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings in force; ``catalog`` is empty where none is named, ``threads`` 0 as well."""
+    """The settings in force."""
 
     catalog: str
+    """Directory of the catalog; empty where none is named."""
     data_root: str
+    """Facility tree."""
     trust: str
+    """``stat``: compare every file with the catalog on opening; ``never-stat``: believe it."""
     threads: int
+    """How many threads read arrays; 0 for as many as there are cores, up to 8."""
     direct: bool
+    """Whether to read and decompress past HDF5 where that gives the same values."""
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -67,31 +48,28 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     environ = os.environ if environ is None else environ
     path = _config_path(environ)
-    values = _DEFAULTS | _read_config(path, required="XFELCAT_CONFIG" in environ)
-    for name, variables in _ENVIRONMENT.items():
+    values = {name: default for name, (_, default) in SETTINGS.items()}
+    values |= _read_config(path, required="XFELCAT_CONFIG" in environ)
+    for name, (variables, _) in SETTINGS.items():
         for variable in reversed(variables):
             values[name] = environ.get(variable) or values[name]
-    if values["trust"] not in TRUST:
-        raise ConfigError(f"setting trust is {values['trust']!r}: it must be {' or '.join(TRUST)}")
+
+    def refuse(name: str, wanted: str) -> ConfigError:
+        return ConfigError(f"setting {name} is {values[name]!r}: it must be {wanted}")
+
+    if values["trust"] not in _TRUST:
+        raise refuse("trust", " or ".join(_TRUST))
+    if not values["threads"].isdecimal():
+        raise refuse("threads", "a number of threads, 0 or more")
+    if values["direct"].lower() not in _YES_OR_NO:
+        raise refuse("direct", "1 or 0")
     return Settings(
         os.path.expanduser(values["catalog"]),
         os.path.expanduser(values["data_root"]),
         values["trust"],
-        _threads(values["threads"]),
-        _direct(values["direct"]),
+        int(values["threads"]),
+        _YES_OR_NO[values["direct"].lower()],
     )
-
-
-def _threads(text: str) -> int:
-    if not text.isdecimal():
-        raise ConfigError(f"setting threads is {text!r}: it must be a number of threads, 0 or more")
-    return int(text)
-
-
-def _direct(text: str) -> bool:
-    if text.lower() not in _YES_OR_NO:
-        raise ConfigError(f"setting direct is {text!r}: it must be 1 or 0")
-    return _YES_OR_NO[text.lower()]
 
 
 def user_catalog() -> str:
@@ -125,10 +103,10 @@ def _read_config(path: str, required: bool) -> dict[str, str]:
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"config file {path} is not valid TOML: {e}") from e
     for name, value in values.items():
-        if name not in _DEFAULTS:
-            near = nearest(name, _DEFAULTS)
+        if name not in SETTINGS:
+            near = nearest(name, SETTINGS)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"config file {path}: unknown setting {name!r}{hint}")
-        if type(value) not in (str, _NO_TEXT.get(name)):
+        if type(value) not in (str, _TOML_TYPES.get(name)):
             raise ConfigError(f"config file {path}: setting {name!r} must be a string")
     return {name: str(value) for name, value in values.items()}

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.fast
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {path.name: path.read_text() for path in DOCS.glob("*.md")}
 ERRORS = sorted(n for n in errors.__all__ if n.endswith("Error"))
-SETTINGS = {**config._ENVIRONMENT}
+SETTINGS = {name: variables for name, (variables, _) in config.SETTINGS.items()}
 
 
 def builtins_of(error):
@@ -48,8 +48,8 @@ def test_no_other_errors_are_documented():
 def test_setting_is_documented(name):
     row = table_row("settings.md", name)
     assert all(f"`{variable}`" in row for variable in SETTINGS[name])
-    if config._DEFAULTS[name]:
-        assert f"`{config._DEFAULTS[name]}`" in row
+    if default := config.SETTINGS[name][1]:
+        assert f"`{default}`" in row
 
 
 def test_no_other_settings_are_documented():

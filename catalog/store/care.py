@@ -175,7 +175,7 @@ def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
 
 
 def _packed_faults(cursor: "duckdb.DuckDBPyConnection") -> Iterator[str]:
-    """What is packed in a shard, and is not what the rows of its tables say."""
+    """Packed values of a shard that differ from the rows of its tables."""
     schemas = rows(cursor, "SELECT packed, digest, n_keys FROM key_schema")
     if count := sum(not _passes(_is_schema, *row) for row in schemas):
         yield f"{count} key schemas that are packed otherwise"

@@ -80,7 +80,8 @@ _STORAGE_VERSION = "v1.5.0"
 # rows it expects, 40,000 values of 10^5 runs took 6.5 s; always by the algorithm for ranges, 0.2 s.
 _RANGE_JOIN_ROWS = 0
 _NEEDED_OPTIMIZERS = {"expression_rewriter", "filter_pushdown", "unused_columns"}
-# How many times its memory a limited connection may put on the disk.
+# How many times its memory a limited connection may put on the disk: enough to sort what fits the
+# limit, and no more than a user's temporary folder can be expected to have.
 _SPILLED = 4
 
 
@@ -280,6 +281,8 @@ class ConnectionPool:
     """
 
     def __init__(self, limit: int = 24) -> None:
+        # A file costs an instance of DuckDB with its threads and buffers; a session works with the
+        # shards of a few proposals at a time.
         self.limit = limit
         self._lock = threading.Lock()
         self._files: OrderedDict[Hashable, OpenDatabase] = OrderedDict()

@@ -47,7 +47,7 @@ __all__ = [
     "unpack_schema",
 ]
 
-_EXACT_INTEGER = 1 << 53
+_EXACT_INTEGER = 1 << 53  # up to it a DOUBLE holds every integer
 
 
 class EncodedValue(NamedTuple):
@@ -67,7 +67,7 @@ def encode_value(value: RunValue) -> EncodedValue:
     """
     if isinstance(value, str):
         return EncodedValue("str", text=str(value))
-    if isinstance(value, bytes):  # np.bytes_ too: what it says can be asked for as text
+    if isinstance(value, bytes):  # np.bytes_ too; questions ask for the text
         dtype = value.dtype.str if isinstance(value, np.bytes_) else "bytes"
         return EncodedValue(dtype, text=value.decode("utf-8", "replace"), raw=bytes(value))
     if isinstance(value, np.ndarray):
@@ -277,7 +277,7 @@ class PackedIndex:
 
 
 class PackedRun(NamedTuple):
-    """What the catalog says of the files of a run: ``files`` by ordinal, ``trains`` by number."""
+    """What opening needs of a run: ``files`` by ordinal, ``trains`` by number, its index."""
 
     files: FileTable
     trains: tuple[TrainList, ...]
@@ -302,7 +302,7 @@ def pack_run(
 
 
 def fetch_packed(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> PackedRun | None:
-    """What the row of a run says; None where the shard does not have it."""
+    """The packed row of a run; None where the shard does not have it."""
     found = rows(
         cursor,
         f"SELECT files, trains, slots, patterns FROM run_packed WHERE run_id = {run_id:d}",

@@ -3,7 +3,7 @@
 schema.sql is the one place that spells out tables and views; everything here follows from its text
 and from the short lists of roles below.
 
-1. ``columns`` and ``views``: what the text says of each table and view.
+1. ``columns`` and ``views``: the columns of each table and view.
 2. ``RUN_TABLES``, ``INTERNED`` and ``AUDIT_TABLES``: to whom the rows of a table belong, and in
    which order they lie. Writing, merging, compacting and checking follow them.
 3. ``open_draft``: a draft with this schema, made new or migrated. ``create_schema``: the same in

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Store"]
 
+# A version can only be gone if two newer ones were published since the link was read, so even a few
+# tries in a row mean that something else is wrong.
 _TRIES = 10
 
 

@@ -7,7 +7,7 @@ A published file is never modified. Each database has a directory of its own:
     v1.00000012-5f3a9c.duckdb      that version (0444), and the one before it
     .draft-v1-4711-5f3a9c.duckdb   what a writer is working on
 
-1. ``Versions.lock``: become the one writer, or say that there is another.
+1. ``Versions.lock``: become the one writer, or raise CatalogBusyError.
 2. ``Versions.draft``: a private copy of the current version, removed if it is not published.
 3. ``Versions.publish``: sync it, name it, and switch the link, in an order in which any crash
    leaves either the old or the new version whole.
@@ -48,7 +48,7 @@ _LINK = re.compile(r"current-v(\d+)")
 
 
 def is_text(path: Path) -> bool:
-    """Whether a path is UTF-8; DuckDB can reach no other, and says so in no useful way."""
+    """Whether a path is UTF-8; DuckDB can reach no other, and its error does not tell why."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -248,7 +248,8 @@ class ShardWriter:
 # 2. New rows are put in for one run each.
 # 3. ``fold``: rows of neighbours with the same value become one.
 
-# New rows up to this share of all are put behind the others instead of writing all in order.
+# New rows up to this share of all are put behind the others: an ingest of a few runs then does not
+# rewrite all values of a proposal, and `compact` brings them in order again.
 _REWRITE_SHARE = 0.2
 
 _CUT = """
