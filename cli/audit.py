@@ -5,9 +5,7 @@
 """
 
 import dataclasses
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -30,7 +28,7 @@ from .options import (
     with_run_filter,
 )
 from .output import Format, choose_format, say, write_answer
-from .progress import count, say_problems, size_text
+from .progress import count, say_problems, showing_bar, size_text
 
 if TYPE_CHECKING:
     from ..catalog.audit.audit import AuditOptions, AuditReport, Progress
@@ -200,7 +198,11 @@ def audit_command(
         save=save,
     )
     store = existing_store(catalog)
-    with _showing_steps() as progress:
+    with showing_bar("reading the catalog") as show:
+
+        def progress(label: str, done: int, total: int) -> None:
+            show(done, total, label)
+
         data = None
         if deep:
             data = _data_check(store, DeepOptions(sample, seed, jobs, time_limit), progress)
@@ -273,30 +275,6 @@ def _write_html(path: Path, store: "Store", where: "RunFilter", report: "AuditRe
 
     n_bytes = write_report(store, where, path, report.findings.table)
     say(f"report written to {path}, {size_text(n_bytes)}")
-
-
-@contextmanager
-def _showing_steps() -> Iterator["Progress | None"]:
-    """A bar on a terminal, with what is being done; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.description:>20}"),
-        BarColumn(24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("reading the catalog", total=None)
-
-        def show(label: str, done: int, total: int) -> None:
-            bars.update(task, description=label, completed=done, total=total)
-
-        yield show
 
 
 _LINES_PER_CHECK = 8

@@ -15,7 +15,7 @@ import typer
 
 from .db import status_command
 from .output import Format, say, write_answer
-from .progress import count, say_problems, showing_progress, size_text
+from .progress import count, say_problems, showing_bar, showing_progress, size_text
 
 if TYPE_CHECKING:
     from ..catalog.store.store import Store
@@ -55,17 +55,7 @@ def _write(directory: Path, scale: int = 1) -> "FacilitySummary":
     from ..loader.examples.facility import write_facility
 
     try:
-        if not sys.stderr.isatty():
-            return write_facility(directory, scale=scale)
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("writing")
-
-            def show(done: int, total: int, label: str) -> None:
-                progress.update(task, completed=done, total=total, description=label)
-
+        with showing_bar("writing") as show:
             return write_facility(directory, progress=show, scale=scale)
     except OSError as error:
         reason = error.strerror or str(error)

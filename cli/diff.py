@@ -6,12 +6,13 @@ import typer
 
 from .naming import open_named
 from .options import CatalogOption, FormatOption, OutputOption, open_store
-from .output import Format, choose_format, say, write_answer
+from .output import Format, choose_format, say, value_text, write_rows
 from .progress import count
 
 __all__ = ["diff_command"]
 
 _LONGEST = 30
+_COLUMNS = ("what", "source", "key", "first", "second")
 
 
 def diff_command(
@@ -56,7 +57,7 @@ def diff_command(
         say(f"xfelcat: {error}")
         raise typer.Exit(2) from None
     if found or chosen is not Format.TABLE:
-        write_answer(_table(found, chosen), chosen, output)
+        write_rows(_rows(found, chosen), chosen, output, names=_COLUMNS)
     kinds: dict[str, int] = {}
     for difference in found:
         kinds[difference.what] = kinds.get(difference.what, 0) + 1
@@ -65,32 +66,16 @@ def diff_command(
     raise typer.Exit(1 if found else 0)
 
 
-def _table(found: list[Any], chosen: Format) -> Any:
+def _rows(found: list[Any], chosen: Format) -> list[dict[str, str | None]]:
     """The differences as rows; what a run has as text, since it is of every type."""
-    import pyarrow as pa
-
-    shorten = _LONGEST if chosen is Format.TABLE else None
-    columns = {
-        "what": [d.what for d in found],
-        "source": [d.source for d in found],
-        "key": [d.key for d in found],
-        "first": [_text(d.first, shorten) for d in found],
-        "second": [_text(d.second, shorten) for d in found],
-    }
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-
-
-def _text(value: Any, at_most: int | None) -> str | None:
-    import numpy as np
-
-    if value is None:
-        return None
-    if isinstance(value, np.ndarray):
-        text = str(value.tolist())
-    elif isinstance(value, list):
-        text = f"({', '.join(map(str, value))})"
-    else:
-        text = str(value)
-    if at_most is not None and len(text) > at_most:
-        text = f"{text[: at_most - 3]}..."
-    return text
+    at_most = _LONGEST if chosen is Format.TABLE else None
+    return [
+        {
+            "what": d.what,
+            "source": d.source,
+            "key": d.key,
+            "first": value_text(d.first, at_most, one_line=False),
+            "second": value_text(d.second, at_most, one_line=False),
+        }
+        for d in found
+    ]

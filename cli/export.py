@@ -64,7 +64,7 @@ def parquet_command(
                 views or (),
                 question,
                 force=force,
-                progress=lambda view, done, total: show(done, total, view),
+                progress=lambda view, done, total: show(done, total, f"exporting {view}"),
             )
     except QueryError as error:
         raise typer.BadParameter(str(error)) from None

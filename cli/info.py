@@ -11,7 +11,6 @@
 import fnmatch
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +18,7 @@ import typer
 from ..catalog.model.checks import COUNTED_SEVERITIES
 from .naming import catalogued_run, named_runs, open_named
 from .options import CatalogOption, FormatOption, OutputOption, open_store, say_if_behind
-from .output import Format, aligned, choose_format, say, write_answer
+from .output import Format, aligned, choose_format, say, value_text, write_rows
 from .progress import count, size_text
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ __all__ = [
     "key_lines",
     "run_lines",
     "source_lines",
-    "value_text",
 ]
 
 _CELLS = 10
@@ -349,18 +347,6 @@ def _at(run: "DataCollection", train_id: int) -> str:
     return f" at {moment.astype('datetime64[s]').item():%Y-%m-%d %H:%M:%S} UTC"
 
 
-def value_text(value: Any, at_most: int | None) -> str | None:
-    """A RUN value as text; None for none."""
-    import numpy as np
-
-    if value is None:
-        return None
-    text = str(value.tolist() if isinstance(value, np.ndarray) else value).replace("\n", "\\n")
-    if at_most is not None and len(text) > at_most:
-        text = f"{text[: at_most - 3]}..."
-    return text
-
-
 # Tables -----------------------------------------------------------------------------------------
 
 
@@ -435,7 +421,7 @@ def info_command(
         for line in lines:
             typer.echo(line)
     else:
-        _write(rows, chosen, output)
+        write_rows(rows, chosen, output)
 
 
 def _is_several(store: "Store", target: str, where: "RunFilter") -> bool:
@@ -503,10 +489,3 @@ def _of_key(target: str, source: str, key: str, store: "Store") -> tuple[Iterato
     known = catalogued_run(path, store)
     profile = known and key_profile(store, known["run_id"], wanted.source, wanted.key)
     return key_lines(path, run, wanted, rows, freshness_text(known), profile), rows
-
-
-def _write(rows: list[Row], chosen: Format, output: Path | None) -> None:
-    import pyarrow as pa
-
-    names = list(rows[0]) if rows else []
-    write_answer(pa.table({n: [row[n] for row in rows] for n in names}), chosen, output)

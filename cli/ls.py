@@ -6,15 +6,14 @@
 """
 
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .naming import named_runs
+from .naming import named_runs, open_path
 from .options import CatalogOption, FormatOption, OutputOption, open_store
-from .output import Format, choose_format, say, write_answer
+from .output import Format, choose_format, say, write_rows
 from .progress import count, size_text
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def ls_command(
     store = open_store(catalog)
     path = os.path.abspath(os.path.expanduser(target)) if target else ""
     if path and os.path.isfile(path):
-        _show_collection(path, *_opened(path, store), details or (), sink)
+        _show_collection(path, open_path(path, store), details or (), sink)
         return
     where = named_runs(target)
     groups = _groups(store, where)
@@ -70,7 +69,7 @@ def ls_command(
     is_run = bool(where.runs) or known[0]["realpath"] == os.path.realpath(path) if known else False
     if is_run and n_runs == 1:
         here = path if not where.runs and os.path.isdir(path) else known[0]["path"]
-        _show_collection(here, *_opened(here, store), details or (), sink)
+        _show_collection(here, open_path(here, store), details or (), sink)
     elif known:
         _show_runs(known, sink)
     elif groups:
@@ -128,7 +127,7 @@ def _show_directory(
             say(f"{found.path}: {found.message}")
             continue
         if found.directory == path:
-            _show_collection(path, *_opened(path, store), details, sink)
+            _show_collection(path, open_path(path, store), details, sink)
             return
         stats = list_run(found.directory).values()
         identity = found.identity
@@ -177,14 +176,7 @@ def _show_groups(groups: list[Row], sink: Sink | None) -> None:
 
 def _write(rows: list[Row], lines: list[Row], sink: Sink | None) -> None:
     """Lines for people, or rows for programs."""
-    import pyarrow as pa
-
-    from ..catalog.model.text import to_text
-
-    shown = lines if sink is None else rows
-    texts = [{n: to_text(v) if isinstance(v, str) else v for n, v in r.items()} for r in shown]
-    table = pa.table({name: [line[name] for line in texts] for name in shown[0]})
-    write_answer(table, *(sink or (Format.TABLE, None)))
+    write_rows(lines if sink is None else rows, *(sink or (Format.TABLE, None)))
 
 
 def _say_total(rows: list[Row], n_runs: int) -> None:
@@ -232,23 +224,7 @@ def _group_line(group: Row) -> Row:
     return line
 
 
-def _opened(path: str, store: "Store") -> tuple[Any, list[Any]]:
-    """The run or file, and what was warned of."""
-    from ..loader.open import H5File, RunDirectory
-
-    catalog = store.location if store.exists() else None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        if os.path.isfile(path):
-            return H5File(path, catalog=catalog), caught
-        # A run whose directory is gone is still described from the catalog.
-        trust = None if os.path.isdir(path) else "never-stat"
-        return RunDirectory(path, catalog=catalog, trust=trust, save=False), caught
-
-
-def _show_collection(
-    path: str, collection: Any, caught: list[Any], details: Any, sink: Sink | None
-) -> None:
+def _show_collection(path: str, collection: Any, details: Any, sink: Sink | None) -> None:
     from ..loader.show.display import collection_info
     from ..loader.show.inspection import source_rows
 
@@ -258,5 +234,3 @@ def _show_collection(
     else:
         rows = source_rows(collection)
         _write(rows, rows, sink)
-    for warning in caught:
-        say(f"warning: {warning.message}")

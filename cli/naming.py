@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..catalog.store.store import Store
     from ..loader.collection import DataCollection
 
-__all__ = ["catalogued_run", "named_runs", "open_named"]
+__all__ = ["catalogued_run", "named_runs", "open_named", "open_path"]
 
 _SHORT = re.compile(
     r"p?(?P<proposal>\d{1,6})[/ ]\s*(?:(?P<data_class>[A-Za-z]\w*)[/ ]\s*)?r?(?P<run>\d{1,6})/?"
@@ -61,22 +61,29 @@ def _by_numbers(text: str) -> "RunFilter | None":
 
 
 def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "DataCollection"]:
-    """Where the run is, and the run. Files that are left out are listed on stderr.
+    """Where the run of a name is, and the run.
 
     Raises RunNotFoundError for a name of no run.
     """
-    from ..loader.open import RunDirectory
-
     path = _directory(text, store)
-    # A run whose directory is gone is still described from the catalog.
-    trust = None if os.path.isdir(path) else "never-stat"
+    return path, open_path(path, store, save=save)
+
+
+def open_path(path: str, store: "Store", *, save: bool = False) -> "DataCollection":
+    """A run or a file, from the catalog as far as that has it; warnings go to stderr."""
+    from ..loader.open import H5File, RunDirectory
+
     location: Path | None = store.location if store.exists() else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = RunDirectory(path, catalog=location, trust=trust, save=save)
+        if os.path.isfile(path):
+            run = H5File(path, catalog=location)
+        else:  # a run whose directory is gone is still described from the catalog
+            trust = None if os.path.isdir(path) else "never-stat"
+            run = RunDirectory(path, catalog=location, trust=trust, save=save)
     for warning in caught:
         say(f"warning: {warning.message}")
-    return path, run
+    return run
 
 
 def catalogued_run(text: str, store: "Store") -> Row | None:

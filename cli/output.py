@@ -32,7 +32,9 @@ __all__ = [
     "choose_format",
     "say",
     "show_table",
+    "value_text",
     "write_answer",
+    "write_rows",
 ]
 
 _ROWS_ON_TERMINAL = 1000
@@ -85,6 +87,44 @@ def write_answer(table: "pa.Table", chosen: Format, output: Path | None = None) 
         reason = error.strerror or str(error)
         raise typer.BadParameter(f"{output} cannot be written: {reason}") from None
     say(f"{table.num_rows} rows written to {output}")
+
+
+def write_rows(
+    rows: Sequence[dict[str, Any]],
+    chosen: Format,
+    output: Path | None = None,
+    *,
+    names: Sequence[str] = (),
+) -> None:
+    """Write rows that are dicts; ``names`` are the columns where there may be no row."""
+    import pyarrow as pa
+
+    from ..catalog.model.text import to_text
+
+    def column(name: str) -> "pa.Array":
+        values = [to_text(v) if isinstance(v := row[name], str) else v for row in rows]
+        return pa.array(values, pa.string() if all(v is None for v in values) else None)
+
+    write_answer(
+        pa.table({n: column(n) for n in names or (rows[0] if rows else ())}), chosen, output
+    )
+
+
+def value_text(value: Any, at_most: int | None, *, one_line: bool = True) -> str | None:
+    """A value of a run (a number, text, array or list) as text; None for none."""
+    import numpy as np
+
+    if value is None:
+        return None
+    if isinstance(value, list):
+        text = f"({', '.join(map(str, value))})"
+    else:
+        text = str(value.tolist() if isinstance(value, np.ndarray) else value)
+    if one_line:
+        text = text.replace("\n", "\\n")
+    if at_most is not None and len(text) > at_most:
+        text = f"{text[: at_most - 3]}..."
+    return text
 
 
 @contextmanager

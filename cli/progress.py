@@ -155,9 +155,9 @@ def showing_progress() -> Iterator["JobProgress"]:
 
 @contextmanager
 def showing_bar(doing: str) -> Iterator[Callable[..., None]]:
-    """Show what is done, of how many, and of what; on a terminal only."""
+    """A bar on a terminal; gets how many are done, of how many, and a label for what is next."""
     if not sys.stderr.isatty():
-        yield lambda done, total, of="": None
+        yield lambda done, total, label="": None
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -165,8 +165,8 @@ def showing_bar(doing: str) -> Iterator[Callable[..., None]]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(doing, total=None)
 
-        def show(done: int, total: int, of: str = "") -> None:
-            progress.update(task, completed=done, total=total, description=f"{doing} {of}".rstrip())
+        def show(done: int, total: int, label: str = doing) -> None:
+            progress.update(task, completed=done, total=total, description=label)
 
         yield show
 

@@ -15,17 +15,15 @@ from .options import (
     SeedOption,
     TimeLimitOption,
 )
-from .output import Format, choose_format, say, write_answer
+from .output import Format, choose_format, say, write_rows
 from .progress import count, showing_progress, size_text
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from ..catalog.model.checks import Check
     from ..loader.jobs.validation import CondensedProblem, ValidationReport
 
 __all__ = ["validate_command"]
 
+_COLUMNS = ("check_id", "severity", "message", "place", "path")
 _NOUNS = {"E": "error", "W": "warning", "I": "remark"}
 
 
@@ -72,7 +70,10 @@ def validate_command(
     except QueryError as error:
         raise typer.BadParameter(str(error)) from None
     if list_:
-        write_answer(_check_table(checks), chosen, output)
+        names = ("id", "severity", "level", "title")
+        rows = [{n: getattr(c, n) for n in names} for c in checks]
+        rows = [{"check": row.pop("id"), **row} for row in rows]
+        write_rows(rows, chosen, output)
         return
     if path is None:
         raise typer.BadParameter("name a data file or a run directory")
@@ -91,7 +92,17 @@ def validate_command(
         for found in report.condensed():
             typer.echo("\n".join(_lines(found, report.path)))
     else:
-        write_answer(_problem_table(report), chosen, output)
+        rows = [
+            {
+                "check_id": p.check,
+                "severity": p.severity,
+                "message": p.message,
+                "place": p.where,
+                "path": p.path,
+            }
+            for p in report.problems
+        ]
+        write_rows(rows, chosen, output, names=_COLUMNS)
     say(_summary(report))
     if not report.ok:
         raise typer.Exit(1)
@@ -118,30 +129,3 @@ def _summary(report: "ValidationReport") -> str:
     looked = f"{count(report.files, 'file')} ({size_text(report.bytes)}), "
     looked += f"{count(len(report.checks), 'check')}, {report.seconds:.1f} s"
     return f"{', '.join(counts)}; {looked}"
-
-
-def _check_table(checks: "tuple[Check, ...]") -> "pa.Table":
-    import pyarrow as pa
-
-    columns = {
-        "check": [c.id for c in checks],
-        "severity": [c.severity for c in checks],
-        "level": [c.level for c in checks],
-        "title": [c.title for c in checks],
-    }
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-
-
-def _problem_table(report: "ValidationReport") -> "pa.Table":
-    import pyarrow as pa
-
-    from ..catalog.model.text import to_text
-
-    columns = {
-        "check_id": [p.check for p in report.problems],
-        "severity": [p.severity for p in report.problems],
-        "message": [to_text(p.message) for p in report.problems],
-        "place": [to_text(p.where) for p in report.problems],
-        "path": [to_text(p.path) for p in report.problems],
-    }
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
