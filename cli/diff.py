@@ -51,7 +51,7 @@ def diff_command(
     chosen = choose_format(format_, output)
     store = open_store(catalog)
     try:
-        sides = [open_named(text, store)[1] for text in (first, second)]
+        sides = [open_named(text, store)[1].selected for text in (first, second)]
         found = compare_runs(*sides, tolerance=tolerance, values=values, timestamps=timestamps)
     except XfelcatError as error:
         say(f"xfelcat: {error}")

@@ -197,7 +197,7 @@ def run_lines(path: str, run: "DataCollection", rows: list[Row], freshness: str)
     detectors, _ = detector_groups({row["source"] for row in rows})
     modules = {name for detector in detectors for name in detector.sources.values()}
     yield path
-    yield from _facts([*run_facts(run), ("Catalogued", freshness)])
+    yield from _facts([*run_facts(run.selected), ("Catalogued", freshness)])
     for section, noun in (("INSTRUMENT", "instrument source"), ("CONTROL", "control source")):
         of_section = [row for row in rows if row["section"] == section]
         yield ""
@@ -455,7 +455,7 @@ def _of_run(target: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
     from ..loader.show.inspection import source_rows
 
     path, run = open_named(target, store)
-    rows = source_rows(run)
+    rows = source_rows(run.selected)
     fresh = freshness_text(catalogued_run(path, store))
     return run_lines(path, run, rows, fresh), rows
 
@@ -466,11 +466,11 @@ def _of_sources(target: str, glob: str, store: "Store") -> tuple[Iterator[str], 
 
     path, run = open_named(target, store)
     names = [glob] if glob in run.all_sources else []
-    names = names or [name for name in sources_of(run) if fnmatch.fnmatchcase(name, glob)]
+    names = names or [name for name in sources_of(run.selected) if fnmatch.fnmatchcase(name, glob)]
     if not names:
         raise SourceNameError(glob, run.all_sources)
     fresh = freshness_text(catalogued_run(path, store))
-    rows = {name: key_rows(run[name]) for name in names}
+    rows = {name: key_rows(run[name].selected) for name in names}
     flat = [
         {"source": name, **row, "run_value": value_text(row["run_value"], None)}
         for name in names
@@ -485,7 +485,7 @@ def _of_key(target: str, source: str, key: str, store: "Store") -> tuple[Iterato
 
     path, run = open_named(target, store)
     wanted = run[source, key]
-    rows = file_rows(wanted)
+    rows = file_rows(wanted.selected)
     known = catalogued_run(path, store)
     profile = known and key_profile(store, known["run_id"], wanted.source, wanted.key)
     return key_lines(path, run, wanted, rows, freshness_text(known), profile), rows

@@ -230,7 +230,7 @@ def _show_collection(path: str, collection: Any, details: Any, sink: Sink | None
 
     if sink is None:
         typer.echo(path)
-        typer.echo(collection_info(collection, details))
+        typer.echo(collection_info(collection.selected, details))
     else:
-        rows = source_rows(collection)
+        rows = source_rows(collection.selected)
         _write(rows, rows, sink)

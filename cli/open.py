@@ -42,7 +42,7 @@ def _start(ipython: Any, path: str, collection: Any) -> None:
 
     config = importlib.import_module("traitlets.config").Config()
     config.TerminalInteractiveShell.banner1 = (
-        f"{path}\n{collection_info(collection)}\n\n"
+        f"{path}\n{collection_info(collection.selected)}\n\n"
         "run is this run, xfelcat and np are there too; run.info() shows this again.\n"
     )
     package = importlib.import_module(__name__.partition(".")[0])

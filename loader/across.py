@@ -370,8 +370,6 @@ def to_xarray(
     """The data of all runs labelled with train ID and run; read when it is used if ``lazily``."""
     import xarray as xr
 
-    from .output.convert import label_of
-
     data = to_dask(keys) if lazily else to_array(keys, roi)
     if data.dtype.names:
         raise TypeError(
@@ -384,7 +382,7 @@ def to_xarray(
         data,
         dims=["trainId", *dims],
         coords=_coordinates(keys),
-        name=name or label_of(keys.keys[0], "."),
+        name=name or keys.keys[0].selected.label("."),
         attrs=_attributes(keys),
     )
 
@@ -396,7 +394,7 @@ def to_dask(keys: KeysOfRuns) -> Any:
     from .output.dask import to_dask as one_run
 
     dtype, _ = common_dtype(keys, ())
-    parts = [one_run(key, False) for key in keys.keys]
+    parts = [one_run(key.selected, False) for key in keys.keys]
     parts = [part if part.dtype == dtype else part.astype(dtype) for part in parts]
     return da.concatenate(parts)  # type: ignore[no-untyped-call]
 
@@ -404,8 +402,6 @@ def to_dask(keys: KeysOfRuns) -> Any:
 def to_series(keys: KeysOfRuns) -> "pd.Series[Any]":
     """1D data of all runs, labelled with run and train ID."""
     import pandas as pd
-
-    from .output.convert import label_of
 
     if keys.keys[0].ndim > 1:
         raise TypeError(
@@ -415,7 +411,7 @@ def to_series(keys: KeysOfRuns) -> "pd.Series[Any]":
     ids = coords.pop("trainId")
     levels = {n: coords[n][1] for n in ("proposal", "data_class", "path", "run") if n in coords}
     index = pd.MultiIndex.from_arrays([*levels.values(), ids], names=[*levels, "trainId"])
-    series = pd.Series(to_array(keys), name=label_of(keys.keys[0], "/"), index=index)
+    series = pd.Series(to_array(keys), name=keys.keys[0].selected.label("/"), index=index)
     series.attrs.update(_attributes(keys))
     return series
 

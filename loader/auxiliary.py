@@ -14,6 +14,7 @@ from ..catalog.model.errors import SourceNameError
 from ..catalog.model.records import FileLayout
 from .keydata import KeyData
 from .read.files import OpenFiles
+from .read.selected import SelectedSource
 from .select.rows import FileGroup, FileRef, FileSet
 from .select.sources import MAIN_SECTIONS, SourceEntry
 from .select.trains import TrainSet, Value
@@ -85,7 +86,7 @@ class AuxiliarySources(Value):
     def __getitem__(self, item: str | tuple[str, str]) -> SourceData | KeyData:
         if isinstance(item, tuple):
             source, key = item
-            return self._source(source)._key(key)
+            return KeyData(self._source(source).selected.key(key))
         return self._source(item)
 
     __iter__ = None  # no implicit iteration by position
@@ -98,7 +99,15 @@ class AuxiliarySources(Value):
             if len(meant) != 1:
                 raise SourceNameError(name, self._sources)
             entry = meant[0]
-        return SourceData(entry, self._trains, self._files)
+        return SourceData(SelectedSource(entry, self._trains, self._files))
+
+    @property
+    def selected(self) -> dict[str, SelectedSource]:
+        """The sources by name, in the form that ``show`` takes."""
+        return {
+            name: SelectedSource(entry, self._trains, self._files)
+            for name, entry in self._sources.items()
+        }
 
     def _ipython_key_completions_(self) -> list[str]:
         return sorted(self._sources)

@@ -1,9 +1,8 @@
-"""What can be asked of a run, a file, or several of them joined?
+"""Documented API of a run, a file, or several of them joined.
 
-``DataCollection`` is a frozen value: the sources and where they lie (``inventory``), the selected
-trains, aliases, and where open files are kept. Selecting gives a new one. Its public methods are
-those of the documented reading API and say here what they promise; the work is done in
-``selection``, ``trains``, ``rows``, ``runinfo``, ``convert``, ``iterate`` and others.
+``DataCollection`` is a frozen value around ``SelectedData`` (the sources, where they lie, the
+selected trains, the cache of open files), with aliases. Selecting gives a new one. Its methods say
+here what they promise; ``select``, ``read``, ``output`` and ``show`` do the work.
 """
 
 import sys
@@ -15,10 +14,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ..catalog.model.errors import SourceNameError
-from ..catalog.model.facts import DataFile, RunFacts
+from ..catalog.model.facts import RunFacts
 from ..catalog.model.names import parse_module
+from .keydata import KeyData, OverTrains
+from .output import convert, iterate
 from .read.files import OpenFiles
+from .read.selected import SelectedData, SelectedSource
 from .select import runinfo
 from .select.aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
 from .select.selection import (
@@ -29,15 +30,14 @@ from .select.selection import (
     trains_with_all,
     trains_with_any,
 )
-from .select.sources import Inventory, SourceEntry, join_inventories, take_inventory
-from .select.trains import TrainSet, Value, by_id, select_trains, split_trains
+from .select.sources import join_inventories, take_inventory
+from .select.trains import TrainSet, by_id
+from .sourcedata import SourceData
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .auxiliary import AuxiliarySources
-    from .keydata import KeyData
-    from .sourcedata import SourceData
 
 __all__ = ["DataCollection"]
 
@@ -46,7 +46,7 @@ _LEGACY = "{} is a legacy name for {}. Access via this name will be removed for 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DataCollection(Value):
+class DataCollection(OverTrains):
     """Data from one or several runs: sources, each with keys, over trains.
 
     Get it from ``RunDirectory``, ``open_run`` or ``H5File``; or, from facts about a run, from
@@ -57,9 +57,7 @@ class DataCollection(Value):
     ``run_1 | run_2``; and in a ``with`` block, which closes the files at its end.
     """
 
-    _inventory: Inventory
-    _trains: TrainSet
-    _files: OpenFiles
+    selected: SelectedData
     inc_suspect_trains: bool = True
     _aliases: Mapping[str, AliasTarget] = field(default_factory=dict)
     _single_run: bool | None = None
@@ -97,64 +95,44 @@ class DataCollection(Value):
         inventory = take_inventory(
             facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates
         )
-        return cls(
-            inventory,
-            inventory.trains,
-            OpenFiles() if files is None else files,
-            inc_suspect_trains,
-            _single_run=is_single_run,
-        )
+        files = OpenFiles() if files is None else files
+        selected = SelectedData(inventory, inventory.trains, files)
+        return cls(selected, inc_suspect_trains, _single_run=is_single_run)
 
     # -- what is there ---------------------------------------------------------------------------
-
-    @property
-    def train_ids(self) -> list[int]:
-        """The selected trains in increasing order."""
-        return self._trains.to_list()
 
     @cached_property
     def control_sources(self) -> frozenset[str]:
         """Names of the control sources, whose data come once per train."""
-        return self._in_section("CONTROL")
+        return frozenset(self.selected.names("CONTROL"))
 
     @cached_property
     def instrument_sources(self) -> frozenset[str]:
         """Names of the instrument sources, legacy names among them."""
-        return self._in_section("INSTRUMENT")
-
-    def _in_section(self, section: str) -> frozenset[str]:
-        return frozenset(n for n, e in self._inventory.sources.items() if e.section == section)
+        return frozenset(self.selected.names("INSTRUMENT"))
 
     @cached_property
     def all_sources(self) -> frozenset[str]:
         """Names of control and instrument sources."""
-        return frozenset(self._inventory.sources)
+        return frozenset(self.selected.sources)
 
     @property
     def legacy_sources(self) -> dict[str, str]:
         """New names by legacy name."""
-        return {n: e.real_name for n, e in self._inventory.sources.items() if e.is_legacy}
+        return self.selected.legacy
 
     @property
     def detector_sources(self) -> set[str]:
         """Names of instrument sources that are modules of a big detector."""
-        return {
-            n
-            for n, entry in self._inventory.sources.items()
-            if (module := parse_module(n)) and module.is_channel and not entry.is_legacy
-        }
-
-    @property
-    def files(self) -> list[DataFile]:
-        """The data files with selected trains."""
-        return [r.data_file for r in self._inventory.refs if r.trains.overlaps(self._trains)]
+        named = ((name, parse_module(name)) for name in self.selected.current_names)
+        return {name for name, module in named if module and module.is_channel}
 
     @cached_property
     def is_single_run(self) -> bool:
         """Whether all files are of one run, so that questions about the run have one answer."""
         if self._single_run is not None:
             return self._single_run
-        return runinfo.is_single_run(self._inventory.refs)
+        return runinfo.is_single_run(self.selected.inventory.refs)
 
     @property
     def selection(self) -> dict[str, set[str] | None]:
@@ -163,7 +141,7 @@ class DataCollection(Value):
 
     def selected_keys(self) -> Chosen:
         """The collection as a selection: what ``select`` takes this object for."""
-        return {name: entry.keys for name, entry in self._inventory.sources.items()}
+        return {name: entry.keys for name, entry in self.selected.sources.items()}
 
     def keys_for_source(self, source: str) -> set[str]:
         """Names of the selected keys of a source, as its first file has them.
@@ -176,9 +154,9 @@ class DataCollection(Value):
         return self._source(source).keys()
 
     @overload
-    def __getitem__(self, item: str) -> "SourceData": ...
+    def __getitem__(self, item: str) -> SourceData: ...
     @overload
-    def __getitem__(self, item: tuple[str, str]) -> "KeyData": ...
+    def __getitem__(self, item: tuple[str, str]) -> KeyData: ...
     @overload
     def __getitem__(self, item: Any) -> "DataCollection": ...
     def __getitem__(self, item: Any) -> "SourceData | KeyData | DataCollection":
@@ -187,27 +165,29 @@ class DataCollection(Value):
             return self._source(item)
         if isinstance(item, tuple):
             if len(item) == 2 and all(isinstance(part, str) for part in item):
-                return self._source(item[0])._key(item[1])
+                return self._key(*item)
             raise TypeError("expected run[source], run[source, key] or run[trains]")
         return self.select_trains(item)
 
     def __contains__(self, item: object) -> bool:
         if isinstance(item, tuple) and len(item) == 2:
             source, key = item
-            return source in self._inventory.sources and key in self._source(source, warn=False)
-        return isinstance(item, str) and item in self._inventory.sources
+            return source in self.selected.sources and key in self.selected.source(source)
+        return isinstance(item, str) and item in self.selected.sources
 
-    __iter__ = None  # no implicit iteration by position
+    def _source(self, name: str) -> SourceData:
+        return SourceData(self._current(name))
 
-    def _source(self, name: str, *, warn: bool = True) -> "SourceData":
-        from .sourcedata import SourceData
+    def _key(self, source: str, key: str) -> KeyData:
+        return KeyData(self._current(source).key(key))
 
-        entry = self._inventory.sources.get(name)
-        if entry is None:
-            raise SourceNameError(name, self._inventory.sources)
-        if warn and entry.is_legacy:
-            warnings.warn(_LEGACY.format(name, entry.real_name), DeprecationWarning, stacklevel=3)
-        return SourceData(entry, self._trains, self._files)
+    def _current(self, name: str) -> SelectedSource:
+        """A source, with a warning that points to the user's line if the name is a legacy one."""
+        source = self.selected.source(name)
+        if source.entry.is_legacy:
+            message = _LEGACY.format(name, source.entry.real_name)
+            warnings.warn(message, DeprecationWarning, stacklevel=4)
+        return source
 
     def _ipython_key_completions_(self) -> list[str]:
         return sorted(self.all_sources)
@@ -217,18 +197,20 @@ class DataCollection(Value):
         """Sources of the auxiliary sections REDUCTION and ERRATA."""
         from .auxiliary import AuxiliarySources
 
-        return AuxiliarySources.of_files(self._inventory.refs, self._trains, self._files)
+        return AuxiliarySources.of_files(
+            self.selected.inventory.refs, self.selected.trains, self.selected.files
+        )
 
     def __repr__(self) -> str:
         return (
             f"<xfelcat.DataCollection for {len(self.all_sources)} sources"
-            f" and {len(self._trains)} trains>"
+            f" and {len(self.selected.trains)} trains>"
         )
 
     def _repr_html_(self) -> str:
         from .show import display
 
-        return display.collection_html(self)
+        return display.collection_html(self.selected)
 
     def __enter__(self) -> "DataCollection":
         return self
@@ -238,7 +220,7 @@ class DataCollection(Value):
 
     def close(self) -> None:
         """Close the open data files; they are opened again when data are read."""
-        self._files.close()
+        self.selected.files.close()
 
     # -- about the run ---------------------------------------------------------------------------
 
@@ -250,8 +232,7 @@ class DataCollection(Value):
         MultiRunError
             The data come from several runs.
         """
-        refs = [r for r in self._inventory.refs if r.trains.overlaps(self._trains)]
-        return runinfo.run_metadata(refs or self._inventory.refs)
+        return self.selected.run_metadata()
 
     def train_timestamps(
         self, labelled: bool = False, *, pydatetime: bool = False, euxfel_local_time: bool = False
@@ -269,9 +250,9 @@ class DataCollection(Value):
         """
         if euxfel_local_time and not (labelled or pydatetime):
             raise ValueError("euxfel_local_time needs labelled or pydatetime: arrays have no zone")
-        times = runinfo.collect_timestamps(self._inventory.refs, self._trains)
+        times = self.selected.timestamps()
         if labelled:
-            return runinfo.label_timestamps(times, self._trains, euxfel_local_time)
+            return runinfo.label_timestamps(times, self.selected.trains, euxfel_local_time)
         return runinfo.list_datetimes(times, euxfel_local_time) if pydatetime else times
 
     def get_run_value(self, source: str, key: str) -> Any:
@@ -331,32 +312,32 @@ class DataCollection(Value):
         from .show import display
 
         text = display.collection_info(
-            self,
+            self.selected,
             details_for_sources,
             counts=counts,
             group_sources=group_sources,
             with_aggregators=with_aggregators,
-            with_auxiliary=with_auxiliary,
+            auxiliary=self.auxiliary.selected if with_auxiliary else None,
         )
         sys.stdout.write(text + "\n")
 
     def train_info(self, train_id: int) -> None:
         """Show which sources have data for one train."""
         found = self.select_trains(by_id[[train_id]])
-        names = sorted(n for n in found.all_sources if found._source(n, warn=False).has_data)
+        names = sorted(n for n in found.all_sources if found.selected.source(n).has_data)
         lines = (f"  {'C' if n in self.control_sources else 'I'}  {n}" for n in names)
         head = f"Train {train_id}: data from {len(names)} of {len(self.all_sources)} sources"
         sys.stdout.write("\n".join((head, *lines)) + "\n")
 
     def detector_info(self, source: str) -> dict[str, Any]:
         """Of a detector module: pixel ``dims``, ``frames_per_train``, ``total_frames``."""
-        data = self._source(source)._key("image.data")
+        data = self._key(source, "image.data")
         counts = np.asarray(data.data_counts(labelled=False))
         per_train = round(counts[counts > 0].mean()) if counts.any() else 0
         return {
             "dims": data.entry_shape[-2:],
             "frames_per_train": per_train,
-            "total_frames": per_train * len(self._trains),
+            "total_frames": per_train * len(self.selected.trains),
         }
 
     def plot_missing_data(self, min_saved_pct: float = 95, expand_instrument: bool = False) -> Any:
@@ -376,21 +357,21 @@ class DataCollection(Value):
         """
         from .show import plot
 
-        return plot.plot_missing_data(self, min_saved_pct, expand_instrument)
+        return plot.plot_missing_data(self.selected, min_saved_pct, expand_instrument)
 
     # -- data by source and key ------------------------------------------------------------------
 
     def get_data_counts(self, source: str, key: str) -> "pd.Series[int]":
         """Number of entries in each train, as a pandas Series labelled with train IDs."""
-        return self._source(source)._key(key).data_counts()  # type: ignore[return-value]
+        return self._key(source, key).data_counts()  # type: ignore[return-value]
 
     def get_dtype(self, source: str, key: str) -> np.dtype[Any]:
         """Type of the data of a key."""
-        return self._source(source)._key(key).dtype
+        return self._key(source, key).dtype
 
     def get_entry_shape(self, source: str, key: str) -> tuple[int, ...]:
         """Shape of one entry of a key."""
-        return self._source(source)._key(key).entry_shape
+        return self._key(source, key).entry_shape
 
     def get_array(
         self,
@@ -401,15 +382,15 @@ class DataCollection(Value):
         name: str | None = None,
     ) -> Any:
         """Read a key as a labelled array; see ``KeyData.xarray``."""
-        return self._source(source)._key(key).xarray(extra_dims, roi, name)
+        return self._key(source, key).xarray(extra_dims, roi, name)
 
     def get_dask_array(self, source: str, key: str, labelled: bool = False) -> Any:
         """A dask array of a key; see ``KeyData.dask_array``."""
-        return self._source(source)._key(key).dask_array(labelled)
+        return self._key(source, key).dask_array(labelled)
 
     def get_series(self, source: str, key: str) -> "pd.Series[Any]":
         """Read a 1D key as a pandas Series; see ``KeyData.series``."""
-        return self._source(source)._key(key).series()
+        return self._key(source, key).series()
 
     def get_dataframe(self, fields: Any = None, *, timestamps: bool = False) -> "pd.DataFrame":
         """Read 1D keys as the columns of a pandas DataFrame.
@@ -432,9 +413,8 @@ class DataCollection(Value):
         TypeError
             A selected key has more than one dimension.
         """
-        from .output import convert
-
-        return convert.to_dataframe(self, fields, timestamps)
+        chosen = self if fields is None else self.select(fields)
+        return convert.to_dataframe(chosen.selected, timestamps)
 
     def get_virtual_dataset(self, source: str, key: str, filename: Any = None) -> Any:
         """An h5py virtual dataset that shows the data of a key in all files as one.
@@ -459,7 +439,7 @@ class DataCollection(Value):
         """
         from .output import write
 
-        return write.virtual_dataset(self._source(source)._key(key), filename)
+        return write.virtual_dataset(self._key(source, key).selected, filename)
 
     # -- data by train ---------------------------------------------------------------------------
 
@@ -494,14 +474,14 @@ class DataCollection(Value):
             ``data[source][key]``; only what has data. ``data[source]["metadata"]`` names source
             and train.
         """
-        from .output import iterate
-
         chosen = self if devices is None else self.select(devices)
         if train_range is not None:
             chosen = chosen.select_trains(train_range)
         if require_all:
-            chosen = chosen._with_trains(trains_with_all(chosen._inventory.sources, chosen._trains))
-        return iterate.collection_trains(chosen, flat_keys=flat_keys, keep_dims=keep_dims)
+            selected = chosen.selected
+            trains = trains_with_all(selected.sources, selected.trains)
+            chosen = replace(chosen, selected=selected.with_trains(trains))
+        return iterate.collection_trains(chosen.selected, flat_keys=flat_keys, keep_dims=keep_dims)
 
     def train_from_id(
         self,
@@ -518,10 +498,10 @@ class DataCollection(Value):
         TrainIDError
             The train is not among the selected ones.
         """
-        from .output import iterate
-
         chosen = self if devices is None else self.select(devices)
-        return iterate.collection_train(chosen, train_id, flat_keys=flat_keys, keep_dims=keep_dims)
+        return iterate.collection_train(
+            chosen.selected, train_id, flat_keys=flat_keys, keep_dims=keep_dims
+        )
 
     def train_from_index(
         self,
@@ -532,9 +512,7 @@ class DataCollection(Value):
         keep_dims: bool = False,
     ) -> tuple[int, dict[Any, Any]]:
         """(Train ID, data) of the train at a position; see ``train_from_id``."""
-        from .output import iterate
-
-        train_id = iterate.train_at(self._trains, train_index)
+        train_id = iterate.train_at(self.selected.trains, train_index)
         return self.train_from_id(train_id, devices, flat_keys=flat_keys, keep_dims=keep_dims)
 
     # -- selecting and joining -------------------------------------------------------------------
@@ -568,29 +546,19 @@ class DataCollection(Value):
         SourceNameError, PropertyNameError
             A name in a dict does not exist.
         """
-        return self._select(
-            expand_selection(self._inventory.sources, seln_or_source_glob, key_glob),
-            require_all,
-            require_any,
-            warn_drop_trains_frac,
-        )
-
-    def _select(
-        self, chosen: Chosen, require_all: bool, require_any: bool, frac: float
-    ) -> "DataCollection":
-        sources = narrow(self._inventory.sources, chosen)
-        trains = self._trains
+        everything, trains = self.selected.sources, self.selected.trains
+        sources = narrow(everything, expand_selection(everything, seln_or_source_glob, key_glob))
         if require_all:
-            trains = trains_with_all(sources, trains, frac)
+            trains = trains_with_all(sources, trains, warn_drop_trains_frac)
         elif require_any:
             trains = trains_with_any(sources, trains)
-        return self._with_sources(sources)._with_trains(trains)
+        return replace(self, selected=self.selected.with_sources(sources).with_trains(trains))
 
     def deselect(self, seln_or_source_glob: Any, key_glob: str = "*") -> "DataCollection":
         """Everything but some sources and keys, given as for ``select``."""
-        sources = self._inventory.sources
-        chosen = expand_selection(sources, seln_or_source_glob, key_glob)
-        return self._with_sources(remove(sources, chosen))
+        everything = self.selected.sources
+        sources = remove(everything, expand_selection(everything, seln_or_source_glob, key_glob))
+        return replace(self, selected=self.selected.with_sources(sources))
 
     def select_trains(self, train_range: Any) -> "DataCollection":
         """Some of the trains.
@@ -607,22 +575,7 @@ class DataCollection(Value):
         ValueError
             None of the train IDs asked for is there; the message names both ranges.
         """
-        return self._with_trains(select_trains(self._trains, train_range))
-
-    def split_trains(
-        self, parts: int | None = None, trains_per_part: int | None = None
-    ) -> Iterator["DataCollection"]:
-        """The data in parts with a similar number of trains.
-
-        Parameters
-        ----------
-        parts
-            How many parts; at least so many if ``trains_per_part`` is given too.
-        trains_per_part
-            How many trains a part has at most.
-        """
-        for part in split_trains(self._trains, parts, trains_per_part):
-            yield self._with_trains(part)
+        return super().select_trains(train_range)
 
     def union(self, *others: "DataCollection") -> "DataCollection":
         """This data and that of others: further sources, further trains, or both.
@@ -639,10 +592,12 @@ class DataCollection(Value):
             raise TypeError("only collections can be joined")
         if not others:
             return self
+        selected = [part.selected for part in parts]
+        inventory = join_inventories([(part.inventory, part.trains) for part in selected])
+        trains = TrainSet.union_of(part.trains for part in selected)
         return replace(
             self,
-            _inventory=join_inventories([(p._inventory, p._trains) for p in parts]),
-            _trains=TrainSet.union_of(p._trains for p in parts),
+            selected=SelectedData(inventory, trains, self.selected.files),
             inc_suspect_trains=any(p.inc_suspect_trains for p in parts),
             _aliases=merge_aliases(*(p._aliases for p in parts)),
             _single_run=None,
@@ -651,11 +606,9 @@ class DataCollection(Value):
     def __or__(self, other: "DataCollection") -> "DataCollection":
         return self.union(other) if isinstance(other, DataCollection) else NotImplemented
 
-    def _with_trains(self, trains: TrainSet) -> "DataCollection":
-        return self if trains is self._trains else replace(self, _trains=trains)
-
-    def _with_sources(self, sources: Mapping[str, SourceEntry]) -> "DataCollection":
-        return replace(self, _inventory=self._inventory.with_sources(sources))
+    def with_files(self, files: OpenFiles) -> "DataCollection":
+        """The same data, read with another cache of open files."""
+        return replace(self, selected=replace(self.selected, files=files))
 
     # -- aliases ---------------------------------------------------------------------------------
 
@@ -718,7 +671,7 @@ class DataCollection(Value):
         """
         from .output import write
 
-        write.write_file(self, filename)
+        write.write_file(self.selected, filename)
 
     def write_virtual(self, filename: Any) -> None:
         """Write an EXDF file of virtual datasets that refer to the selected data.
@@ -728,4 +681,4 @@ class DataCollection(Value):
         """
         from .output import write
 
-        write.write_virtual_file(self, filename)
+        write.write_virtual_file(self.selected, filename)

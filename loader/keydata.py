@@ -1,60 +1,92 @@
-"""What can be asked of one key of one source?
+"""Documented API of one key, and what it has in common with sources and collections.
 
-``KeyData`` is a frozen value: a key, its files, the selected trains. Its facts come from the
-catalog; its data are planned (``plan``), read (``read``) and converted (``convert``) elsewhere.
+``KeyData`` is a frozen value around a ``SelectedKey``. Its facts come from the catalog, or from the
+files of a run that is in none; only ``attributes`` and what reads data open a file.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.model.facts import DataFile
-from ..catalog.model.names import VALUE_ENDING, unit_text
 from ..catalog.model.records import KeyRecord
-from .output import iterate
-from .read import rows
-from .read.execute import check_consistent, execute_plan, read_attributes
-from .read.files import OpenFiles
-from .read.rows import ReadPlan, array_dtype
+from .output import convert, dask, iterate
+from .read.selected import SelectedKey, SelectedSource
 from .select import runinfo
-from .select.region import Region, parse_region
-from .select.rows import FileRef
-from .select.selection import Chosen, source_schema
-from .select.sources import SourceEntry
+from .select.selection import Chosen
 from .select.trains import TrainSet, Value, select_trains, split_trains
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = [
-    "KeyData",
-    "OfSource",
-]
+__all__ = ["KeyData", "OfSource", "OverTrains"]
 
 
-# What do a source and its keys have in common: a name, and the section it lies in?
+@dataclass(frozen=True, eq=False, repr=False)
+class OverTrains(Value):
+    """Data over selected trains: a collection, a source or a key."""
+
+    selected: Any
+    """What is selected, in the form that conversion, iteration, writing and display take."""
+
+    @property
+    def train_ids(self) -> list[int]:
+        """The selected trains, whether or not they have data, in increasing order."""
+        ids: list[int] = self.selected.trains.to_list()
+        return ids
+
+    @property
+    def files(self) -> list[DataFile]:
+        """The data files that have any of the selected trains."""
+        return [ref.data_file for ref in self.selected.refs]
+
+    def select_trains(self, trains: Any) -> Self:
+        """The same data for some of its trains; see ``DataCollection.select_trains``."""
+        return self._with_trains(select_trains(self.selected.trains, trains))
+
+    def _with_trains(self, trains: TrainSet) -> Self:
+        if trains is self.selected.trains:
+            return self
+        return replace(self, selected=self.selected.with_trains(trains))
+
+    def split_trains(
+        self, parts: int | None = None, trains_per_part: int | None = None
+    ) -> Iterator[Self]:
+        """The data in parts with a similar number of trains.
+
+        Parameters
+        ----------
+        parts
+            How many parts; at least so many if ``trains_per_part`` is given too.
+        trains_per_part
+            How many trains a part has at most.
+        """
+        for part in split_trains(self.selected.trains, parts, trains_per_part):
+            yield self._with_trains(part)
+
+    __iter__ = None  # no implicit iteration by position
 
 
-class OfSource(Value):
-    """A value about one source; ``SourceData`` and ``KeyData``."""
+@dataclass(frozen=True, eq=False, repr=False)
+class OfSource(OverTrains):
+    """Data of one source: ``SourceData`` and ``KeyData``."""
 
-    _entry: SourceEntry
+    selected: SelectedSource | SelectedKey
 
     @property
     def source(self) -> str:
-        """Source name, as it was asked for."""
-        return self._entry.name
+        """Source name, as the user asked for it."""
+        return self.selected.entry.name
 
     @property
     def section(self) -> str:
         """CONTROL, INSTRUMENT or an auxiliary section."""
-        return self._entry.section
+        return self.selected.entry.section
 
     @property
     def is_control(self) -> bool:
@@ -81,39 +113,42 @@ class OfSource(Value):
         """Whether this is of an auxiliary section."""
         return not (self.is_control or self.is_instrument)
 
+    @property
+    def is_single_run(self) -> bool:
+        """Whether all its files are of one run."""
+        return runinfo.is_single_run(self.selected.entry.refs)
+
+    @property
+    def inc_suspect_trains(self) -> bool:
+        """Whether trains count whose ID is suspect."""
+        return not any(ref.good_only for ref in self.selected.entry.refs)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KeyData(OfSource):
     """Data for one key of one source. Get it from ``run[source, key]``.
 
     It behaves like a list of trains: ``key[:10]`` is the same key for the first 10 trains.
-
-    Attributes
-    ----------
-    source : str
-        Source name.
-    key : str
-        Key name as in the files: for a control source it ends in ``.value`` or ``.timestamp``.
     """
 
-    _entry: SourceEntry
-    key: str
-    _trains: TrainSet
-    _files: OpenFiles
+    selected: SelectedKey
 
     # -- what it is ------------------------------------------------------------------------------
 
-    @cached_property
+    @property
+    def key(self) -> str:
+        """Key name as in the files; of a control key with its ``.value`` or ``.timestamp``."""
+        return self.selected.name
+
+    @property
     def record(self) -> KeyRecord:
         """The key as the catalog describes it, in the first file that has selected trains."""
-        schema = self._entry.schema(self._refs[0]) if self._refs else source_schema(self._entry)
-        found = schema.by_name.get(self.key)
-        return self._entry.require_key(self.key, schema) if found is None else found
+        return self.selected.record
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the data; object where they are strings."""
-        return array_dtype(self.record)
+        return self.selected.dtype
 
     @property
     def entry_shape(self) -> tuple[int, ...]:
@@ -128,16 +163,12 @@ class KeyData(OfSource):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array that ``ndarray()`` gives."""
-        n = rows.count_rows(self._entry, self._refs, self.index_group, self._trains)
-        return (n, *self.entry_shape)
+        return self.selected.shape
 
     @property
     def nbytes(self) -> int:
         """Size of that array in bytes."""
-        size = self.dtype.itemsize
-        for length in self.shape:
-            size *= length
-        return size
+        return self.selected.nbytes
 
     @property
     def size_mb(self) -> float:
@@ -162,39 +193,21 @@ class KeyData(OfSource):
     @property
     def source_file_paths(self) -> list[Path]:
         """The files that have any of the selected trains."""
-        return [Path(ref.path) for ref in self._refs]
-
-    @property
-    def files(self) -> list[DataFile]:
-        """The data files that have any of the selected trains."""
-        return [ref.data_file for ref in self._refs]
-
-    @property
-    def is_single_run(self) -> bool:
-        """Whether all its files are of one run."""
-        return runinfo.is_single_run(self._entry.refs)
-
-    @property
-    def inc_suspect_trains(self) -> bool:
-        """Whether trains count whose ID is suspect."""
-        return not any(ref.good_only for ref in self._entry.refs)
+        return [Path(ref.path) for ref in self.selected.refs]
 
     @property
     def units(self) -> str | None:
         """Symbol of the unit with its prefix, e.g. ``μJ``; None if the files name none."""
-        return unit_text(self.record.prefix_symbol, self.record.unit_symbol) or None
+        return self.selected.units
 
     @property
     def units_name(self) -> str | None:
         """Name of the unit with its prefix, e.g. ``microjoule``; None if the files name none."""
-        record = self.record
-        return f"{record.prefix_name}{record.unit_name}" if record.unit_name else None
+        return self.selected.units_name
 
     def attributes(self) -> dict[str, Any]:
         """The HDF5 attributes of the key, read from its first file."""
-        refs = self._refs or self._entry.refs
-        with_group = self.is_control and self.key.endswith(VALUE_ENDING)
-        return read_attributes(refs[0], self._stored_path, self.key, with_group, self._files)
+        return self.selected.attributes()
 
     def run_value(self, *, allow_multi_run: bool = False) -> Any:
         """The RUN value of the key, its state at the start of the run.
@@ -206,33 +219,22 @@ class KeyData(OfSource):
         PropertyNameError
             RUN does not have the key.
         """
-        return runinfo.read_run_value(self._entry, self.key, allow_multi_run=allow_multi_run)
+        return runinfo.read_run_value(
+            self.selected.entry, self.key, allow_multi_run=allow_multi_run
+        )
 
     def __repr__(self) -> str:
         return (
             f"<xfelcat.KeyData source={self.source!r} key={self.key!r}"
-            f" for {len(self._trains)} trains>"
+            f" for {len(self.selected.trains)} trains>"
         )
 
     def _repr_html_(self) -> str:
         from .show import display
 
-        return display.key_html(self)
+        return display.key_html(self.selected)
 
     # -- its trains ------------------------------------------------------------------------------
-
-    @property
-    def train_ids(self) -> list[int]:
-        """The selected trains, whether or not they have data, in increasing order."""
-        return self._trains.to_list()
-
-    @cached_property
-    def _refs(self) -> tuple[FileRef, ...]:
-        return self._entry.files_within(self._trains)
-
-    @cached_property
-    def _rows(self) -> rows.Rows:
-        return rows.select_rows(self._entry, self._refs, self.index_group, self._trains)
 
     def data_counts(self, labelled: bool = True) -> "pd.Series[int] | NDArray[np.uint64]":
         """Number of entries in each train.
@@ -240,52 +242,36 @@ class KeyData(OfSource):
         A pandas Series labelled with train IDs if ``labelled``, else an array that goes with
         ``train_ids``.
         """
-        counts = rows.count_entries(self._entry, self._refs, self.index_group, self._trains)
+        counts = self.selected.counts()
         if not labelled:
             return counts.astype(np.uint64)
         import pandas as pd
 
-        return pd.Series(counts, index=self._trains.ids)
+        return pd.Series(counts, index=self.selected.trains.ids)
 
     def train_id_coordinates(self) -> NDArray[np.uint64]:
         """The train of each entry, to go with the first dimension of ``ndarray()``."""
-        return self._rows.coordinates.copy()
+        return self.selected.rows.coordinates.copy()
 
     def train_index_bounds(self, labelled: bool = False) -> Any:
         """First and last (not included) entry of each train in ``ndarray()``.
 
         A pandas DataFrame with columns start and stop if ``labelled``, else two arrays.
         """
-        start, stop = (ends.copy() for ends in self._rows.bounds)
+        start, stop = (ends.copy() for ends in self.selected.rows.bounds)
         if not labelled:
             return start, stop
         import pandas as pd
 
         bounds = {"start": start.astype(np.int64), "stop": stop.astype(np.int64)}
-        return pd.DataFrame(bounds, index=self._trains.ids)
-
-    def select_trains(self, trains: Any) -> "KeyData":
-        """The same key for some of its trains; see ``DataCollection.select_trains``."""
-        return self._with_trains(select_trains(self._trains, trains))
+        return pd.DataFrame(bounds, index=self.selected.trains.ids)
 
     def __getitem__(self, item: Any) -> "KeyData":
         return self.select_trains(item)
 
-    __iter__ = None  # no implicit iteration by position
-
-    def split_trains(
-        self, parts: int | None = None, trains_per_part: int | None = None
-    ) -> Iterator["KeyData"]:
-        """The data in parts with a similar number of trains; see ``DataCollection``."""
-        for part in split_trains(self._trains, parts, trains_per_part):
-            yield self._with_trains(part)
-
     def drop_empty_trains(self) -> "KeyData":
         """The same key for the trains that have data."""
-        return self._with_trains(rows.trains_with_data(self._rows.stretches))
-
-    def _with_trains(self, trains: TrainSet) -> "KeyData":
-        return self if trains is self._trains else replace(self, _trains=trains)
+        return replace(self, selected=self.selected.drop_empty_trains())
 
     def selected_keys(self) -> Chosen:
         """The key as a selection: what ``select`` takes this object for."""
@@ -310,22 +296,7 @@ class KeyData(OfSource):
         ChangedFileError
             A file was replaced since the run was opened.
         """
-        return execute_plan(self._plan(parse_region(roi, self.entry_shape)), self._files, out)
-
-    @property
-    def _whole(self) -> ReadPlan:
-        """The plan for all of its data."""
-        return self._plan(parse_region((), self.entry_shape))
-
-    @property
-    def _stored_path(self) -> str:
-        return f"/{self.section}/{self._entry.real_name}/{self.key.replace('.', '/')}"
-
-    def _plan(self, region: Region) -> ReadPlan:
-        found = self._rows
-        known = [(r, self._entry.schema(r).by_name.get(self.key)) for r in found.refs]
-        record = check_consistent(self.source, self.record, known)
-        return ReadPlan(self.source, self._stored_path, record, region, found.n_rows, found.slabs)
+        return self.selected.read(roi, out)
 
     def series(self) -> "pd.Series[Any]":
         """Read 1D data into a pandas Series labelled with train IDs, (entries,).
@@ -337,9 +308,7 @@ class KeyData(OfSource):
         ValueError
             An entry has several fields.
         """
-        from .output import convert
-
-        return convert.to_series(self)
+        return convert.to_series(self.selected)
 
     def xarray(
         self,
@@ -367,9 +336,7 @@ class KeyData(OfSource):
         xarray.DataArray or xarray.Dataset
             A Dataset with a variable per field where the data type is structured.
         """
-        from .output import convert
-
-        return convert.to_xarray(self, extra_dims, roi, name, extra_coords)
+        return convert.to_xarray(self.selected, extra_dims, roi, name, extra_coords)
 
     def dask_array(self, labelled: bool = False, chunk_bytes: int | None = None) -> Any:
         """A dask array that reads the data when it is computed, a chunk or more per file.
@@ -381,9 +348,7 @@ class KeyData(OfSource):
         chunk_bytes
             About how large a chunk is at most, 128 MiB by default; a train is never divided.
         """
-        from .output import dask
-
-        return dask.to_dask(self, labelled, chunk_bytes)
+        return dask.to_dask(self.selected, labelled, chunk_bytes)
 
     def as_single_value(
         self,
@@ -408,9 +373,7 @@ class KeyData(OfSource):
         ValueError
             Some lie outside the tolerance.
         """
-        from .output import convert
-
-        return convert.to_single_value(self, rtol, atol, reduce_by)
+        return convert.to_single_value(self.selected, rtol, atol, reduce_by)
 
     # -- train by train --------------------------------------------------------------------------
 
@@ -426,7 +389,7 @@ class KeyData(OfSource):
         include_empty
             Also give trains without data: None, or with ``keep_dims`` an array of length 0.
         """
-        return iterate.key_trains(self, keep_dims, include_empty)
+        return iterate.key_trains(self.selected, keep_dims, include_empty)
 
     def train_from_id(self, tid: int, keep_dims: bool = False) -> tuple[int, Any]:
         """(Train ID, array) of one train; of a train without data an array of length 0.
@@ -443,7 +406,7 @@ class KeyData(OfSource):
         TrainIDError
             The train is not among the selected ones.
         """
-        return iterate.key_train(self, tid, keep_dims)
+        return iterate.key_train(self.selected, tid, keep_dims)
 
     def train_from_index(self, i: int, keep_dims: bool = False) -> tuple[int, Any]:
         """(Train ID, array) of the train at a position; see ``train_from_id``.
@@ -453,4 +416,4 @@ class KeyData(OfSource):
         IndexError
             There are not so many trains.
         """
-        return self.train_from_id(iterate.train_at(self._trains, i), keep_dims)
+        return self.train_from_id(iterate.train_at(self.selected.trains, i), keep_dims)

@@ -8,6 +8,7 @@ when it is needed, from the catalog; the last ones stay open. What it takes to s
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -151,12 +152,17 @@ class Runs(Value):
             raise KeyError(f"{item!r} means {len(found)} of these runs: add the data class")
         return self._opened(found[0])
 
+    @cached_property
+    def _kept(self) -> dict[RunPlace, DataCollection]:
+        """The runs that were opened last, the latest at the end."""
+        return {}
+
     def _opened(self, place: RunPlace) -> DataCollection:
         """The run, with what is selected of it; the last ones are kept."""
-        kept: dict[RunPlace, DataCollection] = self.__dict__.setdefault("_kept", {})
+        kept = self._kept
         run = kept.pop(place, None)
         if run is None:
-            run = replace(self._open(place), _files=self._files)
+            run = self._open(place).with_files(self._files)
             for method, args, options in self._steps:
                 run = getattr(run, method)(*args, **options)
         kept[place] = run
@@ -182,7 +188,7 @@ class Runs(Value):
     def _repr_html_(self) -> str:
         from .show import display
 
-        return display.runs_html(self)
+        return display.runs_html(self.runs)
 
     def __enter__(self) -> "Runs":
         return self

@@ -55,7 +55,7 @@ MAY_BE_HEAVY = {
     "loader/examples/faults.py": {"h5py"},
     "loader/examples/writing.py": {"h5py"},
     "loader/output/write.py": {"h5py"},
-    "loader/output/xarray_backend.py": {"xarray"},
+    "loader/xarray_backend.py": {"xarray"},
 }
 
 

@@ -12,73 +12,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import NoDataError
-from ...catalog.model.names import short_key
 from ..read.execute import execute_plans
+from ..read.rows import Rows
+from ..read.selected import SelectedData, SelectedKey
 from ..select.region import Region, parse_region
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from ..collection import DataCollection
-    from ..keydata import KeyData
-
-__all__ = ["label_of", "to_dataframe", "to_series", "to_single_value", "to_xarray"]
+__all__ = ["name_dimensions", "to_dataframe", "to_series", "to_single_value", "to_xarray"]
 
 
-def label_of(key: "KeyData", joint: str) -> str:
-    """Source and key in one name; the ``.value`` of a control key goes without saying."""
-    name = short_key(key.key) if key.is_control else key.key
-    return f"{key.source}{joint}{name}"
-
-
-def to_series(key: "KeyData") -> "pd.Series[Any]":
+def to_series(key: SelectedKey) -> "pd.Series[Any]":
     """The 1D data of a key as a Series; an entry per row, its train as label."""
     _check_series(key)
-    return _make_series(key, key.ndarray(), {})
+    return _make_series(key, key.read(), {})
 
 
-def _check_series(key: "KeyData") -> None:
-    if key.ndim > 1:
+def _check_series(key: SelectedKey) -> None:
+    if key.entry_shape:
         raise TypeError(
-            f"a pandas Series holds 1D data, {label_of(key, '/')} has {key.ndim} dimensions:"
+            f"a pandas Series holds 1D data, {key.label('/')} has {len(key.shape)} dimensions:"
             " use xarray()"
         )
     if key.dtype.names:
-        raise ValueError(f"{label_of(key, '/')} has several fields per entry: use xarray()")
+        raise ValueError(f"{key.label('/')} has several fields per entry: use xarray()")
 
 
 def _make_series(
-    key: "KeyData", data: NDArray[Any], indexes: "dict[int, pd.Index[Any]]"
+    key: SelectedKey, data: NDArray[Any], indexes: "dict[Rows, pd.Index[Any]]"
 ) -> "pd.Series[Any]":
     """A Series of data that were read; keys with the same rows share an index."""
     import pandas as pd
 
-    rows = key._rows
-    index = indexes.get(id(rows))
+    index = indexes.get(key.rows)
     if index is None:
-        index = indexes[id(rows)] = pd.Index(rows.coordinates, name="trainId")
-    return pd.Series(data, name=label_of(key, "/"), index=index)
+        index = indexes[key.rows] = pd.Index(key.rows.coordinates, name="trainId")
+    return pd.Series(data, name=key.label("/"), index=index)
 
 
-def to_dataframe(
-    collection: "DataCollection", fields: Any = None, timestamps: bool = False
-) -> "pd.DataFrame":
-    """The selected 1D keys as columns, a row for every train with data in any of them."""
+def to_dataframe(data: SelectedData, timestamps: bool) -> "pd.DataFrame":
+    """All 1D keys as columns, a row for every train with data in any of them."""
     import pandas as pd
 
-    chosen = collection if fields is None else collection.select(fields)
-    keys: list[KeyData] = []
-    for name in chosen._inventory.sources:
-        source = chosen._source(name)
-        for key in sorted(source.keys()):
-            if timestamps or not (source.is_control and key.endswith(".timestamp")):
-                keys.append(source._key(key))
-                _check_series(keys[-1])
+    keys = [
+        key
+        for key in data.all_keys()
+        if timestamps or not (key.source.is_control and key.name.endswith(".timestamp"))
+    ]
+    for key in keys:
+        _check_series(key)
     if not keys:
         return pd.DataFrame(index=pd.Index(np.empty(0, np.uint64), name="trainId"))
-    arrays = execute_plans([key._whole for key in keys], chosen._files)
-    indexes: dict[int, pd.Index[Any]] = {}
+    arrays = execute_plans([key.plan() for key in keys], data.files)
+    indexes: dict[Rows, pd.Index[Any]] = {}
     columns = [_make_series(k, data, indexes) for k, data in zip(keys, arrays, strict=True)]
     first = columns[0].index
     if all(c.index is first or c.index.equals(first) for c in columns[1:]):
@@ -87,7 +75,7 @@ def to_dataframe(
 
 
 def to_xarray(
-    key: "KeyData",
+    key: SelectedKey,
     extra_dims: list[str] | None,
     roi: Any,
     name: str | None,
@@ -99,18 +87,18 @@ def to_xarray(
     region = parse_region(roi, key.entry_shape)
     dims = _dimension_names(key, extra_dims, region, numbered=not (extra_dims or extra_coords))
     coords = _coordinates(key, dims, region, extra_dims, extra_coords)
-    data = key.ndarray(roi=roi)
+    data = key.read(roi)
     kept = ["trainId", *(d for axis, d in enumerate(dims) if axis not in region.dropped)]
     attrs = {"units": key.units} if key.units else {}
     if data.dtype.names:
         fields = {field: (kept, data[field]) for field in data.dtype.names}
         return xr.Dataset(fields, coords=coords, attrs=attrs)
-    label = name or label_of(key, ".")
+    label = name or key.label(".")
     return xr.DataArray(data, dims=kept, coords=coords, name=label, attrs=attrs)
 
 
 def _dimension_names(
-    key: "KeyData", extra_dims: list[str] | None, region: Region, *, numbered: bool
+    key: SelectedKey, extra_dims: list[str] | None, region: Region, *, numbered: bool
 ) -> list[str]:
     """A name for each dimension of an entry, also for those that the region removes.
 
@@ -131,13 +119,13 @@ def _dimension_names(
 
 
 def _coordinates(
-    key: "KeyData",
+    key: SelectedKey,
     dims: list[str],
     region: Region,
     extra_dims: list[str] | None,
     extra_coords: bool | Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    coords: dict[str, Any] = {"trainId": key.train_id_coordinates()}
+    coords: dict[str, Any] = {"trainId": key.rows.coordinates.copy()}
     if not extra_coords:
         if not extra_dims:
             return coords
@@ -158,15 +146,15 @@ def _coordinates(
 
 
 def to_single_value(
-    key: "KeyData",
+    key: SelectedKey,
     rtol: float,
     atol: float,
     reduce_by: str | Callable[[NDArray[Any]], Any],
 ) -> Any:
     """The one value of a key; see ``KeyData.as_single_value``."""
-    data = key.ndarray()
+    data = key.read()
     if not data.size:
-        raise NoDataError(key.source, key.key)
+        raise NoDataError(key.entry.name, key.name)
     if data.dtype.kind not in "iufc":
         return _only_value(key, data)
     value = _reducer(reduce_by)(data)
@@ -175,17 +163,17 @@ def to_single_value(
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = np.max(distance / np.abs(value))
         raise ValueError(
-            f"{label_of(key, ' ')} is not one value: data lie up to {np.max(distance):.3g}"
+            f"{key.label(' ')} is not one value: data lie up to {np.max(distance):.3g}"
             f" (relative {relative:.3g}) from {reduce_by if isinstance(reduce_by, str) else 'it'};"
             " allow more with rtol= or atol="
         )
     return value
 
 
-def _only_value(key: "KeyData", data: NDArray[Any]) -> Any:
+def _only_value(key: SelectedKey, data: NDArray[Any]) -> Any:
     elements = data.reshape(-1)
     if any(not np.array_equal(element, elements[0]) for element in elements[1:]):
-        raise ValueError(f"{label_of(key, ' ')} is not one value: it has different ones")
+        raise ValueError(f"{key.label(' ')} is not one value: it has different ones")
     return elements[0]
 
 
@@ -200,3 +188,24 @@ def _reducer(reduce_by: str | Callable[[NDArray[Any]], Any]) -> Callable[[NDArra
             f"reduce_by is 'first', the name of a numpy function, or a function, not {reduce_by!r}"
         )
     return lambda data: function(data, axis=0)
+
+
+def name_dimensions(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
+    """Names of the dimensions of each variable: dim_0, dim_1, ... where all have the same size.
+
+    Where these differ, each variable has its own.
+    """
+    sizes: dict[int, set[int]] = {}
+    for shape in shapes.values():
+        for axis, size in enumerate(shape[1:]):
+            sizes.setdefault(axis, set()).add(size)
+    return {
+        name: [
+            "trainId",
+            *(
+                f"dim_{axis}" if len(sizes[axis]) == 1 else f"{name}_dim_{axis}"
+                for axis in range(len(shape) - 1)
+            ),
+        ]
+        for name, shape in shapes.items()
+    }

@@ -6,7 +6,7 @@ of its one file's size and time. The tasks of a process share its open files, wi
 where their chunks lie; each reads with one thread, for dask has its own.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 from ..read.execute import execute_plan
 from ..read.files import OpenFiles
 from ..read.rows import ReadPlan, RowStretch, array_dtype, plan_read
-
-if TYPE_CHECKING:
-    from ..keydata import KeyData
+from ..read.selected import SelectedKey
 
 __all__ = ["to_dask"]
 
 CHUNK_BYTES = 128 * 2**20
 
 
-def to_dask(key: "KeyData", labelled: bool, chunk_bytes: int | None = None) -> Any:
+def to_dask(key: SelectedKey, labelled: bool, chunk_bytes: int | None = None) -> Any:
     """A dask array of a key; in a DataArray labelled with train IDs if ``labelled``."""
     if chunk_bytes is not None and chunk_bytes < 1:
         raise ValueError(f"chunk_bytes is {chunk_bytes}: it must be at least 1")
@@ -32,36 +30,34 @@ def to_dask(key: "KeyData", labelled: bool, chunk_bytes: int | None = None) -> A
         return array
     import xarray as xr
 
-    from .convert import label_of
-
     dims = ["trainId", *(f"dim_{axis}" for axis in range(len(key.entry_shape)))]
     return xr.DataArray(
         array,
         dims=dims,
-        coords={"trainId": key.train_id_coordinates()},
-        name=label_of(key, "."),
+        coords={"trainId": key.rows.coordinates.copy()},
+        name=key.label("."),
         attrs={"units": key.units} if key.units else {},
     )
 
 
-def _dask_array(key: "KeyData", chunk_bytes: int) -> Any:
+def _dask_array(key: SelectedKey, chunk_bytes: int) -> Any:
     import dask.array as da
     from dask.base import tokenize
 
-    whole = key._whole
-    meta = np.empty((0,) * key.ndim, array_dtype(whole.record))
+    whole = key.plan()
+    meta = np.empty((0,) * len(whole.shape), array_dtype(whole.record))
     entry_bytes = max(whole.dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
     rows_per_chunk = max(chunk_bytes // entry_bytes, 1)
     plans = [
         plan_read(whole.source, whole.path, whole.record, [part], whole.region)
-        for stretch in key._rows.stretches
+        for stretch in key.rows.stretches
         for part in _parts(stretch, rows_per_chunk)
     ]
     if not plans:
         return da.zeros(whole.shape, dtype=whole.dtype, chunks=whole.shape)
     name = f"xfelcat-{tokenize(*(_identity(plan) for plan in plans))}"
     last = (0,) * len(key.entry_shape)
-    graph = {(name, i, *last): (_read, plan, key._files) for i, plan in enumerate(plans)}
+    graph = {(name, i, *last): (_read, plan, key.files) for i, plan in enumerate(plans)}
     chunks = (tuple(p.n_rows for p in plans), *((n,) for n in key.entry_shape))
     return da.Array(graph, name, chunks=chunks, meta=meta)  # type: ignore[no-untyped-call]
 

@@ -12,18 +12,16 @@ thread reads the next, within a budget of memory.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import TrainIDError, XfelcatError
 from ..read.execute import execute_plans
 from ..read.files import OpenFiles
+from ..read.rows import Rows
+from ..read.selected import SelectedData, SelectedKey
 from ..select.trains import NO_TRAINS, TrainSet
-
-if TYPE_CHECKING:
-    from ..collection import DataCollection
-    from ..keydata import KeyData
 
 __all__ = ["collection_train", "collection_trains", "key_train", "key_trains", "train_at"]
 
@@ -92,15 +90,15 @@ def _entry(data: NDArray[Any], start: int, stop: int, keep_dims: bool) -> Any:
     return data[start:stop]
 
 
-def key_trains(key: "KeyData", keep_dims: bool, include_empty: bool) -> Iterator[tuple[int, Any]]:
+def key_trains(key: SelectedKey, keep_dims: bool, include_empty: bool) -> Iterator[tuple[int, Any]]:
     """(Train ID, array) of each train of a key, in order of train ID."""
 
-    def read(trains: TrainSet) -> tuple["KeyData", NDArray[Any]]:
-        part = key._with_trains(trains)
-        return part, part.ndarray()
+    def read(trains: TrainSet) -> tuple[SelectedKey, NDArray[Any]]:
+        part = key.with_trains(trains)
+        return part, part.read()
 
-    for trains, (part, data) in _read_blocks(key._trains, key.nbytes, key._files, read):
-        starts, stops = (ends.tolist() for ends in part._rows.bounds)
+    for trains, (part, data) in _read_blocks(key.trains, key.nbytes, key.files, read):
+        starts, stops = (ends.tolist() for ends in part.rows.bounds)
         for tid, start, stop in zip(trains.to_list(), starts, stops, strict=True):
             if stop > start:
                 yield tid, _entry(data, start, stop, keep_dims)
@@ -108,13 +106,17 @@ def key_trains(key: "KeyData", keep_dims: bool, include_empty: bool) -> Iterator
                 yield tid, data[start:stop] if keep_dims else None
 
 
-def key_train(key: "KeyData", train_id: int, keep_dims: bool) -> tuple[int, Any]:
+def key_train(key: SelectedKey, train_id: int, keep_dims: bool) -> tuple[int, Any]:
     """(Train ID, array) of one train of a key; raises TrainIDError for a train that it lacks."""
-    tid = int(train_id)
-    if tid not in key._trains:
-        raise TrainIDError(tid, f"{key!r} ({key._trains.bounds})")
-    data = key._with_trains(TrainSet.from_ids([tid])).ndarray()
-    return tid, _entry(data, 0, len(data), keep_dims)
+    train = _one_train(key.trains, train_id, key.label(" "))
+    data = key.with_trains(train).read()
+    return int(train_id), _entry(data, 0, len(data), keep_dims)
+
+
+def _one_train(trains: TrainSet, train_id: int, where: str) -> TrainSet:
+    if int(train_id) not in trains:
+        raise TrainIDError(int(train_id), f"{where} ({trains.bounds})")
+    return TrainSet.from_ids([int(train_id)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,59 +130,46 @@ class _Column:
     stops: list[int]
 
 
-def _selected(collection: "DataCollection") -> list["KeyData"]:
-    return [
-        collection._source(name)._key(key)
-        for name in collection._inventory.sources
-        for key in sorted(collection._source(name).keys())
-    ]
-
-
 def collection_trains(
-    collection: "DataCollection", *, flat_keys: bool, keep_dims: bool
+    data: SelectedData, *, flat_keys: bool, keep_dims: bool
 ) -> Iterator[tuple[int, dict[Any, Any]]]:
     """(Train ID, data) of each selected train, in order of train ID."""
-    keys = _selected(collection)
+    keys = list(data.all_keys())
     n_bytes = sum(k.nbytes for k in keys)
-    blocks = _read_blocks(
-        collection._trains, n_bytes, collection._files, lambda block: _read_columns(keys, block)
-    )
-    for trains, columns in blocks:
+    for trains, columns in _read_blocks(
+        data.trains, n_bytes, data.files, lambda block: _read_columns(keys, block)
+    ):
         for at, tid in enumerate(trains.to_list()):
-            yield tid, _gather(collection, columns, at, tid, flat_keys, keep_dims)
+            yield tid, _gather(data, columns, at, tid, flat_keys, keep_dims)
 
 
 def collection_train(
-    collection: "DataCollection", train_id: int, *, flat_keys: bool, keep_dims: bool
+    data: SelectedData, train_id: int, *, flat_keys: bool, keep_dims: bool
 ) -> tuple[int, dict[Any, Any]]:
     """(Train ID, data) of one train; raises TrainIDError for a train that is not selected."""
-    tid = int(train_id)
-    if tid not in collection._trains:
-        raise TrainIDError(tid, f"this data ({collection._trains.bounds})")
-    block = TrainSet.from_ids([tid])
-    columns = _read_columns(_selected(collection), block)
-    return tid, _gather(collection, columns, 0, tid, flat_keys, keep_dims)
+    train = _one_train(data.trains, train_id, "this data")
+    columns = _read_columns(list(data.all_keys()), train)
+    return int(train_id), _gather(data, columns, 0, int(train_id), flat_keys, keep_dims)
 
 
-def _read_columns(keys: list["KeyData"], block: TrainSet) -> list[_Column]:
+def _read_columns(keys: list[SelectedKey], block: TrainSet) -> list[_Column]:
     """The data of every key for some trains; keys with the same rows share where they lie."""
     if not keys:
         return []
-    parts = [key._with_trains(block) for key in keys]
-    arrays = execute_plans([part._whole for part in parts], keys[0]._files)
-    ends: dict[int, tuple[list[int], list[int]]] = {}
+    parts = [key.with_trains(block) for key in keys]
+    arrays = execute_plans([part.plan() for part in parts], keys[0].files)
+    ends: dict[Rows, tuple[list[int], list[int]]] = {}
     columns: list[_Column] = []
     for part, data in zip(parts, arrays, strict=True):
-        rows = part._rows
-        if id(rows) not in ends:
-            start, stop = rows.bounds
-            ends[id(rows)] = start.tolist(), stop.tolist()
-        columns.append(_Column(part.source, part.key, data, *ends[id(rows)]))
+        if part.rows not in ends:
+            start, stop = part.rows.bounds
+            ends[part.rows] = start.tolist(), stop.tolist()
+        columns.append(_Column(part.entry.name, part.name, data, *ends[part.rows]))
     return columns
 
 
 def _gather(
-    collection: "DataCollection",
+    data: SelectedData,
     columns: list[_Column],
     at: int,
     tid: int,
@@ -189,7 +178,7 @@ def _gather(
 ) -> dict[Any, Any]:
     """The data of one train by source and key; each source has its metadata."""
     result: dict[Any, Any] = {}
-    for source in collection._inventory.sources:
+    for source in data.sources:
         about = {"source": source, "timestamp.tid": tid}
         if flat_keys:
             result[source, "metadata"] = about

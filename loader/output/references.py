@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,8 @@ from ...catalog.store.versions import is_text
 from ..read.chunks import NotPlainError, StoredChunks, find_stored
 from ..read.execute import checked_path
 from ..read.rows import FileSlabs, ReadPlan
-from ..select.region import parse_region
-from .dataset import name_dimensions
-
-if TYPE_CHECKING:
-    from ..keydata import KeyData
+from ..read.selected import HasSelectedKey, SelectedKey
+from .convert import name_dimensions
 
 __all__ = ["write_zarr_references", "zarr_references"]
 
@@ -90,7 +87,7 @@ class _Piece:
 
 
 def zarr_references(
-    keys: "KeyData | Iterable[KeyData]", *, progress: Progress | None = None
+    keys: HasSelectedKey | Iterable[HasSelectedKey], *, progress: Progress | None = None
 ) -> dict[str, Any]:
     """References to the data of some keys of one source, as Zarr arrays over trains.
 
@@ -121,7 +118,7 @@ def zarr_references(
 
 
 def write_zarr_references(
-    keys: "KeyData | Iterable[KeyData]",
+    keys: HasSelectedKey | Iterable[HasSelectedKey],
     path: str | os.PathLike[str],
     *,
     force: bool = False,
@@ -260,24 +257,24 @@ def _write_parquet(arrays: dict[str, _Array], trains: NDArray[np.uint64], target
 
 
 def _find_arrays(
-    keys: "KeyData | Iterable[KeyData]", progress: Progress | None
+    keys: HasSelectedKey | Iterable[HasSelectedKey], progress: Progress | None
 ) -> tuple[dict[str, _Array], NDArray[np.uint64]]:
     """The arrays by name, and the train of each of their rows."""
-    from ..keydata import KeyData
-
-    chosen = [keys] if isinstance(keys, KeyData) else list(keys)
+    given = keys if isinstance(keys, Iterable) else [keys]
+    chosen = [key.selected for key in given]
     if not chosen:
         raise ValueError("no key is named")
-    trains = chosen[0].train_id_coordinates()
+    first, trains = chosen[0], chosen[0].rows.coordinates
     for key in chosen:
-        if key.source != chosen[0].source or not np.array_equal(key.train_id_coordinates(), trains):
+        source = key.entry.name
+        if source != first.entry.name or not np.array_equal(key.rows.coordinates, trains):
             raise ValueError(
-                f"{key.source!r} {key.key!r} does not have the rows of {chosen[0].source!r}"
-                f" {chosen[0].key!r}; export them to files of their own"
+                f"{source!r} {key.name!r} does not have the rows of {first.entry.name!r}"
+                f" {first.name!r}; export them to files of their own"
             )
         if not (trains.size and math.prod(key.entry_shape)):
-            raise NoDataError(key.source, key.key)
-    plans = [key._plan(parse_region((), key.entry_shape)) for key in chosen]
+            raise NoDataError(source, key.name)
+    plans = [key.plan() for key in chosen]
     total = sum(len(plan.pieces) for plan in plans)
     arrays: dict[str, _Array] = {}
     done = 0
@@ -288,26 +285,26 @@ def _find_arrays(
             done += 1
             if progress:
                 progress(done, total)
-        arrays[short_key(key.key)] = _refer_to(key, pieces, plan.n_rows)
+        arrays[short_key(key.name)] = _refer_to(key, pieces, plan.n_rows)
     return arrays, trains
 
 
-def _stored(key: "KeyData", plan: ReadPlan, slabs: FileSlabs) -> StoredChunks:
+def _stored(key: SelectedKey, plan: ReadPlan, slabs: FileSlabs) -> StoredChunks:
     if not is_text(Path(slabs.data_file.path)):
         raise _irregular(key, repr(slabs.data_file.path), "its path is not UTF-8", "rename it")
-    path = checked_path(plan, slabs, key._files)
-    with key._files.borrow(slabs.data_file) as opened:
+    path = checked_path(plan, slabs, key.files)
+    with key.files.borrow(slabs.data_file) as opened:
         try:
             return find_stored(opened.file[path])
         except NotPlainError as error:
             raise _irregular(key, slabs.data_file.path, str(error), "read it by HDF5") from None
 
 
-def _irregular(key: "KeyData", path: str, reason: str, advice: str) -> IrregularDataError:
-    return IrregularDataError(key.source, key.key, path, reason, advice)
+def _irregular(key: SelectedKey, path: str, reason: str, advice: str) -> IrregularDataError:
+    return IrregularDataError(key.entry.name, key.name, path, reason, advice)
 
 
-def _refer_to(key: "KeyData", pieces: list[_Piece], n_rows: int) -> _Array:
+def _refer_to(key: SelectedKey, pieces: list[_Piece], n_rows: int) -> _Array:
     """One Zarr array over all the files of a key."""
     first = pieces[0].stored
     per_chunk = _find_rows_per_chunk(key, pieces)
@@ -327,7 +324,7 @@ def _refer_to(key: "KeyData", pieces: list[_Piece], n_rows: int) -> _Array:
             offset[rows], size[rows] = offsets, sizes
     fill = _fill_value(key, pieces) if (file < 0).any() else None
     metadata = _zarray(shape, chunk, first.dtype, first.codecs, fill)
-    attributes = {"source": key.source, "key": key.key}
+    attributes = {"source": key.entry.name, "key": key.name}
     attributes |= {"units": key.units} if key.units else {}
     return _Array(metadata, attributes, paths, file.ravel(), offset.ravel(), size.ravel())
 
@@ -351,7 +348,7 @@ def _cut(piece: _Piece, per_chunk: int, n_bytes: int) -> Iterator[tuple[slice, I
             yield rows, offsets, np.full(base.shape, n_bytes)
 
 
-def _fill_value(key: "KeyData", pieces: list[_Piece]) -> Any:
+def _fill_value(key: SelectedKey, pieces: list[_Piece]) -> Any:
     """What stands for chunks that are not stored, as Zarr writes it."""
     values = [piece.stored.fill for piece in pieces]
     for piece, value in zip(pieces, values, strict=True):
@@ -377,7 +374,7 @@ def _told_number(value: Any) -> Any:
 # -- how it fits together ------------------------------------------------------------------------
 
 
-def _find_rows_per_chunk(key: "KeyData", pieces: list[_Piece]) -> int:
+def _find_rows_per_chunk(key: SelectedKey, pieces: list[_Piece]) -> int:
     """How many rows a chunk of the array has; raises IrregularDataError if no number will do."""
     first = pieces[0].stored
     for piece in pieces[1:]:
@@ -404,7 +401,7 @@ def _divisor(number: int, most: int) -> int:
     return max(n for m in small for n in (m, number // m) if n <= most)
 
 
-def _require_alike(key: "KeyData", first: _Piece, piece: _Piece) -> None:
+def _require_alike(key: SelectedKey, first: _Piece, piece: _Piece) -> None:
     a, b = first.stored, piece.stored
     if a.codecs != b.codecs:
         reason = f"its chunks go through {_told(b.codecs)}, those of {first.path} {_told(a.codecs)}"
@@ -427,7 +424,7 @@ def _shape_told(stored: StoredChunks) -> str:
     return f"in chunks of {stored.chunk_shape}" if stored.chunk_shape else "without chunks"
 
 
-def _require_lined_up(key: "KeyData", pieces: list[_Piece], per_chunk: int) -> None:
+def _require_lined_up(key: SelectedKey, pieces: list[_Piece], per_chunk: int) -> None:
     """Raise unless all slabs begin with a chunk in their file and in the array."""
     before: str | None = None
     for piece in pieces:

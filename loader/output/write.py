@@ -17,21 +17,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError, TargetFileError
-from ...catalog.model.records import KeyRecord, decode_dtype
+from ...catalog.model.records import decode_dtype
 from ..read.execute import checked_path, execute_plan
 from ..read.rows import FileSlabs, ReadPlan
-
-if TYPE_CHECKING:
-    from ..collection import DataCollection
-    from ..keydata import KeyData
-    from ..sourcedata import SourceData
+from ..read.selected import SelectedData, SelectedKey, SelectedSource
 
 __all__ = ["virtual_dataset", "write_file", "write_virtual_file"]
 
@@ -45,15 +40,15 @@ _UNIT_ATTRIBUTES = {
     "metricPrefixName": "prefix_name",
 }
 
-PutData = Callable[[h5py.Group, str, "KeyData"], h5py.Dataset]
+PutData = Callable[[h5py.Group, str, SelectedKey], h5py.Dataset]
 
 
-def write_file(collection: "DataCollection", filename: str | os.PathLike[str]) -> None:
+def write_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
     """Copy the selected data to a new file.
 
     Parameters
     ----------
-    collection
+    data
         What to write.
     filename
         The file; one that exists is overwritten.
@@ -63,18 +58,20 @@ def write_file(collection: "DataCollection", filename: str | os.PathLike[str]) -
     TargetFileError
         If the file is one of those that the data come from.
     """
-    _write(collection, Path(filename), _copy)
+    _write(data, Path(filename), _copy)
 
 
-def write_virtual_file(collection: "DataCollection", filename: str | os.PathLike[str]) -> None:
+def write_virtual_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
     """Write a file whose datasets are views of the selected data in their files.
 
     Parameters and errors are those of ``write_file``.
     """
-    _write(collection, Path(filename), _link)
+    _write(data, Path(filename), _link)
 
 
-def virtual_dataset(key: "KeyData", filename: str | os.PathLike[str] | None = None) -> h5py.Dataset:
+def virtual_dataset(
+    key: SelectedKey, filename: str | os.PathLike[str] | None = None
+) -> h5py.Dataset:
     """Write a file with one virtual dataset, and open it.
 
     Parameters
@@ -101,11 +98,11 @@ def virtual_dataset(key: "KeyData", filename: str | os.PathLike[str] | None = No
         target = Path(name)
     else:
         target = Path(filename)
-    trains = np.array(key.train_ids, dtype=np.uint64)
-    with _replacing(target, set(key.source_file_paths)) as f:
+    trains = key.trains.ids
+    with _replacing(target, {Path(ref.path) for ref in key.refs}) as f:
         f["INDEX/trainId"] = trains
-        group = f"{key.source}/{key.index_group}".rstrip("/")
-        _write_source_list(f.create_group("METADATA"), [(key.section, group)])
+        group = f"{key.entry.name}/{key.record.group}".rstrip("/")
+        _write_source_list(f.create_group("METADATA"), [(key.entry.section, group)])
         _write_index(f, group, key, trains)
         dataset = _put_key(f, key, _link)
         path = dataset.name
@@ -130,61 +127,56 @@ def _replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
         partial.unlink(missing_ok=True)
 
 
-def _write(collection: "DataCollection", target: Path, put: PutData) -> None:
+def _write(data: SelectedData, target: Path, put: PutData) -> None:
     """METADATA, INDEX, and every source of the collection."""
-    sources = dict(_sources_to_write(collection))
-    paths = {Path(ref.path) for ref in collection._inventory.refs}
-    trains = np.array(collection.train_ids, dtype=np.uint64)
+    legacy = data.legacy
+    paths = {Path(ref.path) for ref in data.inventory.refs}
+    trains = data.trains.ids
     rows: list[tuple[str, str]] = []
     with _replacing(target, paths) as f:
-        for name, source in sources.items():
+        for name in sorted(data.sources):
+            if legacy.get(name) in data.sources:  # it is written under its new name
+                continue
+            source = data.source(name)
             rows += _write_source(f, source, trains, put)
             _write_run_section(f, source)
-            rows += _write_legacy_names(f, collection, name, source)
-        times = collection.train_timestamps()
+            old_names = [old for old, new in legacy.items() if new == name]
+            rows += _write_legacy_names(f, source, sorted(old_names))
+        times = data.timestamps()
         f["INDEX/trainId"] = trains
         is_modern = not np.isnat(times).all()
         metadata = f.create_group("METADATA")
         if is_modern:
             known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
             f["INDEX/timestamp"] = known.astype(np.uint64)
-            suspect = _suspect_trains(collection)
+            suspect = _suspect_trains(data)
             f["INDEX/flag"] = (~np.isin(trains, suspect)).astype(np.int32)
-            _write_run_metadata(metadata, collection)
+            _write_run_metadata(metadata, data)
         _write_source_list(metadata.create_group("dataSources") if is_modern else metadata, rows)
 
 
-def _sources_to_write(collection: "DataCollection") -> Iterator[tuple[str, "SourceData"]]:
-    """Each source by name; old names only where the source is not there under its new one."""
-    legacy = collection.legacy_sources
-    for name in sorted(collection.all_sources | legacy.keys()):
-        if legacy.get(name) in collection.all_sources:
-            continue
-        yield name, collection._source(name, warn=False)
-
-
 def _write_source(
-    f: h5py.File, source: "SourceData", trains: NDArray[np.uint64], put: PutData
+    f: h5py.File, source: SelectedSource, trains: NDArray[np.uint64], put: PutData
 ) -> list[tuple[str, str]]:
     """Data and INDEX of a source; the rows of the source list about it."""
     indexed: set[str] = set()
     section = "CONTROL" if source.is_control else "INSTRUMENT"
     for name in sorted(source.keys()):
-        key = source._key(name)
-        group = f"{source.source}/{key.index_group}".rstrip("/")
+        key = source.key(name)
+        group = f"{source.name}/{key.record.group}".rstrip("/")
         if group not in indexed:
             indexed.add(group)
             _write_index(f, group, key, trains)
         _put_key(f, key, put)
     if source.is_control:
-        f.require_group(f"CONTROL/{source.source}")
-        indexed.add(source.source)
+        f.require_group(f"CONTROL/{source.name}")
+        indexed.add(source.name)
     return [(section, group) for group in sorted(indexed)]
 
 
-def _suspect_trains(collection: "DataCollection") -> NDArray[np.uint64]:
+def _suspect_trains(data: SelectedData) -> NDArray[np.uint64]:
     """The trains that are suspect in some file, and good in none."""
-    lists = {id(ref.listed): ref.listed for ref in collection._inventory.refs}.values()
+    lists = {id(ref.listed): ref.listed for ref in data.inventory.refs}.values()
     nothing = np.empty(0, dtype=np.uint64)
     suspect = np.concatenate([nothing, *(trains.ids[trains.suspect] for trains in lists)])
     if not suspect.size:
@@ -193,10 +185,10 @@ def _suspect_trains(collection: "DataCollection") -> NDArray[np.uint64]:
     return np.setdiff1d(suspect, good)
 
 
-def _write_index(f: h5py.File, group: str, key: "KeyData", trains: NDArray[np.uint64]) -> None:
+def _write_index(f: h5py.File, group: str, key: SelectedKey, trains: NDArray[np.uint64]) -> None:
     """first and count of an index group; a train without rows goes on where the last one ended."""
-    start, stop = key.train_index_bounds(labelled=False)
-    at = np.searchsorted(trains, np.array(key.train_ids, dtype=np.uint64))
+    start, stop = key.rows.bounds
+    at = np.searchsorted(trains, key.trains.ids)
     first, count = np.zeros((2, trains.size), dtype=np.int64)
     first[at], count[at] = start.astype(np.int64), (stop - start).astype(np.int64)
     ends = np.maximum.accumulate(np.where(count > 0, first + count, 0))
@@ -205,28 +197,22 @@ def _write_index(f: h5py.File, group: str, key: "KeyData", trains: NDArray[np.ui
     f[f"INDEX/{group}/count"] = count.astype(np.uint64)
 
 
-def _put_key(f: h5py.File, key: "KeyData", put: PutData) -> h5py.Dataset:
+def _put_key(f: h5py.File, key: SelectedKey, put: PutData) -> h5py.Dataset:
     """The data of a key, and its unit."""
-    section, _, path = key.hdf5_data_path.strip("/").partition("/")
-    home = f.require_group(section)
-    dataset = put(home, path, key)
+    home = f.require_group(key.entry.section)
+    dataset = put(home, f"{key.entry.name}/{key.name.replace('.', '/')}", key)
     record = key.record
     if record.unit_symbol or record.unit_name:
-        described = dataset.parent if key.is_control else dataset
+        described = dataset.parent if key.source.is_control else dataset
         for attribute, field in _UNIT_ATTRIBUTES.items():
             described.attrs[attribute] = getattr(record, field)
     return dataset
 
 
-def _plan(key: "KeyData") -> ReadPlan:
-    """All data of a key: which rows of which files, in the order of ``ndarray()``."""
-    return key._whole
-
-
-def _copy(home: h5py.Group, path: str, key: "KeyData") -> h5py.Dataset:
+def _copy(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
     """A dataset with the data of a key, copied in parts of bounded size."""
-    plan = _plan(key)
-    dtype = _stored_dtype(plan.record)
+    plan = key.plan()
+    dtype = decode_dtype(plan.record.dtype)  # also says what strings are
     row_bytes = max(dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
     chunk_rows = max(1, min(_CHUNK_BYTES // row_bytes, plan.n_rows))
     dataset = home.create_dataset(
@@ -239,13 +225,8 @@ def _copy(home: h5py.Group, path: str, key: "KeyData") -> h5py.Dataset:
     )
     for at, part in _parts(plan, max(1, _PART_BYTES // row_bytes)):
         if all(part.shape):
-            dataset[at : at + part.n_rows] = execute_plan(part, key._files)
+            dataset[at : at + part.n_rows] = execute_plan(part, key.files)
     return dataset
-
-
-def _stored_dtype(record: KeyRecord) -> np.dtype[Any]:
-    """The type of the dataset, with what h5py must know of strings and ragged arrays."""
-    return decode_dtype(record.dtype)
 
 
 def _parts(plan: ReadPlan, max_rows: int) -> Iterator[tuple[int, ReadPlan]]:
@@ -272,16 +253,16 @@ def _parts(plan: ReadPlan, max_rows: int) -> Iterator[tuple[int, ReadPlan]]:
             begin = end
 
 
-def _link(home: h5py.Group, path: str, key: "KeyData") -> h5py.Dataset:
+def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
     """A virtual dataset that shows the data of a key in their files."""
-    plan = _plan(key)
-    dtype = _stored_dtype(plan.record)
+    plan = key.plan()
+    dtype = decode_dtype(plan.record.dtype)  # also says what strings are
     layout = h5py.VirtualLayout(shape=plan.shape, dtype=dtype)
     for piece in plan.pieces:
         # HDF5 reads % in these names as the start of a pattern.
         name = os.path.abspath(piece.data_file.path).replace("%", "%%")
         # HDF5 shows fill values for what is not there: better to find out now.
-        inside = checked_path(plan, piece, key._files).replace("%", "%%")
+        inside = checked_path(plan, piece, key.files).replace("%", "%%")
         shape = (int(piece.stops.max()), *key.entry_shape)
         shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
         for start, stop, at in zip(piece.starts, piece.stops, piece.targets, strict=True):
@@ -291,11 +272,11 @@ def _link(home: h5py.Group, path: str, key: "KeyData") -> h5py.Dataset:
     return home.create_virtual_dataset(path, layout)
 
 
-def _write_run_section(f: h5py.File, source: "SourceData") -> None:
+def _write_run_section(f: h5py.File, source: SelectedSource) -> None:
     """RUN of a control source that comes from a single run."""
     if not source.is_control or not source.is_single_run:
         return
-    home = f.require_group(f"RUN/{source.source}")
+    home = f.require_group(f"RUN/{source.name}")
     for key, value in source.run_values().items():
         path = key.replace(".", "/")
         if isinstance(value, str):
@@ -306,15 +287,13 @@ def _write_run_section(f: h5py.File, source: "SourceData") -> None:
 
 
 def _write_legacy_names(
-    f: h5py.File, collection: "DataCollection", name: str, source: "SourceData"
+    f: h5py.File, source: SelectedSource, old_names: list[str]
 ) -> list[tuple[str, str]]:
     """Links from the old names of a source; the rows of the source list about them."""
     rows = []
-    for old, new in sorted(collection.legacy_sources.items()):
-        if new != name:
-            continue
+    for old in old_names:
         for section in ("INSTRUMENT", "INDEX"):
-            f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{new}")
+            f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{source.name}")
         rows += [("INSTRUMENT", f"{old}/{group}") for group in sorted(source.index_groups)]
     return rows
 
@@ -330,10 +309,10 @@ def _write_source_list(home: h5py.Group, rows: list[tuple[str, str]]) -> None:
     _write_texts(home, "root", [section for section, _ in rows])
 
 
-def _write_run_metadata(home: h5py.Group, collection: "DataCollection") -> None:
+def _write_run_metadata(home: h5py.Group, data: SelectedData) -> None:
     """What METADATA of the sources says about the run; the version is that of the new file."""
     try:
-        metadata = dict(collection.run_metadata())
+        metadata = data.run_metadata()
     except MultiRunError:
         metadata = {}
     metadata |= {"dataFormatVersion": "1.0", "sequenceNumber": 0}

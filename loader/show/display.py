@@ -10,7 +10,7 @@ own, so that it is readable on light and dark pages, and every name in it is esc
 import fnmatch
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
@@ -20,12 +20,10 @@ import numpy as np
 
 from ...catalog.model.errors import MultiRunError
 from ...catalog.model.names import parse_module
+from ..read.selected import SelectedData, SelectedKey, SelectedSource
 
 if TYPE_CHECKING:
-    from ..collection import DataCollection
-    from ..keydata import KeyData
-    from ..runs import Runs
-    from ..sourcedata import SourceData
+    import pandas as pd
 
 __all__ = [
     "DetectorGroup",
@@ -118,10 +116,10 @@ def compact_names(names: Iterable[str]) -> list[str]:
 # Facts: (name, text) pairs and phrases that text and HTML share.
 
 
-def run_facts(collection: "DataCollection") -> Iterator[tuple[str, str]]:
+def run_facts(data: SelectedData) -> Iterator[tuple[str, str]]:
     """What to say about the whole: which run, when, and its trains."""
     try:
-        metadata = collection.run_metadata()
+        metadata = data.run_metadata()
     except MultiRunError:
         yield "Run", "several, joined"
         metadata = {}
@@ -129,14 +127,14 @@ def run_facts(collection: "DataCollection") -> Iterator[tuple[str, str]]:
         yield "Run", f"p{int(metadata['proposalNumber']):06d}, run {metadata['runNumber']}"
     if metadata.get("sample"):
         yield "Sample", str(metadata["sample"])
-    times = collection.train_timestamps()
+    times = data.timestamps()
     times = times[~np.isnat(times)]
     if len(times):
         yield (
             "First train at",
             f"{times.min().astype('datetime64[s]').item():%Y-%m-%d %H:%M:%S} UTC",
         )
-    ids = collection.train_ids
+    ids = data.trains.to_list()
     yield "# of trains", str(len(ids))
     if ids:
         yield "Duration", _duration(int(ids[0]), int(ids[-1]))
@@ -178,20 +176,20 @@ def _counts_phrase(counts: Any) -> str:
     return f"data for {share}, {entries} {'entry' if high == 1 else 'entries'} per train"
 
 
-def _detector_phrase(collection: "DataCollection", group: DetectorGroup) -> str:
+def _detector_phrase(data: SelectedData, group: DetectorGroup) -> str:
     """What one module of a detector has."""
     number, name = next(iter(group.sources.items()))
-    source = collection[name]
+    source = data.source(name)
     if "image.data" not in source:
         return f"e.g. module {number}: {len(source.keys())} keys"
-    key = collection[name, "image.data"]
-    counts = key.data_counts(labelled=False)
+    key = source.key("image.data")
+    counts = key.counts()
     pixels = _shape(key.entry_shape[-2:])
     total = int(counts.sum())
     return f"e.g. module {number}: {pixels} pixels, {total} frames; {_counts_phrase(counts)}"
 
 
-def _key_phrase(key: "KeyData") -> str:
+def _key_phrase(key: SelectedKey) -> str:
     """Type, entry shape and unit of a key."""
     parts = ["string" if key.dtype.kind == "O" else str(key.dtype)]
     if key.entry_shape:
@@ -201,19 +199,17 @@ def _key_phrase(key: "KeyData") -> str:
     return ", ".join(parts)
 
 
-def _run_only_values(source: "SourceData") -> dict[str, Any]:
+def _run_only_values(source: SelectedSource) -> dict[str, Any]:
     """RUN values of a control source by key, without those of its CONTROL keys; may be empty."""
-    if not source.is_control or not source.is_single_run:
-        return {}
     values = source.run_values(inc_timestamps=False)
     return {key: values[key] for key in sorted(values.keys() - source.keys(inc_timestamps=False))}
 
 
-def _instrument_groups(source: "SourceData") -> Iterator[tuple[str, str, list[str]]]:
+def _instrument_groups(source: SelectedSource) -> Iterator[tuple[str, str, list[str]]]:
     """(index group, phrase about its counts, its keys) of a source."""
     keys = sorted(source.keys())
     for group in sorted(source.index_groups):
-        counts = source.data_counts(labelled=False, index_group=group)
+        counts = source.counts(group)
         members = [key for key in keys if not group or key.startswith(f"{group}.")]
         yield group, _counts_phrase(counts), members
 
@@ -240,20 +236,20 @@ class _Style:
 
 
 def collection_info(
-    collection: "DataCollection",
+    data: SelectedData,
     details_for_sources: str | Iterable[str] = (),
     *,
     counts: bool = False,
     group_sources: bool = True,
     with_aggregators: bool = False,
-    with_auxiliary: bool = False,
+    auxiliary: Mapping[str, SelectedSource] | None = None,
 ) -> str:
     """A readable summary: run, time, trains, detectors and sources.
 
     Parameters
     ----------
-    collection
-        The data to describe.
+    data
+        What to describe.
     details_for_sources
         Glob pattern, or several, for the sources to list with all their keys.
     counts
@@ -262,32 +258,31 @@ def collection_info(
         Put sources whose names differ in one part on one line.
     with_aggregators
         Name the aggregator of each source.
-    with_auxiliary
-        List the sources of REDUCTION and ERRATA too.
+    auxiliary
+        Sources of REDUCTION and ERRATA to list too.
     """
     given = (details_for_sources,) if isinstance(details_for_sources, str) else details_for_sources
     style = _Style(tuple(given), counts, group_sources, with_aggregators)
-    lines = [f"{name + ':':<16}{text}" for name, text in run_facts(collection)]
-    current = collection.instrument_sources - collection.legacy_sources.keys()
-    detectors, instruments = detector_groups(current)
+    lines = [f"{name + ':':<16}{text}" for name, text in run_facts(data)]
+    detectors, instruments = detector_groups(data.names("INSTRUMENT") - data.legacy.keys())
     for group in detectors:
         numbers = number_ranges(group.sources)
         lines += ["", f"{len(group.sources)} detector modules of {group.pattern} ({numbers})"]
-        lines.append(f"  {_detector_phrase(collection, group)}")
+        lines.append(f"  {_detector_phrase(data, group)}")
         names = list(group.sources.values())
         if style.is_brief:
             names = list(filter(style.is_detailed, names))
         for name in names:
-            lines += _source_lines(collection[name], style)
+            lines += _source_lines(data.source(name), style)
     other = "other " if detectors else ""
     lines += ["", f"{_number(instruments, f'{other}instrument source')}:"]
-    lines += _listed(collection, instruments, style)
-    controls = sorted(collection.control_sources)
+    lines += _listed(data, instruments, style)
+    controls = sorted(data.names("CONTROL"))
     lines += ["", f"{_number(controls, 'control source')}:"]
-    lines += _listed(collection, controls, style)
-    lines += _legacy_lines(collection)
-    if with_auxiliary:
-        lines += _auxiliary_lines(collection, style)
+    lines += _listed(data, controls, style)
+    lines += _legacy_lines(data.legacy)
+    if auxiliary is not None:
+        lines += _auxiliary_lines(auxiliary, style)
     return "\n".join(lines)
 
 
@@ -296,7 +291,7 @@ def _number(things: Sized, noun: str) -> str:
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
-def _listed(collection: "DataCollection", names: list[str], style: _Style) -> Iterator[str]:
+def _listed(data: SelectedData, names: list[str], style: _Style) -> Iterator[str]:
     """Sources of one kind: those without details grouped where the style allows."""
     detailed = names
     if style.is_brief:
@@ -304,47 +299,43 @@ def _listed(collection: "DataCollection", names: list[str], style: _Style) -> It
         brief = [name for name in names if not style.is_detailed(name)]
         yield from (f"  - {text}" for text in compact_names(brief))
     for name in sorted(detailed, key=natural_key):
-        yield from _source_lines(collection[name], style)
+        yield from _source_lines(data.source(name), style)
 
 
-def _source_lines(source: "SourceData", style: _Style) -> Iterator[str]:
+def _source_lines(source: SelectedSource, style: _Style) -> Iterator[str]:
     """A source; with its counts or its keys if the style says so."""
     aggregator = f"[{source.aggregator or '?'}] " if style.with_aggregators else ""
-    yield f"  - {aggregator}{source.source}"
-    details = style.is_detailed(source.source)
+    yield f"  - {aggregator}{source.name}"
+    details = style.is_detailed(source.name)
     if not source.is_control:
         for group, phrase, keys in _instrument_groups(source):
             if details or style.counts:
                 yield f"    - {group}: {phrase}"
             if details:
-                yield from (f"      - {key}\t[{_key_phrase(source._key(key))}]" for key in keys)
+                yield from (f"      - {key}\t[{_key_phrase(source.key(key))}]" for key in keys)
     elif details:
         keys = sorted(source.keys(inc_timestamps=False))
         if keys:
-            yield f"    - Control keys: {_counts_phrase(source.data_counts(labelled=False))}"
-            yield from (f"      - {key}\t[{_key_phrase(source._key(key))}]" for key in keys)
+            yield f"    - Control keys: {_counts_phrase(source.counts())}"
+            yield from (f"      - {key}\t[{_key_phrase(source.key(key))}]" for key in keys)
         run_only = _run_only_values(source)
         if run_only:
             yield "    - Additional run keys (1 value per run)"
             yield from (f"      - {key}\t= {value!s:.60}" for key, value in run_only.items())
 
 
-def _auxiliary_lines(collection: "DataCollection", style: _Style) -> Iterator[str]:
+def _auxiliary_lines(sources: Mapping[str, SelectedSource], style: _Style) -> Iterator[str]:
     """The sources of REDUCTION and ERRATA."""
-    auxiliary = collection.auxiliary
-    for kind, names in (
-        ("reduction", auxiliary.reduction_sources),
-        ("errata", auxiliary.errata_sources),
-    ):
+    for section in ("REDUCTION", "ERRATA"):
+        names = [name for name, source in sources.items() if source.section == section]
         yield ""
-        yield f"{_number(names, f'{kind} source')}:"
+        yield f"{_number(names, f'{section.lower()} source')}:"
         for name in sorted(names, key=natural_key):
-            yield from _source_lines(auxiliary._source(name), style)
+            yield from _source_lines(sources[name], style)
 
 
-def _legacy_lines(collection: "DataCollection") -> Iterator[str]:
+def _legacy_lines(legacy: dict[str, str]) -> Iterator[str]:
     """The old names of renamed sources."""
-    legacy = collection.legacy_sources
     if not legacy:
         return
     yield ""
@@ -394,29 +385,28 @@ def _page(title: str, *parts: str) -> str:
     return f'<div style="color:inherit"><strong>{title}</strong>{"".join(parts)}</div>'
 
 
-def collection_html(collection: "DataCollection") -> str:
+def collection_html(data: SelectedData) -> str:
     """What a notebook shows for a run: its facts, and its sources to unfold."""
-    facts = [(escape(name), escape(text)) for name, text in run_facts(collection)]
+    facts = [(escape(name), escape(text)) for name, text in run_facts(data)]
     parts = [_table((), facts)]
-    current = collection.instrument_sources - collection.legacy_sources.keys()
-    detectors, instruments = detector_groups(current)
+    detectors, instruments = detector_groups(data.names("INSTRUMENT") - data.legacy.keys())
     for group in detectors:
         title = f"{len(group.sources)} detector modules of {_code(group.pattern)}"
-        phrase = f"<div>{escape(_detector_phrase(collection, group))}</div>"
+        phrase = f"<div>{escape(_detector_phrase(data, group))}</div>"
         parts.append(_fold(title, phrase + _listing(group.sources.values())))
     for kind, names in (
         ("instrument sources", instruments),
-        ("control sources", sorted(collection.control_sources)),
-        ("legacy source names", sorted(collection.legacy_sources)),
+        ("control sources", sorted(data.names("CONTROL"))),
+        ("legacy source names", sorted(data.legacy)),
     ):
         if names:
             few = len(names) <= 12
             parts.append(_fold(f"{len(names)} {kind}", _listing(compact_names(names)), is_open=few))
-    n_sources = len(collection.all_sources)
-    return _page(f"DataCollection: {n_sources} sources, {len(collection.train_ids)} trains", *parts)
+    n_sources = len(data.sources)
+    return _page(f"DataCollection: {n_sources} sources, {len(data.trains)} trains", *parts)
 
 
-def source_html(source: "SourceData") -> str:
+def source_html(source: SelectedSource) -> str:
     """What a notebook shows for a source: its keys with type, entry shape and unit."""
     kind = source.section.lower()
     parts = []
@@ -425,47 +415,47 @@ def source_html(source: "SourceData") -> str:
             parts.append(f"<div>{_code(group)}: {escape(phrase)}</div>{_key_table(source, keys)}")
     elif source.keys():
         keys = sorted(source.keys(inc_timestamps=False))
-        phrase = _counts_phrase(source.data_counts(labelled=False))
+        phrase = _counts_phrase(source.counts())
         parts.append(f"<div>{escape(phrase)}</div>{_key_table(source, keys)}")
     run_only = _run_only_values(source)
     if run_only:
         rows = [(_code(k), escape(f"{v!s:.120}")) for k, v in run_only.items()]
         parts.append(_fold(f"{len(rows)} values from the start of the run", _table((), rows)))
-    return _page(f"{_code(source.source)}, {kind} source", *parts)
+    return _page(f"{_code(source.name)}, {kind} source", *parts)
 
 
-def _key_table(source: "SourceData", names: Iterable[str]) -> str:
+def _key_table(source: SelectedSource, names: Iterable[str]) -> str:
     rows = []
     for name in names:
-        key = source._key(name)
+        key = source.key(name)
         dtype = "string" if key.dtype.kind == "O" else str(key.dtype)
         shape = _shape(key.entry_shape) or "scalar"
         rows.append((_code(name), escape(dtype), escape(shape), escape(key.units or "")))
     return _table(("key", "dtype", "entry shape", "unit"), rows)
 
 
-def key_html(key: "KeyData") -> str:
+def key_html(key: SelectedKey) -> str:
     """What a notebook shows for a key: type, shape, size, unit and trains with data."""
     facts = [
         ("dtype", "string" if key.dtype.kind == "O" else str(key.dtype)),
         ("shape", _shape(key.shape)),
         ("size", _size(key.nbytes)),
-        ("trains", _counts_phrase(key.data_counts(labelled=False))),
+        ("trains", _counts_phrase(key.counts())),
     ]
     if key.units:
         facts.insert(
             2, ("unit", f"{key.units} ({key.units_name})" if key.units_name else key.units)
         )
     rows = [(escape(name), escape(text)) for name, text in facts]
-    return _page(f"{_code(key.source)} {_code(key.key)}", _table((), rows))
+    return _page(f"{_code(key.entry.name)} {_code(key.name)}", _table((), rows))
 
 
 _RUNS_SHOWN = 20
 
 
-def runs_html(runs: "Runs") -> str:
+def runs_html(runs: "pd.DataFrame") -> str:
     """What a notebook shows for many runs: their names and directories; none is opened."""
-    frame = runs.runs.head(_RUNS_SHOWN)
+    frame = runs.head(_RUNS_SHOWN)
     rows = [(_code(n), escape(p)) for n, p in zip(frame["name"], frame["path"], strict=True)]
     rest = len(runs) - len(rows)
     more = f"<div>and {rest} more</div>" if rest else ""

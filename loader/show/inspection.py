@@ -11,16 +11,12 @@ is read but what is known about the run.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..read.selected import SelectedData, SelectedKey, SelectedSource
 from .display import natural_key
-
-if TYPE_CHECKING:
-    from ..collection import DataCollection
-    from ..keydata import KeyData
-    from ..sourcedata import SourceData
 
 __all__ = [
     "Difference",
@@ -36,25 +32,24 @@ __all__ = [
 Row = dict[str, Any]
 
 
-def sources_of(collection: "DataCollection") -> list[str]:
+def sources_of(data: SelectedData) -> list[str]:
     """The control and instrument sources in the order people expect, without old names."""
-    names = collection.all_sources - collection.legacy_sources.keys()
-    return sorted(names, key=natural_key)
+    return sorted(data.current_names, key=natural_key)
 
 
-def source_rows(collection: "DataCollection") -> list[Row]:
+def source_rows(data: SelectedData) -> list[Row]:
     """section, source, index_group, aggregator, keys, trains (with data), of_trains, entries.
 
     Also first_train and last_train with data, None where there are none. A source with RUN values
     only has no trains.
     """
     rows = []
-    for name in sources_of(collection):
-        source: SourceData = collection[name]
+    for name in sources_of(data):
+        source = data.source(name)
         groups = [] if source.is_run_only else sorted(source.index_groups)
         for group in groups or [""]:
             keys = source.keys(inc_timestamps=False) if groups else set()
-            counts = source.data_counts(labelled=False, index_group=group) if groups else None
+            counts = source.counts(group) if groups else None
             row = {
                 "section": source.section,
                 "source": name,
@@ -62,7 +57,7 @@ def source_rows(collection: "DataCollection") -> list[Row]:
                 "aggregator": source.aggregator,
                 "keys": sum(not group or key.startswith(f"{group}.") for key in keys),
             }
-            rows.append(row | data_extent(collection.train_ids, counts))
+            rows.append(row | data_extent(data.trains.to_list(), counts))
     return rows
 
 
@@ -78,22 +73,20 @@ def data_extent(train_ids: list[int], counts: Any) -> Row:
     }
 
 
-def key_rows(source: "SourceData") -> list[Row]:
+def key_rows(source: SelectedSource) -> list[Row]:
     """key, dtype, shape (of one entry), unit and run_value of each key; index_group "RUN" for RUN.
 
     run_value is None where there is none, a scalar, a text or an array.
     """
-    values: dict[str, Any] = {}
-    if source.is_control and source.is_single_run:
-        values = source.run_values(inc_timestamps=False)
+    values = source.run_values(inc_timestamps=False)
     keys = [] if source.is_run_only else sorted(source.keys(inc_timestamps=False), key=natural_key)
     rows = []
     for name in keys:
-        key = source._key(name)
+        key = source.key(name)
         rows.append(
             {
                 "key": name,
-                "index_group": key.index_group,
+                "index_group": key.record.group,
                 "dtype": _dtype_name(key.dtype),
                 "shape": list(key.entry_shape),
                 "unit": key.units or "",
@@ -107,14 +100,14 @@ def key_rows(source: "SourceData") -> list[Row]:
     return rows
 
 
-def file_rows(key: "KeyData") -> list[Row]:
+def file_rows(key: SelectedKey) -> list[Row]:
     """name, trains, trains_with_data and entries of each file that holds the key."""
     return list(_file_rows(key))
 
 
-def _file_rows(key: "KeyData") -> Iterator[Row]:
-    counts = dict(zip(key.train_ids, key.data_counts(labelled=False).tolist(), strict=True))
-    for ref in key._refs:
+def _file_rows(key: SelectedKey) -> Iterator[Row]:
+    counts = dict(zip(key.trains.to_list(), key.counts().tolist(), strict=True))
+    for ref in key.refs:
         here = [counts[t] for t in ref.trains.to_list() if t in counts]
         yield {
             "file": ref.path,
@@ -150,8 +143,8 @@ class Difference:
 
 
 def compare_runs(
-    first: "DataCollection",
-    second: "DataCollection",
+    first: SelectedData,
+    second: SelectedData,
     *,
     tolerance: float = 0.0,
     values: bool = True,
@@ -174,7 +167,7 @@ def compare_runs(
     found: list[Difference] = []
     names = sorted({*sources_of(first), *sources_of(second)})
     for name in names:
-        one, other = (c[name] if name in c.all_sources else None for c in (first, second))
+        one, other = (c.source(name) if name in c.sources else None for c in (first, second))
         if one is None or other is None:
             sections = [side and side.section for side in (one, other)]
             found.append(Difference("source", name, "", *sections))
@@ -186,7 +179,7 @@ def compare_runs(
 
 
 def _source_differences(
-    name: str, one: "SourceData", other: "SourceData", tolerance: float
+    name: str, one: SelectedSource, other: SelectedSource, tolerance: float
 ) -> Iterator[Difference]:
     if one.section != other.section:
         yield Difference("source", name, "", one.section, other.section)
@@ -205,7 +198,9 @@ def _source_differences(
             yield Difference("value", name, key, a["run_value"], b["run_value"])
 
 
-def _time_differences(name: str, one: "SourceData", other: "SourceData") -> Iterator[Difference]:
+def _time_differences(
+    name: str, one: SelectedSource, other: SelectedSource
+) -> Iterator[Difference]:
     times, other_times = one.run_values(), other.run_values()
     for key in sorted(times.keys() & other_times.keys()):
         if key.endswith(".timestamp") and not same_value(times[key], other_times[key]):

@@ -1,6 +1,6 @@
 """Which sources miss data for which trains, as a picture?
 
-1. ``presence_rows``: per source (or index group), for which of the collection's trains it has data.
+1. ``coverage_rows``: per source (or index group), for which of the collection's trains it has data.
 2. ``plot_missing_data``: one bar per row along the trains, the worst at the top.
 
 Needs matplotlib; it is imported when a plot is asked for.
@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError
+from ..read.selected import SelectedData
 from .display import natural_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..collection import DataCollection
-
-__all__ = ["PresenceRow", "plot_missing_data", "presence_rows"]
+__all__ = ["CoverageRow", "coverage_rows", "plot_missing_data"]
 
 # Distinct in print and for colour-blind eyes, on white and on black.
 _PRESENT = (0.78, 0.86, 0.93)
@@ -32,7 +31,7 @@ _BAR_SHARE = 0.72
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class PresenceRow:
+class CoverageRow:
     """``present``, (n,) bool, for the n trains of the collection; ``label`` names the source."""
 
     label: str
@@ -44,36 +43,32 @@ class PresenceRow:
         return float(self.present.mean() * 100) if self.present.size else 100.0
 
 
-def presence_rows(collection: "DataCollection", *, expand_instrument: bool) -> list[PresenceRow]:
+def coverage_rows(data: SelectedData, *, expand_instrument: bool) -> list[CoverageRow]:
     """A row for every source of the collection that has keys.
 
     With ``expand_instrument`` an INSTRUMENT source has a row for each of its index groups; else a
     train counts as present if any of them has data.
     """
-    trains = np.asarray(collection.train_ids, dtype=np.uint64)
     rows = []
-    current = collection.all_sources - collection.legacy_sources.keys()
-    for name in sorted(current, key=natural_key):
-        source = collection[name]
+    for name in sorted(data.current_names, key=natural_key):
+        source = data.source(name)
         if not source.keys():
             continue  # recorded at the start of the run only
-        at = np.searchsorted(trains, np.asarray(source.train_ids, dtype=np.uint64))
-        is_expanded = expand_instrument and source.is_instrument
+        is_expanded = expand_instrument and not source.is_control
         for group in sorted(source.index_groups) if is_expanded else [None]:
-            present = np.zeros(trains.size, dtype=bool)
-            present[at] = source.data_counts(labelled=False, index_group=group) > 0
-            rows.append(PresenceRow(name if group is None else f"{name} {group}.*", present))
+            label = name if group is None else f"{name} {group}.*"
+            rows.append(CoverageRow(label, source.counts(group) > 0))
     return rows
 
 
 def plot_missing_data(
-    collection: "DataCollection", min_saved_pct: float = 95, expand_instrument: bool = False
+    data: SelectedData, min_saved_pct: float = 95, expand_instrument: bool = False
 ) -> "Axes":
     """Plot the sources that miss data for some trains.
 
     Parameters
     ----------
-    collection
+    data
         The data to look at; no data file is opened for what the catalog knows.
     min_saved_pct
         Show the sources that have data for less than this percentage of the trains.
@@ -86,16 +81,16 @@ def plot_missing_data(
         With one bar per source, the one with the least data at the top. Its figure is as high as
         the number of bars needs.
     """
-    rows = presence_rows(collection, expand_instrument=expand_instrument)
+    rows = coverage_rows(data, expand_instrument=expand_instrument)
     shown = [row for row in rows if row.present.size and row.percent < min_saved_pct]
     shown.sort(key=lambda row: row.percent)
     title = f"Sources with data for less than {min_saved_pct:g} % of the trains"
     axes = _make_axes(shown)
-    _draw(axes, shown, len(collection.train_ids))
+    _draw(axes, shown, len(data.trains))
     what = "index groups" if expand_instrument else "sources"
     axes.set_title(title, loc="left", fontsize=12, pad=26)
     axes.annotate(
-        f"{_describe(collection)} · {len(shown)} of {len(rows)} {what}",
+        f"{_describe(data)} · {len(shown)} of {len(rows)} {what}",
         (0, 1),
         (0, 8),
         xycoords="axes fraction",
@@ -105,11 +100,11 @@ def plot_missing_data(
     return axes
 
 
-def _describe(collection: "DataCollection") -> str:
+def _describe(data: SelectedData) -> str:
     """The run, where there is one and its files say which; and the number of trains."""
-    trains = f"{len(collection.train_ids)} trains"
+    trains = f"{len(data.trains)} trains"
     try:
-        metadata = collection.run_metadata()
+        metadata = data.run_metadata()
     except MultiRunError:
         return f"several runs · {trains}"
     if "proposalNumber" not in metadata or "runNumber" not in metadata:
@@ -117,7 +112,7 @@ def _describe(collection: "DataCollection") -> str:
     return f"p{metadata['proposalNumber']:06d}, run {metadata['runNumber']} · {trains}"
 
 
-def _make_axes(rows: list[PresenceRow]) -> "Axes":
+def _make_axes(rows: list[CoverageRow]) -> "Axes":
     """Axes in a figure of its own, with room for the names to the left."""
     import matplotlib.pyplot as plt
 
@@ -134,7 +129,7 @@ def _make_axes(rows: list[PresenceRow]) -> "Axes":
     return figure.add_axes(box)
 
 
-def _draw(axes: "Axes", rows: list[PresenceRow], n_trains: int) -> None:
+def _draw(axes: "Axes", rows: list[CoverageRow], n_trains: int) -> None:
     """The bars, their names and shares, and the legend."""
     from matplotlib.patches import Patch
     from matplotlib.transforms import ScaledTranslation
@@ -186,7 +181,7 @@ def _draw(axes: "Axes", rows: list[PresenceRow], n_trains: int) -> None:
     )
 
 
-def _share(row: PresenceRow) -> str:
+def _share(row: CoverageRow) -> str:
     """The percentage with one decimal; never rounded up to 100 or down to 0."""
     if 0 < row.percent < 0.1:
         return "<0.1"

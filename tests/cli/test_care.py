@@ -60,7 +60,7 @@ def test_ls_without_a_catalog_lists_directories(xfelcat, demo):
 def test_ls_of_a_run_is_what_info_says(xfelcat, demo):
     written = demo.summary.run(900032, 1)
     run = RunDirectory(written.path, catalog=demo.location, save=False)
-    expected = f"{written.path}\n{collection_info(run, ())}"
+    expected = f"{written.path}\n{collection_info(run.selected, ())}"
     for target in ("p900032/raw/r0001", written.path):
         shown = xfelcat("ls", target, "-c", demo.location)
         assert shown.stdout.strip() == expected.strip()
@@ -84,7 +84,7 @@ def test_ls_of_a_link_to_a_run(xfelcat, demo, tmp_path):
 
 def test_ls_of_a_file(xfelcat, demo):
     path = sorted(demo.summary.run(900010, 3).path.glob("*.h5"))[0]
-    expected = f"{path}\n{collection_info(H5File(path), ())}"
+    expected = f"{path}\n{collection_info(H5File(path).selected, ())}"
     assert xfelcat("ls", path).stdout.strip() == expected.strip()
 
 

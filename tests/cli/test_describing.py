@@ -191,7 +191,7 @@ def test_info_tells_what_is_known_by_outline_only(xfelcat, demo, tmp_path):
 def test_rows_of_sources_are_what_extra_data_finds(demo, proposal, number):
     path = demo.summary.run(proposal, number).path
     theirs = open_paths(path)
-    rows = source_rows(RunDirectory(path, catalog=demo.location, save=False))
+    rows = source_rows(RunDirectory(path, catalog=demo.location, save=False).selected)
     assert {row["source"] for row in rows} == {
         name for name in theirs.all_sources if name not in theirs.legacy_sources
     }
@@ -213,7 +213,7 @@ def test_rows_of_keys_are_what_the_files_have(demo):
     path = demo.summary.run(900032, 1).path
     run = RunDirectory(path, catalog=demo.location, save=False)
     with h5py.File(next(path.glob("*DA01-S00000.h5"))) as file:
-        for row in key_rows(run[XGM]):
+        for row in key_rows(run[XGM].selected):
             place = f"{XGM}/{row['key'].replace('.', '/')}/value"
             value = file[f"RUN/{place}"]
             stored = value[0].decode() if value.dtype.kind in "OS" else value[0]
@@ -232,7 +232,7 @@ def test_rows_of_keys_are_what_the_files_have(demo):
 def test_rows_of_files(demo):
     path = demo.summary.run(900010, 1).path
     key = RunDirectory(path, catalog=demo.location, save=False)[MODULE, "image.data"]
-    rows = file_rows(key)
+    rows = file_rows(key.selected)
     assert rows
     for row in rows:
         with h5py.File(row["file"]) as file:
@@ -252,7 +252,7 @@ def test_info_of_a_run(info, demo):
     pattern = "SPB_DET_AGIPD1M-1/DET/*CH0:xtdf"
     assert line.split() == ["███████▌", "75%", "4", "AGIPD*", "image", pattern, "(0-15)"]
     assert rows_of(info("900032/1", "-f", "json")) == source_rows(
-        RunDirectory(path, catalog=demo.location, save=False)
+        RunDirectory(path, catalog=demo.location, save=False).selected
     )
     assert all(len(x) <= 90 for x in shown.splitlines() if str(path) not in x)
 
@@ -379,7 +379,7 @@ def test_sources_keys_and_kinds_that_differ(demo):
         RunDirectory(demo.summary.run(p, 1).path, catalog=demo.location, save=False)
         for p in (900010, 900032)
     )
-    found = compare_runs(old, new)
+    found = compare_runs(old.selected, new.selected)
     assert {d.what for d in found} >= {"source", "unit", "value"}
     only = {d.source: (d.first, d.second) for d in found if d.what == "source"}
     theirs = [{n for n in r.all_sources if n not in r.legacy_sources} for r in (old, new)]
@@ -387,13 +387,15 @@ def test_sources_keys_and_kinds_that_differ(demo):
     for name, (first, second) in only.items():
         assert (first is None) == (name not in theirs[0])
         assert (second is None) == (name not in theirs[1])
-    backwards = compare_runs(new, old)
+    backwards = compare_runs(new.selected, old.selected)
     assert [(d.first, d.second) for d in backwards] == [(d.second, d.first) for d in found]
     raw, proc = (
         RunDirectory(demo.summary.run(900010, 1, c).path, catalog=demo.location, save=False)
         for c in ("raw", "proc")
     )
-    kinds = {(d.what, d.key) for d in compare_runs(raw, proc) if d.source == MODULE}
+    kinds = {
+        (d.what, d.key) for d in compare_runs(raw.selected, proc.selected) if d.source == MODULE
+    }
     assert ("dtype", "image.data") in kinds
     assert any(what == "key" for what, _ in kinds)
 

@@ -158,7 +158,7 @@ def test_dask_tasks_share_open_files_in_a_process_and_close_them_in_another(tmp_
     )
     array = key.dask_array()
     array.compute(scheduler="threads")
-    assert run._files.n_opened == 2
+    assert run.selected.files.n_opened == 2
     assert set(threads) == {1}
     assert len(threads) == array.npartitions > 10
     read, plan, files = pickle.loads(pickle.dumps(next(iter(array.dask.values()))))
@@ -169,4 +169,4 @@ def test_dask_tasks_share_open_files_in_a_process_and_close_them_in_another(tmp_
 def test_making_a_dask_array_opens_no_file(tmp_path):
     run = open_scanned(rich_run.write_rich_run(tmp_path))
     run[MODULE, "image.data"].dask_array()
-    assert run._files.n_opened == 0
+    assert run.selected.files.n_opened == 0

@@ -1,5 +1,7 @@
 """Are runs, sources and keys shown truly, in text and in HTML?"""
 
+import contextlib
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,7 +22,6 @@ from xfelcat.loader.examples import (
 )
 from xfelcat.loader.examples.specs import Unit
 from xfelcat.loader.show.display import (
-    collection_info,
     compact_names,
     detector_groups,
     natural_key,
@@ -28,6 +29,14 @@ from xfelcat.loader.show.display import (
 )
 
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
+
+
+def collection_info(run, details=(), **options):
+    """What ``run.info()`` shows."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        run.info(details, **options)
+    return shown.getvalue().removesuffix("\n")
 
 
 @pytest.fixture(scope="module")

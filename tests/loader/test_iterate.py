@@ -9,8 +9,8 @@ import pytest
 from support import rich_run
 from support.both_readers import open_scanned
 from xfelcat.catalog.model.errors import ChangedFileError, TrainIDError
-from xfelcat.loader.keydata import KeyData
 from xfelcat.loader.output import iterate
+from xfelcat.loader.read.selected import SelectedKey
 from xfelcat.loader.select.trains import by_id, by_index
 
 pytestmark = pytest.mark.fast
@@ -121,7 +121,7 @@ def test_what_can_be_read_comes_before_the_error(tmp_path, block_bytes, n_thread
     of_key = list(run[MODULE, "image.data"].trains())
     chosen = run.select([(XGM, "beam*"), (MODULE, "image.data")])
     of_all = list(chosen.trains())
-    last = run[MODULE]._entry.refs[1]
+    last = run[MODULE].selected.entry.refs[1]
     run.close()
     (place / os.path.basename(last.path)).unlink()
     for trains, expected in (
@@ -142,13 +142,13 @@ def test_the_next_block_is_read_while_one_is_used(tmp_path, monkeypatch):
     key = run[MODULE, "image.data"].drop_empty_trains()
     monkeypatch.setattr(iterate, "BLOCK_BYTES", 2 * key.nbytes // len(key.train_ids))
     read = []
-    real = KeyData.ndarray
+    real = SelectedKey.read
 
     def noted(self):
         read.append(threading.current_thread().name)
         return real(self)
 
-    monkeypatch.setattr(KeyData, "ndarray", noted)
+    monkeypatch.setattr(SelectedKey, "read", noted)
     trains = key.trains()
     next(trains)
     trains.close()  # waits for the one that is being read

@@ -28,12 +28,12 @@ def test_selecting_never_changes_what_it_selects_from(run):
     assert before == (run.train_ids, run.selection, key.train_ids, source.keys(), key.shape)
     for thing in (run, key, source):
         with pytest.raises(dataclasses.FrozenInstanceError):
-            thing._trains = None
+            thing.selected = None
     ids = run.train_ids
     ids.append(3)
     assert run.train_ids == ids[:-1]
     with pytest.raises(ValueError, match="read-only"):
-        run._trains.ids[0] = 1
+        run.selected.trains.ids[0] = 1
 
 
 def test_no_selection_of_all_is_a_copy(run):
@@ -93,7 +93,7 @@ def test_facts_need_no_file(run, tmp_path):
     fresh.run_metadata()
     fresh.train_timestamps()
     fresh.get_run_values(XGM)
-    assert fresh._files.n_opened == 0
+    assert fresh.selected.files.n_opened == 0
 
 
 def test_attributes_come_from_the_file(run):

@@ -72,7 +72,7 @@ def test_rows_as_extra_data(facility, number, limit, expand):
     reference = {name: share for name, share in reference.items() if share < limit}
     labels = [t.get_text() for t in axes.get_yticklabels()]
     assert set(labels) == set(reference)
-    rows = {r.label: r for r in plot.presence_rows(ours, expand_instrument=expand)}
+    rows = {r.label: r for r in plot.coverage_rows(ours.selected, expand_instrument=expand)}
     assert {name: round(rows[name].percent, 2) for name in labels} == reference
     shares = [rows[name].percent for name in labels]
     assert shares == sorted(shares)
@@ -82,7 +82,7 @@ def test_rows_as_extra_data(facility, number, limit, expand):
 def test_rows_say_which_trains_have_data(facility):
     written = facility.run(900032, 2)
     run = open_scanned(written.path)
-    rows = {r.label: r.present for r in plot.presence_rows(run, expand_instrument=True)}
+    rows = {r.label: r.present for r in plot.coverage_rows(run.selected, expand_instrument=True)}
     assert "SPB_RR_SYS/TSYS/TIMESERVER" not in rows
     for source, key in (
         ("SPB_DET_AGIPD1M-1/DET/4CH0:xtdf", "image.data"),
@@ -94,7 +94,7 @@ def test_rows_say_which_trains_have_data(facility):
         assert rows[f"{source} {key.split('.')[0]}.*"].tolist() == expected
         assert 0 < sum(expected) < len(expected)
     some = run.select("*ADC*").select_trains(np.s_[3:9])
-    (row,) = plot.presence_rows(some.select("*", "peaks.*"), expand_instrument=False)
+    (row,) = plot.coverage_rows(some.select("*", "peaks.*").selected, expand_instrument=False)
     assert row.present.tolist() == [t % 2 == 0 for t in some.train_ids]
 
 
@@ -180,7 +180,7 @@ def test_a_single_missing_train_among_many_is_visible():
     ("n_missing", "text"), [(0, "100.0"), (1, "99.9"), (1999, "<0.1"), (2000, "0.0")]
 )
 def test_shares_are_not_rounded_to_all_or_nothing(n_missing, text):
-    row = plot.PresenceRow("x", np.arange(2000) >= n_missing)
+    row = plot.CoverageRow("x", np.arange(2000) >= n_missing)
     assert plot._share(row) == text
 
 

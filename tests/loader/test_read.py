@@ -281,7 +281,7 @@ def test_a_difference_that_the_facts_do_not_know_is_found_on_reading(gappy, tmp_
         values = f[name][:]
         del f[name]
         f[name] = values.astype("f4")
-    facts = run[rich_run.MOTOR]._entry.refs[1].facts
+    facts = run[rich_run.MOTOR].selected.entry.refs[1].facts
     size = path.stat().st_size
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     if size != times.st_size:  # the facts are made to say what a laxer scan would
@@ -321,7 +321,7 @@ def test_open_files_of_a_parent_are_not_used_after_a_fork(run):
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
-        ok = np.array_equal(key.ndarray(), expected) and key._files.n_opened > 0
+        ok = np.array_equal(key.ndarray(), expected) and key.selected.files.n_opened > 0
         os.write(writer, b"1" if ok else b"0")
         os._exit(0)
     os.waitpid(pid, 0)

@@ -203,7 +203,7 @@ def test_only_the_last_runs_stay_open(demo, runs, monkeypatch):
     monkeypatch.setattr(module, "_KEPT_OPEN", 2)
     list(runs)
     assert len(runs.__dict__["_kept"]) == 2
-    assert len({id(run._files) for run in runs}) == 1
+    assert len({id(run.selected.files) for run in runs}) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import xfelcat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xfelcat.catalog.model.errors import PropertyNameError, RunNotFoundError, SourceNameError
-from xfelcat.loader.output.dataset import LazyRows
+from xfelcat.loader.xarray_backend import LazyRows
 
 XGM, FAST = "SA1_XTD2_XGM/XGM/DOOCS", "SA1_XTD2_XGM/XGM/DOOCS:output"
 MODULE = "SPB_DET_AGIPD1M-1/DET/3CH0:xtdf"

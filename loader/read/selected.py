@@ -1,0 +1,373 @@
+"""Selected data below the documented API: of a collection, of a source, of a key.
+
+``DataCollection``, ``SourceData`` and ``KeyData`` each hold one of these frozen values and say what
+they promise; conversion, iteration, writing and display take the values, so that nothing below the
+API imports it.
+
+1. ``SelectedData``: the sources of a collection for the selected trains.
+2. ``SelectedSource``: one source; its keys, index groups and counts.
+3. ``SelectedKey``: one key; its rows, the plan to read them, and the reading.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...catalog.model.errors import FileStructureError, SourceNameError
+from ...catalog.model.names import VALUE_ENDING, is_timestamp, short_key, unit_text
+from ...catalog.model.records import KeyRecord, KeySchema
+from ..select import runinfo
+from ..select.region import Region, parse_region
+from ..select.selection import source_schema
+from ..select.sources import FileRef, Inventory, SourceEntry
+from ..select.trains import TrainSet, Value
+from .execute import check_consistent, execute_plan
+from .files import OpenFiles
+from .rows import (
+    Int64s,
+    ReadPlan,
+    Rows,
+    array_dtype,
+    count_entries,
+    count_rows,
+    select_rows,
+    trains_with_data,
+)
+
+__all__ = ["HasSelectedKey", "SelectedData", "SelectedKey", "SelectedSource"]
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedData(Value):
+    """The sources of a collection for the selected trains, and the cache of open files."""
+
+    inventory: Inventory
+    trains: TrainSet
+    files: OpenFiles
+
+    @property
+    def sources(self) -> Mapping[str, SourceEntry]:
+        """The sources by name, legacy names among them."""
+        return self.inventory.sources
+
+    @property
+    def legacy(self) -> dict[str, str]:
+        """New names by legacy name."""
+        return {n: e.real_name for n, e in self.sources.items() if e.is_legacy}
+
+    def names(self, section: str) -> set[str]:
+        """Names of the sources of a section, legacy names among them."""
+        return {n for n, e in self.sources.items() if e.section == section}
+
+    @property
+    def current_names(self) -> list[str]:
+        """Names of all sources but legacy ones, sorted."""
+        return sorted(n for n, e in self.sources.items() if not e.is_legacy)
+
+    @property
+    def refs(self) -> list[FileRef]:
+        """The files with selected trains, ordered by run and name."""
+        return [r for r in self.inventory.refs if r.trains.overlaps(self.trains)]
+
+    def source(self, name: str) -> "SelectedSource":
+        """One source; raises SourceNameError if there is none of this name."""
+        entry = self.sources.get(name)
+        if entry is None:
+            raise SourceNameError(name, self.sources)
+        return SelectedSource(entry, self.trains, self.files)
+
+    def all_keys(self, inc_timestamps: bool = True) -> Iterator["SelectedKey"]:
+        """All selected keys, source by source."""
+        for name in self.sources:
+            source = self.source(name)
+            for key in sorted(source.keys(inc_timestamps)):
+                yield source.key(key)
+
+    def with_trains(self, trains: TrainSet) -> "SelectedData":
+        """The same sources for other trains."""
+        return self if trains is self.trains else replace(self, trains=trains)
+
+    def with_sources(self, sources: Mapping[str, SourceEntry]) -> "SelectedData":
+        """Other sources for the same trains."""
+        return replace(self, inventory=self.inventory.with_sources(sources))
+
+    def timestamps(self) -> NDArray[np.datetime64]:
+        """Time of each train in UTC, (trains,) datetime64[ns]; NaT where the files have none."""
+        return runinfo.collect_timestamps(self.inventory.refs, self.trains)
+
+    def run_metadata(self) -> dict[str, Any]:
+        """METADATA of the run; raises MultiRunError if the data come from several."""
+        return runinfo.run_metadata(self.refs or self.inventory.refs)
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedSource(Value):
+    """A source for the selected trains, and the cache of open files."""
+
+    entry: SourceEntry
+    trains: TrainSet
+    files: OpenFiles
+
+    @property
+    def name(self) -> str:
+        """Source name, as the user asked for it."""
+        return self.entry.name
+
+    @property
+    def section(self) -> str:
+        """CONTROL, INSTRUMENT or an auxiliary section."""
+        return self.entry.section
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it has one entry per train."""
+        return self.entry.section == "CONTROL"
+
+    @property
+    def is_run_only(self) -> bool:
+        """Whether it has RUN keys only."""
+        return self.is_control and not source_schema(self.entry).by_name
+
+    @cached_property
+    def refs(self) -> tuple[FileRef, ...]:
+        """The files that have any of the selected trains."""
+        return self.entry.files_within(self.trains)
+
+    @property
+    def first_ref(self) -> FileRef | None:
+        """The first of ``refs``, else of all files of the source; None if it has no file."""
+        return next(iter(self.refs or self.entry.refs), None)
+
+    @property
+    def aggregator(self) -> str | None:
+        """The aggregator that wrote ``first_ref``; None for a file without one in its name."""
+        ref = self.first_ref
+        return None if ref is None else ref.data_file.aggregator or None
+
+    @cached_property
+    def schema(self) -> KeySchema:
+        """The keys that ``first_ref`` has of it, selected or not."""
+        ref = self.first_ref
+        return KeySchema(()) if ref is None else self.entry.schema(ref)
+
+    def keys(self, inc_timestamps: bool = True) -> set[str]:
+        """Names of the selected keys.
+
+        Without timestamps, those of a control source are spelt as in Karabo, without ``.value``.
+        """
+        names = set(self.entry.key_names(self.schema))
+        if inc_timestamps or not self.is_control:
+            return names
+        return {short_key(n) for n in names if not is_timestamp(n)}
+
+    def __contains__(self, key: str) -> bool:
+        return self.entry.resolve_key(key, self.schema) is not None
+
+    def key(self, name: str) -> "SelectedKey":
+        """One key; raises PropertyNameError if it does not exist or is not selected."""
+        return SelectedKey(self, self.entry.require_key(name, self.schema).name)
+
+    @property
+    def index_groups(self) -> set[str]:
+        """The index groups of the selected keys; {''} for a control source."""
+        if self.is_control:
+            return {""}
+        ref = self.first_ref
+        if self.entry.keys is None and ref is not None:
+            return set(self.entry.index_groups(ref))
+        by_name = self.schema.by_name
+        return {by_name[name].group for name in self.entry.key_names(self.schema)}
+
+    def groups_with_data(self, index_group: str | None = None) -> list[str]:
+        """This index group, by default all; none of a source with RUN keys only."""
+        if self.is_run_only:
+            return []
+        if index_group is None:
+            return sorted(self.index_groups)
+        self.require_group(index_group)
+        return [index_group]
+
+    def require_group(self, index_group: str) -> None:
+        """Raise ValueError unless the source has this index group."""
+        if index_group not in self.index_groups:
+            raise ValueError(
+                f"{index_group!r} is no index group of {self.name!r}, which has"
+                f" {', '.join(map(repr, sorted(self.index_groups))) or 'none'}"
+            )
+
+    def rows(self, index_group: str) -> Rows:
+        """The rows of an index group."""
+        return select_rows(self.entry, self.refs, index_group, self.trains)
+
+    def counts(self, index_group: str | None = None) -> Int64s:
+        """Entries of each train, (trains,); by default the largest count over index groups."""
+        counts = np.zeros(len(self.trains), np.int64)
+        for group in self.groups_with_data(index_group):
+            of_group = count_entries(self.entry, self.refs, group, self.trains)
+            np.maximum(counts, of_group, out=counts)
+        return counts
+
+    def n_rows(self, index_group: str) -> int:
+        """How many rows an index group has; quicker to find than ``counts``."""
+        return count_rows(self.entry, self.refs, index_group, self.trains)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether any of the selected trains has data."""
+        return any(self.n_rows(group) for group in self.groups_with_data())
+
+    def with_trains(self, trains: TrainSet) -> "SelectedSource":
+        """The same source for other trains."""
+        return self if trains is self.trains else replace(self, trains=trains)
+
+    @property
+    def is_single_run(self) -> bool:
+        """Whether all its files are of one run."""
+        return runinfo.is_single_run(self.entry.refs)
+
+    def run_values(self, inc_timestamps: bool = True) -> dict[str, Any]:
+        """RUN values by key; none unless it is a control source of a single run."""
+        if not (self.is_control and self.is_single_run):
+            return {}
+        return runinfo.run_values(self.entry, inc_timestamps=inc_timestamps)
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedKey(Value):
+    """A key of a source for the selected trains."""
+
+    source: SelectedSource
+    name: str
+
+    @property
+    def entry(self) -> SourceEntry:
+        """Its source, with the files that hold it."""
+        return self.source.entry
+
+    @property
+    def trains(self) -> TrainSet:
+        """The selected trains."""
+        return self.source.trains
+
+    @property
+    def files(self) -> OpenFiles:
+        """The cache of open files."""
+        return self.source.files
+
+    @property
+    def refs(self) -> tuple[FileRef, ...]:
+        """The files that have any of the selected trains."""
+        return self.source.refs
+
+    @cached_property
+    def record(self) -> KeyRecord:
+        """The key as the catalog describes it, in the first file that has selected trains."""
+        found = self.source.schema.by_name.get(self.name)
+        return self.entry.require_key(self.name, self.source.schema) if found is None else found
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the data; object where they are strings."""
+        return array_dtype(self.record)
+
+    @property
+    def entry_shape(self) -> tuple[int, ...]:
+        """Shape of one entry."""
+        return self.record.entry_shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all the data, entries first."""
+        return (self.source.n_rows(self.record.group), *self.record.entry_shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all the data in bytes."""
+        size = self.dtype.itemsize
+        for length in self.shape:
+            size *= length
+        return size
+
+    @property
+    def units(self) -> str | None:
+        """Symbol of the unit with its prefix, e.g. ``μJ``; None if the files name none."""
+        return unit_text(self.record.prefix_symbol, self.record.unit_symbol) or None
+
+    @property
+    def units_name(self) -> str | None:
+        """Name of the unit with its prefix, e.g. ``microjoule``; None if the files name none."""
+        record = self.record
+        return f"{record.prefix_name}{record.unit_name}" if record.unit_name else None
+
+    @property
+    def stored_path(self) -> str:
+        """Path of the dataset in its files, under the source name that they use."""
+        return f"/{self.entry.section}/{self.entry.real_name}/{self.name.replace('.', '/')}"
+
+    def label(self, joint: str) -> str:
+        """Source and key in one name, without the ``.value`` of a control key."""
+        name = short_key(self.name) if self.source.is_control else self.name
+        return f"{self.entry.name}{joint}{name}"
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows of its index group."""
+        return self.source.rows(self.record.group)
+
+    def counts(self) -> Int64s:
+        """Entries of each train, (trains,)."""
+        return count_entries(self.entry, self.refs, self.record.group, self.trains)
+
+    def with_trains(self, trains: TrainSet) -> "SelectedKey":
+        """The same key for other trains."""
+        if trains is self.trains:
+            return self
+        return replace(self, source=self.source.with_trains(trains))
+
+    def drop_empty_trains(self) -> "SelectedKey":
+        """The same key for the trains that have data."""
+        return self.with_trains(trains_with_data(self.rows.stretches))
+
+    def plan(self, region: Region | None = None) -> ReadPlan:
+        """How to read a region of every entry, by default all; raises InconsistentFilesError."""
+        found = self.rows
+        known = [(r, self.entry.schema(r).by_name.get(self.name)) for r in found.refs]
+        record = check_consistent(self.entry.name, self.record, known)
+        if region is None:
+            region = parse_region((), self.entry_shape)
+        return ReadPlan(
+            self.entry.name, self.stored_path, record, region, found.n_rows, found.slabs
+        )
+
+    def read(self, roi: Any = (), out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The data, (entries, ...), or a region of every entry; into ``out`` if it is given."""
+        region = parse_region(roi, self.entry_shape)
+        return execute_plan(self.plan(region), self.files, out)
+
+    def attributes(self) -> dict[str, Any]:
+        """Its HDF5 attributes, read from its first file.
+
+        They are those of the dataset and, for the value of a control source, of the group it is in.
+        """
+        ref = (self.refs or self.entry.refs)[0]
+        with self.files.borrow(ref.data_file) as opened:
+            found = opened.dataset(self.stored_path, self.name)
+            if found is None:
+                raise FileStructureError(ref.path, f"has no dataset {self.stored_path}")
+            attributes = dict(found.dataset.attrs)
+            if self.source.is_control and self.name.endswith(VALUE_ENDING):
+                attributes.update(found.dataset.parent.attrs)
+        return attributes
+
+
+class HasSelectedKey(Protocol):
+    """A ``KeyData``, to functions below the API that users call with one."""
+
+    @property
+    def selected(self) -> SelectedKey:
+        """The key."""
+        ...

@@ -1,0 +1,364 @@
+"""Backend of ``xarray.open_dataset(run, engine="xfelcat")``.
+
+xarray finds ``XfelcatBackend`` by the entry point of the package. A dataset has one dimension
+``trainId`` for all its variables, a run has keys that come once per train, keys that come many
+times, and trains in which a source was silent. Hence:
+
+1. ``choose_keys``: the keys that the caller asks for, by the names of their variables.
+2. ``choose_rows``: keys that come at most once per train go together over trains; where one index
+   group is all there is, it may come any number of times, and its entries are the dimension.
+3. ``LazyRows`` become lazy variables: xarray reads array data when it wants them, and no more.
+"""
+
+import fnmatch
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core import indexing
+
+from ..catalog.model.errors import (
+    MultiRunError,
+    PropertyNameError,
+    RunNotFoundError,
+    SourceNameError,
+)
+from ..catalog.model.names import short_key
+from .across import find_places
+from .collection import DataCollection
+from .open import H5File, RunDirectory
+from .output.convert import name_dimensions
+from .read.selected import SelectedData, SelectedKey
+from .select.trains import TrainSet, Value
+
+__all__ = ["LazyRows", "XfelcatBackend"]
+
+# About what a dask chunk has where xarray is asked for chunks of its own choice.
+CHUNK_BYTES = 128 * 2**20
+Join = Literal["outer", "inner"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRows:
+    """The rows of a dataset: a train ID each, and by name the variables that have them."""
+
+    train_ids: NDArray[np.uint64]
+    variables: dict[str, "LazyRows"]
+
+
+@dataclass(frozen=True, eq=False)
+class LazyRows(Value):
+    """A key as a variable: ``key`` without trains that have no data, ``rows`` of it in order.
+
+    A row of -1 is missing. ``rows`` None: all of them.
+    """
+
+    key: SelectedKey
+    rows: NDArray[np.int64] | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the variable: one that can say what is missing, where anything is."""
+        stored = self.key.dtype
+        if self.rows is None or stored.kind in "fcO":
+            return stored
+        return np.dtype(np.float64) if stored.kind in "iu" else np.dtype("O")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the variable, rows first."""
+        n_rows = self.key.shape[0] if self.rows is None else self.rows.size
+        return (n_rows, *self.key.entry_shape)
+
+    @cached_property
+    def _row_trains(self) -> NDArray[np.uint64]:
+        return self.key.rows.coordinates
+
+    def read(self, positions: NDArray[np.int64], roi: tuple[slice, ...]) -> NDArray[Any]:
+        """The rows at some positions, a region of each; missing ones are NaN, or None in text."""
+        rows = positions if self.rows is None else self.rows[positions]
+        there = rows >= 0
+        found = self._read_rows(rows[there], roi)
+        if self.rows is None:
+            return found
+        filled = np.full((rows.size, *found.shape[1:]), self._missing, self.dtype)
+        filled[there] = found
+        return filled
+
+    @property
+    def _missing(self) -> Any:
+        return None if self.key.dtype.kind == "O" else np.nan
+
+    def _read_rows(self, rows: NDArray[np.int64], roi: tuple[slice, ...]) -> NDArray[Any]:
+        """Rows of the key, in any order; only the trains that have them are read."""
+        trains = TrainSet.from_ids(np.unique(self._row_trains[rows]))
+        part = self.key.with_trains(trains)
+        held = np.flatnonzero(trains.contains(self._row_trains))
+        if not np.array_equal(part.rows.coordinates, self._row_trains[held]):
+            # Data out of order come in another order where only a part is taken.
+            part, held = self.key, np.arange(self._row_trains.size)
+        data = part.read(roi)
+        if np.array_equal(held, rows):
+            return data
+        taken: NDArray[Any] = data[np.searchsorted(held, rows)]
+        return taken
+
+
+def choose_keys(
+    run: SelectedData, group: str | None, source: str | Iterable[str] | None, key: str | None
+) -> dict[str, SelectedKey]:
+    """The keys of a dataset, by the names of its variables.
+
+    ``group`` is the name of one source, whose variables are named by key. ``source`` are globs of
+    sources, whose variables are named by source and key; by default those of all control sources.
+    ``key`` is a glob. Timestamps of control keys are taken only by a glob that ends in
+    ``timestamp``, and data without a plain type not at all.
+
+    Raises SourceNameError or PropertyNameError where there is nothing of what is asked for.
+    """
+    if group is not None and source is not None:
+        raise ValueError("give group= (one source) or source= (globs of sources), not both")
+    names = _source_names(run, group, source)
+    found: dict[str, SelectedKey] = {}
+    for name in names:
+        of_source = run.source(name)
+        for key_name in sorted(of_source.keys(inc_timestamps=(key or "").endswith("timestamp"))):
+            data = of_source.key(key_name)
+            short = short_key(key_name) if of_source.is_control else key_name
+            wanted = key is None or any(fnmatch.fnmatchcase(n, key) for n in (short, key_name))
+            if wanted and _is_plain(data):
+                found[short if group is not None else data.label(".")] = data
+    if key is not None and names and not found:
+        raise PropertyNameError(key, names[0], run.source(names[0]).keys())
+    return found
+
+
+def _source_names(
+    run: SelectedData, group: str | None, source: str | Iterable[str] | None
+) -> list[str]:
+    if group is not None:
+        if group not in run.sources:
+            raise SourceNameError(group, run.sources)
+        return [group]
+    if source is None:
+        return sorted(run.names("CONTROL"))
+    globs = [source] if isinstance(source, str) else list(source)
+    names = [n for n in run.current_names if any(fnmatch.fnmatchcase(n, g) for g in globs)]
+    if not names:
+        raise SourceNameError(", ".join(globs), run.sources)
+    return names
+
+
+def _is_plain(key: SelectedKey) -> bool:
+    return key.record.dtype == "str" or key.dtype.kind in "biufc"
+
+
+def choose_rows(keys: dict[str, SelectedKey], join: Join) -> DatasetRows:
+    """The rows of these keys that go together.
+
+    Warns of keys that come several times per train, where there are others.
+    """
+    if join not in ("outer", "inner"):
+        raise ValueError(f"join is {join!r}: it must be 'outer' or 'inner'")
+    groups = {(key.entry.name, key.record.group): key for key in keys.values()}
+    if len(groups) == 1:
+        (first,) = groups.values()
+        return DatasetRows(first.rows.coordinates, {n: LazyRows(k) for n, k in keys.items()})
+    several = {place for place, key in groups.items() if key.counts().max(initial=0) > 1}
+    _warn_of_several(several)
+    once = {n: k for n, k in keys.items() if (k.entry.name, k.record.group) not in several}
+    with_data = {n: k.drop_empty_trains() for n, k in once.items()}
+    sets = [k.trains for k in with_data.values()]
+    if join == "outer":
+        trains = TrainSet.union_of(sets)
+    else:
+        trains = sets[0] if sets else TrainSet.from_ids([])
+        for other in sets[1:]:
+            trains = trains & other
+    return DatasetRows(trains.ids, {n: _over_trains(k, trains) for n, k in with_data.items()})
+
+
+def _over_trains(key: SelectedKey, trains: TrainSet) -> LazyRows:
+    """A key that comes once per train, in the rows of these trains."""
+    if len(key.trains & trains) == len(trains):
+        return LazyRows(key.with_trains(trains))
+    own = key.rows.coordinates
+    order = np.argsort(own, kind="stable")
+    at = np.searchsorted(own[order], trains.ids)
+    at_safe = np.minimum(at, own.size - 1)
+    rows = np.full(len(trains), -1, np.int64)
+    if own.size:
+        there = own[order][at_safe] == trains.ids
+        rows[there] = order[at_safe[there]]
+    return LazyRows(key, rows)
+
+
+def _warn_of_several(places: Iterable[tuple[str, str]]) -> None:
+    listed = sorted(places)
+    if listed:
+        source, group = listed[0]
+        more = f" and {len(listed) - 1} more" if len(listed) > 1 else ""
+        warnings.warn(
+            f"left out of the dataset, having several entries per train: {source} {group}.*{more};"
+            f" open it with group={source!r}, key={group + '.*'!r}",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+class XfelcatBackend(BackendEntrypoint):
+    """Runs of the European XFEL as xarray datasets."""
+
+    description = "Open runs of the European XFEL, by xfelcat"
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = (
+        "filename_or_obj",
+        "drop_variables",
+        "group",
+        "source",
+        "key",
+        "join",
+        "catalog",
+        "trust",
+        "inc_suspect_trains",
+    )
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+        source: str | Iterable[str] | None = None,
+        key: str | None = None,
+        join: Join = "outer",
+        catalog: str | os.PathLike[str] | None = None,
+        trust: str | None = None,
+        inc_suspect_trains: bool = True,
+    ) -> xr.Dataset:
+        """Open a run as a dataset over trains.
+
+        Parameters
+        ----------
+        filename_or_obj
+            A run directory or data file, a name (``"p002012/raw/r0034"``), or a collection.
+        drop_variables
+            Names of variables to leave out.
+        group
+            The name of one source; its variables are named by key.
+        source
+            A glob of sources, or several; variables are named by source and key. By default the
+            values of all control sources.
+        key
+            A glob of keys; by default all but timestamps of control keys.
+        join
+            The trains: ``"outer"`` takes those in which any key has data, and fills up with NaN
+            (integers become floating point); ``"inner"`` those in which all have.
+        catalog, trust, inc_suspect_trains
+            As for ``RunDirectory``.
+        """
+        run = _open(filename_or_obj, catalog, trust, inc_suspect_trains)
+        keys = choose_keys(run.selected, group, source, key)
+        dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+        chosen = choose_rows({n: k for n, k in keys.items() if n not in dropped}, join)
+        dims = name_dimensions({n: rows.shape for n, rows in chosen.variables.items()})
+        variables = {n: _variable(rows, dims[n]) for n, rows in chosen.variables.items()}
+        dataset = xr.Dataset(
+            variables,
+            coords=_coordinates(run, chosen.train_ids, dropped),
+            attrs=_attributes(run),
+        )
+        if run is not filename_or_obj:
+            dataset.set_close(run.close)
+        return dataset
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Never: the engine has to be named, for files are HDF5 and open with others too."""
+        return False
+
+
+def _open(given: Any, catalog: Any, trust: str | None, inc_suspect_trains: bool) -> DataCollection:
+    if isinstance(given, DataCollection):
+        return given
+    options: dict[str, Any] = {"trust": trust, "inc_suspect_trains": inc_suspect_trains}
+    if os.path.isfile(given):
+        return H5File(given, catalog=catalog, **options)
+    places = find_places(given, catalog, {})
+    if len(places) != 1:
+        raise RunNotFoundError(f"{given}: one run of this name (there are {len(places)})")
+    return RunDirectory(places[0].path, catalog=catalog, **options)
+
+
+def _coordinates(
+    run: DataCollection, train_ids: NDArray[np.uint64], dropped: set[str]
+) -> dict[str, Any]:
+    """The train of each row and, where the files tell it, its time."""
+    coords: dict[str, Any] = {"trainId": train_ids}
+    times = run.train_timestamps()
+    if "time" not in dropped and not np.isnat(times).all():
+        known = run.selected.trains.positions(train_ids)
+        coords["time"] = ("trainId", times[known])
+    return coords
+
+
+def _attributes(run: DataCollection) -> dict[str, Any]:
+    try:
+        return dict(run.run_metadata())
+    except MultiRunError:
+        return {}
+
+
+def _variable(rows: LazyRows, dims: list[str]) -> xr.Variable:
+    key = rows.key
+    attrs = {"source": key.entry.name, "key": key.name} | (
+        {"units": key.units} if key.units else {}
+    )
+    entry_bytes = max(rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64)), 1)
+    chunks = dict(zip(dims, rows.shape, strict=True))
+    chunks["trainId"] = max(min(CHUNK_BYTES // entry_bytes, rows.shape[0]), 1)
+    data = indexing.LazilyIndexedArray(_KeyArray(rows))
+    return xr.Variable(dims, data, attrs, encoding={"preferred_chunks": chunks})
+
+
+class _KeyArray(BackendArray):
+    """A key as xarray's lazy arrays want one: its type, its shape, and some of its values."""
+
+    def __init__(self, rows: LazyRows) -> None:
+        self._rows = rows
+        self.dtype = rows.dtype
+        self.shape = rows.shape
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        """The values at an integer, slice or 1D array per dimension, each on its own."""
+        first, *rest = key
+        positions = np.atleast_1d(np.arange(self.shape[0])[first])
+        hulls = [_hull(item, n) for item, n in zip(rest, self.shape[1:], strict=True)]
+        data = self._rows.read(positions, tuple(hulls))
+        for axis, (item, hull, n) in enumerate(zip(rest, hulls, self.shape[1:], strict=True), 1):
+            wanted = np.atleast_1d(np.arange(n)[item]) - hull.start
+            if not np.array_equal(wanted, np.arange(data.shape[axis])):
+                data = np.take(data, wanted, axis=axis)
+        gone = tuple(slice(None) if np.ndim(np.arange(n)[i]) else 0 for i, n in self._pairs(key))
+        return data[gone]
+
+    def _pairs(self, key: tuple[Any, ...]) -> Iterable[tuple[Any, int]]:
+        return zip(key, self.shape, strict=True)
+
+
+def _hull(item: Any, size: int) -> slice:
+    """The shortest slice of step 1 with all positions that an index means."""
+    positions = np.atleast_1d(np.arange(size)[item])
+    if not positions.size:
+        return slice(0, 0)
+    return slice(int(positions.min()), int(positions.max()) + 1)
