@@ -48,7 +48,7 @@ def _read_blocks(
     per_train = max(n_bytes // max(len(trains), 1), 1)
     step = max(BLOCK_BYTES // per_train, 1)
     blocks = [trains.span(at, at + step) for at in range(0, len(trains), step)]
-    if len(blocks) < 2 or step * per_train > AHEAD_BYTES or files.means.n_threads == 1:
+    if len(blocks) < 2 or step * per_train > AHEAD_BYTES or files.options.n_threads == 1:
         for block in blocks:
             yield from _read_now(block, read)
         return

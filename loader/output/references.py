@@ -1,12 +1,12 @@
-"""How do other tools read a key's data where they are, without xfelcat and without HDF5?
+"""Zarr references: other tools read a key's data where they are, without xfelcat and HDF5.
 
-By references: metadata of Zarr arrays, and for each chunk the file, offset and size of its bytes,
-in the form that kerchunk made known (``fsspec``'s reference file system, zarr, xarray, VirtualiZarr
-read it). No data are copied but the train of each row.
+References are the metadata of Zarr arrays, and for each chunk the file, offset and size of its
+bytes, in the form that kerchunk made known (``fsspec``'s reference file system, zarr, xarray,
+VirtualiZarr read it). Only the train of each row is copied.
 
 1. ``zarr_references`` and ``write_zarr_references``: for some keys of a source.
-2. ``_refer_to`` finds for one key the bytes of every chunk of one array over all its files
-   (``storedchunks`` says how each of them stores it).
+2. ``_refer_to`` finds for one key the bytes of every chunk of one array over all its files, by
+   their chunk maps.
 3. ``_find_rows_per_chunk``: Zarr's chunks have one size. Chunks that went through filters must be
    as they are, and line up; others are cut into parts so small that all boundaries are met.
 """
@@ -29,20 +29,19 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
 from ...catalog.model.names import short_key
 from ...catalog.store.versions import is_text
-from ..read.chunks import NotPlainError, StoredChunks, find_stored
+from ..read.chunks import ABSENT, UNUSUAL, ChunkMap, NotPlainError, find_layout, locate_chunks
 from ..read.execute import checked_path
-from ..read.rows import FileSlabs, ReadPlan
+from ..read.rows import FileSlabs, Int64s, ReadPlan
 from ..read.selected import HasSelectedKey, SelectedKey
 from .convert import name_dimensions
 
 __all__ = ["write_zarr_references", "zarr_references"]
 
-Int64s = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
-CHUNK_BYTES = 64 * 2**20  # the most that a chunk of contiguous data has
-MOST_CHUNKS = 4_000_000
-RECORD_SIZE = 100_000  # chunks per Parquet file
+CHUNK_BYTES = 64 * 2**20  # of contiguous data: readers fetch a whole chunk for any row of it
+MOST_CHUNKS = 4_000_000  # references to so many are about 1 GB of Python objects
+RECORD_SIZE = 100_000  # chunks per Parquet file, as kerchunk has by default
 _IN_ONE_FILE = (
     "select trains that lie in one file and begin with a chunk (or with the file), "
     "or write() a copy of the data and export that"
@@ -76,14 +75,25 @@ class _Array:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Piece:
-    """The slabs of one file, and how the file stores the data."""
+    """The slabs of one file, how the file stores the data, and what stands for absent chunks."""
 
     slabs: FileSlabs
-    stored: StoredChunks
+    chunks: ChunkMap
+    fill: Any
 
     @property
     def path(self) -> str:
         return os.path.abspath(self.slabs.data_file.path)
+
+    @property
+    def codecs(self) -> tuple[dict[str, Any], ...]:
+        return self.chunks.layout.codecs
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...] | None:
+        """None where the data are one stretch of bytes."""
+        layout = self.chunks.layout
+        return None if layout.contiguous else layout.chunk_shape
 
 
 def zarr_references(
@@ -98,7 +108,7 @@ def zarr_references(
     keys
         A key, or several of one source with the same rows: of one index group, for the same trains.
     progress
-        Told how many files are done, of how many.
+        Called with how many files are done, of how many.
 
     Returns
     -------
@@ -164,7 +174,7 @@ def write_zarr_references(
 
 def _references(arrays: dict[str, _Array], trains: NDArray[np.uint64]) -> dict[str, Any]:
     metadata = _metadata(arrays, trains)
-    refs: dict[str, Any] = {name: json.dumps(told) for name, told in metadata.items()}
+    refs: dict[str, Any] = {name: json.dumps(value) for name, value in metadata.items()}
     refs[".zmetadata"] = json.dumps({"zarr_consolidated_format": 1, "metadata": metadata})
     refs["trainId/0"] = f"base64:{base64.b64encode(_packed(trains)).decode()}"
     for name, array in arrays.items():
@@ -229,9 +239,9 @@ def _write_parquet(arrays: dict[str, _Array], trains: NDArray[np.uint64], target
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
         draft = Path(folder) / "new"
         metadata = _metadata(arrays, trains)
-        told = {"zarr_consolidated_format": 1, "record_size": RECORD_SIZE, "metadata": metadata}
+        head = {"zarr_consolidated_format": 1, "record_size": RECORD_SIZE, "metadata": metadata}
         (draft / "trainId").mkdir(parents=True)
-        (draft / ".zmetadata").write_text(json.dumps(told), encoding="utf-8")
+        (draft / ".zmetadata").write_text(json.dumps(head), encoding="utf-8")
         packed = pa.table({"raw": pa.array([_packed(trains)], pa.binary())})
         pq.write_table(packed, draft / "trainId/refs.0.parq")
         for name, array in arrays.items():
@@ -281,7 +291,7 @@ def _find_arrays(
     for key, plan in zip(chosen, plans, strict=True):
         pieces = []
         for slabs in plan.pieces:
-            pieces.append(_Piece(slabs, _stored(key, plan, slabs)))
+            pieces.append(_find_piece(key, plan, slabs))
             done += 1
             if progress:
                 progress(done, total)
@@ -289,15 +299,23 @@ def _find_arrays(
     return arrays, trains
 
 
-def _stored(key: SelectedKey, plan: ReadPlan, slabs: FileSlabs) -> StoredChunks:
-    if not is_text(Path(slabs.data_file.path)):
-        raise _irregular(key, repr(slabs.data_file.path), "its path is not UTF-8", "rename it")
-    path = checked_path(plan, slabs, key.files)
+def _find_piece(key: SelectedKey, plan: ReadPlan, slabs: FileSlabs) -> _Piece:
+    path = slabs.data_file.path
+    if not is_text(Path(path)):
+        raise _irregular(key, repr(path), "its path is not UTF-8", "rename it")
+    inside = checked_path(plan, slabs, key.files)
     with key.files.borrow(slabs.data_file) as opened:
+        dataset = opened.file[inside]
         try:
-            return find_stored(opened.file[path])
+            layout = find_layout(dataset, opened.file)
+            chunks = locate_chunks(dataset, layout)
+            unusual = np.flatnonzero(chunks.offsets == UNUSUAL)
+            if unusual.size:
+                row = unusual[0] // math.prod(layout.grid[1:]) * layout.chunk_shape[0]
+                raise NotPlainError(f"the chunk of row {row} is not stored like the others")
         except NotPlainError as error:
-            raise _irregular(key, slabs.data_file.path, str(error), "read it by HDF5") from None
+            raise _irregular(key, path, str(error), "read it by HDF5") from None
+        return _Piece(slabs, chunks, dataset.fillvalue)
 
 
 def _irregular(key: SelectedKey, path: str, reason: str, advice: str) -> IrregularDataError:
@@ -306,21 +324,21 @@ def _irregular(key: SelectedKey, path: str, reason: str, advice: str) -> Irregul
 
 def _refer_to(key: SelectedKey, pieces: list[_Piece], n_rows: int) -> _Array:
     """One Zarr array over all the files of a key."""
-    first = pieces[0].stored
     per_chunk = _find_rows_per_chunk(key, pieces)
-    entry_chunk = key.entry_shape if first.chunk_shape is None else first.chunk_shape[1:]
+    first = pieces[0].chunks.layout
+    entry_chunk = key.entry_shape if first.contiguous else first.chunk_shape[1:]
     shape, chunk = (n_rows, *key.entry_shape), (per_chunk, *entry_chunk)
+    n_bytes = math.prod(chunk) * first.dtype.itemsize
     grid = tuple(-(-n // c) for n, c in zip(shape, chunk, strict=True))
     if math.prod(grid) > MOST_CHUNKS:
-        n_bytes = math.prod(chunk) * first.dtype.itemsize
         reason = f"it would take {math.prod(grid)} references to {n_bytes} bytes each"
         raise _irregular(key, pieces[0].path, reason, "select fewer trains, or of one file")
-    file = np.full((grid[0], math.prod(grid[1:])), -1, np.int32)
+    file = np.full((grid[0], math.prod(grid[1:])), ABSENT, np.int32)
     offset, size = np.zeros(file.shape, np.int64), np.zeros(file.shape, np.int64)
     paths = list(dict.fromkeys(piece.path for piece in pieces))
     for piece in pieces:
-        for rows, offsets, sizes in _cut(piece, per_chunk, math.prod(chunk) * first.dtype.itemsize):
-            file[rows] = np.where(offsets < 0, -1, paths.index(piece.path))
+        for rows, offsets, sizes in _cut(piece, per_chunk, n_bytes):
+            file[rows] = np.where(offsets < 0, ABSENT, paths.index(piece.path))
             offset[rows], size[rows] = offsets, sizes
     fill = _fill_value(key, pieces) if (file < 0).any() else None
     metadata = _zarray(shape, chunk, first.dtype, first.codecs, fill)
@@ -331,41 +349,43 @@ def _refer_to(key: SelectedKey, pieces: list[_Piece], n_rows: int) -> _Array:
 
 def _cut(piece: _Piece, per_chunk: int, n_bytes: int) -> Iterator[tuple[slice, Int64s, Int64s]]:
     """Of each slab, its chunks along the rows, and offsets and sizes of all in these."""
-    stored, slabs = piece.stored, piece.slabs
-    parts = 1 if stored.chunk_shape is None else stored.chunk_shape[0] // per_chunk
-    for start, stop, at in zip(slabs.starts, slabs.stops, slabs.targets, strict=True):
-        n_chunks = -(-int(stop - start) // per_chunk)
-        number = int(start) // per_chunk + np.arange(n_chunks)
-        rows = slice(int(at) // per_chunk, int(at) // per_chunk + n_chunks)
-        if stored.chunk_shape is None:
-            base, inside = stored.offsets[np.zeros_like(number)], number
+    layout = piece.chunks.layout
+    places = (layout.grid[0], math.prod(layout.grid[1:]))
+    all_offsets, all_sizes = (a.reshape(places) for a in (piece.chunks.offsets, piece.chunks.sizes))
+    parts = 1 if layout.contiguous else layout.chunk_shape[0] // per_chunk
+    for start, stop, at in piece.slabs.listed():
+        n_chunks = -(-(stop - start) // per_chunk)
+        number = start // per_chunk + np.arange(n_chunks)
+        rows = slice(at // per_chunk, at // per_chunk + n_chunks)
+        if layout.contiguous:
+            base, inside = all_offsets[np.zeros_like(number)], number
         else:
-            base, inside = stored.offsets[number // parts], number % parts
-        if stored.codecs or (stored.chunk_shape is not None and parts == 1):
-            yield rows, base, stored.sizes[number]
+            base, inside = all_offsets[number // parts], number % parts
+        if layout.codecs or (not layout.contiguous and parts == 1):
+            yield rows, base, all_sizes[number]
         else:
-            offsets = np.where(base < 0, -1, base + inside[:, np.newaxis] * n_bytes)
+            offsets = np.where(base < 0, ABSENT, base + inside[:, np.newaxis] * n_bytes)
             yield rows, offsets, np.full(base.shape, n_bytes)
 
 
 def _fill_value(key: SelectedKey, pieces: list[_Piece]) -> Any:
     """What stands for chunks that are not stored, as Zarr writes it."""
-    values = [piece.stored.fill for piece in pieces]
+    values = [piece.fill for piece in pieces]
     for piece, value in zip(pieces, values, strict=True):
         if not np.array_equal(value, values[0], equal_nan=value.dtype.kind in "fc"):
             reason = f"it has the fill value {value}, {pieces[0].path} has {values[0]}"
             raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
     value = values[0]
-    if not value:  # what zarr gives where nothing is said; xarray takes what is said for missing
+    if not value:  # zarr's default; xarray takes a fill value that is given for missing data
         return None
     if value.dtype.kind == "S":
         return base64.b64encode(bytes(value)).decode()
     if value.dtype.kind == "c":
-        return [_told_number(value.real), _told_number(value.imag)]
-    return _told_number(value)
+        return [_zarr_number(value.real), _zarr_number(value.imag)]
+    return _zarr_number(value)
 
 
-def _told_number(value: Any) -> Any:
+def _zarr_number(value: Any) -> Any:
     if value.dtype.kind == "f" and not np.isfinite(value):
         return "NaN" if np.isnan(value) else "-Infinity" if value < 0 else "Infinity"
     return value.item()
@@ -376,19 +396,18 @@ def _told_number(value: Any) -> Any:
 
 def _find_rows_per_chunk(key: SelectedKey, pieces: list[_Piece]) -> int:
     """How many rows a chunk of the array has; raises IrregularDataError if no number will do."""
-    first = pieces[0].stored
+    first = pieces[0].chunks.layout
     for piece in pieces[1:]:
         _require_alike(key, pieces[0], piece)
     row_bytes = math.prod(key.entry_shape) * first.dtype.itemsize
-    if first.codecs or (first.chunk_shape and first.chunk_shape[1:] != key.entry_shape):
-        assert first.chunk_shape is not None
+    if not first.holds_rows:
         _require_lined_up(key, pieces, first.chunk_shape[0])
         return first.chunk_shape[0]
-    edges = [piece.stored.chunk_shape[0] for piece in pieces if piece.stored.chunk_shape]
+    edges = [piece.chunk_shape[0] for piece in pieces if piece.chunk_shape]
     for piece in pieces:
         edges += piece.slabs.starts.tolist()
         edges += piece.slabs.targets.tolist()
-        if piece.stored.chunk_shape is None:  # nothing may be read behind its end
+        if piece.chunk_shape is None:  # nothing may be read behind its end
             edges.append(int(piece.slabs.stops[-1] - piece.slabs.starts[-1]))
     return _divisor(math.gcd(*edges), max(CHUNK_BYTES // max(row_bytes, 1), 1))
 
@@ -402,36 +421,31 @@ def _divisor(number: int, most: int) -> int:
 
 
 def _require_alike(key: SelectedKey, first: _Piece, piece: _Piece) -> None:
-    a, b = first.stored, piece.stored
-    if a.codecs != b.codecs:
-        reason = f"its chunks go through {_told(b.codecs)}, those of {first.path} {_told(a.codecs)}"
+    if first.codecs != piece.codecs:
+        here, there = map(_codecs_text, (piece.codecs, first.codecs))
+        reason = f"its chunks go through {here}, those of {first.path} {there}"
         raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
-    plain = all(
-        not s.codecs and (s.chunk_shape is None or s.chunk_shape[1:] == key.entry_shape)
-        for s in (a, b)
-    )
-    if not plain and a.chunk_shape != b.chunk_shape:
-        reason = f"it is stored {_shape_told(b)}, {first.path} {_shape_told(a)}"
-        raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
+    plain = first.chunks.layout.holds_rows and piece.chunks.layout.holds_rows
+    if not plain and first.chunk_shape != piece.chunk_shape:
+        here, there = (
+            f"in chunks of {p.chunk_shape}" if p.chunk_shape else "without chunks"
+            for p in (piece, first)
+        )
+        raise _irregular(
+            key, piece.path, f"it is stored {here}, {first.path} {there}", _IN_ONE_FILE
+        )
 
 
-def _told(codecs: tuple[dict[str, Any], ...]) -> str:
+def _codecs_text(codecs: tuple[dict[str, Any], ...]) -> str:
     names = [f"{c['id']} {c['level']}" if "level" in c else c["id"] for c in codecs]
     return " and ".join(names) or "no filter"
-
-
-def _shape_told(stored: StoredChunks) -> str:
-    return f"in chunks of {stored.chunk_shape}" if stored.chunk_shape else "without chunks"
 
 
 def _require_lined_up(key: SelectedKey, pieces: list[_Piece], per_chunk: int) -> None:
     """Raise unless all slabs begin with a chunk in their file and in the array."""
     before: str | None = None
     for piece in pieces:
-        slabs = piece.slabs
-        for start, stop, at in zip(
-            slabs.starts.tolist(), slabs.stops.tolist(), slabs.targets.tolist(), strict=True
-        ):
+        for start, stop, at in piece.slabs.listed():
             if start % per_chunk:
                 reason = f"row {start} begins inside a chunk of {per_chunk} rows"
                 raise _irregular(key, piece.path, reason, _IN_ONE_FILE)

@@ -263,9 +263,9 @@ def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
         name = os.path.abspath(piece.data_file.path).replace("%", "%%")
         # HDF5 shows fill values for what is not there: better to find out now.
         inside = checked_path(plan, piece, key.files).replace("%", "%%")
-        shape = (int(piece.stops.max()), *key.entry_shape)
+        shape = (piece.end, *key.entry_shape)
         shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
-        for start, stop, at in zip(piece.starts, piece.stops, piece.targets, strict=True):
+        for start, stop, at in piece.listed():
             layout[at : at + stop - start] = shown[start:stop]
     if not plan.pieces:
         return home.create_dataset(path, shape=plan.shape, dtype=dtype)

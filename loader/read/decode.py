@@ -1,9 +1,12 @@
-"""How does a compressed chunk become its bytes?
+"""Bytes of a file into memory, and compressed chunks into items.
 
-HDF5's deflate filter stores a zlib stream per chunk. It is decompressed by ``libdeflate`` (package
-``deflate``), several times faster than by zlib; without that package HDF5 keeps the work, whose own
+HDF5's deflate filter stores a zlib stream per chunk. ``libdeflate`` (package ``deflate``)
+decompresses it several times faster than zlib; without that package HDF5 keeps the work, whose own
 zlib is often better than Python's. A shuffled chunk has the first byte of every item, then the
 second, and so on.
+
+``read_into`` fills buffers by positional reads, which threads can do at the same time. The file is
+not mapped into memory: one that is cut short must be an error, not the end of the process.
 """
 
 import os
@@ -65,15 +68,7 @@ def decode_chunk(
     return items
 
 
-# How do bytes get from a file into memory?
-#
-# ``read_into`` fills buffers from consecutive bytes of a file by positional reads, which threads
-# can
-# do at the same time. The file is not mapped into memory: one that is cut short must be an error,
-# not
-# the end of the process.
-
-MOST_BUFFERS = 512  # Linux takes 1024
+MOST_BUFFERS = 512  # per call; Linux takes 1024
 
 
 class StoredDataError(Exception):

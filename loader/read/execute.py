@@ -1,23 +1,31 @@
-"""How does a plan become an array?
+"""Execution of read plans: files are opened, checked, read, checked again and released.
 
 1. ``allocate``: the destination, new or given, checked against the plan.
-2. ``execute_plan``, ``execute_plans``: one file after the other is opened and read (``piece``).
+2. ``execute_plan``, ``execute_plans``: one file after the other is opened, its datasets compared
+   with the facts (``check_dataset``), and read by ``file_read``. At the end the file must still be
+   what it was at the beginning.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import wait
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.model.errors import FileStructureError, InconsistentFilesError, XfelcatError
+from ...catalog.model.errors import (
+    ChangedFileError,
+    FileStructureError,
+    InconsistentFilesError,
+    XfelcatError,
+)
 from ...catalog.model.records import KeyRecord
 from ..select.rows import FileRef
-from .file_read import FileRead, Goal, check_dataset
-from .files import OpenFiles
+from .file_read import FileRead, ReadPool, ReadTarget, read_small
+from .files import DataFileHandle, OpenDataset, OpenFiles
 from .rows import FileSlabs, ReadPlan
-from .threads import Crew
 
 __all__ = [
     "allocate",
@@ -25,13 +33,13 @@ __all__ = [
     "checked_path",
     "execute_plan",
     "execute_plans",
-    "read_attributes",
 ]
 
 Array = NDArray[Any]
 
-MOST_FILES = 8  # files that are read at the same time
-WORTH_THREADS = 2 * 2**20
+MOST_FILES = 8  # that are read at the same time: the next are opened while threads still read
+WORTH_THREADS = 2 * 2**20  # less is read sooner than threads start
+_ELSEWHERE = "select trains that lie in other files, or deselect the key"
 
 
 def allocate(plan: ReadPlan, out: Array | None = None) -> Array:
@@ -75,10 +83,10 @@ def execute_plan(
     FileStructureError
         A file lacks the dataset, INDEX names rows beyond its end, or HDF5 cannot read it.
     """
-    array = allocate(plan, out)
-    goal = Goal(plan, array)
-    _read_files([[(goal, piece)] for piece in plan.pieces], files, array.nbytes, n_threads)
-    return array
+    target = ReadTarget(plan, allocate(plan, out))
+    jobs = [[(target, slabs)] for slabs in plan.pieces]
+    _read_files(jobs, files, target.out.nbytes, n_threads)
+    return target.out
 
 
 def execute_plans(plans: Sequence[ReadPlan], files: OpenFiles) -> list[Array]:
@@ -86,56 +94,135 @@ def execute_plans(plans: Sequence[ReadPlan], files: OpenFiles) -> list[Array]:
 
     Where several fail, the error is that of the first of them, as if they were read one by one.
     """
-    goals = [Goal(plan, allocate(plan)) for plan in plans]
-    by_file: dict[str, list[tuple[Goal, FileSlabs]]] = {}
-    for goal in goals:
-        for piece in goal.plan.pieces:
-            by_file.setdefault(piece.data_file.path, []).append((goal, piece))
+    targets = [ReadTarget(plan, allocate(plan)) for plan in plans]
+    by_file: dict[str, list[tuple[ReadTarget, FileSlabs]]] = {}
+    for target in targets:
+        for slabs in target.plan.pieces:
+            by_file.setdefault(slabs.data_file.path, []).append((target, slabs))
     try:
-        _read_files(by_file.values(), files, sum(goal.out.nbytes for goal in goals), None)
+        _read_files(by_file.values(), files, sum(target.out.nbytes for target in targets), None)
     except XfelcatError:
-        for goal in goals:
-            execute_plan(goal.plan, files, goal.out)
-    return [goal.out for goal in goals]
+        for target in targets:
+            execute_plan(target.plan, files, target.out)
+    return [target.out for target in targets]
 
 
 def _read_files(
-    jobs_of_files: Iterable[Sequence[tuple[Goal, FileSlabs]]],
+    jobs_of_files: Iterable[Sequence[tuple[ReadTarget, FileSlabs]]],
     files: OpenFiles,
     n_bytes: int,
     n_threads: int | None,
 ) -> None:
     """Read one file after the other; while threads still read some, the next are opened."""
-    n_threads = n_threads or files.means.n_threads
-    running: deque[FileRead] = deque()
-    with Crew(n_threads if n_bytes >= WORTH_THREADS else 1) as crew:
+    n_threads = n_threads or files.options.n_threads
+    running: deque[_OpenRead] = deque()
+    with ReadPool(n_threads if n_bytes >= WORTH_THREADS else 1) as pool:
         try:
             for jobs in jobs_of_files:
                 if len(running) >= min(files.limit, MOST_FILES):
                     running.popleft().finish()
-                reading = FileRead(jobs, files, crew)
-                if reading.start() or running:
+                reading = _OpenRead(jobs, files, pool)
+                if reading.reads or running:
                     running.append(reading)
                 else:
                     reading.finish()
         finally:
-            # Where one failed, what those before it have to say comes first.
-            _finish(running)
+            # Where one failed, the errors of those before it come first.
+            try:
+                while running:
+                    running.popleft().finish()
+            finally:
+                for reading in running:
+                    reading.abandon()
 
 
-def _finish(running: deque[FileRead]) -> None:
-    try:
-        while running:
-            running.popleft().finish()
-    finally:
-        for reading in running:
-            reading.abandon()
+class _OpenRead:
+    """One file that is open and being read for some targets, until ``finish`` or ``abandon``.
+
+    ``reads`` are those of which threads still have something to do.
+    """
+
+    def __init__(
+        self, jobs: Sequence[tuple[ReadTarget, FileSlabs]], files: OpenFiles, pool: ReadPool
+    ) -> None:
+        self.reads: list[FileRead] = []
+        self._files = files
+        self._data_file = jobs[0][1].data_file
+        self._file = file = files.acquire(self._data_file)
+        self._is_open = True
+        try:
+            for target, slabs in jobs:
+                found = check_dataset(target.plan, slabs, file)
+                if not read_small(target, slabs, file, found, files.options.direct):
+                    read = FileRead(target, slabs, file, found, files.options, pool)
+                    with self._explained(read):
+                        read.start()
+                    if read.running:
+                        self.reads.append(read)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def finish(self) -> None:
+        """Wait for the threads; raise what went wrong. The file is free then."""
+        try:
+            for read in self.reads:
+                with self._explained(read):
+                    read.complete()
+            self._file.check_unchanged()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Stop; no thread works on it any more then, and the file is free."""
+        for read in self.reads:
+            for future in read.running:
+                future.cancel()
+            wait(read.running)
+        self.reads = []
+        if self._is_open:
+            self._is_open = False
+            self._files.release(self._data_file)
+
+    @contextmanager
+    def _explained(self, read: FileRead) -> Iterator[None]:
+        """Name the dataset that HDF5 cannot read."""
+        try:
+            yield
+        except XfelcatError:
+            raise
+        except OSError as error:
+            self._file.check_unchanged()
+            detail = f"{read.target.plan.path} cannot be read: {error}"
+            raise FileStructureError(self._data_file.path, detail, _ELSEWHERE) from error
 
 
-def checked_path(plan: ReadPlan, piece: FileSlabs, files: OpenFiles) -> str:
-    """Path of the dataset in the file of a piece, after the checks that come before reading it."""
-    with files.borrow(piece.data_file) as file:
-        return str(check_dataset(plan, piece, file).dataset.name)
+def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> OpenDataset:
+    """The dataset of a plan in an open file; an error unless it is what was planned with."""
+    record, path = plan.record, slabs.data_file.path
+    found = file.dataset(plan.path, record.name)
+    if found is None:
+        raise FileStructureError(path, f"has no dataset {plan.path}", _ELSEWHERE)
+    entry_shape = found.shape[1:]
+    if (found.dtype, entry_shape) != (record.dtype, record.entry_shape):
+        detail = _difference(record, found.dtype, entry_shape)
+        if slabs is plan.pieces[0]:
+            raise ChangedFileError(path, f"{plan.path}: {detail}")
+        first = plan.pieces[0].data_file.path
+        raise InconsistentFilesError(plan.source, record.name, detail, (first, path))
+    if found.shape[0] < slabs.end:
+        raise FileStructureError(
+            path,
+            f"INDEX points to row {slabs.end - 1} of {plan.path}, which has {found.shape[0]}",
+            "select other trains, or ask for corrected data to be made again",
+        )
+    return found
+
+
+def checked_path(plan: ReadPlan, slabs: FileSlabs, files: OpenFiles) -> str:
+    """Path of the dataset in a file, after the checks that come before reading it."""
+    with files.borrow(slabs.data_file) as file:
+        return str(check_dataset(plan, slabs, file).dataset.name)
 
 
 def check_consistent(
@@ -152,42 +239,22 @@ def check_consistent(
         return record
     first_ref, first = described[0]
     for ref, other in described:
+        if other is first:
+            continue
         if first is None or other is None:
-            lacking = first_ref if first is None else ref
-            having = ref if first is None else first_ref
-            if having is lacking:
-                continue
-            raise InconsistentFilesError(
-                source, record.name, f"{lacking.path} lacks it", (having.path, lacking.path)
-            )
-        if other is not first and _kind(other) != _kind(first):
-            raise InconsistentFilesError(
-                source, record.name, _difference(first, other), (first_ref.path, ref.path)
-            )
+            having, lacking = (ref, first_ref) if first is None else (first_ref, ref)
+            detail, paths = f"{lacking.path} lacks it", (having.path, lacking.path)
+        elif (other.dtype, other.entry_shape) != (first.dtype, first.entry_shape):
+            detail = _difference(first, other.dtype, other.entry_shape)
+            paths = (first_ref.path, ref.path)
+        else:
+            continue
+        raise InconsistentFilesError(source, record.name, detail, paths)
     return record if first is None else first
 
 
-def _kind(record: KeyRecord) -> tuple[str, tuple[int, ...]]:
-    return record.dtype, record.entry_shape
-
-
-def _difference(first: KeyRecord, other: KeyRecord) -> str:
+def _difference(first: KeyRecord, dtype: str, entry_shape: tuple[int, ...]) -> str:
     return (
         f"type {first.dtype} with entry shape {first.entry_shape}"
-        f" against {other.dtype} with {other.entry_shape}"
+        f" against {dtype} with {entry_shape}"
     )
-
-
-def read_attributes(
-    ref: FileRef, path: str, key: str, with_group: bool, files: OpenFiles
-) -> dict[str, Any]:
-    """The HDF5 attributes of a key: of the dataset and, ``with_group``, of the group it is in."""
-    with files.borrow(ref.data_file) as opened:
-        found = opened.dataset(path, key)
-        if found is None:
-            raise FileStructureError(ref.path, f"has no dataset {path}")
-        dataset = found.dataset
-        attributes: dict[str, Any] = dict(dataset.attrs)
-        if with_group:
-            attributes.update(dataset.parent.attrs)
-        return attributes

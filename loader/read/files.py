@@ -1,16 +1,15 @@
-"""Which data files are open?
+"""Cache of open data files, and how they are read.
 
-``OpenFiles`` keeps the few files open that were read last. It is made by whoever opens a run and
-handed on to all that is selected from it; nothing is open before array data are read.
+``OpenFiles`` keeps the few files open that were read last. Whoever opens a run makes one and hands
+it on to all that is selected from it; no file is open before array data are read.
 
-1. ``acquire`` and ``borrow`` give an open file, opening it if need be; it remembers the datasets
-   used.
+1. ``acquire`` and ``borrow`` give a ``DataFileHandle``, opening the file if need be; it remembers
+   the datasets used and, once it pays, their chunk maps.
 2. On opening, size and modification time are compared with the facts that reading was planned
-   with: another file under the same name is a ``ChangedFileError``.
+   with: another file under the same name is a ``ChangedFileError``. ``check_unchanged`` compares
+   them again after data were read.
 3. The file unused for longest is closed when there are too many.
-4. ``OpenFile.check_unchanged`` compares them again after data were read: what was read of a file
-   that is being changed is an error too.
-5. A copy in another process (pickled or forked) starts without open files.
+4. A copy in another process (pickled or forked) starts without open files.
 """
 
 import errno
@@ -19,36 +18,55 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...catalog.config import load_settings
 from ...catalog.model.errors import ChangedFileError, FileStructureError
 from ...catalog.model.facts import DataFile
 from ...catalog.model.records import encode_dtype
+from .chunks import ChunkLayout, ChunkMap, NotPlainError, find_layout, locate_chunks, plain_handle
+from .decode import Inflate, find_inflate
 
-if TYPE_CHECKING:
-    from .chunks import Chunks, Layout
-    from .threads import Means
-
-__all__ = ["OpenDataset", "OpenFile", "OpenFiles"]
+__all__ = ["DataFileHandle", "OpenDataset", "OpenFiles", "ReadOptions", "find_read_options"]
 
 DEFAULT_LIMIT = 256  # a process may mostly open 1024
 DATASET_LIMIT = 512
-# To ask HDF5 how a dataset is stored takes as long as to read about so many bytes by HDF5.
+# To ask HDF5 for the layout of a dataset takes as long as to read about so many bytes by HDF5.
 WORTH_LAYOUT = 64 * 2**10
 WORTH_READ = 24 * 2**10  # for each time that HDF5 has to be called
 WORTH_CHUNK = 4 * 2**10  # for each of its chunks
+MOST_THREADS = 8  # by default: a node with many cores has other users too
 
 
-class OpenFile:
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How many threads read, whether past HDF5, and what decompresses."""
+
+    n_threads: int
+    direct: bool
+    inflate: Inflate | None
+
+
+def find_read_options() -> ReadOptions:
+    """The settings ``threads`` and ``direct``; raises ConfigError for values that make no sense."""
+    settings = load_settings()
+    try:
+        n_cores = len(os.sched_getaffinity(0))  # the cores that this process may use
+    except AttributeError:  # not on every system
+        n_cores = os.cpu_count() or 1
+    n_threads = settings.threads or min(n_cores, MOST_THREADS)
+    return ReadOptions(n_threads, settings.direct, find_inflate() if settings.direct else None)
+
+
+class DataFileHandle:
     """An open data file, with the datasets of it that were used so far.
 
     ``handle`` is its descriptor if its bytes may be read past HDF5, else None.
     """
 
     def __init__(self, file: Any, data_file: DataFile) -> None:
-        from .chunks import plain_handle
-
         self.file = file
         self.handle = plain_handle(file)
         self._data_file = data_file
@@ -85,21 +103,25 @@ class OpenFile:
         found = find_dataset(LibraryGroup(self.file.id), section, source, key)
         return None if found is None else self.file[found]
 
-    def storage(self, dataset: "OpenDataset", n_bytes: int) -> "tuple[Layout, Chunks] | None":
-        """Where the bytes of one of its datasets lie, if about so many are to be read of it.
+    def chunks(self, dataset: "OpenDataset", n_bytes: int) -> ChunkMap | None:
+        """The chunk map of one of its datasets, if about so many bytes are to be read of it.
 
-        None if HDF5 is to read them: it must, or asking it where they lie is not worth it yet.
+        None if HDF5 is to read them: it must, or asking it for the map does not pay yet.
         """
-        return None if self.handle is None else dataset.storage(self.file, n_bytes)
+        return None if self.handle is None else dataset.chunks(self.file, n_bytes)
 
     def check_unchanged(self) -> None:
         """Raise ChangedFileError if the file is not, or no longer, what its facts say."""
-        path = self._data_file.path
+        known = self._data_file
         try:
-            found = os.stat(path) if self.handle is None else os.fstat(self.handle)
+            found = os.stat(known.path) if self.handle is None else os.fstat(self.handle)
         except FileNotFoundError as error:
-            raise ChangedFileError(path, "it is no longer there") from error
-        _check_unchanged(self._data_file, found)
+            raise ChangedFileError(known.path, "it is no longer there") from error
+        if found.st_size != known.size:
+            detail = f"it has {found.st_size} bytes, not {known.size}"
+            raise ChangedFileError(known.path, detail)
+        if found.st_mtime_ns != known.mtime_ns:
+            raise ChangedFileError(known.path, "it was modified after its facts were taken")
 
     def close(self) -> None:
         """Close the file."""
@@ -114,8 +136,8 @@ class OpenDataset:
         self.id = dsid
         self.dtype = encode_dtype(dsid.dtype)
         self.shape: tuple[int, ...] = dsid.shape or (0,)  # a single value is no row
-        self._layout: Layout | None = None
-        self._stored: tuple[Layout, Chunks] | None = None
+        self._layout: ChunkLayout | None = None
+        self._chunks: ChunkMap | None = None
         self._wanted = 0  # bytes; -1 once it is known that only HDF5 can read it
 
     @cached_property
@@ -125,24 +147,22 @@ class OpenDataset:
 
         return h5py.Dataset(self.id)
 
-    def storage(self, file: Any, n_bytes: int) -> "tuple[Layout, Chunks] | None":
-        """See ``OpenFile.storage``. What is asked for in small portions adds up."""
-        if self._stored is not None or self._wanted < 0:
-            return self._stored
+    def chunks(self, file: Any, n_bytes: int) -> ChunkMap | None:
+        """See ``DataFileHandle.chunks``. What is asked for in small portions adds up."""
+        if self._chunks is not None or self._wanted < 0:
+            return self._chunks
         self._wanted += n_bytes + WORTH_READ
         if self._wanted < WORTH_LAYOUT:
             return None
-        from .chunks import find_layout, locate_chunks
-
-        layout = self._layout = self._layout or find_layout(self.dataset, file)
-        if layout and self._wanted < layout.n_chunks * WORTH_CHUNK:
-            return None
-        chunks = None if layout is None else locate_chunks(self.dataset, layout)
-        if layout is None or chunks is None:
+        try:
+            layout = self._layout = self._layout or find_layout(self.dataset, file)
+            if not layout.is_direct:
+                self._wanted = -1
+            elif self._wanted >= layout.n_chunks * WORTH_CHUNK:
+                self._chunks = locate_chunks(self.dataset, layout)
+        except NotPlainError:
             self._wanted = -1
-            return None
-        self._stored = layout, chunks
-        return self._stored
+        return self._chunks
 
 
 class OpenFiles:
@@ -161,9 +181,9 @@ class OpenFiles:
 
     def _start_afresh(self) -> None:
         self._lock = threading.RLock()
-        self._open: OrderedDict[str, OpenFile] = OrderedDict()
+        self._open: OrderedDict[str, DataFileHandle] = OrderedDict()
         self._in_use: dict[str, int] = {}
-        self._means: Means | None = None
+        self._options: ReadOptions | None = None
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, int]:
@@ -182,16 +202,14 @@ class OpenFiles:
         return f"<OpenFiles: {len(self)} of at most {self.limit}>"
 
     @property
-    def means(self) -> "Means":
+    def options(self) -> ReadOptions:
         """How files are read; the settings are looked at once."""
-        if self._means is None:
-            from .threads import find_means
-
-            self._means = find_means()
-        return self._means
+        if self._options is None:
+            self._options = find_read_options()
+        return self._options
 
     @contextmanager
-    def borrow(self, data_file: DataFile) -> Iterator[OpenFile]:
+    def borrow(self, data_file: DataFile) -> Iterator[DataFileHandle]:
         """The open file, which stays open at least until the end of the block; see ``acquire``."""
         file = self.acquire(data_file)
         try:
@@ -199,7 +217,7 @@ class OpenFiles:
         finally:
             self.release(data_file)
 
-    def acquire(self, data_file: DataFile) -> OpenFile:
+    def acquire(self, data_file: DataFile) -> DataFileHandle:
         """The open file, which stays open at least until it is released as often.
 
         Raises
@@ -232,7 +250,7 @@ class OpenFiles:
             if not self._in_use[path]:
                 del self._in_use[path]
 
-    def _open_file(self, data_file: DataFile) -> OpenFile:
+    def _open_file(self, data_file: DataFile) -> DataFileHandle:
         try:
             return _open_unchanged(data_file)
         except FileStructureError as error:
@@ -257,7 +275,7 @@ class OpenFiles:
                 self._open.pop(path).close()
 
 
-def _open_unchanged(data_file: DataFile) -> OpenFile:
+def _open_unchanged(data_file: DataFile) -> DataFileHandle:
     import h5py
 
     path = data_file.path
@@ -267,20 +285,10 @@ def _open_unchanged(data_file: DataFile) -> OpenFile:
         if not os.path.exists(path):
             raise ChangedFileError(path, "it is no longer there") from error
         raise FileStructureError(path, f"cannot be opened: {error}") from error
-    opened = OpenFile(file, data_file)
+    opened = DataFileHandle(file, data_file)
     try:
         opened.check_unchanged()
     except OSError:
         opened.close()
         raise
     return opened
-
-
-def _check_unchanged(data_file: DataFile, found: os.stat_result) -> None:
-    if (found.st_size, found.st_mtime_ns) != (data_file.size, data_file.mtime_ns):
-        raise ChangedFileError(
-            data_file.path,
-            f"it has {found.st_size} bytes, not {data_file.size}"
-            if found.st_size != data_file.size
-            else "it was modified after its facts were taken",
-        )

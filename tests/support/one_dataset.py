@@ -9,9 +9,8 @@ from xfelcat.catalog.model.facts import DataFile
 from xfelcat.catalog.model.records import KeyRecord, encode_dtype
 from xfelcat.loader.read.decode import StoredDataError
 from xfelcat.loader.read.execute import execute_plan
-from xfelcat.loader.read.files import OpenFiles
+from xfelcat.loader.read.files import OpenFiles, ReadOptions
 from xfelcat.loader.read.rows import FileSlabs, ReadPlan
-from xfelcat.loader.read.threads import Means
 from xfelcat.loader.select.region import parse_region
 
 
@@ -24,7 +23,7 @@ def inflate_by_zlib(stored, size):
 
 def open_files(n_threads=2, direct=True, inflate=inflate_by_zlib):
     files = OpenFiles()
-    files._means = Means(n_threads, direct, inflate)
+    files._options = ReadOptions(n_threads, direct, inflate)
     return files
 
 
