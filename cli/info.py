@@ -354,7 +354,8 @@ def _put_together(
     rows: list[Row], cells: Callable[[Row], tuple[str, ...]]
 ) -> list[tuple[str, ...]]:
     """One line for sources with the same cells, where their names are alike."""
-    from ..loader.show.display import compact_names, detector_groups, natural_key, number_ranges
+    from ..loader.show.display import compact_names, detector_groups, number_ranges
+    from ..loader.show.inspection import natural_key
 
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row in rows:

@@ -1,10 +1,12 @@
-"""How are runs, sources and keys shown to people: as text, and as HTML in a notebook?
+"""Runs, sources and keys for people: as text, and as HTML in a notebook.
 
-1. ``collection_info``: the text that ``run.info()`` shows, with details of some sources.
-2. ``collection_html``, ``source_html``, ``key_html``: the same facts for notebooks.
+1. ``detector_groups``, ``compact_names``, ``number_ranges``: many source names in few lines.
+2. ``collection_info``: the text that ``run.info()`` shows, with details of some sources.
+3. ``collection_html``, ``source_html``, ``key_html``: the same facts for notebooks.
 
-Everything comes from what is known about the run; no data are read. The HTML has no colours of its
-own, so that it is readable on light and dark pages, and every name in it is escaped.
+Text and HTML are made of the same facts, phrases and rows (``inspection``); no data are read. The
+HTML has no colours of its own, so that it is readable on light and dark pages, and every name in it
+is escaped.
 """
 
 import fnmatch
@@ -21,6 +23,7 @@ import numpy as np
 from ...catalog.model.errors import MultiRunError
 from ...catalog.model.names import parse_module
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
+from .inspection import Row, key_rows, natural_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +35,6 @@ __all__ = [
     "compact_names",
     "detector_groups",
     "key_html",
-    "natural_key",
     "number_ranges",
     "run_facts",
     "runs_html",
@@ -40,22 +42,9 @@ __all__ = [
 ]
 
 
-# How are many source names shown in few lines?
-#
-# Pure: names in, groups out.
-#
-# 1. ``detector_groups``: the modules of multi-module detectors, put together; the rest.
-# 2. ``compact_names``: names that differ in one part only, as ``SPB_MOTOR/SLIT_{LEFT, RIGHT}``.
-# 3. ``number_ranges``: module numbers, as ``0-3, 5``.
-# 4. ``natural_key``: the order people expect, with 2 before 10.
+# -- names of sources ------------------------------------------------------------------------------
 
 _VARYING = re.compile(r"(?P<head>.*[_/])?(?P<part>[^_/]*)")
-
-
-def natural_key(name: str) -> tuple[tuple[bool, int, str], ...]:
-    """Sorts names with their numbers as numbers: module 2 before module 10."""
-    parts = re.findall(r"\d+|\D+", name)
-    return tuple((p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +102,7 @@ def compact_names(names: Iterable[str]) -> list[str]:
     return sorted(texts, key=natural_key)
 
 
-# Facts: (name, text) pairs and phrases that text and HTML share.
+# -- facts and phrases that text and HTML share ----------------------------------------------------
 
 
 def run_facts(data: SelectedData) -> Iterator[tuple[str, str]]:
@@ -189,32 +178,21 @@ def _detector_phrase(data: SelectedData, group: DetectorGroup) -> str:
     return f"e.g. module {number}: {pixels} pixels, {total} frames; {_counts_phrase(counts)}"
 
 
-def _key_phrase(key: SelectedKey) -> str:
-    """Type, entry shape and unit of a key."""
-    parts = ["string" if key.dtype.kind == "O" else str(key.dtype)]
-    if key.entry_shape:
-        parts.append(f"entry shape {_shape(key.entry_shape)}")
-    if key.units:
-        parts.append(key.units)
-    return ", ".join(parts)
+def _dtype_text(dtype: str) -> str:
+    return "string" if dtype == "str" else dtype
 
 
-def _run_only_values(source: SelectedSource) -> dict[str, Any]:
-    """RUN values of a control source by key, without those of its CONTROL keys; may be empty."""
-    values = source.run_values(inc_timestamps=False)
-    return {key: values[key] for key in sorted(values.keys() - source.keys(inc_timestamps=False))}
+def _key_line(row: Row) -> str:
+    """Name, type, entry shape and unit of a key."""
+    parts = [_dtype_text(row["dtype"])]
+    if row["shape"]:
+        parts.append(f"entry shape {_shape(row['shape'])}")
+    if row["unit"]:
+        parts.append(row["unit"])
+    return f"      - {row['key']}\t[{', '.join(parts)}]"
 
 
-def _instrument_groups(source: SelectedSource) -> Iterator[tuple[str, str, list[str]]]:
-    """(index group, phrase about its counts, its keys) of a source."""
-    keys = sorted(source.keys())
-    for group in sorted(source.index_groups):
-        counts = source.counts(group)
-        members = [key for key in keys if not group or key.startswith(f"{group}.")]
-        yield group, _counts_phrase(counts), members
-
-
-# Text
+# -- text ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,21 +285,15 @@ def _source_lines(source: SelectedSource, style: _Style) -> Iterator[str]:
     aggregator = f"[{source.aggregator or '?'}] " if style.with_aggregators else ""
     yield f"  - {aggregator}{source.name}"
     details = style.is_detailed(source.name)
-    if not source.is_control:
-        for group, phrase, keys in _instrument_groups(source):
-            if details or style.counts:
-                yield f"    - {group}: {phrase}"
-            if details:
-                yield from (f"      - {key}\t[{_key_phrase(source.key(key))}]" for key in keys)
-    elif details:
-        keys = sorted(source.keys(inc_timestamps=False))
-        if keys:
-            yield f"    - Control keys: {_counts_phrase(source.counts())}"
-            yield from (f"      - {key}\t[{_key_phrase(source.key(key))}]" for key in keys)
-        run_only = _run_only_values(source)
-        if run_only:
-            yield "    - Additional run keys (1 value per run)"
-            yield from (f"      - {key}\t= {value!s:.60}" for key, value in run_only.items())
+    rows = key_rows(source) if details else []
+    if details or (style.counts and not source.is_control):
+        for group in source.groups_with_data():
+            yield f"    - {group or 'Control keys'}: {_counts_phrase(source.counts(group))}"
+            yield from (_key_line(row) for row in rows if row["index_group"] == group)
+    run_only = [row for row in rows if row["index_group"] == "RUN"]
+    if run_only:
+        yield "    - Additional run keys (1 value per run)"
+        yield from (f"      - {row['key']}\t= {row['run_value']!s:.60}" for row in run_only)
 
 
 def _auxiliary_lines(sources: Mapping[str, SelectedSource], style: _Style) -> Iterator[str]:
@@ -348,7 +320,7 @@ def _legacy_lines(legacy: dict[str, str]) -> Iterator[str]:
     yield from (f"  - {old} -> {legacy[old]}" for old in others)
 
 
-# HTML
+# -- HTML ------------------------------------------------------------------------------------------
 
 _RULE = "border:0;border-bottom:1px solid rgba(128,128,128,.35)"
 _TABLE = 'style="border-collapse:collapse;margin:4px 0 6px 0"'
@@ -408,49 +380,44 @@ def collection_html(data: SelectedData) -> str:
 
 def source_html(source: SelectedSource) -> str:
     """What a notebook shows for a source: its keys with type, entry shape and unit."""
-    kind = source.section.lower()
-    parts = []
-    if not source.is_control:
-        for group, phrase, keys in _instrument_groups(source):
-            parts.append(f"<div>{_code(group)}: {escape(phrase)}</div>{_key_table(source, keys)}")
-    elif source.keys():
-        keys = sorted(source.keys(inc_timestamps=False))
-        phrase = _counts_phrase(source.counts())
-        parts.append(f"<div>{escape(phrase)}</div>{_key_table(source, keys)}")
-    run_only = _run_only_values(source)
+    rows, parts = key_rows(source), []
+    for group in source.groups_with_data():
+        phrase = escape(_counts_phrase(source.counts(group)))
+        name = "" if source.is_control else f"{_code(group)}: "
+        cells = (
+            (
+                _code(row["key"]),
+                escape(_dtype_text(row["dtype"])),
+                escape(_shape(row["shape"]) or "scalar"),
+                escape(row["unit"]),
+            )
+            for row in rows
+            if row["index_group"] == group
+        )
+        table = _table(("key", "dtype", "entry shape", "unit"), cells)
+        parts.append(f"<div>{name}{phrase}</div>{table}")
+    run_only = [row for row in rows if row["index_group"] == "RUN"]
     if run_only:
-        rows = [(_code(k), escape(f"{v!s:.120}")) for k, v in run_only.items()]
-        parts.append(_fold(f"{len(rows)} values from the start of the run", _table((), rows)))
-    return _page(f"{_code(source.name)}, {kind} source", *parts)
-
-
-def _key_table(source: SelectedSource, names: Iterable[str]) -> str:
-    rows = []
-    for name in names:
-        key = source.key(name)
-        dtype = "string" if key.dtype.kind == "O" else str(key.dtype)
-        shape = _shape(key.entry_shape) or "scalar"
-        rows.append((_code(name), escape(dtype), escape(shape), escape(key.units or "")))
-    return _table(("key", "dtype", "entry shape", "unit"), rows)
+        values = [(_code(row["key"]), escape(f"{row['run_value']!s:.120}")) for row in run_only]
+        parts.append(_fold(f"{len(values)} values from the start of the run", _table((), values)))
+    return _page(f"{_code(source.name)}, {source.section.lower()} source", *parts)
 
 
 def key_html(key: SelectedKey) -> str:
     """What a notebook shows for a key: type, shape, size, unit and trains with data."""
+    unit = f"{key.units} ({key.units_name})" if key.units_name else key.units
     facts = [
         ("dtype", "string" if key.dtype.kind == "O" else str(key.dtype)),
         ("shape", _shape(key.shape)),
+        *([("unit", unit)] if unit else []),
         ("size", _size(key.nbytes)),
         ("trains", _counts_phrase(key.counts())),
     ]
-    if key.units:
-        facts.insert(
-            2, ("unit", f"{key.units} ({key.units_name})" if key.units_name else key.units)
-        )
     rows = [(escape(name), escape(text)) for name, text in facts]
     return _page(f"{_code(key.entry.name)} {_code(key.name)}", _table((), rows))
 
 
-_RUNS_SHOWN = 20
+_RUNS_SHOWN = 20  # fit on a screen
 
 
 def runs_html(runs: "pd.DataFrame") -> str:

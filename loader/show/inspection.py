@@ -1,14 +1,16 @@
-"""What is there to say of the sources, keys and files of a run, in rows?
+"""Sources, keys and files of a run in rows, and the differences between two runs.
 
-Plain dicts with the same names in every row of a kind, for tables and for other programs; nothing
-is read but what is known about the run.
+Rows are plain dicts with the same names in every row of a kind, for tables and for other programs;
+they come from what is known about the run, and no data are read.
 
 1. ``source_rows``: a row per source and index group, with in how many trains it has data.
 2. ``key_rows``: a row per key of a source, with its RUN value; RUN has keys that nothing else has.
 3. ``file_rows``: a row per file that holds a key.
+4. ``compare_runs``: the ``Difference``s of two runs.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
-from .display import natural_key
 
 __all__ = [
     "Difference",
@@ -24,12 +25,19 @@ __all__ = [
     "data_extent",
     "file_rows",
     "key_rows",
+    "natural_key",
     "same_value",
     "source_rows",
     "sources_of",
 ]
 
 Row = dict[str, Any]
+
+
+def natural_key(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """Sorts names with their numbers as numbers: module 2 before module 10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts)
 
 
 def sources_of(data: SelectedData) -> list[str]:
@@ -121,25 +129,20 @@ def _dtype_name(dtype: "np.dtype[Any]") -> str:
     return "str" if dtype.kind in "OU" else str(dtype)
 
 
-# In what do two runs differ: sources, keys, what the keys are like, values at the start?
-#
-# ``compare_runs`` gives one ``Difference`` per thing, ordered by source and key. Trains, files and
-# times differ between any two runs and are not compared; neither are timestamps, unless asked for.
-
-
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``what`` (source, key, dtype, shape, unit, value) of ``source`` and ``key`` is not the same.
-
-    ``first`` and ``second`` are what each run has, None where it has none. Of a source it is the
-    section that is told, of a key the dtype; ``key`` is "" for a source.
-    """
+    """One thing in which two runs differ."""
 
     what: str
+    """source, key, dtype, shape, unit or value."""
     source: str
+    """Name of the source."""
     key: str
+    """Name of the key; empty where the sources differ."""
     first: Any
+    """What the first run has, None if nothing: for a source its section, for a key its dtype."""
     second: Any
+    """What the second run has."""
 
 
 def compare_runs(
@@ -150,7 +153,10 @@ def compare_runs(
     values: bool = True,
     timestamps: bool = False,
 ) -> list[Difference]:
-    """What differs between two runs.
+    """What differs between two runs, ordered by source and key.
+
+    Trains, files and times differ between any two runs and are not compared; neither are
+    timestamps, unless ``timestamps`` is set.
 
     Parameters
     ----------

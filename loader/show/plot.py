@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError
 from ..read.selected import SelectedData
-from .display import natural_key
+from .inspection import natural_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,9 +24,9 @@ from xfelcat.loader.examples.specs import Unit
 from xfelcat.loader.show.display import (
     compact_names,
     detector_groups,
-    natural_key,
     number_ranges,
 )
+from xfelcat.loader.show.inspection import natural_key
 
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 
