@@ -293,7 +293,7 @@ def test_virtual_dataset_in_a_temporary_file_and_of_nothing(tmp_path, monkeypatc
     assert Path(dataset.file.filename).parent == tmp_path
     assert dataset[3:5].tolist() == run[MODULE, "image.data"].ndarray()[3:5].tolist()
     dataset.file.close()
-    empty = write.virtual_dataset(run[MODULE, "image.data"][:0])
+    empty = write.virtual_dataset(run[MODULE, "image.data"][:0].selected)
     assert empty.shape == (0, 2, 32, 16)
     empty.file.close()
 
