@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ..catalog.model.facts import DataFile
 from ..catalog.model.records import KeyRecord
 from .output import convert, dask, iterate
-from .read.selected import SelectedKey, SelectedSource
+from .read.rows import trains_with_data
+from .read.selected import SelectedKey, SelectedSource, read_attributes
 from .select import runinfo
 from .select.selection import Chosen
 from .select.trains import TrainSet, Value, select_trains, split_trains
@@ -203,11 +204,12 @@ class KeyData(OfSource):
     @property
     def units_name(self) -> str | None:
         """Name of the unit with its prefix, e.g. ``microjoule``; None if the files name none."""
-        return self.selected.units_name
+        record = self.record
+        return f"{record.prefix_name}{record.unit_name}" if record.unit_name else None
 
     def attributes(self) -> dict[str, Any]:
         """The HDF5 attributes of the key, read from its first file."""
-        return self.selected.attributes()
+        return read_attributes(self.selected)
 
     def run_value(self, *, allow_multi_run: bool = False) -> Any:
         """The RUN value of the key, its state at the start of the run.
@@ -271,7 +273,7 @@ class KeyData(OfSource):
 
     def drop_empty_trains(self) -> "KeyData":
         """The same key for the trains that have data."""
-        return replace(self, selected=self.selected.drop_empty_trains())
+        return self._with_trains(trains_with_data(self.selected.rows.stretches))
 
     def selected_keys(self) -> Chosen:
         """The key as a selection: what ``select`` takes this object for."""

@@ -15,7 +15,7 @@ from ..catalog.model.errors import PropertyNameError
 from ..catalog.model.identity import identify_run, parse_file_name
 from .keydata import KeyData, OfSource
 from .read import rows
-from .read.selected import SelectedSource
+from .read.selected import SelectedSource, require_group
 from .select import runinfo
 from .select.selection import Chosen, match_keys
 from .select.sources import join_sources
@@ -115,7 +115,7 @@ class SourceData(OfSource):
             if index_group is None or by_name[name].group == index_group:
                 return name
         if index_group is not None:
-            self.selected.require_group(index_group)
+            require_group(self.selected, index_group)
         raise PropertyNameError("", self.source)
 
     def __contains__(self, key: object) -> bool:

@@ -35,6 +35,7 @@ from .across import find_places
 from .collection import DataCollection
 from .open import H5File, RunDirectory
 from .output.convert import name_dimensions
+from .read.rows import trains_with_data
 from .read.selected import SelectedData, SelectedKey
 from .select.trains import TrainSet, Value
 
@@ -174,7 +175,7 @@ def choose_rows(keys: dict[str, SelectedKey], join: Join) -> DatasetRows:
     several = {place for place, key in groups.items() if key.counts().max(initial=0) > 1}
     _warn_of_several(several)
     once = {n: k for n, k in keys.items() if (k.entry.name, k.record.group) not in several}
-    with_data = {n: k.drop_empty_trains() for n, k in once.items()}
+    with_data = {n: k.with_trains(trains_with_data(k.rows.stretches)) for n, k in once.items()}
     sets = [k.trains for k in with_data.values()]
     if join == "outer":
         trains = TrainSet.union_of(sets)

@@ -57,7 +57,7 @@ def _dask_array(key: SelectedKey, chunk_bytes: int) -> Any:
         return da.zeros(whole.shape, dtype=whole.dtype, chunks=whole.shape)
     name = f"xfelcat-{tokenize(*(_identity(plan) for plan in plans))}"
     last = (0,) * len(key.entry_shape)
-    graph = {(name, i, *last): (_read, plan, key.files) for i, plan in enumerate(plans)}
+    graph = {(name, i, *last): (_read, plan, key.source.files) for i, plan in enumerate(plans)}
     chunks = (tuple(p.n_rows for p in plans), *((n,) for n in key.entry_shape))
     return da.Array(graph, name, chunks=chunks, meta=meta)  # type: ignore[no-untyped-call]
 

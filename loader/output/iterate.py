@@ -97,7 +97,7 @@ def key_trains(key: SelectedKey, keep_dims: bool, include_empty: bool) -> Iterat
         part = key.with_trains(trains)
         return part, part.read()
 
-    for trains, (part, data) in _read_blocks(key.trains, key.nbytes, key.files, read):
+    for trains, (part, data) in _read_blocks(key.trains, key.nbytes, key.source.files, read):
         starts, stops = (ends.tolist() for ends in part.rows.bounds)
         for tid, start, stop in zip(trains.to_list(), starts, stops, strict=True):
             if stop > start:
@@ -157,7 +157,7 @@ def _read_columns(keys: list[SelectedKey], block: TrainSet) -> list[_Column]:
     if not keys:
         return []
     parts = [key.with_trains(block) for key in keys]
-    arrays = execute_plans([part.plan() for part in parts], keys[0].files)
+    arrays = execute_plans([part.plan() for part in parts], keys[0].source.files)
     ends: dict[Rows, tuple[list[int], list[int]]] = {}
     columns: list[_Column] = []
     for part, data in zip(parts, arrays, strict=True):

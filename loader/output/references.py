@@ -303,8 +303,8 @@ def _find_piece(key: SelectedKey, plan: ReadPlan, slabs: FileSlabs) -> _Piece:
     path = slabs.data_file.path
     if not is_text(Path(path)):
         raise _irregular(key, repr(path), "its path is not UTF-8", "rename it")
-    inside = checked_path(plan, slabs, key.files)
-    with key.files.borrow(slabs.data_file) as opened:
+    inside = checked_path(plan, slabs, key.source.files)
+    with key.source.files.borrow(slabs.data_file) as opened:
         dataset = opened.file[inside]
         try:
             layout = find_layout(dataset, opened.file)

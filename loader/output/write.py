@@ -27,6 +27,7 @@ from ...catalog.model.records import decode_dtype
 from ..read.execute import checked_path, execute_plan
 from ..read.rows import FileSlabs, ReadPlan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
+from ..select.runinfo import is_single_run
 
 __all__ = ["virtual_dataset", "write_file", "write_virtual_file"]
 
@@ -163,14 +164,14 @@ def _write_source(
     section = "CONTROL" if source.is_control else "INSTRUMENT"
     for name in sorted(source.keys()):
         key = source.key(name)
-        group = f"{source.name}/{key.record.group}".rstrip("/")
+        group = f"{source.entry.name}/{key.record.group}".rstrip("/")
         if group not in indexed:
             indexed.add(group)
             _write_index(f, group, key, trains)
         _put_key(f, key, put)
     if source.is_control:
-        f.require_group(f"CONTROL/{source.name}")
-        indexed.add(source.name)
+        f.require_group(f"CONTROL/{source.entry.name}")
+        indexed.add(source.entry.name)
     return [(section, group) for group in sorted(indexed)]
 
 
@@ -225,7 +226,7 @@ def _copy(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
     )
     for at, part in _parts(plan, max(1, _PART_BYTES // row_bytes)):
         if all(part.shape):
-            dataset[at : at + part.n_rows] = execute_plan(part, key.files)
+            dataset[at : at + part.n_rows] = execute_plan(part, key.source.files)
     return dataset
 
 
@@ -262,7 +263,7 @@ def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
         # HDF5 reads % in these names as the start of a pattern.
         name = os.path.abspath(piece.data_file.path).replace("%", "%%")
         # HDF5 shows fill values for what is not there: better to find out now.
-        inside = checked_path(plan, piece, key.files).replace("%", "%%")
+        inside = checked_path(plan, piece, key.source.files).replace("%", "%%")
         shape = (piece.end, *key.entry_shape)
         shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
         for start, stop, at in piece.listed():
@@ -274,9 +275,9 @@ def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
 
 def _write_run_section(f: h5py.File, source: SelectedSource) -> None:
     """RUN of a control source that comes from a single run."""
-    if not source.is_control or not source.is_single_run:
+    if not source.is_control or not is_single_run(source.entry.refs):
         return
-    home = f.require_group(f"RUN/{source.name}")
+    home = f.require_group(f"RUN/{source.entry.name}")
     for key, value in source.run_values().items():
         path = key.replace(".", "/")
         if isinstance(value, str):
@@ -293,7 +294,7 @@ def _write_legacy_names(
     rows = []
     for old in old_names:
         for section in ("INSTRUMENT", "INDEX"):
-            f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{source.name}")
+            f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{source.entry.name}")
         rows += [("INSTRUMENT", f"{old}/{group}") for group in sorted(source.index_groups)]
     return rows
 

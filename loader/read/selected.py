@@ -35,10 +35,16 @@ from .rows import (
     count_entries,
     count_rows,
     select_rows,
-    trains_with_data,
 )
 
-__all__ = ["HasSelectedKey", "SelectedData", "SelectedKey", "SelectedSource"]
+__all__ = [
+    "HasSelectedKey",
+    "SelectedData",
+    "SelectedKey",
+    "SelectedSource",
+    "read_attributes",
+    "require_group",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,16 +119,6 @@ class SelectedSource(Value):
     files: OpenFiles
 
     @property
-    def name(self) -> str:
-        """Source name, as the user asked for it."""
-        return self.entry.name
-
-    @property
-    def section(self) -> str:
-        """CONTROL, INSTRUMENT or an auxiliary section."""
-        return self.entry.section
-
-    @property
     def is_control(self) -> bool:
         """Whether it has one entry per train."""
         return self.entry.section == "CONTROL"
@@ -188,16 +184,8 @@ class SelectedSource(Value):
             return []
         if index_group is None:
             return sorted(self.index_groups)
-        self.require_group(index_group)
+        require_group(self, index_group)
         return [index_group]
-
-    def require_group(self, index_group: str) -> None:
-        """Raise ValueError unless the source has this index group."""
-        if index_group not in self.index_groups:
-            raise ValueError(
-                f"{index_group!r} is no index group of {self.name!r}, which has"
-                f" {', '.join(map(repr, sorted(self.index_groups))) or 'none'}"
-            )
 
     def rows(self, index_group: str) -> Rows:
         """The rows of an index group."""
@@ -211,27 +199,19 @@ class SelectedSource(Value):
             np.maximum(counts, of_group, out=counts)
         return counts
 
-    def n_rows(self, index_group: str) -> int:
-        """How many rows an index group has; quicker to find than ``counts``."""
-        return count_rows(self.entry, self.refs, index_group, self.trains)
-
     @property
     def has_data(self) -> bool:
         """Whether any of the selected trains has data."""
-        return any(self.n_rows(group) for group in self.groups_with_data())
+        groups = self.groups_with_data()
+        return any(count_rows(self.entry, self.refs, group, self.trains) for group in groups)
 
     def with_trains(self, trains: TrainSet) -> "SelectedSource":
         """The same source for other trains."""
         return self if trains is self.trains else replace(self, trains=trains)
 
-    @property
-    def is_single_run(self) -> bool:
-        """Whether all its files are of one run."""
-        return runinfo.is_single_run(self.entry.refs)
-
     def run_values(self, inc_timestamps: bool = True) -> dict[str, Any]:
         """RUN values by key; none unless it is a control source of a single run."""
-        if not (self.is_control and self.is_single_run):
+        if not (self.is_control and runinfo.is_single_run(self.entry.refs)):
             return {}
         return runinfo.run_values(self.entry, inc_timestamps=inc_timestamps)
 
@@ -252,11 +232,6 @@ class SelectedKey(Value):
     def trains(self) -> TrainSet:
         """The selected trains."""
         return self.source.trains
-
-    @property
-    def files(self) -> OpenFiles:
-        """The cache of open files."""
-        return self.source.files
 
     @property
     def refs(self) -> tuple[FileRef, ...]:
@@ -282,7 +257,9 @@ class SelectedKey(Value):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of all the data, entries first."""
-        return (self.source.n_rows(self.record.group), *self.record.entry_shape)
+        record = self.record
+        n_rows = count_rows(self.entry, self.refs, record.group, self.trains)
+        return (n_rows, *record.entry_shape)
 
     @property
     def nbytes(self) -> int:
@@ -298,13 +275,7 @@ class SelectedKey(Value):
         return unit_text(self.record.prefix_symbol, self.record.unit_symbol) or None
 
     @property
-    def units_name(self) -> str | None:
-        """Name of the unit with its prefix, e.g. ``microjoule``; None if the files name none."""
-        record = self.record
-        return f"{record.prefix_name}{record.unit_name}" if record.unit_name else None
-
-    @property
-    def stored_path(self) -> str:
+    def _stored_path(self) -> str:
         """Path of the dataset in its files, under the source name that they use."""
         return f"/{self.entry.section}/{self.entry.real_name}/{self.name.replace('.', '/')}"
 
@@ -328,10 +299,6 @@ class SelectedKey(Value):
             return self
         return replace(self, source=self.source.with_trains(trains))
 
-    def drop_empty_trains(self) -> "SelectedKey":
-        """The same key for the trains that have data."""
-        return self.with_trains(trains_with_data(self.rows.stretches))
-
     def plan(self, region: Region | None = None) -> ReadPlan:
         """How to read a region of every entry, by default all; raises InconsistentFilesError."""
         found = self.rows
@@ -340,28 +307,39 @@ class SelectedKey(Value):
         if region is None:
             region = parse_region((), self.entry_shape)
         return ReadPlan(
-            self.entry.name, self.stored_path, record, region, found.n_rows, found.slabs
+            self.entry.name, self._stored_path, record, region, found.n_rows, found.slabs
         )
 
     def read(self, roi: Any = (), out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The data, (entries, ...), or a region of every entry; into ``out`` if it is given."""
         region = parse_region(roi, self.entry_shape)
-        return execute_plan(self.plan(region), self.files, out)
+        return execute_plan(self.plan(region), self.source.files, out)
 
-    def attributes(self) -> dict[str, Any]:
-        """Its HDF5 attributes, read from its first file.
 
-        They are those of the dataset and, for the value of a control source, of the group it is in.
-        """
-        ref = (self.refs or self.entry.refs)[0]
-        with self.files.borrow(ref.data_file) as opened:
-            found = opened.dataset(self.stored_path, self.name)
-            if found is None:
-                raise FileStructureError(ref.path, f"has no dataset {self.stored_path}")
-            attributes = dict(found.dataset.attrs)
-            if self.source.is_control and self.name.endswith(VALUE_ENDING):
-                attributes.update(found.dataset.parent.attrs)
-        return attributes
+def require_group(source: SelectedSource, index_group: str) -> None:
+    """Raise ValueError unless a source has this index group."""
+    if index_group not in source.index_groups:
+        raise ValueError(
+            f"{index_group!r} is no index group of {source.entry.name!r}, which has"
+            f" {', '.join(map(repr, sorted(source.index_groups))) or 'none'}"
+        )
+
+
+def read_attributes(key: SelectedKey) -> dict[str, Any]:
+    """The HDF5 attributes of a key, read from its first file.
+
+    They are those of the dataset and, for the value of a control source, of the group it is in.
+    """
+    path = key._stored_path
+    ref = (key.refs or key.entry.refs)[0]
+    with key.source.files.borrow(ref.data_file) as opened:
+        found = opened.dataset(path, key.name)
+        if found is None:
+            raise FileStructureError(ref.path, f"has no dataset {path}")
+        attributes = dict(found.dataset.attrs)
+        if key.source.is_control and key.name.endswith(VALUE_ENDING):
+            attributes.update(found.dataset.parent.attrs)
+    return attributes
 
 
 class HasSelectedKey(Protocol):

@@ -283,8 +283,8 @@ def _listed(data: SelectedData, names: list[str], style: _Style) -> Iterator[str
 def _source_lines(source: SelectedSource, style: _Style) -> Iterator[str]:
     """A source; with its counts or its keys if the style says so."""
     aggregator = f"[{source.aggregator or '?'}] " if style.with_aggregators else ""
-    yield f"  - {aggregator}{source.name}"
-    details = style.is_detailed(source.name)
+    yield f"  - {aggregator}{source.entry.name}"
+    details = style.is_detailed(source.entry.name)
     rows = key_rows(source) if details else []
     if details or (style.counts and not source.is_control):
         for group in source.groups_with_data():
@@ -299,7 +299,7 @@ def _source_lines(source: SelectedSource, style: _Style) -> Iterator[str]:
 def _auxiliary_lines(sources: Mapping[str, SelectedSource], style: _Style) -> Iterator[str]:
     """The sources of REDUCTION and ERRATA."""
     for section in ("REDUCTION", "ERRATA"):
-        names = [name for name, source in sources.items() if source.section == section]
+        names = [name for name, source in sources.items() if source.entry.section == section]
         yield ""
         yield f"{_number(names, f'{section.lower()} source')}:"
         for name in sorted(names, key=natural_key):
@@ -400,12 +400,14 @@ def source_html(source: SelectedSource) -> str:
     if run_only:
         values = [(_code(row["key"]), escape(f"{row['run_value']!s:.120}")) for row in run_only]
         parts.append(_fold(f"{len(values)} values from the start of the run", _table((), values)))
-    return _page(f"{_code(source.name)}, {source.section.lower()} source", *parts)
+    return _page(f"{_code(source.entry.name)}, {source.entry.section.lower()} source", *parts)
 
 
 def key_html(key: SelectedKey) -> str:
     """What a notebook shows for a key: type, shape, size, unit and trains with data."""
-    unit = f"{key.units} ({key.units_name})" if key.units_name else key.units
+    record, unit = key.record, key.units
+    if record.unit_name:
+        unit = f"{unit} ({record.prefix_name}{record.unit_name})"
     facts = [
         ("dtype", "string" if key.dtype.kind == "O" else str(key.dtype)),
         ("shape", _shape(key.shape)),

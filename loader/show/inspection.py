@@ -59,7 +59,7 @@ def source_rows(data: SelectedData) -> list[Row]:
             keys = source.keys(inc_timestamps=False) if groups else set()
             counts = source.counts(group) if groups else None
             row = {
-                "section": source.section,
+                "section": source.entry.section,
                 "source": name,
                 "index_group": group,
                 "aggregator": source.aggregator,
@@ -175,7 +175,7 @@ def compare_runs(
     for name in names:
         one, other = (c.source(name) if name in c.sources else None for c in (first, second))
         if one is None or other is None:
-            sections = [side and side.section for side in (one, other)]
+            sections = [side and side.entry.section for side in (one, other)]
             found.append(Difference("source", name, "", *sections))
         else:
             found += _source_differences(name, one, other, tolerance)
@@ -187,8 +187,8 @@ def compare_runs(
 def _source_differences(
     name: str, one: SelectedSource, other: SelectedSource, tolerance: float
 ) -> Iterator[Difference]:
-    if one.section != other.section:
-        yield Difference("source", name, "", one.section, other.section)
+    if one.entry.section != other.entry.section:
+        yield Difference("source", name, "", one.entry.section, other.entry.section)
     rows, other_rows = ({row["key"]: row for row in key_rows(side)} for side in (one, other))
     for key in sorted(rows.keys() | other_rows.keys()):
         a, b = rows.get(key), other_rows.get(key)
