@@ -23,14 +23,14 @@ from .read.selected import SelectedData, SelectedSource
 from .select import runinfo
 from .select.aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
 from .select.selection import (
-    Chosen,
+    Selection,
     expand_selection,
     narrow,
     remove,
     trains_with_all,
     trains_with_any,
 )
-from .select.sources import join_inventories, take_inventory
+from .select.sources import join_tables, take_sources
 from .select.trains import TrainSet, by_id
 from .sourcedata import SourceData
 
@@ -92,11 +92,11 @@ class DataCollection(OverTrains):
         DuplicateTrainError
             A source has the same train in two files, and ``allow_duplicates`` is not set.
         """
-        inventory = take_inventory(
+        table = take_sources(
             facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates
         )
         files = OpenFiles() if files is None else files
-        selected = SelectedData(inventory, inventory.trains, files)
+        selected = SelectedData(table, table.trains, files)
         return cls(selected, inc_suspect_trains, _single_run=is_single_run)
 
     # -- what is there ---------------------------------------------------------------------------
@@ -132,14 +132,14 @@ class DataCollection(OverTrains):
         """Whether all files are of one run, so that questions about the run have one answer."""
         if self._single_run is not None:
             return self._single_run
-        return runinfo.is_single_run(self.selected.inventory.refs)
+        return runinfo.is_single_run(self.selected.table.refs)
 
     @property
     def selection(self) -> dict[str, set[str] | None]:
         """Selected keys by source; None where all are."""
         return {n: None if k is None else set(k) for n, k in self.selected_keys().items()}
 
-    def selected_keys(self) -> Chosen:
+    def selected_keys(self) -> Selection:
         """The collection as a selection: what ``select`` takes this object for."""
         return {name: entry.keys for name, entry in self.selected.sources.items()}
 
@@ -198,7 +198,7 @@ class DataCollection(OverTrains):
         from .auxiliary import AuxiliarySources
 
         return AuxiliarySources.of_files(
-            self.selected.inventory.refs, self.selected.trains, self.selected.files
+            self.selected.table.refs, self.selected.trains, self.selected.files
         )
 
     def __repr__(self) -> str:
@@ -593,11 +593,11 @@ class DataCollection(OverTrains):
         if not others:
             return self
         selected = [part.selected for part in parts]
-        inventory = join_inventories([(part.inventory, part.trains) for part in selected])
+        table = join_tables([(part.table, part.trains) for part in selected])
         trains = TrainSet.union_of(part.trains for part in selected)
         return replace(
             self,
-            selected=SelectedData(inventory, trains, self.selected.files),
+            selected=SelectedData(table, trains, self.selected.files),
             inc_suspect_trains=any(p.inc_suspect_trains for p in parts),
             _aliases=merge_aliases(*(p._aliases for p in parts)),
             _single_run=None,

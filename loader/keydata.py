@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from ..catalog.model.facts import DataFile
 from ..catalog.model.records import KeyRecord
 from .output import convert, dask, iterate
-from .read.rows import trains_with_data
 from .read.selected import SelectedKey, SelectedSource, read_attributes
 from .select import runinfo
-from .select.selection import Chosen
+from .select.selection import Selection
 from .select.trains import TrainSet, Value, select_trains, split_trains
 
 if TYPE_CHECKING:
@@ -244,12 +243,12 @@ class KeyData(OfSource):
         A pandas Series labelled with train IDs if ``labelled``, else an array that goes with
         ``train_ids``.
         """
-        counts = self.selected.counts()
+        counts = self.selected.rows.counts
         if not labelled:
             return counts.astype(np.uint64)
         import pandas as pd
 
-        return pd.Series(counts, index=self.selected.trains.ids)
+        return pd.Series(counts.copy(), index=self.selected.trains.ids)
 
     def train_id_coordinates(self) -> NDArray[np.uint64]:
         """The train of each entry, to go with the first dimension of ``ndarray()``."""
@@ -273,9 +272,9 @@ class KeyData(OfSource):
 
     def drop_empty_trains(self) -> "KeyData":
         """The same key for the trains that have data."""
-        return self._with_trains(trains_with_data(self.selected.rows.stretches))
+        return self._with_trains(self.selected.rows.trains_with_rows)
 
-    def selected_keys(self) -> Chosen:
+    def selected_keys(self) -> Selection:
         """The key as a selection: what ``select`` takes this object for."""
         return {self.source: frozenset({self.key})}
 

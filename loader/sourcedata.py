@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from ..catalog.model.errors import PropertyNameError
 from ..catalog.model.identity import identify_run, parse_file_name
 from .keydata import KeyData, OfSource
-from .read import rows
 from .read.selected import SelectedSource, require_group
 from .select import runinfo
-from .select.selection import Chosen, match_keys
+from .select.selection import Selection, match_keys
 from .select.sources import join_sources
 from .select.trains import TrainSet
 
@@ -150,7 +149,7 @@ class SourceData(OfSource):
             chosen = frozenset(entry.require_key(k, schema).name for k in wanted)
         return replace(self, selected=replace(self.selected, entry=entry.with_keys(chosen)))
 
-    def selected_keys(self) -> Chosen:
+    def selected_keys(self) -> Selection:
         """The source as a selection: what ``select`` takes this object for."""
         return {self.source: self.selected.entry.keys}
 
@@ -223,12 +222,14 @@ class SourceData(OfSource):
                 f"index groups of {self.source!r} have different counts: name one of"
                 f" {', '.join(map(repr, groups))}"
             )
-        return rows.train_coordinates(self.selected.rows(groups[0]).stretches if groups else ())
+        return (
+            self.selected.rows(groups[0]).coordinates.copy() if groups else np.empty(0, np.uint64)
+        )
 
     def drop_empty_trains(self, index_group: str | None = None) -> "SourceData":
         """The source for the trains with data in one index group, by default in any."""
         groups = self.selected.groups_with_data(index_group)
-        found = [rows.trains_with_data(self.selected.rows(group).stretches) for group in groups]
+        found = [self.selected.rows(group).trains_with_rows for group in groups]
         return self._with_trains(TrainSet.union_of(found))
 
     def union(self, *others: "SourceData") -> "SourceData":

@@ -35,7 +35,6 @@ from .across import find_places
 from .collection import DataCollection
 from .open import H5File, RunDirectory
 from .output.convert import name_dimensions
-from .read.rows import trains_with_data
 from .read.selected import SelectedData, SelectedKey
 from .select.trains import TrainSet, Value
 
@@ -172,10 +171,10 @@ def choose_rows(keys: dict[str, SelectedKey], join: Join) -> DatasetRows:
     if len(groups) == 1:
         (first,) = groups.values()
         return DatasetRows(first.rows.coordinates, {n: LazyRows(k) for n, k in keys.items()})
-    several = {place for place, key in groups.items() if key.counts().max(initial=0) > 1}
+    several = {place for place, key in groups.items() if key.rows.counts.max(initial=0) > 1}
     _warn_of_several(several)
     once = {n: k for n, k in keys.items() if (k.entry.name, k.record.group) not in several}
-    with_data = {n: k.with_trains(trains_with_data(k.rows.stretches)) for n, k in once.items()}
+    with_data = {n: k.with_trains(k.rows.trains_with_rows) for n, k in once.items()}
     sets = [k.trains for k in with_data.values()]
     if join == "outer":
         trains = TrainSet.union_of(sets)

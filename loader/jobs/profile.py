@@ -48,10 +48,11 @@ from ...catalog.store.read import file_stats, fresh_profiles
 from ...catalog.store.store import Store
 from ..read.execute import check_consistent, execute_plan
 from ..read.files import OpenFiles
-from ..read.rows import FileSlabs, ReadPlan, merge_rows, select_rows
+from ..read.rows import ReadPlan
 from ..select.region import parse_region
+from ..select.rows import FileSlabs, merge_rows
 from ..select.selection import source_schema
-from ..select.sources import SourceEntry, take_inventory
+from ..select.sources import SourceEntry, take_sources
 from ..select.trains import TrainSet
 
 __all__ = [
@@ -409,7 +410,7 @@ class _Profiling:
     def _chosen(
         self, facts: RunFacts, shard: str, run_id: int, done: set[KeyName]
     ) -> tuple[RunTask, int]:
-        inventory = take_inventory(facts, inc_suspect_trains=True, allow_duplicates=True)
+        inventory = take_sources(facts, inc_suspect_trains=True, allow_duplicates=True)
         stats = {os.path.basename(f.path): (f.size, f.mtime_ns) for f in facts.files}
         task = RunTask(run_id, shard, facts.directory, {}, {}, stats)
         n_done = 0
@@ -484,8 +485,7 @@ def add_tasks(task: RunTask, entry: SourceEntry, record: KeyRecord, trains: Trai
 
     Raises InconsistentFilesError where the key differs between files.
     """
-    refs = entry.files_within(trains)
-    selected = select_rows(entry, refs, record.group, trains).stretches
+    selected = entry.rows(record.group, trains).stretches
     stretches = [s for s in selected if s.count.any()]
     described = [(s.ref, entry.schema(s.ref).by_name.get(record.name)) for s in stretches]
     record = check_consistent(entry.name, record, described)

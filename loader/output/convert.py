@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import NoDataError
 from ..read.execute import execute_plans
-from ..read.rows import Rows
 from ..read.selected import SelectedData, SelectedKey
 from ..select.region import Region, parse_region
+from ..select.rows import Rows
 
 if TYPE_CHECKING:
     import pandas as pd

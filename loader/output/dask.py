@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ..read.execute import execute_plan
 from ..read.files import OpenFiles
-from ..read.rows import ReadPlan, RowStretch, array_dtype, plan_read
+from ..read.rows import ReadPlan, array_dtype, plan_read
 from ..read.selected import SelectedKey
+from ..select.rows import RowStretch
 
 __all__ = ["to_dask"]
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import TrainIDError, XfelcatError
 from ..read.execute import execute_plans
 from ..read.files import OpenFiles
-from ..read.rows import Rows
 from ..read.selected import SelectedData, SelectedKey
+from ..select.rows import Rows
 from ..select.trains import NO_TRAINS, TrainSet
 
 __all__ = ["collection_train", "collection_trains", "key_train", "key_trains", "train_at"]

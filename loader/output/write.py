@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import MultiRunError, TargetFileError
 from ...catalog.model.records import decode_dtype
 from ..read.execute import checked_path, execute_plan
-from ..read.rows import FileSlabs, ReadPlan
+from ..read.rows import ReadPlan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
+from ..select.rows import FileSlabs
 from ..select.runinfo import is_single_run
 
 __all__ = ["virtual_dataset", "write_file", "write_virtual_file"]
@@ -131,7 +132,7 @@ def _replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
 def _write(data: SelectedData, target: Path, put: PutData) -> None:
     """METADATA, INDEX, and every source of the collection."""
     legacy = data.legacy
-    paths = {Path(ref.path) for ref in data.inventory.refs}
+    paths = {Path(ref.path) for ref in data.table.refs}
     trains = data.trains.ids
     rows: list[tuple[str, str]] = []
     with _replacing(target, paths) as f:
@@ -177,7 +178,7 @@ def _write_source(
 
 def _suspect_trains(data: SelectedData) -> NDArray[np.uint64]:
     """The trains that are suspect in some file, and good in none."""
-    lists = {id(ref.listed): ref.listed for ref in data.inventory.refs}.values()
+    lists = {id(ref.listed): ref.listed for ref in data.table.refs}.values()
     nothing = np.empty(0, dtype=np.uint64)
     suspect = np.concatenate([nothing, *(trains.ids[trains.suspect] for trains in lists)])
     if not suspect.size:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .rows import Int64s
+from ..select.rows import Int64s
 
 __all__ = [
     "ABSENT",

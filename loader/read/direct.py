@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..select.rows import FileSlabs, Int64s
 from .chunks import ChunkLayout, ChunkMap
 from .decode import Inflate, bytes_of, decode_chunk, read_array, read_into
-from .rows import FileSlabs, Int64s
 
 __all__ = ["find_tasks"]
 

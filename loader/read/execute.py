@@ -22,10 +22,10 @@ from ...catalog.model.errors import (
     XfelcatError,
 )
 from ...catalog.model.records import KeyRecord
-from ..select.rows import FileRef
+from ..select.rows import FileRef, FileSlabs
 from .file_read import FileRead, ReadPool, ReadTarget, read_small
 from .files import DataFileHandle, OpenDataset, OpenFiles
-from .rows import FileSlabs, ReadPlan
+from .rows import ReadPlan
 
 __all__ = [
     "allocate",

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..select.rows import FileSlabs, Int64s
 from .decode import StoredDataError, bytes_of, read_into
 from .direct import find_tasks
 from .files import DataFileHandle, OpenDataset, ReadOptions
-from .rows import FileSlabs, Int64s, ReadPlan
+from .rows import ReadPlan
 
 __all__ = ["FileRead", "Futures", "ReadPool", "ReadTarget", "read_small"]
 

@@ -22,20 +22,13 @@ from ...catalog.model.names import VALUE_ENDING, is_timestamp, short_key, unit_t
 from ...catalog.model.records import KeyRecord, KeySchema
 from ..select import runinfo
 from ..select.region import Region, parse_region
+from ..select.rows import FileRef, Int64s, Rows
 from ..select.selection import source_schema
-from ..select.sources import FileRef, Inventory, SourceEntry
+from ..select.sources import SourceEntry, SourceTable
 from ..select.trains import TrainSet, Value
 from .execute import check_consistent, execute_plan
 from .files import OpenFiles
-from .rows import (
-    Int64s,
-    ReadPlan,
-    Rows,
-    array_dtype,
-    count_entries,
-    count_rows,
-    select_rows,
-)
+from .rows import ReadPlan, array_dtype
 
 __all__ = [
     "HasSelectedKey",
@@ -51,14 +44,14 @@ __all__ = [
 class SelectedData(Value):
     """The sources of a collection for the selected trains, and the cache of open files."""
 
-    inventory: Inventory
+    table: SourceTable
     trains: TrainSet
     files: OpenFiles
 
     @property
     def sources(self) -> Mapping[str, SourceEntry]:
         """The sources by name, legacy names among them."""
-        return self.inventory.sources
+        return self.table.sources
 
     @property
     def legacy(self) -> dict[str, str]:
@@ -77,7 +70,7 @@ class SelectedData(Value):
     @property
     def refs(self) -> list[FileRef]:
         """The files with selected trains, ordered by run and name."""
-        return [r for r in self.inventory.refs if r.trains.overlaps(self.trains)]
+        return [r for r in self.table.refs if r.trains.overlaps(self.trains)]
 
     def source(self, name: str) -> "SelectedSource":
         """One source; raises SourceNameError if there is none of this name."""
@@ -99,15 +92,15 @@ class SelectedData(Value):
 
     def with_sources(self, sources: Mapping[str, SourceEntry]) -> "SelectedData":
         """Other sources for the same trains."""
-        return replace(self, inventory=self.inventory.with_sources(sources))
+        return replace(self, table=self.table.with_sources(sources))
 
     def timestamps(self) -> NDArray[np.datetime64]:
         """Time of each train in UTC, (trains,) datetime64[ns]; NaT where the files have none."""
-        return runinfo.collect_timestamps(self.inventory.refs, self.trains)
+        return runinfo.collect_timestamps(self.table.refs, self.trains)
 
     def run_metadata(self) -> dict[str, Any]:
         """METADATA of the run; raises MultiRunError if the data come from several."""
-        return runinfo.run_metadata(self.refs or self.inventory.refs)
+        return runinfo.run_metadata(self.refs or self.table.refs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,21 +182,19 @@ class SelectedSource(Value):
 
     def rows(self, index_group: str) -> Rows:
         """The rows of an index group."""
-        return select_rows(self.entry, self.refs, index_group, self.trains)
+        return self.entry.rows(index_group, self.trains)
 
     def counts(self, index_group: str | None = None) -> Int64s:
         """Entries of each train, (trains,); by default the largest count over index groups."""
         counts = np.zeros(len(self.trains), np.int64)
         for group in self.groups_with_data(index_group):
-            of_group = count_entries(self.entry, self.refs, group, self.trains)
-            np.maximum(counts, of_group, out=counts)
+            np.maximum(counts, self.rows(group).counts, out=counts)
         return counts
 
     @property
     def has_data(self) -> bool:
         """Whether any of the selected trains has data."""
-        groups = self.groups_with_data()
-        return any(count_rows(self.entry, self.refs, group, self.trains) for group in groups)
+        return any(self.rows(group).n_rows for group in self.groups_with_data())
 
     def with_trains(self, trains: TrainSet) -> "SelectedSource":
         """The same source for other trains."""
@@ -257,9 +248,7 @@ class SelectedKey(Value):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of all the data, entries first."""
-        record = self.record
-        n_rows = count_rows(self.entry, self.refs, record.group, self.trains)
-        return (n_rows, *record.entry_shape)
+        return (self.rows.n_rows, *self.record.entry_shape)
 
     @property
     def nbytes(self) -> int:
@@ -288,10 +277,6 @@ class SelectedKey(Value):
     def rows(self) -> Rows:
         """The rows of its index group."""
         return self.source.rows(self.record.group)
-
-    def counts(self) -> Int64s:
-        """Entries of each train, (trains,)."""
-        return count_entries(self.entry, self.refs, self.record.group, self.trains)
 
     def with_trains(self, trains: TrainSet) -> "SelectedKey":
         """The same key for other trains."""

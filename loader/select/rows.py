@@ -14,7 +14,7 @@ Data come in order of train ID. Where trains are out of order in or between file
 that lie one behind the other in a file stay together, ordered by the first of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import pairwise
@@ -236,6 +236,24 @@ class FileSlabs(Value):
     def end(self) -> int:
         """One more than the highest row."""
         return int(self.stops.max())
+
+    @cached_property
+    def n_rows(self) -> int:
+        """How many rows they have."""
+        return int((self.stops - self.starts).sum())
+
+    @property
+    def rows(self) -> Int64s:
+        """The number of every row in the file, (n_rows,)."""
+        lengths = self.stops - self.starts
+        before = np.cumsum(lengths) - lengths
+        rows: Int64s = np.arange(lengths.sum()) + np.repeat(self.starts - before, lengths)
+        return rows
+
+    def listed(self) -> Iterator[tuple[int, int, int]]:
+        """Start, stop and target of each slab."""
+        columns = (self.starts.tolist(), self.stops.tolist(), self.targets.tolist())
+        return zip(*columns, strict=True)
 
     @cached_property
     def single(self) -> tuple[int, int, int] | None:

@@ -32,7 +32,6 @@ __all__ = [
 
 Selection = dict[str, frozenset[str] | None]
 """Selected keys by source; None for all that are selected so far."""
-Chosen = Selection  # its former name, until the documented classes take the new one
 
 
 def expand_selection(

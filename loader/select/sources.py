@@ -330,9 +330,3 @@ def join_sources(parts: Sequence[tuple[SourceEntry, TrainSet]]) -> SourceEntry:
         for entry, trains in parts
     ]
     return join_tables(tables).sources[parts[0][0].name]
-
-
-# Former names, until the documented classes take the new ones.
-Inventory = SourceTable
-take_inventory = take_sources
-join_inventories = join_tables

@@ -172,7 +172,7 @@ def _detector_phrase(data: SelectedData, group: DetectorGroup) -> str:
     if "image.data" not in source:
         return f"e.g. module {number}: {len(source.keys())} keys"
     key = source.key("image.data")
-    counts = key.counts()
+    counts = key.rows.counts
     pixels = _shape(key.entry_shape[-2:])
     total = int(counts.sum())
     return f"e.g. module {number}: {pixels} pixels, {total} frames; {_counts_phrase(counts)}"
@@ -413,7 +413,7 @@ def key_html(key: SelectedKey) -> str:
         ("shape", _shape(key.shape)),
         *([("unit", unit)] if unit else []),
         ("size", _size(key.nbytes)),
-        ("trains", _counts_phrase(key.counts())),
+        ("trains", _counts_phrase(key.rows.counts)),
     ]
     rows = [(escape(name), escape(text)) for name, text in facts]
     return _page(f"{_code(key.entry.name)} {_code(key.name)}", _table((), rows))

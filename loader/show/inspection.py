@@ -114,7 +114,7 @@ def file_rows(key: SelectedKey) -> list[Row]:
 
 
 def _file_rows(key: SelectedKey) -> Iterator[Row]:
-    counts = dict(zip(key.trains.to_list(), key.counts().tolist(), strict=True))
+    counts = dict(zip(key.trains.to_list(), key.rows.counts.tolist(), strict=True))
     for ref in key.refs:
         here = [counts[t] for t in ref.trains.to_list() if t in counts]
         yield {

@@ -40,7 +40,7 @@ class Counting:
 @pytest.fixture
 def counting(tmp_path):
     run = open_scanned(rich_run.write_rich_run(tmp_path))
-    return Counting(run.selected.inventory.refs[0].facts)
+    return Counting(run.selected.table.refs[0].facts)
 
 
 def test_opening_takes_columns_and_asks_for_nothing(counting):
@@ -54,11 +54,11 @@ def test_opening_takes_columns_and_asks_for_nothing(counting):
 
 def test_sources_of_the_same_files_share_them(counting):
     run = DataCollection.from_facts(counting)
-    entries = run.selected.inventory.sources
+    entries = run.selected.table.sources
     assert entries[rich_run.XGM].files is entries[rich_run.MOTOR].files
     assert entries[rich_run.XGM].files is not entries[rich_run.MODULE].files
     assert len(entries[rich_run.XGM].files.groups) == 1
-    assert len(run.selected.inventory.groups) == 2
+    assert len(run.selected.table.groups) == 2
 
 
 def test_keys_of_a_group_are_worked_out_together(counting):
