@@ -321,7 +321,7 @@ def test_open_files_of_a_parent_are_not_used_after_a_fork(run):
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
-        ok = np.array_equal(key.ndarray(), expected) and key.selected.files.n_opened > 0
+        ok = np.array_equal(key.ndarray(), expected) and key.selected.source.files.n_opened > 0
         os.write(writer, b"1" if ok else b"0")
         os._exit(0)
     os.waitpid(pid, 0)

@@ -426,7 +426,7 @@ def test_each_file_is_opened_once(tmp_path):
     key = write_run(tmp_path, [6, 4], contiguous)
     run = xfelcat.RunDirectory(tmp_path, save=False)
     keys = [run[XGM, "power"], run[XGM, "beam.x"]]
-    files: OpenFiles = keys[0].selected.files
+    files: OpenFiles = keys[0].selected.source.files
     before = files.n_opened
     equals(open_zarr(xfelcat.zarr_references(keys)), *keys)
     assert files.n_opened - before == len(key.source_file_paths)
