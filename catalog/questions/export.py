@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,12 +86,14 @@ def export_views(
         if ids is None:
             found = ask(cursor, Sql("SELECT run_id FROM run ORDER BY run_id"))
             ids = numbers(found.column("run_id"))
-        runs = _Runs(ids, question == EVERYTHING)
+        batch_of = partial(_condition, ids, question == EVERYTHING)
         try:
             target.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".xfelcat-export-", dir=target) as drafts:
                 rows = {
-                    name: _write(cursor, name, runs, basis, Path(drafts) / name, progress)
+                    name: _write(
+                        cursor, name, len(ids), batch_of, basis, Path(drafts) / name, progress
+                    )
                     for name in names
                 }
                 for name, path in paths.items():
@@ -112,18 +115,11 @@ def _chosen(views: Sequence[str], question: Question) -> list[str]:
     return of_runs
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Runs:
-    """Run ids in order; ``are_all``: with what belongs to no run."""
-
-    ids: RunIds
-    are_all: bool
-
-
 def _write(
     cursor: "duckdb.DuckDBPyConnection",
     name: str,
-    runs: _Runs,
+    n_runs: int,
+    batch_of: "Callable[[int, int], Sql]",
     basis: Provenance,
     path: Path,
     progress: ViewProgress | None,
@@ -134,7 +130,7 @@ def _write(
     rows = 0
     writer = None
     try:
-        for table, done, total in _batches(cursor, name, runs):
+        for table, done, total in _batches(cursor, name, n_runs, batch_of):
             if writer is None:
                 metadata = json.dumps({"view": name} | basis.as_dict())
                 schema = table.schema.with_metadata({"xfelcat": metadata})
@@ -151,16 +147,19 @@ def _write(
 
 
 def _batches(
-    cursor: "duckdb.DuckDBPyConnection", view: str, runs: _Runs
+    cursor: "duckdb.DuckDBPyConnection",
+    view: str,
+    total: int,
+    batch_of: "Callable[[int, int], Sql]",
 ) -> Iterator[tuple["pa.Table", int, int]]:
     """The rows of a view, how many runs are done with them, and of how many; at least one table."""
     if "run_id" not in ask(cursor, Sql(f"FROM {view} LIMIT 0")).column_names:
         yield ask(cursor, Sql(f"FROM {view}")), 1, 1
         return
-    done, total, batch = 0, len(runs.ids), _RUNS_AT_FIRST
+    done, batch = 0, _RUNS_AT_FIRST
     while True:
         end = min(done + batch, total)
-        of_runs = _conditions(runs, done, end)
+        of_runs = batch_of(done, end)
         table = ask(cursor, sql(f"FROM {view} WHERE {{of_runs}} ORDER BY run_id", of_runs=of_runs))
         yield table, end, total
         if end == total:
@@ -170,14 +169,13 @@ def _batches(
         done = end
 
 
-def _conditions(runs: _Runs, done: int, end: int) -> Sql:
+def _condition(ids: RunIds, are_all: bool, done: int, end: int) -> Sql:
     """The condition on rows of ``ids[done:end]``.
 
     Of all runs also on what lies between: findings of no run have no run_id, or that of a run that
     is not catalogued.
     """
-    ids = runs.ids
-    if not runs.are_all:
+    if not are_all:
         if done == end:
             return Sql("false")
         low, high = int(ids[done]), int(ids[end - 1])

@@ -1,11 +1,21 @@
 """Filters from what people write, and what is refused."""
 
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from xfelcat.catalog.model.errors import QueryError
-from xfelcat.catalog.questions.filters import RunFilter, parse_time
+from xfelcat.catalog.questions.filters import (
+    FILTERS,
+    Choice,
+    RunChoice,
+    RunFilter,
+    filters_of,
+    parse_time,
+)
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 pytestmark = pytest.mark.fast
 
@@ -97,3 +107,18 @@ def test_anything_else_is_a_path(tmp_path, monkeypatch):
     link.symlink_to(target)
     assert RunFilter.named("./p002012").below == (str(tmp_path / "p002012"),)
     assert RunFilter.named(Path("link")).below == (str(link), str(target))
+
+
+def test_the_keyword_arguments_are_those_of_the_table():
+    assert set(Choice.__annotations__) == {f.name for f in FILTERS}
+    assert set(RunChoice.__annotations__) == {f.name for f in filters_of("run")}
+
+
+@pytest.mark.parametrize("filter_", FILTERS, ids=lambda f: f.name)
+def test_the_documentation_has_every_filter_of_the_table(filter_):
+    page = (DOCS / "questions.md").read_text()
+    assert re.search(rf"^\| [^|]*`{filter_.name}`[^|]* \|", page, re.MULTILINE)
+    if filter_.name not in ("source", "key"):  # arguments, not options
+        option = f"`--{filter_.name.replace('_', '-')} {filter_.metavar}`"
+        option += f", `{filter_.short}`" if filter_.short else ""
+        assert f"| {option} |" in (DOCS / "commands.md").read_text()
