@@ -23,7 +23,9 @@ from .options import (
     OutputOption,
     SampleOption,
     SeedOption,
+    argument,
     existing_store,
+    option,
     time_option,
     with_run_filter,
 )
@@ -36,12 +38,7 @@ if TYPE_CHECKING:
     from ..catalog.store.store import Store
     from ..loader.jobs.deepcheck import DeepOptions, RunDataCheck
 
-__all__ = [
-    "Threshold",
-    "audit_command",
-    "report_lines",
-    "summary_lines",
-]
+__all__ = ["Threshold", "audit_command", "report_lines", "summary_lines"]
 
 
 class Threshold(StrEnum):
@@ -56,38 +53,24 @@ class Threshold(StrEnum):
 def audit_command(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[PATH]...",
-            help="Only runs at or below these paths; with --disk, also what else is there.",
-            show_default=False,
+        argument(
+            "[PATH]...", "Only runs at or below these paths; with --disk, also what else is there."
         ),
     ] = None,
     *,
     check: Annotated[
         list[str] | None,
-        typer.Option(
-            "--check",
-            metavar="ID",
-            help="Only this check (R01), or all that begin so (R); may be repeated.",
-            show_default=False,
+        option(
+            "--check", "ID", "Only this check (R01), or all that begin so (R); may be repeated."
         ),
     ] = None,
     skip: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--skip",
-            metavar="ID",
-            help="Leave out this check; may be repeated.",
-            show_default=False,
-        ),
+        list[str] | None, option("--skip", "ID", "Leave out this check; may be repeated.")
     ] = None,
     level: Annotated[
         list[str] | None,
-        typer.Option(
-            "--level",
-            metavar="LEVEL",
-            help="Only checks of this level: S, H, catalog or D; may be repeated.",
-            show_default=False,
+        option(
+            "--level", "LEVEL", "Only checks of this level: S, H, catalog or D; may be repeated."
         ),
     ] = None,
     list_: Annotated[
@@ -101,12 +84,11 @@ def audit_command(
     seed: SeedOption = 0,
     since: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--since",
-            metavar="TIME",
-            help="What came or went since this time counts as new or resolved (2024-05-01, 3d); "
+            "TIME",
+            "What came or went since this time counts as new or resolved (2024-05-01, 3d); "
             "else since the last audit of the same scope.",
-            show_default=False,
         ),
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Show only findings that are new.")] = False,
@@ -115,12 +97,7 @@ def audit_command(
     ] = False,
     waivers: Annotated[
         Path | None,
-        typer.Option(
-            "--waivers",
-            metavar="FILE",
-            help="File of waivers; else waivers.yml in the catalog.",
-            show_default=False,
-        ),
+        option("--waivers", "FILE", "File of waivers; else waivers.yml in the catalog."),
     ] = None,
     fail_on: Annotated[
         Threshold,
@@ -128,21 +105,19 @@ def audit_command(
     ] = Threshold.ERROR,
     html: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--html",
-            metavar="FILE",
-            help="Also write a report for a browser: one page that needs no other file.",
+            "FILE",
+            "Also write a report for a browser: one page that needs no other file.",
             dir_okay=False,
-            show_default=False,
         ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--set",
-            metavar="NAME=VALUE",
-            help="Another limit for a check, such as processing_days=30; may be repeated.",
-            show_default=False,
+            "NAME=VALUE",
+            "Another limit for a check, such as processing_days=30; may be repeated.",
         ),
     ] = None,
     save: Annotated[
@@ -150,13 +125,7 @@ def audit_command(
     ] = True,
     jobs: Annotated[
         int,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            min=0,
-            help="Processes for --disk and --deep.",
-        ),
+        typer.Option("--jobs", "-j", metavar="N", min=0, help="Processes for --disk and --deep."),
     ] = 2,
     time_limit: Annotated[
         float,

@@ -5,17 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import CatalogOption, existing_store, open_store
+from .options import CatalogOption, argument, existing_store, open_store
 from .output import say
 from .progress import count, showing_bar, size_text
 
 if TYPE_CHECKING:
     from ..catalog.store.store import Store
 
-__all__ = [
-    "app",
-    "forget_command",
-]
+__all__ = ["app", "forget_command"]
 
 app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True, add_completion=False)
 
@@ -135,10 +132,9 @@ def check_command(catalog: CatalogOption = None) -> None:
 def forget_command(
     targets: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="p002012, p002012/raw, p002012/raw/r0001, or a path: the run there, or all below.",
-            show_default=False,
+        argument(
+            "RUN...",
+            "p002012, p002012/raw, p002012/raw/r0001, or a path: the run there, or all below.",
         ),
     ],
     *,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .db import status_command
+from .options import argument
 from .output import Format, say, write_answer
 from .progress import count, say_problems, showing_bar, showing_progress, size_text
 
@@ -28,10 +29,7 @@ XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 
 
 def demo_command(
-    directory: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="The folder to write to.", show_default=False),
-    ],
+    directory: Annotated[Path, argument("DIR", "The folder to write to.")],
     *,
     scale: Annotated[
         int, typer.Option("--scale", metavar="N", min=1, help="Multiply the trains of every run.")

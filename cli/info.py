@@ -17,7 +17,7 @@ import typer
 
 from ..catalog.model.checks import COUNTED_SEVERITIES
 from .naming import catalogued_run, named_runs, open_named
-from .options import CatalogOption, FormatOption, OutputOption, open_store, say_if_behind
+from .options import CatalogOption, FormatOption, OutputOption, argument, open_store, say_if_behind
 from .output import Format, aligned, choose_format, say, value_text, write_rows
 from .progress import count, size_text
 
@@ -282,11 +282,7 @@ def key_lines(
     yield ""
     head = ("trains with data", "entries", "file")
     lines = [
-        (
-            bar(f["trains_with_data"], f["trains"]),
-            str(f["entries"]),
-            os.path.basename(f["file"]),
-        )
+        (bar(f["trains_with_data"], f["trains"]), str(f["entries"]), os.path.basename(f["file"]))
         for f in files
     ]
     yield from _table(head, lines, to_right=(1,))
@@ -380,11 +376,10 @@ def _table(
 def info_command(
     target: Annotated[
         str | None,
-        typer.Argument(
-            metavar="WHAT",
-            help="SPB, SPB/202405, p002012, p002012/raw, a run (p002012/raw/r0034, 2012/34), or a "
+        argument(
+            "WHAT",
+            "SPB, SPB/202405, p002012, p002012/raw, a run (p002012/raw/r0034, 2012/34), or a "
             "path; left out: all of the catalog.",
-            show_default=False,
         ),
     ] = None,
     source: Annotated[

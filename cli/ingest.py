@@ -12,7 +12,9 @@ from .options import (
     RateOption,
     StrictOption,
     TimeLimitOption,
+    argument,
     open_store,
+    option,
     time_option,
 )
 from .output import say
@@ -27,10 +29,8 @@ __all__ = ["ingest_command", "summary"]
 def ingest_command(
     paths: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="PATH...",
-            help="Facility, instrument, cycle, proposal, data class or run directories.",
-            show_default=False,
+        argument(
+            "PATH...", "Facility, instrument, cycle, proposal, data class or run directories."
         ),
     ],
     *,
@@ -42,19 +42,17 @@ def ingest_command(
     verify: Annotated[
         bool,
         typer.Option(
-            "--verify",
-            help="Open every dataset with the HDF5 library, and read RUN in every file.",
+            "--verify", help="Open every dataset with the HDF5 library, and read RUN in every file."
         ),
     ] = False,
     exclude: ExcludeOption = None,
     since: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--since",
-            metavar="TIME",
-            help="Only runs with a file modified at or after this time (UTC): 2024-05-01, "
+            "TIME",
+            "Only runs with a file modified at or after this time (UTC): 2024-05-01, "
             "2024-05-01T12:30, or how long ago: 12h, 3d, 2w.",
-            show_default=False,
         ),
     ] = None,
     stage: Annotated[

@@ -10,6 +10,7 @@ from .options import (
     FormatOption,
     OutputOption,
     open_store,
+    option,
     say_provenance,
     with_run_filter,
 )
@@ -41,32 +42,24 @@ def inventory_command(
     *,
     by: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--by",
-            metavar="NAME",
-            help="Group volume or growth by instrument, cycle, proposal or data_class; volume also "
+            "NAME",
+            "Group volume or growth by instrument, cycle, proposal or data_class; volume also "
             "by aggregator, format_version or source; may be repeated.",
-            show_default=False,
         ),
     ] = None,
     per: Annotated[
-        str | None,
-        typer.Option(
-            "--per",
-            metavar="PERIOD",
-            help="Growth per day, week, month or year.",
-            show_default=False,
-        ),
+        str | None, option("--per", "PERIOD", "Growth per day, week, month or year.")
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--limit",
+            "N",
+            "Give this many runs at most; 20 for largest and unverified.",
             "-n",
             min=1,
-            metavar="N",
-            help="Give this many runs at most; 20 for largest and unverified.",
-            show_default=False,
         ),
     ] = None,
     where: "RunFilter",

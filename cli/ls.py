@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .naming import named_runs, open_path
-from .options import CatalogOption, FormatOption, OutputOption, open_store
+from .options import CatalogOption, FormatOption, OutputOption, argument, open_store, option
 from .output import Format, choose_format, say, write_rows
 from .progress import count, size_text
 
@@ -29,21 +29,19 @@ Sink = tuple[Format, Path | None]  # how and where rows go that are not for peop
 def ls_command(
     target: Annotated[
         str | None,
-        typer.Argument(
-            metavar="PATH",
-            help="A facility, instrument, proposal, run or file; or SPB, SPB/202405, p002012, "
+        argument(
+            "PATH",
+            "A facility, instrument, proposal, run or file; or SPB, SPB/202405, p002012, "
             "p002012/raw, p002012/raw/r0001. Left out: all of the catalog.",
-            show_default=False,
         ),
     ] = None,
     *,
     details: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--details",
-            metavar="GLOB",
-            help="Also list the keys of these sources of a run or file; may be repeated.",
-            show_default=False,
+            "GLOB",
+            "Also list the keys of these sources of a run or file; may be repeated.",
         ),
     ] = None,
     format_: FormatOption = None,

@@ -6,20 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from .naming import open_named
-from .options import CatalogOption, RunArgument, open_store
+from .options import CatalogOption, RunArgument, argument, open_store
 from .output import say
 
-__all__ = [
-    "locality_command",
-    "open_command",
-]
+__all__ = ["locality_command", "open_command"]
 
 
-def open_command(
-    run: RunArgument,
-    *,
-    catalog: CatalogOption = None,
-) -> None:
+def open_command(run: RunArgument, *, catalog: CatalogOption = None) -> None:
     """Open a run in IPython: run, xfelcat and np are there to work with."""
     try:
         import IPython
@@ -51,12 +44,7 @@ def _start(ipython: Any, path: str, collection: Any) -> None:
 
 
 def locality_command(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            help="A run directory, or one file.", metavar="PATH", show_default=False, exists=True
-        ),
-    ],
+    path: Annotated[Path, argument("PATH", "A run directory, or one file.", exists=True)],
 ) -> None:
     """Report which files are on disk, only on tape, or unavailable.
 

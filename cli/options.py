@@ -38,8 +38,10 @@ __all__ = [
     "SeedOption",
     "StrictOption",
     "TimeLimitOption",
+    "argument",
     "existing_store",
     "open_store",
+    "option",
     "say_if_behind",
     "say_provenance",
     "time_option",
@@ -50,14 +52,24 @@ __all__ = [
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
+
+def option(name: str, metavar: str, about: str, *short: str, **details: Any) -> Any:
+    """An option that takes a value; what holds without it stands in its help."""
+    return typer.Option(name, *short, metavar=metavar, help=about, show_default=False, **details)
+
+
+def argument(metavar: str, about: str, **details: Any) -> Any:
+    """An argument; what holds without it stands in its help."""
+    return typer.Argument(metavar=metavar, help=about, show_default=False, **details)
+
+
 CatalogOption = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--catalog",
+        "DIR",
+        "Directory of the catalog; else XFELCAT_CATALOG, the config file, or your own.",
         "-c",
-        metavar="DIR",
-        help="Directory of the catalog; else XFELCAT_CATALOG, the config file, or your own.",
-        show_default=False,
     ),
 ]
 FormatOption = Annotated[
@@ -71,14 +83,7 @@ FormatOption = Annotated[
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Write to this file instead of the terminal.",
-        dir_okay=False,
-        show_default=False,
-    ),
+    option("--output", "FILE", "Write to this file instead of the terminal.", "-o", dir_okay=False),
 ]
 RunArgument = Annotated[
     str,
@@ -88,14 +93,7 @@ RunArgument = Annotated[
 ]
 JobsOption = Annotated[
     int | None,
-    typer.Option(
-        "--jobs",
-        "-j",
-        metavar="N",
-        min=0,
-        help="Worker processes; 0 for none, by default one per core.",
-        show_default=False,
-    ),
+    option("--jobs", "N", "Worker processes; 0 for none, by default one per core.", "-j", min=0),
 ]
 TimeLimitOption = Annotated[
     float,
@@ -105,21 +103,12 @@ TimeLimitOption = Annotated[
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option(
-        "--reads-per-second",
-        metavar="N",
-        min=0.1,
-        help="Read no faster than this, all workers together.",
-        show_default=False,
-    ),
+    option("--reads-per-second", "N", "Read no faster than this, all workers together.", min=0.1),
 ]
 ExcludeOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--exclude",
-        metavar="GLOB",
-        help="Leave out files and folders of this name or path; may be repeated.",
-        show_default=False,
+    option(
+        "--exclude", "GLOB", "Leave out files and folders of this name or path; may be repeated."
     ),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit 1 if there are problems.")]
@@ -141,20 +130,16 @@ SeedOption = Annotated[
 
 def _option(filter_: Filter) -> inspect.Parameter:
     """The option of a filter, as a parameter of a command."""
-    names = [f"--{filter_.name.replace('_', '-')}", *([filter_.short] if filter_.short else [])]
-    option = typer.Option(
-        *names,
-        metavar=filter_.metavar,
-        help=filter_.help,
-        min=0 if filter_.kind is int else None,
-        show_default=False,
-    )
+    name = f"--{filter_.name.replace('_', '-')}"
+    short = [filter_.short] if filter_.short else []
+    least = 0 if filter_.kind is int else None
+    made = option(name, filter_.metavar, filter_.help, *short, min=least)
     kind: Any = list[filter_.kind] if filter_.is_repeated else filter_.kind  # type: ignore[name-defined]
     return inspect.Parameter(
         filter_.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[kind | None, option],
+        annotation=Annotated[kind | None, made],
     )
 
 

@@ -37,14 +37,7 @@ from .progress import count
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-__all__ = [
-    "Conversation",
-    "Words",
-    "history",
-    "is_complete",
-    "new_session",
-    "run_prompt",
-]
+__all__ = ["Conversation", "Words", "history", "is_complete", "new_session", "run_prompt"]
 
 
 # Completion offers, after a dot at the start, the prompt's own commands and what they take; after
@@ -259,12 +252,7 @@ def _words(store: Store) -> Words:
         {v.name: {c.name: c.meaning for c in v.columns} for v in views},
         tuple(name for (name,) in functions),
         tuple(name for (name,) in keywords),
-        {
-            ".schema": tuple(v.name for v in views),
-            ".format": _FORMATS,
-            ".help": (),
-            ".quit": (),
-        },
+        {".schema": tuple(v.name for v in views), ".format": _FORMATS, ".help": (), ".quit": ()},
     )
 
 

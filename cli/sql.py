@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from .options import CatalogOption, FormatOption, OutputOption, open_store, say_provenance
+from .options import (
+    CatalogOption,
+    FormatOption,
+    OutputOption,
+    argument,
+    open_store,
+    option,
+    say_provenance,
+)
 from .output import Format, choose_format, say, write_answer
 
 __all__ = ["sql_command"]
@@ -23,11 +31,10 @@ _MEMORY = "4 GB"
 def sql_command(
     text: Annotated[
         str | None,
-        typer.Argument(
-            metavar="STATEMENT",
-            help="One SQL statement, in quotes; left out, it is read from stdin, or asked for on a "
+        argument(
+            "STATEMENT",
+            "One SQL statement, in quotes; left out, it is read from stdin, or asked for on a "
             "terminal. With --schema, the name of a view.",
-            show_default=False,
         ),
     ] = None,
     *,
@@ -40,14 +47,7 @@ def sql_command(
     ] = False,
     file: Annotated[
         Path | None,
-        typer.Option(
-            "--file",
-            metavar="FILE",
-            help="Read the statement from this file.",
-            exists=True,
-            dir_okay=False,
-            show_default=False,
-        ),
+        option("--file", "FILE", "Read the statement from this file.", exists=True, dir_okay=False),
     ] = None,
     time_limit: Annotated[
         float,

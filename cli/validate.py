@@ -14,6 +14,7 @@ from .options import (
     SampleOption,
     SeedOption,
     TimeLimitOption,
+    option,
 )
 from .output import Format, choose_format, say, write_rows
 from .progress import count, showing_progress, size_text
@@ -29,18 +30,16 @@ _NOUNS = {"E": "error", "W": "warning", "I": "remark"}
 
 def validate_command(
     path: Annotated[
-        Path | None,
-        typer.Argument(help="A data file or a run directory.", show_default=False),
+        Path | None, typer.Argument(help="A data file or a run directory.", show_default=False)
     ] = None,
     *,
     skip: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--skip",
-            metavar="ID",
-            help="Leave out what this check finds; the beginning of an ID stands for all that have "
+            "ID",
+            "Leave out what this check finds; the beginning of an ID stands for all that have "
             "it; may be repeated.",
-            show_default=False,
         ),
     ] = None,
     list_: Annotated[

@@ -17,6 +17,7 @@ from .options import (
     JobsOption,
     RateOption,
     TimeLimitOption,
+    argument,
     open_store,
 )
 
@@ -36,11 +37,7 @@ class LogFormat(StrEnum):
 def watch_command(
     roots: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="ROOT...",
-            help="Facility, instrument, cycle, proposal or data class directories.",
-            show_default=False,
-        ),
+        argument("ROOT...", "Facility, instrument, cycle, proposal or data class directories."),
     ],
     *,
     once: Annotated[
