@@ -46,6 +46,22 @@ __all__ = [
 ]
 
 
+def _repeated(table: str, columns: str) -> str:
+    return f"""
+        SELECT count(*) FROM (
+            SELECT {columns} FROM {table} GROUP BY {columns} HAVING count(*) > 1)"""
+
+
+def _miscounted(interned: Interned, n_members: str) -> str:
+    members = interned.members.name if interned.members else ""
+    return f"""
+        SELECT count(*) FROM {interned.table.name} AS x LEFT JOIN (
+            SELECT {interned.number}, count(*) AS n, count(DISTINCT position) AS places
+            FROM {members} GROUP BY ALL
+        ) AS m USING ({interned.number})
+        WHERE x.{n_members} <> coalesce(m.n, 0) OR x.{n_members} <> coalesce(m.places, 0)"""
+
+
 def _no_rows_of_runs() -> str:
     used = [f"SELECT {role.run} AS run_id FROM {role.name}" for role in RUN_TABLES]
     used.append("SELECT last_run FROM run_value")
@@ -73,16 +89,11 @@ def _not_once() -> str:
         GROUP BY what, value HAVING count(*) > 1"""
 
 
-_, _SCHEMA, _SOURCE, _KEY = INTERNED
+_LAYOUT, _SCHEMA, _SOURCE, _KEY = INTERNED
 _BOTH = {
-    "runs that are there more than once": """
-        SELECT count(*) FROM (SELECT run_id FROM run GROUP BY run_id HAVING count(*) > 1)""",
-    "files that are there more than once in a run": """
-        SELECT count(*) FROM (
-            SELECT run_id, name FROM file GROUP BY run_id, name HAVING count(*) > 1)""",
-    "file numbers that are there more than once in a run": """
-        SELECT count(*) FROM (
-            SELECT run_id, ordinal FROM file GROUP BY run_id, ordinal HAVING count(*) > 1)""",
+    "runs that are there more than once": _repeated("run", "run_id"),
+    "files that are there more than once in a run": _repeated("file", "run_id, name"),
+    "file numbers that are there more than once in a run": _repeated("file", "run_id, ordinal"),
     "runs whose number of files is not that of their rows": """
         SELECT count(*) FROM run AS r LEFT JOIN (
             SELECT run_id, count(*) AS n, max(ordinal) + 1 AS top FROM file GROUP BY run_id
@@ -93,18 +104,8 @@ _BOTH = {
         SELECT count(*) FROM file AS f ANTI JOIN train_list AS t
         ON t.run_id = f.run_id AND t.ordinal = f.train_list""",
     "files without their layout": "SELECT count(*) FROM file ANTI JOIN layout USING (layout_id)",
-    "layouts whose number of sources is not that of their rows": """
-        SELECT count(*) FROM layout AS l LEFT JOIN (
-            SELECT layout_id, count(*) AS n, count(DISTINCT position) AS places
-            FROM layout_source GROUP BY layout_id
-        ) AS s USING (layout_id)
-        WHERE l.n_sources <> coalesce(s.n, 0) OR l.n_sources <> coalesce(s.places, 0)""",
-    "key schemas whose number of keys is not that of their rows": """
-        SELECT count(*) FROM key_schema AS k LEFT JOIN (
-            SELECT schema_id, count(*) AS n, count(DISTINCT position) AS places
-            FROM schema_key GROUP BY schema_id
-        ) AS s USING (schema_id)
-        WHERE k.n_keys <> coalesce(s.n, 0) OR k.n_keys <> coalesce(s.places, 0)""",
+    "layouts whose number of sources is not that of their rows": _miscounted(_LAYOUT, "n_sources"),
+    "key schemas whose number of keys is not that of their rows": _miscounted(_SCHEMA, "n_keys"),
     "numbers of sources that have no name": _no_numbers(_SOURCE),
     "numbers of keys that have no name": _no_numbers(_KEY),
     "numbers of key schemas that do not exist": _no_numbers(_SCHEMA),
@@ -118,26 +119,22 @@ _BOTH = {
     "RUN values of runs of several proposals or data classes": f"""
         SELECT count(*) FROM run_value
         WHERE first_run > last_run OR {sql_series("first_run")} <> {sql_series("last_run")}""",
-    "profiles that are there more than once for a run": """
-        SELECT count(*) FROM (
-            SELECT run_id, source_id, key_id FROM key_profile
-            GROUP BY run_id, source_id, key_id HAVING count(*) > 1)""",
+    "profiles that are there more than once for a run": _repeated(
+        "key_profile", "run_id, source_id, key_id"
+    ),
 }
 _SHARD = {
     "files without their timestamps": """
         SELECT count(*) FROM file AS f ANTI JOIN timestamps AS t
         ON t.run_id = f.run_id AND t.ordinal = f.timestamps WHERE f.timestamps IS NOT NULL""",
     "runs without their packed row": "SELECT count(*) FROM run ANTI JOIN run_packed USING (run_id)",
-    "runs with more than one packed row": """
-        SELECT count(*) FROM (SELECT run_id FROM run_packed GROUP BY run_id HAVING count(*) > 1)""",
+    "runs with more than one packed row": _repeated("run_packed", "run_id"),
 }
 _AUDITS = {
-    "audits of the same number": """
-        SELECT count(*) FROM (SELECT audit_id FROM audit GROUP BY audit_id HAVING count(*) > 1)""",
-    "findings that are there more than once": """
-        SELECT count(*) FROM (
-            SELECT run_id, name, check_id, message, place, path FROM finding
-            GROUP BY ALL HAVING count(*) > 1)""",
+    "audits of the same number": _repeated("audit", "audit_id"),
+    "findings that are there more than once": _repeated(
+        "finding", "run_id, name, check_id, message, place, path"
+    ),
     "findings that no audit made": """
         SELECT count(*) FROM finding WHERE origin = 'scan' OR origin IS NULL""",
     "findings that were last seen before they were first": """
