@@ -202,14 +202,13 @@ class Interner:
 def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     """The rows of a run by table, without findings, history and locations.
 
-    These three carry on from what the catalog had before: see ``history``.
+    These three carry on from what the catalog had before.
     """
     run_id = record.identity.run_id
     trains = Numbered[TrainList](attrgetter("token"))
     times = Numbered[NDArray[np.uint64]](lambda times: times.tobytes())
     patterns = Numbered[IndexPattern](attrgetter("token"))
-    layouts = Numbered[FileLayout](attrgetter("digest"))
-    interner.check(layout for layout in {id(f.layout): f.layout for f in record.files}.values())
+    interner.check(file.layout for file in record.files)
     tables: dict[str, list[Row]] = {"file": [], "run_value": []}
     read: set[str] = set()
     slots: list[NDArray[np.int32]] = []
@@ -220,7 +219,7 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
         tables["run_value"].extend(_value_rows(run_id, values, interner))
         slots.append(np.array([patterns.number(p) for p in file.patterns], np.int32))
         train_list = trains.number(file.trains)
-        layout = interner.layout(layouts.values[layouts.number(file.layout)])
+        layout = interner.layout(file.layout)
         found = (file.name, file.size, file.mtime_ns, file.depth, file.missing_since is not None)
         facts.append((*found, ordinal, train_list, layout))
         tables["file"].append(
@@ -243,7 +242,7 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     tables["run_packed"] = [pack_run(run_id, files, trains.values, slots, patterns.values)]
     tables["run_source"] = source_rows(record, patterns.values, slots, interner)
     tables["file_metadata"] = list(_metadata_rows(run_id, record.files))
-    tables["run"] = [_summary(record, trains.values)]
+    tables["run"] = [_summary(record, trains, times)]
     return tables
 
 
@@ -285,12 +284,15 @@ def _metadata_row(run_id: int, name: str, value: str | int, first: int, last: in
     return (run_id, name, str(value), not isinstance(value, str), first, last)
 
 
-def _summary(record: RunRecord, train_lists: list[TrainList]) -> Row:
-    """The row of ``run``."""
+def _summary(
+    record: RunRecord, trains: Numbered[TrainList], times: Numbered[NDArray[np.uint64]]
+) -> Row:
+    """The row of ``run``; what files share is looked at once, by its number."""
     identity, files = record.identity, record.files
     present = [f for f in files if f.missing_since is None]
     usable = [f for f in files if f.usable]
-    used = {id(f.trains): f.trains for f in usable}.values()
+    used = [trains.values[n] for n in {trains.number(f.trains) for f in usable}]
+    stamps = {times.number(f.timestamps) for f in usable if f.timestamps is not None}
     everything = _union([t.ids for t in used])
     good = _union([t.ids[t.good] for t in used])
     newest = max((f.mtime_ns for f in present), default=None)
@@ -315,7 +317,7 @@ def _summary(record: RunRecord, train_lists: list[TrainList]) -> Row:
         len(_union([t.ids[~t.good] for t in used])),
         int(good[0]) if len(good) else None,
         int(good[-1]) if len(good) else None,
-        *_time_span(usable),
+        *_time_span([times.values[n] for n in stamps]),
         None if newest is None else time_of_ns(newest),
         int(min((f.depth for f in usable), default=Depth.UNREAD)),
         usable[0].format_version if usable else None,
@@ -326,17 +328,14 @@ def _summary(record: RunRecord, train_lists: list[TrainList]) -> Row:
 
 
 def _union(parts: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    distinct = {p.tobytes(): p for p in parts}
-    return np.unique(np.concatenate([np.empty(0, np.uint64), *distinct.values()]))
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *parts]))
 
 
-def _time_span(files: list[FileRecord]) -> tuple[datetime | None, datetime | None]:
+def _time_span(timestamps: list[NDArray[np.uint64]]) -> tuple[datetime | None, datetime | None]:
     """First and last time of a train, of the times that are plausible: after 1990, before 2200."""
     low, high = np.uint64(20 * _NS_PER_YEAR), np.uint64(230 * _NS_PER_YEAR)
     spans = []
-    for times in {id(f.timestamps): f.timestamps for f in files}.values():
-        if times is None:
-            continue
+    for times in timestamps:
         plausible = times[(times > low) & (times < high)]
         if plausible.size:
             spans.append((int(plausible.min()), int(plausible.max())))
@@ -404,7 +403,7 @@ def source_rows(
 def _schema_of_sources(record: RunRecord, interner: Interner) -> dict[tuple[str, str], int]:
     """A schema for each source that has one in some file of the run."""
     found: dict[tuple[str, str], int] = {}
-    for layout in {id(f.layout): f.layout for f in record.files}.values():
+    for layout in {f.layout.digest: f.layout for f in record.files}.values():
         for source, schema in zip(layout.sources, layout.schemas, strict=True):
             if schema is not None:
                 found.setdefault((source.section, source.name), interner.schema(schema))
