@@ -146,27 +146,25 @@ SELECT directory FROM run UNION SELECT realpath FROM run UNION SELECT path FROM 
 """
 
 
+@dataclass(slots=True)
 class _Listing:
     """The runs in scope, listed into the table ``on_disk``, and what else lies beside them."""
 
-    def __init__(
-        self, cursor: "duckdb.DuckDBPyConnection", options: DiskOptions, progress: Steps | None
-    ) -> None:
-        self._cursor = cursor
-        self._options = options
-        self._progress = progress
-        self._known: set[str] = set()
+    cursor: "duckdb.DuckDBPyConnection"
+    options: DiskOptions
+    progress: Steps | None
+    known: set[str] = field(default_factory=set)
 
     def list_runs(self) -> list[Row]:
         """List every run; those that cannot be listed, and files that cannot be read."""
         execute(
-            self._cursor,
+            self.cursor,
             "CREATE OR REPLACE TEMP TABLE on_disk"
             " (run_id UBIGINT, name VARCHAR, size BIGINT, mtime_ns BIGINT, reason VARCHAR)",
         )
-        execute(self._cursor, "CREATE OR REPLACE TEMP TABLE listed (run_id UBIGINT)")
-        runs = {from_text(d): (i, has) for i, d, has in execute(self._cursor, _DIRECTORIES)}
-        self._known = {from_text(path) for (path,) in execute(self._cursor, _KNOWN) if path}
+        execute(self.cursor, "CREATE OR REPLACE TEMP TABLE listed (run_id UBIGINT)")
+        runs = {from_text(d): (i, has) for i, d, has in execute(self.cursor, _DIRECTORIES)}
+        self.known = {from_text(path) for (path,) in execute(self.cursor, _KNOWN) if path}
         found: list[Row] = []
         for listings in self._list(runs, with_folders=False):
             self._keep({runs[path][0]: x for path, x in listings.items() if x.realpath})
@@ -178,13 +176,13 @@ class _Listing:
     def list_others(self) -> dict[str, _Directory]:
         """Directories of no catalogued run that have data files, or cannot be listed."""
         dark: dict[str, _Directory] = {}
-        entered = set(self._known)  # by their resolved paths: links may lead in circles
-        roots = [os.path.abspath(os.path.expanduser(r)) for r in self._options.roots]
-        level = roots or run_folders(self._cursor)
+        entered = set(self.known)  # by their resolved paths: links may lead in circles
+        roots = [os.path.abspath(os.path.expanduser(r)) for r in self.options.roots]
+        level = roots or run_folders(self.cursor)
         depth = 0
         while level:
             following: list[str] = []
-            for listings in self._list(set(level) - self._known, with_folders=True):
+            for listings in self._list(set(level) - self.known, with_folders=True):
                 for path, x in sorted(listings.items()):
                     if x.realpath in entered:
                         continue
@@ -206,12 +204,12 @@ class _Listing:
         done = 0
         for _, listings in run_jobs(
             list_directories, batches, blame=lambda _, why: _Directory(error=f"directory: {why}"),
-            jobs=self._options.jobs, time_limit=self._options.time_limit,
+            jobs=self.options.jobs, time_limit=self.options.time_limit,
         ):  # fmt: skip
             yield listings
             done += len(listings)
-            if self._progress:
-                self._progress(done, len(every))
+            if self.progress:
+                self.progress(done, len(every))
 
     def _keep(self, listings: dict[int, _Directory]) -> None:
         import pyarrow as pa
@@ -227,9 +225,9 @@ class _Listing:
         table = pa.table({n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)})
         seen = pa.table({"run_id": pa.array(list(listings), pa.uint64())})
         for name, rows_of in (("on_disk", table), ("listed", seen)):
-            self._cursor.register("incoming", rows_of)
-            execute(self._cursor, f"INSERT INTO {name} FROM incoming")
-            self._cursor.unregister("incoming")
+            self.cursor.register("incoming", rows_of)
+            execute(self.cursor, f"INSERT INTO {name} FROM incoming")
+            self.cursor.unregister("incoming")
 
 
 def _reason(listing: _Directory, name: str) -> str | None:

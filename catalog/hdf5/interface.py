@@ -1,4 +1,4 @@
-"""Group and Dataset: the two classes through which the scanner reads an HDF5 file.
+"""HDF5 without EXDF: Group and Dataset, through which the scanner reads an HDF5 file.
 
 Two sources implement them: ``objects`` reads the bytes of the file itself, in few reads and without
 the HDF5 library; ``library`` calls HDF5, which understands everything but costs 20 to 60 us per

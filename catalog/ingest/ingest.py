@@ -183,42 +183,40 @@ def ingest(
     return report
 
 
+@dataclass(slots=True)
 class _Ingest:
     """One call of ``ingest``."""
 
-    def __init__(
-        self, store: Store, options: IngestOptions, progress: JobProgress, report: IngestReport
-    ) -> None:
-        self._store = store
-        self._options = options
-        self._progress = progress
-        self._report = report
-        self._published_at = time.monotonic()
+    store: Store
+    options: IngestOptions
+    progress: JobProgress
+    report: IngestReport
+    published_at: float = field(default_factory=time.monotonic)
 
     def all_below(self, paths: Iterable[str]) -> None:
         found: list[FoundRun] = []
-        for item in find_runs(paths, self._options.exclude):
+        for item in find_runs(paths, self.options.exclude):
             if isinstance(item, Problem):
-                self._report.problems.append(item)
+                self.report.problems.append(item)
             else:
                 found.append(item)
-        self._report.runs_found = len(found)
-        self._progress.found(len(found))
+        self.report.runs_found = len(found)
+        self.progress.found(len(found))
         found.sort(key=lambda f: (f.identity.shard, f.identity.run_id, f.directory))
         for shard, runs in groupby(found, key=lambda f: f.identity.shard):
             plans = list(self._plans(shard, runs))
-            if self._options.dry_run:
-                self._report.to_scan += [path for plan in plans for path in plan.to_open]
+            if self.options.dry_run:
+                self.report.to_scan += [path for plan in plans for path in plan.to_open]
                 continue
             committing(self._scanned(plans), partial(self._commit, shard))
-            is_due = time.monotonic() - self._published_at > _PUBLISH_SECONDS
-            if is_due and self._options.merge:
+            is_due = time.monotonic() - self.published_at > _PUBLISH_SECONDS
+            if is_due and self.options.merge:
                 self.publish()
 
     def publish(self) -> None:
-        self._progress.publishing()
-        self._store.publish_merged()
-        self._published_at = time.monotonic()
+        self.progress.publishing()
+        self.store.publish_merged()
+        self.published_at = time.monotonic()
 
     def _plans(self, shard: str, runs: Iterable[FoundRun]) -> Iterator[_RunPlan]:
         """A plan for each run that needs one; the others are reported as done."""
@@ -231,13 +229,13 @@ class _Ingest:
                     self._skip(found, f"{found.identity} is also in {place}, with other files")
                 plan = None
             if plan is None:
-                self._progress.finished_run(str(found.identity))
+                self.progress.finished_run(str(found.identity))
                 continue
             seen[found.identity.run_id] = plan
-            self._report.files_unchanged += len(plan.files.unchanged)
-            self._report.files_missing += len(plan.files.vanished)
+            self.report.files_unchanged += len(plan.files.unchanged)
+            self.report.files_missing += len(plan.files.vanished)
             sizes = [plan.stats[os.path.basename(path)].size for path in plan.to_open]
-            self._progress.planned(len(sizes), sum(s for s in sizes if s > 0))
+            self.progress.planned(len(sizes), sum(s for s in sizes if s > 0))
             yield plan
 
     def _plan(self, shard: str, found: FoundRun) -> _RunPlan | None:
@@ -247,18 +245,18 @@ class _Ingest:
         except OSError as e:
             self._skip(found, f"directory cannot be listed: {e.strerror}")
             return None
-        options = self._options
+        options = self.options
         stats = {name: stat for name, stat in stats.items() if self._is_wanted(found, name)}
         newest = max((s.mtime_ns for s in stats.values()), default=0)
         if options.since and newest < options.since.replace(tzinfo=UTC).timestamp() * 1e9:
-            self._report.runs_skipped += 1
+            self.report.runs_skipped += 1
             return None
-        with self._store.read(shard) as cursor:
+        with self.store.read(shard) as cursor:
             known = file_stats(cursor, found.identity.run_id) if cursor else {}
             locations = run_locations(cursor, found.identity.run_id) if cursor else ()
         moved = None
         if found.identity.is_loose and not known:
-            moved = find_moved_run(self._store, stats)
+            moved = find_moved_run(self.store, stats)
             known = known_files(moved.record) if moved else {}
         considered = [name for name in known if self._is_wanted(found, name)]
         files = compare_files(
@@ -274,22 +272,22 @@ class _Ingest:
             # A part of the run in another place adds nothing.
             is_known = is_known or bool(elsewhere)
         if is_known:
-            self._report.runs_unchanged += 1
-            self._report.files_unchanged += len(files.unchanged)
+            self.report.runs_unchanged += 1
+            self.report.files_unchanged += len(files.unchanged)
             return None
         return plan if options.stage else replace(plan, on_tape=files_off_disk(plan.candidates))
 
     def _is_wanted(self, found: FoundRun, name: str) -> bool:
-        return not is_excluded(os.path.join(found.directory, name), self._options.exclude)
+        return not is_excluded(os.path.join(found.directory, name), self.options.exclude)
 
     def _skip(self, found: FoundRun, reason: str) -> None:
-        self._report.runs_skipped += 1
+        self.report.runs_skipped += 1
         problem = Problem("F05", "E", f"run not ingested: {reason}", found.directory)
-        self._report.problems.append(problem)
+        self.report.problems.append(problem)
 
     def _scanned(self, plans: Sequence[_RunPlan]) -> Generator[_Scanned, None, None]:
         """Each plan with the records of its scanned files, as its last batch is done."""
-        options = self._options
+        options = self.options
         pace = options.reads_per_second
         slowed = max(n_workers(options.jobs), 1) / pace if pace else 0.0
         scan_options = ScanOptions(options.verify, slowed)
@@ -317,13 +315,13 @@ class _Ingest:
         records = list(scanned)
         problems = [p for r in records for p in r.problems if p.severity != "I"]
         size = sum(max(r.size, 0) for r in records)
-        self._report.files_scanned += len(records)
-        self._report.bytes_scanned += size
-        self._report.problems += problems
-        self._progress.scanned(len(records), size, len(problems))
+        self.report.files_scanned += len(records)
+        self.report.bytes_scanned += size
+        self.report.problems += problems
+        self.progress.scanned(len(records), size, len(problems))
 
     def _commit(self, shard: str, done: Sequence[_Scanned]) -> None:
-        with self._store.write(shard) as writer:
+        with self.store.write(shard) as writer:
             for plan, records in done:
                 old = writer.load_run(plan.found.identity.run_id)
                 if old is None and plan.moved:
@@ -334,14 +332,14 @@ class _Ingest:
                 found = check_data_maps(record.directory, record.files)
                 record = replace(record, problems=record.problems + found)
                 writer.replace_run(record)
-                self._report.problems += [p for p in record.problems if p.severity != "I"]
+                self.report.problems += [p for p in record.problems if p.severity != "I"]
         for plan, _ in done:
             if plan.moved and not os.path.isdir(plan.moved.record.directory):
-                with self._store.write(plan.moved.shard) as writer:
+                with self.store.write(plan.moved.shard) as writer:
                     writer.forget_run(plan.moved.record.identity.run_id)
-            self._report.runs_written += 1
-            self._report.written.append(str(plan.found.identity))
-            self._progress.finished_run(str(plan.found.identity))
+            self.report.runs_written += 1
+            self.report.written.append(str(plan.found.identity))
+            self.progress.finished_run(str(plan.found.identity))
 
 
 def scan_batch(

@@ -203,7 +203,9 @@ def run_batches(
         return
     notes = tempfile.mkdtemp(prefix="xfelcat-")
     try:
-        yield from _Supervisor(work, batches, jobs, time_limit, notes).run()
+        yield from _Supervisor(
+            work, dict(enumerate(batches)), min(jobs, len(batches)), time_limit, notes
+        ).run()
     finally:
         shutil.rmtree(notes, ignore_errors=True)
 
@@ -212,48 +214,41 @@ def _no_note(path: str) -> None:
     pass
 
 
+@dataclass(slots=True)
 class _Supervisor(Generic[Result]):
     """Runs the batches; replaces the pool whenever a file had to be blamed."""
 
-    def __init__(
-        self,
-        work: Work[Result],
-        batches: Sequence[Batch],
-        jobs: int,
-        time_limit: float,
-        notes: str,
-    ) -> None:
-        self._work = work
-        self._unfinished = dict(enumerate(batches))
-        self._blamed: dict[int, dict[str, str]] = {}
-        self._hung: set[str] = set()
-        self._jobs = min(jobs, len(batches))
-        self._time_limit = time_limit
-        self._notes = notes
+    work: Work[Result]
+    unfinished: dict[int, Batch]
+    jobs: int
+    time_limit: float
+    notes: str
+    blamed: dict[int, dict[str, str]] = field(default_factory=dict)
+    hung: set[str] = field(default_factory=set)
 
     def run(self) -> Iterator[BatchResult[Result]]:
-        while self._unfinished:
+        while self.unfinished:
             yield from self._run_pool()
 
     def _run_pool(self) -> Iterator[BatchResult[Result]]:
         """Run what is unfinished until all is done or the pool breaks."""
         from loky import ProcessPoolExecutor
 
-        pool = ProcessPoolExecutor(max_workers=self._jobs, timeout=60, initializer=_start_worker)
+        pool = ProcessPoolExecutor(max_workers=self.jobs, timeout=60, initializer=_start_worker)
         clean = False
         try:
             futures: dict[Future[dict[str, Result]], int] = {}
-            for number, batch in self._unfinished.items():
-                paths = [p for p in batch.paths if p not in self._blamed.get(number, {})]
-                call = pool.submit(_work_noting, self._work, paths, batch.options, self._notes)
+            for number, batch in self.unfinished.items():
+                paths = [p for p in batch.paths if p not in self.blamed.get(number, {})]
+                call = pool.submit(_work_noting, self.work, paths, batch.options, self.notes)
                 futures[call] = number
             while futures:
                 done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     number = futures.pop(future)
                     results = future.result()
-                    batch = self._unfinished.pop(number)
-                    yield BatchResult(batch, results, self._blamed.pop(number, {}))
+                    batch = self.unfinished.pop(number)
+                    yield BatchResult(batch, results, self.blamed.pop(number, {}))
                 self._kill_hanging()
             clean = True
         except BrokenProcessPool:
@@ -262,10 +257,10 @@ class _Supervisor(Generic[Result]):
             pool.shutdown(wait=clean, kill_workers=not clean)
 
     def _kill_hanging(self) -> None:
-        for note in os.scandir(self._notes):
+        for note in os.scandir(self.notes):
             stat = note.stat()
-            if stat.st_size and time.time() - stat.st_mtime > self._time_limit:
-                self._hung.add(_read_note(note.path))  # may be empty by now: matches no file
+            if stat.st_size and time.time() - stat.st_mtime > self.time_limit:
+                self.hung.add(_read_note(note.path))  # may be empty by now: matches no file
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(note.name), signal.SIGKILL)
 
@@ -275,24 +270,24 @@ class _Supervisor(Generic[Result]):
         With the first worker that dies the pool kills all others, and their files look as guilty.
         Several suspects therefore run again in one process, where there can be only one.
         """
-        notes = list(os.scandir(self._notes))
+        notes = list(os.scandir(self.notes))
         open_notes = {path for note in notes if (path := _read_note(note.path))}
         for note in notes:
             os.unlink(note.path)
-        if self._hung:
-            reason = f"reading it took longer than {self._time_limit:g} s (timed out)"
-            guilty = dict.fromkeys(self._hung, reason)
-            self._hung.clear()
+        if self.hung:
+            reason = f"reading it took longer than {self.time_limit:g} s (timed out)"
+            guilty = dict.fromkeys(self.hung, reason)
+            self.hung.clear()
         elif len(open_notes) == 1:
             guilty = dict.fromkeys(open_notes, "reading it killed the reading process (damaged?)")
-        elif self._jobs > 1:
-            self._jobs = 1
+        elif self.jobs > 1:
+            self.jobs = 1
             return
         else:
             raise RuntimeError("a worker process died without having touched a file")
-        for number, batch in self._unfinished.items():
+        for number, batch in self.unfinished.items():
             for path in guilty.keys() & set(batch.paths):
-                self._blamed.setdefault(number, {})[path] = guilty[path]
+                self.blamed.setdefault(number, {})[path] = guilty[path]
 
 
 def _read_note(path: str) -> str:

@@ -6,6 +6,7 @@ where it is, which audit check should find it, and a sentence about it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,21 @@ def _replace(dataset: h5py.Dataset, values: Any, dtype: Any = None) -> None:
     home.create_dataset(name, data=values, dtype=dtype)
 
 
+def _in_file(check: str) -> Callable[[Callable[[h5py.File], str]], Callable[[Path], Defect]]:
+    """Make a fault of a function that changes an open file and describes the change."""
+
+    def fault(change: Callable[[h5py.File], str]) -> Callable[[Path], Defect]:
+        @wraps(change)
+        def put_in(path: Path) -> Defect:
+            with h5py.File(path, "r+") as f:
+                description = change(f)
+            return Defect(path, check, description)
+
+        return put_in
+
+    return fault
+
+
 def empty_file(path: Path) -> Defect:
     """Nothing in it: its writer died before the first flush."""
     path.write_bytes(b"")
@@ -87,103 +103,103 @@ def replace_by_text(path: Path) -> Defect:
     return Defect(path, "F02", "the file is text, not HDF5")
 
 
-def forget_train_ids(path: Path) -> Defect:
+@_in_file("F03")
+def forget_train_ids(f: h5py.File) -> str:
     """INDEX without trainId."""
-    with h5py.File(path, "r+") as f:
-        del f["INDEX/trainId"]
-    return Defect(path, "F03", "INDEX/trainId is missing")
+    del f["INDEX/trainId"]
+    return "INDEX/trainId is missing"
 
 
-def unknown_version(path: Path) -> Defect:
+@_in_file("F04")
+def unknown_version(f: h5py.File) -> str:
     """A format version that does not exist."""
-    with h5py.File(path, "r+") as f:
-        f["METADATA/dataFormatVersion"][0] = b"9.7"
-    return Defect(path, "F04", "METADATA/dataFormatVersion is 9.7")
+    f["METADATA/dataFormatVersion"][0] = b"9.7"
+    return "METADATA/dataFormatVersion is 9.7"
 
 
-def foreign_proposal(path: Path) -> Defect:
+@_in_file("F05")
+def foreign_proposal(f: h5py.File) -> str:
     """METADATA names another proposal than the path."""
-    with h5py.File(path, "r+") as f:
-        f["METADATA/proposalNumber"][0] = 1
-    return Defect(path, "F05", "METADATA/proposalNumber is 1")
+    f["METADATA/proposalNumber"][0] = 1
+    return "METADATA/proposalNumber is 1"
 
 
-def list_absent_source(path: Path) -> Defect:
+@_in_file("I07")
+def list_absent_source(f: h5py.File) -> str:
     """The source list has a source that the file does not hold."""
-    with h5py.File(path, "r+") as f:
-        _list_source(f, "CONTROL", "GHOST/MDL/ABSENT")
-    return Defect(path, "I07", "source GHOST/MDL/ABSENT is listed but has no data")
+    _list_source(f, "CONTROL", "GHOST/MDL/ABSENT")
+    return "source GHOST/MDL/ABSENT is listed but has no data"
 
 
-def stray_group(path: Path) -> Defect:
+@_in_file("F08")
+def stray_group(f: h5py.File) -> str:
     """A top-level group that the format does not know."""
-    with h5py.File(path, "r+") as f:
-        f["SCRATCHPAD/notes"] = np.arange(3)
-    return Defect(path, "F08", "the file has a group SCRATCHPAD")
+    f["SCRATCHPAD/notes"] = np.arange(3)
+    return "the file has a group SCRATCHPAD"
 
 
-def zeros_inside_train_ids(path: Path) -> Defect:
+@_in_file("T01")
+def zeros_inside_train_ids(f: h5py.File) -> str:
     """Two zeros in the middle of trainId, which shift every index array for naive readers."""
-    with h5py.File(path, "r+") as f:
-        trains = f["INDEX/trainId"]
-        at = _n_trains(f) // 3
-        trains[at : at + 2] = 0
-    return Defect(path, "T01", f"INDEX/trainId is zero at positions {at} and {at + 1}")
+    trains = f["INDEX/trainId"]
+    at = _n_trains(f) // 3
+    trains[at : at + 2] = 0
+    return f"INDEX/trainId is zero at positions {at} and {at + 1}"
 
 
-def step_back_in_trains(path: Path) -> Defect:
+@_in_file("T02")
+def step_back_in_trains(f: h5py.File) -> str:
     """One train ID smaller than the one before it."""
-    with h5py.File(path, "r+") as f:
-        trains = f["INDEX/trainId"]
-        at = _n_trains(f) // 2
-        trains[at] = trains[at] - np.uint64(700)
-    return Defect(path, "T02", f"INDEX/trainId steps back by 700 at position {at}")
+    trains = f["INDEX/trainId"]
+    at = _n_trains(f) // 2
+    trains[at] = trains[at] - np.uint64(700)
+    return f"INDEX/trainId steps back by 700 at position {at}"
 
 
-def maximal_train_id(path: Path) -> Defect:
+@_in_file("T03")
+def maximal_train_id(f: h5py.File) -> str:
     """The last train ID is 2^64 - 1."""
-    with h5py.File(path, "r+") as f:
-        trains = f["INDEX/trainId"]
-        trains[_n_trains(f) - 1] = np.uint64(2**64 - 1)
-    return Defect(path, "T03", "the last train ID is 2^64 - 1")
+    trains = f["INDEX/trainId"]
+    trains[_n_trains(f) - 1] = np.uint64(2**64 - 1)
+    return "the last train ID is 2^64 - 1"
 
 
-def index_beyond_data(path: Path) -> Defect:
+@_in_file("I01")
+def index_beyond_data(f: h5py.File) -> str:
     """The index of an instrument source points beyond the end of its datasets."""
-    with h5py.File(path, "r+") as f:
-        first = _first_index(f, "INSTRUMENT")
-        at = _n_trains(f) - 1
-        first[at] = first[at] + np.uint64(1000)
-        where = first.parent.name
-    return Defect(path, "I01", f"{where} points 1000 rows beyond the data in its last train")
+    first = _first_index(f, "INSTRUMENT")
+    at = _n_trains(f) - 1
+    first[at] = first[at] + np.uint64(1000)
+    where = first.parent.name
+    return f"{where} points 1000 rows beyond the data in its last train"
 
 
-def silence_control(path: Path) -> Defect:
+@_in_file("I04")
+def silence_control(f: h5py.File) -> str:
     """A control source that recorded nothing for its last trains."""
-    with h5py.File(path, "r+") as f:
-        count = _first_index(f, "CONTROL", "count")
-        n = _n_trains(f)
-        count[n - 3 : n] = 0
-        where = count.parent.name
-    return Defect(path, "I04", f"{where} has count 0 for the last 3 trains")
+    count = _first_index(f, "CONTROL", "count")
+    n = _n_trains(f)
+    count[n - 3 : n] = 0
+    where = count.parent.name
+    return f"{where} has count 0 for the last 3 trains"
 
 
-def claim_rows_of_empty_dataset(path: Path) -> Defect:
+@_in_file("I05")
+def claim_rows_of_empty_dataset(f: h5py.File) -> str:
     """The index has rows, but the dataset is empty."""
-    with h5py.File(path, "r+") as f:
-        dataset = _first_data(f, "INSTRUMENT")
-        where = dataset.name
-        _replace(dataset, np.empty((0, *dataset.shape[1:]), dataset.dtype))
-    return Defect(path, "I05", f"{where} is empty but INDEX gives it rows")
+    dataset = _first_data(f, "INSTRUMENT")
+    where = dataset.name
+    _replace(dataset, np.empty((0, *dataset.shape[1:]), dataset.dtype))
+    return f"{where} is empty but INDEX gives it rows"
 
 
-def lengthen_one_key(path: Path) -> Defect:
+@_in_file("I06")
+def lengthen_one_key(f: h5py.File) -> str:
     """One key of an index group has more rows than the others."""
-    with h5py.File(path, "r+") as f:
-        dataset = _first_data(f, "INSTRUMENT")
-        where = dataset.name
-        _replace(dataset, np.concatenate([dataset[()], dataset[:1]]))
-    return Defect(path, "I06", f"{where} has one row more than the other keys of its group")
+    dataset = _first_data(f, "INSTRUMENT")
+    where = dataset.name
+    _replace(dataset, np.concatenate([dataset[()], dataset[:1]]))
+    return f"{where} has one row more than the other keys of its group"
 
 
 def break_legacy_link(path: Path) -> Defect:
@@ -195,14 +211,14 @@ def break_legacy_link(path: Path) -> Defect:
     return Defect(path, "P03", f"legacy name {old} is a dangling link")
 
 
-def change_dtype(path: Path) -> Defect:
+@_in_file("R07")
+def change_dtype(f: h5py.File) -> str:
     """One control key has another dtype than in the other sequence files."""
-    with h5py.File(path, "r+") as f:
-        dataset = _first_data(f, "CONTROL")
-        where, values = dataset.name, dataset[()]
-        other = np.dtype("f4") if values.dtype == np.float64 else np.dtype("f8")
-        _replace(dataset, values.astype(other))
-    return Defect(path, "R07", f"{where} is {other} here and {values.dtype} in other sequences")
+    dataset = _first_data(f, "CONTROL")
+    where, values = dataset.name, dataset[()]
+    other = np.dtype("f4") if values.dtype == np.float64 else np.dtype("f8")
+    _replace(dataset, values.astype(other))
+    return f"{where} is {other} here and {values.dtype} in other sequences"
 
 
 def lose_sequence(path: Path) -> Defect:

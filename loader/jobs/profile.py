@@ -357,28 +357,22 @@ class FileResult:
 _Read = tuple[RunTask, list[FileResult]]
 
 
+@dataclass(frozen=True, slots=True)
 class _Profiling:
     """One call of ``profile_runs``."""
 
-    def __init__(
-        self,
-        store: Store,
-        options: ProfileOptions,
-        progress: JobProgress,
-        report: ProfileReport,
-    ) -> None:
-        self.progress = progress
-        self._store = store
-        self._options = options
-        self._report = report
+    store: Store
+    options: ProfileOptions
+    progress: JobProgress
+    report: ProfileReport
 
     def all_runs(self, where: RunFilter) -> None:
         from ...catalog.questions.find import runs
         from ...catalog.questions.question import Question
 
-        table = runs(self._store, Question(where)).table.select(["run_id", "path"])
+        table = runs(self.store, Question(where)).table.select(["run_id", "path"])
         found = [(shard_of(row["run_id"]), row["run_id"], row["path"]) for row in table.to_pylist()]
-        self._report.runs_found = len(found)
+        self.report.runs_found = len(found)
         self.progress.found(len(found))
         for shard, of_shard in groupby(sorted(found), key=lambda run: run[0]):
             for some in portions(of_shard, _RUNS_AT_ONCE):
@@ -388,19 +382,19 @@ class _Profiling:
     def _plan(self, shard: str, run_id: int, directory: str) -> RunTask | None:
         """What to read of a run; None where there is nothing, or the run cannot be planned."""
         try:
-            facts = catalogued_facts(self._store, shard, run_id)
-            with self._store.read(shard) as cursor:
-                known = None if self._options.force else cursor
+            facts = catalogued_facts(self.store, shard, run_id)
+            with self.store.read(shard) as cursor:
+                known = None if self.options.force else cursor
                 done = fresh_profiles(known, run_id) if known else set()
             task, n_done = self._chosen(facts, shard, run_id, done)
         except XfelcatError as error:
             self._problem(directory, str(error))
             self.progress.finished_run(directory)
             return None
-        self._report.keys_fresh += n_done
+        self.report.keys_fresh += n_done
         if not task.stretches:
-            self._report.runs_fresh += n_done > 0
-            self._report.runs_without += n_done == 0
+            self.report.runs_fresh += n_done > 0
+            self.report.runs_without += n_done == 0
             self.progress.finished_run(task.label)
             return None
         size = sum(task.stats[os.path.basename(path)][0] for path in task.files)
@@ -415,7 +409,7 @@ class _Profiling:
         task = RunTask(run_id, shard, facts.directory, {}, {}, stats)
         n_done = 0
         for entry in inventory.sources.values():
-            for record in self._options.keys_of(entry):
+            for record in self.options.keys_of(entry):
                 if (entry.name, record.name) in done:
                     n_done += 1
                     continue
@@ -426,7 +420,7 @@ class _Profiling:
         return task, n_done
 
     def _problem(self, path: str, message: str, where: str = "") -> None:
-        self._report.problems.append(Problem("F06", "W", f"not profiled: {message}", path, where))
+        self.report.problems.append(Problem("F06", "W", f"not profiled: {message}", path, where))
 
     def _read(self, tasks: Sequence[RunTask]) -> Generator[_Read, None, None]:
         """Read some runs of one shard: each with its results, as its last file is read."""
@@ -443,7 +437,7 @@ class _Profiling:
             )
 
         def count(results: Mapping[str, FileResult]) -> None:
-            n_problems = len(self._report.problems)
+            n_problems = len(self.report.problems)
             for path, result in results.items():
                 names = sorted(result.failed, key=result.failed.__getitem__)
                 for reason, alike in groupby(names, key=result.failed.__getitem__):
@@ -451,11 +445,11 @@ class _Profiling:
                     more = f" and {len(others)} more" if others else ""
                     self._problem(path, reason, f"{' '.join(first)}{more}")
             size = sum(by_path[path].stats[os.path.basename(path)][0] for path in results)
-            self._report.files_read += len(results)
-            self.progress.scanned(len(results), size, len(self._report.problems) - n_problems)
+            self.report.files_read += len(results)
+            self.progress.scanned(len(results), size, len(self.report.problems) - n_problems)
 
         yield from ((task, []) for task in tasks if not task.files)
-        options = self._options
+        options = self.options
         for number, results in run_jobs(
             read_batch, batches, blame=blame, jobs=options.jobs, time_limit=options.time_limit,
             each=count,
@@ -464,7 +458,7 @@ class _Profiling:
 
     def _commit(self, done: Sequence[tuple[RunTask, list[FileResult]]]) -> None:
         shard = done[0][0].shard
-        with self._store.write(shard) as writer, self._store.read(shard) as cursor:
+        with self.store.write(shard) as writer, self.store.read(shard) as cursor:
             for task, results in done:
                 profiles = make_profiles(task, results)
                 known = {} if cursor is None else file_stats(cursor, task.run_id)
@@ -474,8 +468,8 @@ class _Profiling:
                     self._problem(task.label, "the run was ingested anew meanwhile: profile again")
                     continue
                 if profiles and writer.replace_profiles(task.run_id, profiles):
-                    self._report.runs_profiled += 1
-                    self._report.keys_read += len(profiles)
+                    self.report.runs_profiled += 1
+                    self.report.keys_read += len(profiles)
         for task, _ in done:
             self.progress.finished_run(task.label)
 
