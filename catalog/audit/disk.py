@@ -312,7 +312,10 @@ def compare(cursor: "duckdb.DuckDBPyConnection", store: Store, settled: datetime
 def _catalog_now(store: Store, run_ids: set[int]) -> dict[tuple[int, str], tuple[int, int]]:
     """Size and mtime of every file of some runs that is not marked missing, from the shards."""
     found: dict[tuple[int, str], tuple[int, int]] = {}
-    for shard, ids in _by_shard(run_ids).items():
+    shards: dict[str, list[int]] = {}
+    for run_id in sorted(run_ids):
+        shards.setdefault(shard_of(run_id), []).append(run_id)
+    for shard, ids in shards.items():
         with store.read(shard) as reading:
             if reading is None:
                 continue
@@ -323,13 +326,6 @@ def _catalog_now(store: Store, run_ids: set[int]) -> dict[tuple[int, str], tuple
             rows = execute(reading, sql, {"ids": ids})
         found |= {(run_id, name): (size, mtime) for run_id, name, size, mtime in rows}
     return found
-
-
-def _by_shard(run_ids: Iterable[int]) -> dict[str, list[int]]:
-    shards: dict[str, list[int]] = {}
-    for run_id in sorted(run_ids):
-        shards.setdefault(shard_of(run_id), []).append(run_id)
-    return shards
 
 
 def _dark_runs(store: Store, dark: dict[str, _Directory]) -> Iterable[Row]:

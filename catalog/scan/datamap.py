@@ -182,7 +182,7 @@ class _MapReader:
         """The record of a file; None where the entry is of another file or another state of it."""
         if not isinstance(entry, dict):
             raise _UnusableEntryError("no JSON object")
-        name = _field(entry, "filename", _is_text)
+        name = _field(entry, "filename", lambda v: isinstance(v, str))
         stat = self._stats.get(name)
         if stat is None:
             return None
@@ -211,7 +211,11 @@ class _MapReader:
     def _layout(self, entry: dict[str, Any]) -> FileLayout:
         control = _field(entry, "control_sources", _are_texts)
         instrument = _field(entry, "instrument_sources", _are_texts)
-        legacy = _field(entry, "legacy_sources", _is_text_map)
+        legacy = _field(
+            entry,
+            "legacy_sources",
+            lambda v: isinstance(v, dict) and all(isinstance(t, str) for t in v.values()),
+        )
         key = json.dumps([control, instrument, legacy])
         if key not in self._layouts:
             names = {("CONTROL", s): "" for s in control} | {
@@ -229,10 +233,6 @@ def _field(entry: dict[str, Any], name: str, is_right: Callable[[Any], bool]) ->
     return value
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -244,7 +244,3 @@ def _are_texts(value: Any) -> bool:
 def _are_positions(value: Any) -> bool:
     # One C loop over the types: there are as many as trains.
     return isinstance(value, list) and set(map(type, value)) <= {int} and min(value, default=0) >= 0
-
-
-def _is_text_map(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())

@@ -200,8 +200,11 @@ def _source_record(
     found = tuple(sorted(groups[section, source]))
     if section == "CONTROL":
         group = root.group(place)
-        empty = group is None or group.is_empty()
-        return SourceRecord(section, source, ("",), run_only=empty and _has_run(root, source))
+        run_only = False
+        if group is None or group.is_empty():
+            in_run = root.group(f"RUN/{source}")
+            run_only = in_run is not None and not in_run.is_empty()
+        return SourceRecord(section, source, ("",), run_only=run_only)
     kind, target = root.link(place)
     if kind == "soft":
         target = posixpath.normpath(posixpath.join("/", posixpath.dirname(place), target))
@@ -213,11 +216,6 @@ def _source_record(
         if (section, name) in groups:
             return SourceRecord(section, source, legacy_of=name)
     return SourceRecord(section, source, found)
-
-
-def _has_run(root: Group, source: str) -> bool:
-    group = root.group(f"RUN/{source}")
-    return group is not None and not group.is_empty()
 
 
 def read_train_ids(root: Group) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

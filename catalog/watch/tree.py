@@ -94,9 +94,10 @@ class Tree:
                 folder.looked_at = time.time()
                 yield path
             waiting += reversed(folder.folders)
-        gone = [p for p in self._folders if p not in seen and not self._is_below_error(p)]
-        for path in gone:
-            del self._folders[path]
+        unreadable = tuple(e.rstrip("/") + "/" for e in self.errors)
+        for path in self._folders.keys() - seen:
+            if not f"{path}/".startswith(unreadable):
+                del self._folders[path]
 
     def rest(self, path: str, newest: float, *, waits: bool) -> None:
         """Record a look: the newest mtime of the run, and whether any file is still awaited."""
@@ -109,9 +110,6 @@ class Tree:
         """Look at this run in the next round, whatever its age: this look failed."""
         if path in self._folders:
             self._folders[path].active = True
-
-    def _is_below_error(self, path: str) -> bool:
-        return any(path == e or path.startswith(e.rstrip("/") + "/") for e in self.errors)
 
     def _look(self, path: str) -> _Folder | None:
         """The folder, listed anew if it changed; None where that is not possible."""

@@ -23,7 +23,6 @@ __all__ = ["FacilitySummary", "WrittenRun", "write_facility"]
 
 AGIPD = "SPB_DET_AGIPD1M-1"
 LPD = "FXE_DET_LPD1M-1"
-FAULTY = "p900021"
 
 Sources = tuple[SourceSpec, ...]
 Progress = Callable[[int, int, str], None]
@@ -236,10 +235,11 @@ def _proposal_900021(scale: int) -> list[_Planned]:
     ]
     # Module 15 was not corrected in run 1.
     proc = [_corrected(raw[0], LPD, range(15)), _corrected(raw[3], LPD, range(16))]
+    faulty = [spec(number, "1.2", slow, 45, 3) for number in range(101, 107)]
     return [
         *(_Planned(folder, "raw", s) for s in raw),
         *(_Planned(folder, "proc", s) for s in proc),
-        *(_faulty(folder, n, spec(n, "1.2", slow, 45, 3)) for n in range(101, 107)),
+        *(_Planned(folder, "raw", s, _faults_of(s.run)) for s in faulty),
     ]
 
 
@@ -266,10 +266,8 @@ _FAULTS: tuple[tuple[int, str, Callable[[Path], Defect]], ...] = (
 )
 
 
-def _faulty(folder: str, number: int, spec: RunSpec) -> _Planned:
-    """A run with its faults."""
-    made = [(f"RAW-R{run:04d}-{file}.h5", fault) for run, file, fault in _FAULTS if run == number]
-    return _Planned(folder, "raw", spec, tuple(made))
+def _faults_of(run: int) -> tuple[tuple[str, Callable[[Path], Defect]], ...]:
+    return tuple((f"RAW-R{n:04d}-{file}.h5", fault) for n, file, fault in _FAULTS if n == run)
 
 
 def _proposal_900032(scale: int) -> list[_Planned]:

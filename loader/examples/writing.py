@@ -21,7 +21,6 @@ from .values import expected_run_value, expected_values
 __all__ = ["write_file", "write_run"]
 
 _TEXT = h5py.string_dtype("ascii")
-_TIME = KeySpec("timestamp", "u8", fill="time")
 _STAMP = "%Y%m%dT%H%M%SZ"
 _FILLER_TRAIN = 2**64 - 1
 
@@ -167,13 +166,8 @@ def _write_source(f: h5py.File, run: RunSpec, file: FileSpec, source: SourceSpec
     if source.is_control:
         _write_run_section(f, run, source)
     if source.legacy_name:
-        _write_legacy_name(f, source)
-
-
-def _write_legacy_name(f: h5py.File, source: SourceSpec) -> None:
-    """Soft links from the old name to the new, for the data and for INDEX."""
-    for section in (source.section, "INDEX"):
-        f[f"{section}/{source.legacy_name}"] = h5py.SoftLink(f"/{section}/{source.name}")
+        for section in (source.section, "INDEX"):  # soft links from the old name to the new
+            f[f"{section}/{source.legacy_name}"] = h5py.SoftLink(f"/{section}/{source.name}")
 
 
 def _write_key(
