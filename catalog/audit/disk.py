@@ -20,9 +20,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..model.facts import FileStat
-from ..model.identity import is_data_file, is_made_anew, parse_file_name, shard_of
+from ..model.identity import is_made_anew, parse_file_name, shard_of
 from ..model.text import from_text, to_text
-from ..scan.discover import is_folder, list_run, locate_run
+from ..scan.discover import list_directory, list_run, locate_run
 from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.locality import file_localities, is_on_disk
 from ..store.store import Store
@@ -84,10 +84,7 @@ def list_directories(
 def _list_directory(path: str, with_folders: bool) -> _Directory:
     files = list_run(path)
     where = file_localities(os.path.join(path, name) for name in files)
-    folders: list[str] = []
-    if with_folders:
-        with os.scandir(path) as entries:
-            folders = [e.path for e in entries if e.name[0] != "." and is_folder(e)]
+    folders = list_directory(path).folders if with_folders else ()
     return _Directory(
         files=files,
         locality={os.path.basename(p): w for p, w in where.items() if not is_on_disk(w)},
@@ -96,7 +93,7 @@ def _list_directory(path: str, with_folders: bool) -> _Directory:
             for name, stat in files.items()
             if stat.size >= 0 and not os.access(os.path.join(path, name), os.R_OK)
         ),
-        folders=tuple(sorted(f for f in folders if not is_data_file(os.path.basename(f)))),
+        folders=tuple(folders),
         realpath=os.path.realpath(path),
     )
 

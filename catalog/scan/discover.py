@@ -23,10 +23,11 @@ from ..model.identity import RunIdentity, identify_run, is_data_file, parse_file
 from ..model.records import Problem
 
 __all__ = [
+    "DirectoryListing",
     "FoundRun",
     "find_runs",
     "is_excluded",
-    "is_folder",
+    "list_directory",
     "list_run",
     "locate_run",
     "neighbours",
@@ -116,6 +117,36 @@ def stat_file(path: str, folder: int | None = None) -> FileStat | None:
     return FileStat(stat.st_size, stat.st_mtime_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class DirectoryListing:
+    """Names of the data files in a directory, and paths of the folders to look into; sorted."""
+
+    data_names: list[str]
+    folders: list[str]
+
+    def is_run(self, *, is_given: bool = False) -> bool:
+        """Whether this is a run; a directory that was given needs no name of an EXDF file."""
+        return any(map(parse_file_name, self.data_names)) or (is_given and bool(self.data_names))
+
+
+def list_directory(path: str) -> DirectoryListing:
+    """List a directory without a look at its files. Raises OSError where that is not possible."""
+    with os.scandir(path) as listing:
+        entries = sorted(listing, key=lambda e: e.name)
+    others = [e for e in entries if not is_data_file(e.name)]
+    return DirectoryListing(
+        [e.name for e in entries if is_data_file(e.name)],
+        [e.path for e in others if not e.name.startswith(".") and _is_folder(e)],
+    )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle, or through a folder without permission
+        return False
+
+
 def is_excluded(path: str, exclude: Iterable[str]) -> bool:
     """Whether a path, or its last part, matches one of the globs."""
     name = os.path.basename(path)
@@ -133,26 +164,14 @@ def _walk(roots: list[str], exclude: tuple[str, ...]) -> Iterator[FoundRun | Pro
             continue
         entered.add(realpath)
         try:
-            with os.scandir(directory) as listing:
-                entries = sorted(listing, key=lambda e: e.name)
+            listing = list_directory(directory)
         except OSError as e:
             reason = f"directory cannot be listed: {e.strerror}"
             yield Problem("F06", "W", reason, directory)
             continue
-        data_names = [e.name for e in entries if is_data_file(e.name)]
-        named_right = any(parse_file_name(name) for name in data_names)
-        if named_right or (data_names and directory in given):
+        if listing.is_run(is_given=directory in given):
             yield FoundRun(directory, realpath, identify_run(directory, realpath))
-        folders = [e for e in entries if not e.name.startswith(".") and is_folder(e)]
-        waiting += [e.path for e in reversed(folders) if not is_data_file(e.name)]
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether a directory entry is a folder, or leads to one."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads in a circle, or through a folder without permission
-        return False
+        waiting += reversed(listing.folders)
 
 
 def neighbours(path: str) -> list[str]:

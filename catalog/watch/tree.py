@@ -16,8 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ..model.identity import is_data_file, parse_file_name
-from ..scan.discover import is_excluded, is_folder
+from ..scan.discover import is_excluded, list_directory
 
 __all__ = ["Settled", "Tree"]
 
@@ -133,22 +132,14 @@ class Tree:
         return folder
 
     def _list(self, path: str, old: _Folder | None) -> _Folder:
-        with os.scandir(path) as listing:
-            entries = sorted(listing, key=lambda e: e.name)
-        data_names = [e.name for e in entries if is_data_file(e.name)]
-        is_run = any(parse_file_name(n) for n in data_names)
-        is_run = is_run or (bool(data_names) and path in self._roots)
+        listing = list_directory(path)
         folder = old or _Folder(os.path.realpath(path))
-        if old is not None and len(data_names) != old.n_data_files:
+        if old is not None and len(listing.data_names) != old.n_data_files:
             folder.active = True
-        folder.folders = [
-            e.path
-            for e in entries
-            if not e.name.startswith(".") and not is_data_file(e.name) and is_folder(e)
-        ]
-        folder.n_data_files = len(data_names)
+        folder.folders = listing.folders
+        folder.n_data_files = len(listing.data_names)
         # A run whose last file vanished is looked at once more, to mark that file.
-        folder.is_run = is_run or (old is not None and old.is_run)
+        folder.is_run = folder.is_run or listing.is_run(is_given=path in self._roots)
         return folder
 
     def _is_due(self, path: str, folder: _Folder) -> bool:
