@@ -1,8 +1,7 @@
-"""Which sources do the auxiliary sections have?
+"""Sources of the auxiliary sections: REDUCTION and ERRATA, the record of what data lack and why.
 
-REDUCTION and ERRATA tell what was left out of the data. Names of auxiliary sources are unique over
-sections, but several aggregators may have the same, each for its own data: a source that lies in
-more than one file is called ``AGGREGATOR@name``.
+Names of auxiliary sources are unique over sections, but several aggregators may have the same, each
+for its own data: a source that lies in more than one file is called ``AGGREGATOR@name``.
 """
 
 import sys
@@ -67,12 +66,12 @@ class AuxiliarySources(Value):
 
     @property
     def reduction_sources(self) -> frozenset[str]:
-        """Names of the sources that tell what data reduction did."""
+        """Names of the sources that record what data reduction did."""
         return self._in_section("REDUCTION")
 
     @property
     def errata_sources(self) -> frozenset[str]:
-        """Names of the sources that tell what went wrong while recording."""
+        """Names of the sources that record what went wrong in data taking."""
         return self._in_section("ERRATA")
 
     def _in_section(self, section: str) -> frozenset[str]:
@@ -94,11 +93,11 @@ class AuxiliarySources(Value):
     def _source(self, name: str) -> SourceData:
         entry = self._sources.get(name)
         if entry is None:
-            # Without the aggregator, a name may still say which source is meant.
-            meant = [e for e in self._sources.values() if e.name == name]
-            if len(meant) != 1:
+            # Without the aggregator, a name may still be that of one source only.
+            entries = [e for e in self._sources.values() if e.name == name]
+            if len(entries) != 1:
                 raise SourceNameError(name, self._sources)
-            entry = meant[0]
+            entry = entries[0]
         return SourceData(SelectedSource(entry, self._trains, self._files))
 
     @property

@@ -352,7 +352,7 @@ class RunFacts:
 
     def _stored_name(self, file: int, section: str, source: str) -> str:
         """The name a source is stored under: that of a legacy name is another one."""
-        layout = self.layout(file)
+        layout = self.layouts[self.table.layouts[file]]
         at = layout.position.get((section, source))
         if at is None:
             layout = self.full_layout(file)

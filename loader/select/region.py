@@ -1,9 +1,8 @@
-"""Which part of each entry does a region of interest (``roi=``) mean?
+"""Regions of interest (``roi=``) in each entry.
 
 1. ``parse_region`` checks an ``np.s_[...]`` expression or ``by_index[...]`` against an entry shape.
-2. A ``Region`` says what to read from the file (``hull``: ascending slices) and what numpy is to do
-   with that afterwards (``fancy``, ``flipped``, ``dropped``), so that the result is what numpy
-   indexing gives.
+2. A ``Region`` has what to read from the file (``hull``: ascending slices) and what numpy does with
+   that afterwards (``fancy``, ``dropped``), so that the result is that of numpy indexing.
 """
 
 from collections.abc import Sequence
@@ -20,17 +19,16 @@ __all__ = ["Region", "parse_region"]
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of every entry.
-
-    ``hull`` has one ascending slice (start, stop, step) per dimension of the entry. ``fancy`` are
-    positions within the hull by dimension, where a list was given; ``dropped`` are dimensions that
-    an integer removes; ``whole``: the region is all of the entry.
-    """
+    """A part of every entry."""
 
     hull: tuple[slice, ...]
+    """One ascending slice (start, stop, step) per dimension of the entry."""
     fancy: tuple[tuple[int, NDArray[np.intp]], ...] = ()
+    """Positions within the hull by dimension, for lists and for slices that go backwards."""
     dropped: tuple[int, ...] = ()
+    """Dimensions that an integer removes."""
     whole: bool = True
+    """Whether the region is all of the entry."""
 
     @property
     def hull_shape(self) -> tuple[int, ...]:
@@ -68,7 +66,7 @@ class Region:
 
 
 def parse_region(roi: Any, entry_shape: tuple[int, ...]) -> Region:
-    """The region that ``roi`` means for entries of this shape.
+    """The region that ``roi`` selects of entries of this shape.
 
     ``roi`` has an item per dimension of the entry: an integer, a slice of any step, or one list of
     positions or booleans; ``...`` stands for all dimensions not named, as do missing items.
@@ -130,7 +128,7 @@ def _items(roi: Any, ndim: int) -> list[Any]:
 
 
 def _ascending(item: slice, size: int) -> tuple[slice, bool]:
-    """The slice that has the same positions in ascending order, and whether that turns it."""
+    """The slice with the same positions in ascending order, and whether that reverses it."""
     chosen = range(*item.indices(size))
     if not len(chosen):
         return slice(0, 0, 1), False

@@ -287,7 +287,7 @@ class Rows(Value):
             if start >= 0 and pattern.n_trains == ref.listed.n_trains:
                 n += pattern.n_rows
             else:
-                n += int(self._in_file(ref, pattern, start).count.sum())
+                n += int(self._counted(ref, pattern)[1].sum())
         return n
 
     @cached_property
@@ -298,8 +298,8 @@ class Rows(Value):
             if start >= 0 and pattern.n_trains == ref.listed.n_trains:
                 counts[start : start + pattern.n_trains] += pattern.count
             else:
-                stretch = self._in_file(ref, pattern, start)
-                np.add.at(counts, self.trains.positions(stretch.ids), stretch.count)
+                ids, count = self._counted(ref, pattern)
+                np.add.at(counts, self.trains.positions(ids), count)
         counts.flags.writeable = False
         return counts
 
@@ -361,19 +361,30 @@ class Rows(Value):
     def _by_file(self) -> list[tuple[FileRef, IndexPattern, int]]:
         return list(zip(self.files, self.patterns, self.starts, strict=True))
 
-    def _in_file(self, ref: FileRef, pattern: IndexPattern, start: int) -> RowStretch:
-        """The selected trains of one file, in file order.
+    def _wanted(self, ref: FileRef, size: int) -> NDArray[np.bool_]:
+        """Which of the first trains of a file are selected, and count."""
+        wanted = self.trains.contains(ref.listed.ids[:size])
+        if ref.good_only:
+            wanted &= ref.listed.good[:size]
+        return wanted
+
+    def _counted(self, ref: FileRef, pattern: IndexPattern) -> tuple[UInt64s, Int64s]:
+        """The selected trains of one file, in file order, and how many rows each has.
 
         Where the list of trains or INDEX is shorter (a damaged file), both are cut to it.
         """
+        size = min(ref.listed.n_trains, pattern.n_trains)
+        wanted = self._wanted(ref, size)
+        return ref.listed.ids[:size][wanted], pattern.count[:size][wanted]
+
+    def _in_file(self, ref: FileRef, pattern: IndexPattern, start: int) -> RowStretch:
+        """As ``_counted``, but with the places of the rows."""
         size = min(ref.listed.n_trains, pattern.n_trains)
         ids, at = ref.listed.ids[:size], np.arange(size)
         stretch = RowStretch(ref, ids, pattern.first[:size], pattern.count[:size], at)
         if start >= 0:
             return stretch
-        wanted = self.trains.contains(ids)
-        if ref.good_only:
-            wanted &= ref.listed.good[:size]
+        wanted = self._wanted(ref, size)
         return stretch if wanted.all() else stretch.part(np.flatnonzero(wanted))
 
 

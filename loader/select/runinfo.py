@@ -1,10 +1,4 @@
-"""What do the files say about the run itself?
-
-1. ``run_metadata``: the entries of METADATA, of the lowest aggregator and sequence.
-2. ``train_timestamps``: when each train was.
-3. ``run_values``: RUN, the state of a control source at the start of the run.
-4. ``is_single_run``: whether these questions have one answer.
-"""
+"""Facts of the run as a whole: METADATA, times of trains, RUN values, and whether it is one run."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -45,9 +39,9 @@ def is_single_run(refs: Sequence[FileRef]) -> bool:
     placed = [identify_run(r.facts.directory, r.facts.directory) for r in runs.values()]
     if not any(p.is_loose for p in placed):
         return len({(p.proposal, p.run) for p in placed}) == 1
-    # Outside a facility tree only METADATA can tell; files before version 1.0 do not.
-    said = [r.facts.metadata(r.number) for r in runs.values()]
-    names = {(m.get("proposalNumber"), m.get("runNumber")) for m in said}
+    # Outside a facility tree only METADATA has the numbers, and not before version 1.0.
+    metadata = [r.facts.metadata(r.number) for r in runs.values()]
+    names = {(m.get("proposalNumber"), m.get("runNumber")) for m in metadata}
     return len(names) == 1 and None not in next(iter(names))
 
 
@@ -62,7 +56,7 @@ def run_metadata(refs: Sequence[FileRef], question: str = "run_metadata()") -> d
 
 
 def collect_timestamps(refs: Sequence[FileRef], trains: TrainSet) -> NDArray[np.datetime64]:
-    """Time of each train, (n,) datetime64[ns] in UTC; NaT where no file tells."""
+    """Time of each train, (n,) datetime64[ns] in UTC; NaT where no file has it."""
     times = np.full(len(trains), np.datetime64("NaT"), "datetime64[ns]")
     missing = trains
     for ref in refs:

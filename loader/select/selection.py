@@ -1,6 +1,6 @@
-"""Which sources and keys does a selection mean?
+"""Selections of sources and keys.
 
-1. ``expand_selection`` turns any of the forms that ``select`` takes into a selection by name.
+1. ``expand_selection`` turns any of the forms that ``select`` takes into a ``Selection`` by name.
 2. ``narrow`` and ``remove`` apply one to the sources of a collection.
 3. ``trains_with_all`` and ``trains_with_any`` find the trains that have the selected data.
 """
@@ -37,7 +37,7 @@ Selection = dict[str, frozenset[str] | None]
 def expand_selection(
     sources: Mapping[str, SourceEntry], selection: Any, key_glob: str = "*"
 ) -> Selection:
-    """The sources and keys that a selection means.
+    """The sources and keys that a user selects.
 
     Parameters
     ----------

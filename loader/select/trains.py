@@ -1,9 +1,9 @@
-"""Which trains are selected, and how is a selection of trains spelt?
+"""Sets of trains, and the forms in which users select trains.
 
 1. ``TrainSet``: an immutable set of train IDs, kept as sorted stretches of consecutive numbers, so
    that sets of a million trains cost as little as sets of one, up to train ID 2**64 - 1.
 2. ``by_id`` and ``by_index``: what users write to select trains.
-3. ``select_trains``: the subset of a set that such a selection means.
+3. ``select_trains``: the subset of a set that such a selection selects.
 4. ``split_trains``: a set in parts of similar size.
 """
 
@@ -30,14 +30,8 @@ __all__ = [
 ]
 
 
-# What is a value made of, and what did it only work out?
-#
-# ``Value`` is the base of frozen dataclasses that remember what they computed (``cached_property``
-# and the like): such memories are left behind when the value is pickled.
-
-
 class Value:
-    """A frozen dataclass whose pickle holds its fields only."""
+    """Base of frozen dataclasses with cached properties; a pickle has their fields only."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: self.__dict__[f.name] for f in fields(self)}  # type: ignore[arg-type]
@@ -265,7 +259,7 @@ NO_TRAINS = TrainSet(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
 class _Bracketed(type):
-    """The type of a class whose objects are spelt ``name[value]``."""
+    """The type of a class whose objects are written ``name[value]``."""
 
     def __getitem__(cls: Callable[[Any], _T], value: Any) -> _T:
         return cls(value)
@@ -316,7 +310,7 @@ class by_id(_Spelling):
 class by_index(_Spelling):
     """Select trains by position, or a region of each entry: ``by_index[:5]``.
 
-    Without it, slices and numbers given as trains mean positions, too.
+    Slices and numbers without it select trains by position, too.
 
     Examples
     --------
@@ -328,7 +322,7 @@ class by_index(_Spelling):
 
 
 def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
-    """The trains of a set that a selection means.
+    """The trains of a set that a user selects.
 
     Parameters
     ----------
@@ -338,7 +332,7 @@ def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
         Positions: an integer, a slice, integers or booleans (one per train) in a list or array;
         ``by_index`` of any of these; ``by_id`` of train IDs (one, a slice, or several); or a
         boolean pandas Series or xarray DataArray labelled with train IDs. A selection is a set:
-        its order and repetitions have no meaning.
+        its order and repetitions do not matter.
 
     Raises
     ------

@@ -1,5 +1,7 @@
 """Counts by run-length are those that counting train by train gives, whatever files look like."""
 
+from functools import partial
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +34,8 @@ def facts_of(lists, patterns):
     n = len(lists)
     table = FileTable(range(n), depths=[Depth.FULL] * n, train_lists=range(n), layouts=[0] * n)
     probe = Probe("", table, lists)
-    return RunFacts("", 0, table, lists, {0: LAYOUT}, Patterns(patterns), probe)
+    recipe = partial(facts_of, lists, patterns)
+    return RunFacts("", 0, table, lists, {0: LAYOUT}, Patterns(patterns), probe, recipe)
 
 
 @st.composite
