@@ -613,9 +613,9 @@ class DataCollection(OverTrains):
     # -- aliases ---------------------------------------------------------------------------------
 
     @property
-    def alias(self) -> AliasIndexer:
+    def alias(self) -> "AliasIndexer[DataCollection, SourceData | KeyData]":
         """Access by alias: ``run.alias["xgm"]``."""
-        return AliasIndexer(self)
+        return AliasIndexer(self, self._aliases)
 
     def with_aliases(self, *alias_defs: Any) -> "DataCollection":
         """The same data with aliases for sources and keys, added to those it has.
@@ -648,7 +648,7 @@ class DataCollection(OverTrains):
             Keep only trains that have data for all of them.
         """
         named = self.with_aliases(*alias_defs)
-        return select_aliased(named, strict=strict, require_all=require_all)
+        return select_aliased(named, named._aliases, strict=strict, require_all=require_all)
 
     def drop_aliases(self) -> "DataCollection":
         """The same data without aliases."""

@@ -1,8 +1,8 @@
-"""Which source or key does a person's own name for it stand for?
+"""Aliases: users' own names of sources and keys.
 
 1. ``load_definitions``: dicts and files (JSON, YAML, TOML) to one mapping from alias to target.
 2. ``merge_aliases``: several mappings to one, unless they clash.
-3. ``AliasIndexer``: what ``run.alias`` is: items, selections and an overview by alias.
+3. ``AliasIndexer``, which is ``run.alias``: items, selections and an overview by alias.
 4. ``select_aliased``: only what has an alias.
 
 An alias is the same in upper and lower case, and with ``_`` for ``-``. Its target is the name of a
@@ -13,20 +13,45 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ...catalog.model.errors import AliasError, SourceNameError, nearest
-
-if TYPE_CHECKING:
-    from ..collection import DataCollection
-    from ..keydata import KeyData
-    from ..sourcedata import SourceData
 
 __all__ = ["AliasIndexer", "load_definitions", "merge_aliases", "select_aliased"]
 
 Target = str | tuple[str, str]
 Aliases = Mapping[str, Target]
 Definitions = Mapping[str, Any] | str | PathLike[str]
+
+
+class AliasedData(Protocol):
+    """A ``DataCollection``, as far as aliases need it."""
+
+    @property
+    def all_sources(self) -> frozenset[str]:
+        """Names of the sources."""
+
+    def keys_for_source(self, source: str) -> set[str]:
+        """Names of the selected keys of a source."""
+
+    def __getitem__(self, item: Any) -> Any:
+        """A source, or a key by (source, key)."""
+
+    def select(
+        self,
+        seln_or_source_glob: Any,
+        key_glob: str = ...,
+        require_all: bool = ...,
+        require_any: bool = ...,
+    ) -> Self:
+        """Only these sources and keys."""
+
+    def deselect(self, seln_or_source_glob: Any, key_glob: str = ...) -> Self:
+        """All but these sources and keys."""
+
+
+C = TypeVar("C", bound=AliasedData)
+D = TypeVar("D")  # the types of a collection's items: SourceData | KeyData
 
 _FORMATS = {".json": "json", ".yml": "yaml", ".yaml": "yaml", ".toml": "toml"}
 
@@ -162,7 +187,7 @@ def _parse(given: Mapping[str, Any], where: str) -> dict[str, Target]:
     return parsed
 
 
-def _full_key(collection: "DataCollection", source: str, key: str) -> str | None:
+def _full_key(collection: AliasedData, source: str, key: str) -> str | None:
     """The name of a key as the collection has it, with ``.value`` if it needs that; or None."""
     keys = collection.keys_for_source(source)
     return next((name for name in (key, f"{key}.value") if name in keys), None)
@@ -174,8 +199,8 @@ def _literal(name: str) -> str:
 
 
 def select_aliased(
-    collection: "DataCollection", strict: bool = False, require_all: bool = False
-) -> "DataCollection":
+    collection: C, aliases: Aliases, strict: bool = False, require_all: bool = False
+) -> C:
     """Only the sources and keys that have an alias.
 
     A source that has an alias itself keeps all its keys. Aliases of what is not in the data are
@@ -184,7 +209,7 @@ def select_aliased(
     """
     whole: set[str] = set()
     keys: dict[str, set[str]] = defaultdict(set)
-    for target in collection._aliases.values():
+    for target in aliases.values():
         source = target if isinstance(target, str) else target[0]
         if source not in collection.all_sources:
             if strict:
@@ -199,19 +224,16 @@ def select_aliased(
     return collection.select(selection, require_all=require_all and bool(selection))
 
 
-class AliasIndexer:
+class AliasIndexer(Generic[C, D]):
     """Sources and keys by alias: ``run.alias["xgm"]``, ``run.alias["xgm", "beamPosition.ixPos"]``.
 
     Its representation lists the aliases; ✗ marks those that are not in the data, ~ a source of
     which some aliased keys are missing.
     """
 
-    def __init__(self, collection: "DataCollection") -> None:
+    def __init__(self, collection: C, aliases: Aliases) -> None:
         self._collection = collection
-
-    @property
-    def _aliases(self) -> Aliases:
-        return self._collection._aliases
+        self._aliases = aliases
 
     def _target(self, alias: str) -> Target:
         if not isinstance(alias, str):
@@ -240,8 +262,8 @@ class AliasIndexer:
             return self._target(item)
         raise TypeError(f"expected an alias or a pair of source alias and key, not {item!r}")
 
-    def __getitem__(self, item: str | tuple[str, str]) -> "SourceData | KeyData":
-        """The source or key that an alias stands for.
+    def __getitem__(self, item: str | tuple[str, str]) -> D:
+        """The source or key of an alias.
 
         Raises
         ------
@@ -250,11 +272,8 @@ class AliasIndexer:
         SourceNameError, PropertyNameError
             If its target is not in this data.
         """
-        target = self._resolve(item)
-        if isinstance(target, str):
-            return self._collection[target]
-        source, key = target
-        return self._collection[source, key]
+        found: D = self._collection[self._resolve(item)]
+        return found
 
     def __contains__(self, item: str | tuple[str, str]) -> bool:
         """Whether an alias is defined and its target is in this data."""
@@ -284,7 +303,7 @@ class AliasIndexer:
         key_glob: str = "*",
         require_all: bool = False,
         require_any: bool = False,
-    ) -> "DataCollection":
+    ) -> C:
         """Select sources and keys by alias; a new collection.
 
         Parameters
@@ -307,7 +326,7 @@ class AliasIndexer:
         pairs = self._as_pairs(seln_or_alias, key_glob)
         return self._collection.select(pairs, require_all=require_all, require_any=require_any)
 
-    def deselect(self, seln_or_alias: Any, key_glob: str = "*") -> "DataCollection":
+    def deselect(self, seln_or_alias: Any, key_glob: str = "*") -> C:
         """Everything except the given sources and keys; arguments and errors as of ``select``."""
         return self._collection.deselect(self._as_pairs(seln_or_alias, key_glob))
 
