@@ -4,8 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .naming import open_named
-from .options import CatalogOption, FormatOption, OutputOption, open_store
+from .options import CatalogOption, FormatOption, OutputOption, open_named, open_store
 from .output import Format, choose_format, say, value_text, write_rows
 from .progress import count
 

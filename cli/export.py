@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .naming import open_named
 from .options import (
     CatalogOption,
     RunArgument,
     existing_store,
+    open_named,
     open_store,
     say_if_behind,
     with_question,

@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.checks import COUNTED_SEVERITIES
-from .naming import catalogued_run, named_runs, open_named
-from .options import CatalogOption, FormatOption, OutputOption, argument, open_store, say_if_behind
+from .options import (
+    CatalogOption,
+    FormatOption,
+    OutputOption,
+    argument,
+    catalogued_run,
+    named_runs,
+    open_named,
+    open_store,
+    say_if_behind,
+)
 from .output import Format, aligned, choose_format, say, value_text, write_rows
 from .progress import count, size_text
 

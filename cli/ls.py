@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .naming import named_runs, open_path
-from .options import CatalogOption, FormatOption, OutputOption, argument, open_store, option
+from .options import (
+    CatalogOption,
+    FormatOption,
+    OutputOption,
+    argument,
+    named_runs,
+    open_path,
+    open_store,
+    option,
+)
 from .output import Format, choose_format, say, write_rows
 from .progress import count, size_text
 

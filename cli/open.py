@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .naming import open_named
-from .options import CatalogOption, RunArgument, argument, open_store
+from .options import CatalogOption, RunArgument, argument, open_named, open_store
 from .output import say
 
 __all__ = ["locality_command", "open_command"]
