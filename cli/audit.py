@@ -299,7 +299,7 @@ def report_lines(report: "AuditReport") -> Iterator[str]:
     for waiver in report.expired:
         yield f"a waiver has expired: {waiver}"
     if report.not_recorded:
-        yield f"this audit was not recorded: {report.not_recorded}"
+        yield f"not recorded: {report.not_recorded}"
     parts = [count(found.count(s), name) for s, name in SEVERITIES.items() if s != "I"]
     parts.append(f"{found.count('I')} for information")
     if found.n_waived:

@@ -259,7 +259,7 @@ class _Audit:
                 expired=tuple(w for w in waivers if w.is_expired(self.today)),
             )
 
-        reason = "recording was not asked for"
+        reason = "--no-save (save=False)"
         if self.options.save:
             try:
                 with recording(self.store) as audits:

@@ -1,1 +1,1 @@
-"""What can be asked over all runs."""
+"""Questions over all runs of the catalog."""
