@@ -23,7 +23,7 @@ from .options import (
     argument,
     catalogued_run,
     named_runs,
-    open_named,
+    open_known,
     open_store,
     say_if_behind,
 )
@@ -459,38 +459,35 @@ def _of_catalog(store: "Store", where: "RunFilter") -> tuple[Iterator[str], list
 def _of_run(target: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
     from ..loader.show.inspection import source_rows
 
-    path, run = open_named(target, store)
+    path, run, known = open_known(target, store)
     rows = source_rows(run.selected)
-    fresh = freshness_text(catalogued_run(path, store))
-    return run_lines(path, run, rows, fresh), rows
+    return run_lines(path, run, rows, freshness_text(known)), rows
 
 
 def _of_sources(target: str, glob: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
     from ..catalog.model.errors import SourceNameError
     from ..loader.show.inspection import key_rows, sources_of
 
-    path, run = open_named(target, store)
+    path, run, known = open_known(target, store)
     names = [glob] if glob in run.all_sources else []
     names = names or [name for name in sources_of(run.selected) if fnmatch.fnmatchcase(name, glob)]
     if not names:
         raise SourceNameError(glob, run.all_sources)
-    fresh = freshness_text(catalogued_run(path, store))
     rows = {name: key_rows(run[name].selected) for name in names}
     flat = [
         {"source": name, **row, "run_value": value_text(row["run_value"], None)}
         for name in names
         for row in rows[name]
     ]
-    return source_lines(path, run, rows, fresh), flat
+    return source_lines(path, run, rows, freshness_text(known)), flat
 
 
 def _of_key(target: str, source: str, key: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
     from ..catalog.questions.inventory import key_profile
     from ..loader.show.inspection import file_rows
 
-    path, run = open_named(target, store)
+    path, run, known = open_known(target, store)
     wanted = run[source, key]
     rows = file_rows(wanted.selected)
-    known = catalogued_run(path, store)
     profile = known and key_profile(store, known["run_id"], wanted.source, wanted.key)
     return key_lines(path, run, wanted, rows, freshness_text(known), profile), rows

@@ -50,6 +50,7 @@ __all__ = [
     "catalogued_run",
     "existing_store",
     "named_runs",
+    "open_known",
     "open_named",
     "open_path",
     "open_store",
@@ -288,8 +289,14 @@ def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "
 
     Raises RunNotFoundError for a name of no run.
     """
-    path = _directory(text, store)
+    path, _ = _find_named(text, store)
     return path, open_path(path, store, save=save)
+
+
+def open_known(text: str, store: "Store") -> tuple[str, "DataCollection", Row | None]:
+    """The same, with the catalog's row of the run; None where it has no such run."""
+    path, known = _find_named(text, store)
+    return path, open_path(path, store), known or catalogued_run(path, store)
 
 
 def open_path(path: str, store: "Store", *, save: bool = False) -> "DataCollection":
@@ -330,19 +337,20 @@ def catalogued_run(text: str, store: "Store") -> Row | None:
     return row if is_it else None
 
 
-def _directory(text: str, store: "Store") -> str:
+def _find_named(text: str, store: "Store") -> tuple[str, Row | None]:
+    """Where the run of a name is, and its row if the catalog had to be asked for that."""
     from ..catalog.model.errors import RunNotFoundError
     from ..loader.open import find_proposal, find_run_directory
 
     path = os.path.abspath(os.path.expanduser(text))
     if os.path.isdir(path):
-        return path
+        return path, None
     known = catalogued_run(text, store)
     if known is not None:
-        found: str = known["path"]
-        return found
+        return known["path"], known
     m = _SHORT.fullmatch(text)
     if m is None:
         what = f"{text} (a run directory, or a name like p002012/raw/r0034)"
         raise RunNotFoundError(what, looked_at=[path, str(store.location)])
-    return find_run_directory(find_proposal(m["proposal"]), m["run"], m["data_class"] or "raw")
+    proposal = find_proposal(m["proposal"])
+    return find_run_directory(proposal, m["run"], m["data_class"] or "raw"), None
