@@ -91,7 +91,7 @@ def blocks_of(shard: str) -> int:
 
 
 def quoted(text: str | Path) -> str:
-    """A path as an SQL literal, where no value can be bound (ATTACH)."""
+    """A text as an SQL literal, where no value can be bound (ATTACH, COMMENT)."""
     return "'" + str(text).replace("'", "''") + "'"
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...migrations import runner
-from .connections import DEFAULT_BLOCKS, blocks_of, connect_write
+from .connections import DEFAULT_BLOCKS, blocks_of, connect_write, quoted
 from .versions import OLDEST_UPGRADED, SCHEMA_VERSION, Versions
 
 if TYPE_CHECKING:
@@ -130,14 +130,10 @@ def _selected(body: str) -> list[tuple[str, str]]:
 def _comments() -> Iterator[str]:
     """The statements that put the meanings of views and their columns into a file."""
     for view in views().values():
-        yield f"COMMENT ON VIEW {view.name} IS {_quoted(view.meaning)};"
+        yield f"COMMENT ON VIEW {view.name} IS {quoted(view.meaning)};"
         for column in view.columns:
             where = f"{view.name}.{column.name}"
-            yield f"COMMENT ON COLUMN {where} IS {_quoted(column.meaning)};"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+            yield f"COMMENT ON COLUMN {where} IS {quoted(column.meaning)};"
 
 
 # Roles of the tables.
@@ -148,6 +144,7 @@ class TableRole:
     """Where the rows of a table belong, and how they lie in a file that is in order."""
 
     name: str
+    """The table."""
     order: tuple[str, ...]
     """Columns that the rows are sorted by."""
     run: str = "run_id"
@@ -163,6 +160,7 @@ class Interned:
     """What many runs share, under numbers that are local to a file: names, schemas, layouts."""
 
     table: TableRole
+    """The table with one row for each."""
     number: str
     """The column with the number."""
     identity: str
@@ -203,19 +201,31 @@ RUN_TABLES = (
 # Each refers to those after it, so `compact` knows what is used once it comes to a table.
 INTERNED = (
     Interned(
-        *(TableRole("layout", ("layout_id",), run=""), "layout_id", "digest", ("layout_id",)),
+        table=TableRole("layout", ("layout_id",), run=""),
+        number="layout_id",
+        identity="digest",
+        references=("layout_id",),
         members=TableRole("layout_source", ("layout_id", "position"), run=""),
     ),
     Interned(
-        TableRole("key_schema", ("schema_id",), run="", shard_columns=("packed",)),
-        *("schema_id", "digest", ("schema_id",)),
+        table=TableRole("key_schema", ("schema_id",), run="", shard_columns=("packed",)),
+        number="schema_id",
+        identity="digest",
+        references=("schema_id",),
         members=TableRole("schema_key", ("schema_id", "position"), run=""),
     ),
     Interned(
-        TableRole("source", ("source_id",), run=""),
-        *("source_id", "name", ("source_id", "legacy_of")),
+        table=TableRole("source", ("source_id",), run=""),
+        number="source_id",
+        identity="name",
+        references=("source_id", "legacy_of"),
     ),
-    Interned(TableRole("key", ("key_id",), run=""), "key_id", "name", ("key_id",)),
+    Interned(
+        table=TableRole("key", ("key_id",), run=""),
+        number="key_id",
+        identity="name",
+        references=("key_id",),
+    ),
 )
 AUDIT_TABLES = (RUN_TABLES[-1], TableRole("audit", ("audit_id",), run=""))
 
