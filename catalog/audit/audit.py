@@ -51,13 +51,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditOptions", "AuditReport", "DeepCheck", "audit", "log_fields", "waiver_file"]
 
-# Of DuckDB, as a default: leaves room for others on a shared login node.
+# Bytes that DuckDB may take before it writes to disk.
 MEMORY_LIMIT = 3 << 30
 _SIZE = "SELECT count(*), coalesce(sum(n_files), 0)::BIGINT FROM run JOIN scope USING (run_id)"
 _STANDS = """
 SELECT run_id, name, check_id, severity, message, place, path, origin FROM finding
 WHERE origin = 'deep' AND resolved_at IS NULL
 AND list_contains($files::VARCHAR[], concat(run_id, '/', name))
+AND list_contains($checks::VARCHAR[], check_id)
 """
 _DISK_CHECKS = ("C01", "C02", "F06")
 _THRESHOLDS = {"error": ("E",), "warning": ("E", "W"), "never": ()}
@@ -316,12 +317,10 @@ class _Audit:
     def _find(self, cursor: "duckdb.DuckDBPyConnection") -> "pa.Table":
         """The findings of all checks, with their origin."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         options = self.options
         wanted = set(options.ids_run)
-        in_sql = wanted - {*_DISK_CHECKS}
-        find_faults(cursor, in_sql, options.limits, self.started_at, self._steps("checking"))
+        find_faults(cursor, wanted, options.limits, self.started_at, self._steps("checking"))
         rows: list[tuple[Any, ...]] = []
         if options.disk is not None and wanted & {*_DISK_CHECKS}:
             settled = self.started_at - timedelta(minutes=options.limits.settling_minutes)
@@ -332,9 +331,7 @@ class _Audit:
         table = fetch(cursor, "SELECT *, 'audit' AS origin FROM found")
         columns = list(zip(*rows, strict=True)) or [()] * len(table.schema)
         arrays = [pa.array(c, k) for c, k in zip(columns, table.schema.types, strict=True)]
-        found = pa.concat_tables([table, pa.table(arrays, schema=table.schema)])
-        chosen = pc.is_in(found.column("check_id"), pa.array(sorted(wanted), pa.string()))
-        return found.filter(chosen)
+        return pa.concat_tables([table, pa.table(arrays, schema=table.schema)])
 
     def _find_in_data(
         self, cursor: "duckdb.DuckDBPyConnection", wanted: set[str]
@@ -346,7 +343,8 @@ class _Audit:
         sql = "SELECT run_id, directory FROM run JOIN scope USING (run_id) ORDER BY run_id"
         found = list(self.options.deep(execute(cursor, sql)))
         unseen = [f"{i}/{os.path.basename(p.path)}" for i, p in found if p.check == "F06"]
-        stands = execute(cursor, _STANDS, {"files": [to_text(name) for name in unseen]})
+        names = {"files": list(map(to_text, unseen)), "checks": sorted(of_data)}
+        stands = execute(cursor, _STANDS, names)
         return [_deep_row(i, p) for i, p in found if p.check in of_data] + stands
 
     def _steps(self, label: str) -> Callable[[int, int], None]:

@@ -67,7 +67,8 @@ class Check:
     """What to do about it."""
 
 
-_FILES = (
+_CHECKS = (
+    # Files
     Check(
         "F01", "file is empty or cut off", "H", "E", "scan",
         "The file has no bytes, or fewer than its superblock says: its writer died or a copy broke"
@@ -113,9 +114,7 @@ _FILES = (
         "The file has a group that the format does not have; it is not read.",
         "Nothing, unless something is missing in turn.",
     ),
-)  # fmt: skip
-
-_TRAINS = (
+    # Trains
     Check(
         "T01", "zeros inside trainId", "H", "E", "scan",
         "Zeros are padding and belong at the end; inside they shift every index array for a reader"
@@ -148,9 +147,7 @@ _TRAINS = (
         "Trains between the first and the last of the run are in none of its files.",
         "Nothing as a rule; a large share lost points to a data acquisition in trouble.",
     ),
-)  # fmt: skip
-
-_INDEX = (
+    # Index and data
     Check(
         "I01", "index beyond the data", "H", "E", "scan",
         "The index names rows that the dataset does not have.",
@@ -192,9 +189,7 @@ _INDEX = (
         "The group of the source holds no dataset.",
         "Check the configuration of the data acquisition.",
     ),
-)  # fmt: skip
-
-_RUNS = (
+    # Runs
     Check(
         "R01", "sequence file missing", "S", "E", "audit",
         "The sequence numbers of an aggregator do not count up from 0 without a gap.",
@@ -241,9 +236,7 @@ _RUNS = (
         "ERRATA records trains that came too late to be written.",
         "Expect gaps in the sources named; report it if it happens often.",
     ),
-)  # fmt: skip
-
-_PROCESSING = (
+    # Corrected data
     Check(
         "P01", "raw run without proc", "S", "W", "audit",
         "The run has detector data and is older than the limit, but no corrected data exist.",
@@ -259,9 +252,7 @@ _PROCESSING = (
         "A link from an old source name points to a group that is not there.",
         "Use the new name, if its data exist; report the file.",
     ),
-)  # fmt: skip
-
-_COMPARISONS = (
+    # Runs against other runs
     Check(
         "X01", "source missing that the runs before had", "catalog", "W", "audit",
         "Most of the last runs of the proposal have the source; this one does not.",
@@ -284,9 +275,7 @@ _COMPARISONS = (
         " them.",
         "Check whether one is a copy, and which device sent the train IDs.",
     ),
-)  # fmt: skip
-
-_CATALOG = (
+    # Catalog and disk
     Check(
         "C01", "catalog and disk disagree on which files there are", "S", "E", "audit",
         "A catalogued file is not on disk (error), or a file on disk is not in the catalog"
@@ -304,9 +293,7 @@ _CATALOG = (
         "The older cache of the run lists other files, sizes or trains than there are.",
         "Remove the JSON file; it is made again by the tools that use it.",
     ),
-)  # fmt: skip
-
-_DATA = (
+    # Data
     Check(
         "V01", "device stopped updating", "D", "W", "deep",
         "The control timestamps stop early while the value stays the same: the device died and its"
@@ -329,9 +316,7 @@ _DATA = (
         "Match by train ID, not by these times.",
     ),
 )  # fmt: skip
-
-_ALL = (*_FILES, *_TRAINS, *_INDEX, *_RUNS, *_PROCESSING, *_COMPARISONS, *_CATALOG, *_DATA)
-CHECKS: Mapping[str, Check] = {check.id: check for check in _ALL}
+CHECKS: Mapping[str, Check] = {check.id: check for check in _CHECKS}
 
 
 def choose_checks(

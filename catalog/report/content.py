@@ -51,9 +51,9 @@ __all__ = [
 
 Content = dict[str, Any]
 Row = dict[str, Any]
-# As an audit: what the sums over millions of findings may take.
+# Bytes that DuckDB may take for the sums before it writes to disk.
 _MEMORY = 4_000_000_000
-# Bars that fit side by side on the page; below a few months, days are the finer picture.
+# Bars of a timeline: more are too thin for the page. Of a few months, days are shown.
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
 _COUNT_OF = {severity: f"{word}s" for severity, word in COUNTED_SEVERITIES.items()}
@@ -361,7 +361,7 @@ def _table(rows: Sequence[Row], of_all: int | None = None) -> Content:
 # The coverage of a run, from its shard alone: train lists say which trains an aggregator's files
 # hold, index patterns for which of them a source has data.
 
-# As fine as the page shows a row of cells on a screen of usual width.
+# Cells of a row: more are too thin for the page.
 MAX_CELLS = 240
 # Levels of a cell: 0 for no train with data, FULL for all of them, between for some.
 FULL = 4

@@ -141,7 +141,7 @@ FROM open_finding GROUP BY check_id, severity ORDER BY check_id, severity
 
 CHECKS_OF_RUNS = """
 SELECT run_id, check_id, severity, count(*) AS findings FROM open_finding
-WHERE waived IS NULL AND list_contains($run_ids::UBIGINT[], run_id)
+WHERE waived IS NULL AND run_id IN (SELECT unnest($run_ids::UBIGINT[]))
 GROUP BY ALL ORDER BY run_id, check_id, severity
 """
 
@@ -186,7 +186,7 @@ WITH ranked AS (
             PARTITION BY run_id
             ORDER BY waived IS NOT NULL, {RANK_SQL}, check_id, file, place
         ) AS position
-    FROM open_finding WHERE list_contains($run_ids::UBIGINT[], run_id)
+    FROM open_finding WHERE run_id IN (SELECT unnest($run_ids::UBIGINT[]))
 )
 SELECT * EXCLUDE (position) FROM ranked WHERE position <= $limit ORDER BY run_id, position
 """
@@ -195,7 +195,7 @@ FACTS_OF_RUNS = """
 SELECT
     run_id, proposal, run, data_class, loose_path, directory, cycle, format_version, started_at,
     ended_at, ingested_at, n_files_missing, n_suspect_trains
-FROM run WHERE list_contains($run_ids::UBIGINT[], run_id) ORDER BY run_id
+FROM run WHERE run_id IN (SELECT unnest($run_ids::UBIGINT[])) ORDER BY run_id
 """
 
 # Runs by the worst that was found in each, per day, month or year; undated runs are left out.
