@@ -1,10 +1,11 @@
-"""Conventions of names: detector modules, keys of control sources, units, format versions.
+"""Conventions of names: detector modules, keys of control sources, units, entries of METADATA.
 
 Each rule stands here once, for Python and for SQL.
 """
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 __all__ = [
     "DETECTOR_MODULE",
@@ -15,6 +16,8 @@ __all__ = [
     "is_timestamp",
     "key_spellings",
     "parse_module",
+    "recorded_run",
+    "run_text",
     "short_key",
     "sql_unit",
     "unit_text",
@@ -87,6 +90,17 @@ def sql_unit(table: str) -> str:
     """SQL for the same from the columns prefix_symbol and unit_symbol of a table."""
     micro = "'{}', '{}'".format(*MICRO)
     return f"(replace({table}.prefix_symbol, {micro}) || {table}.unit_symbol)"
+
+
+def recorded_run(metadata: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Proposal and run number that METADATA records; None for one that it does not."""
+    return metadata.get("proposalNumber"), metadata.get("runNumber")
+
+
+def run_text(metadata: Mapping[str, Any]) -> str:
+    """``p900010, run 5``; empty where METADATA does not record it."""
+    proposal, run = recorded_run(metadata)
+    return "" if proposal is None or run is None else f"p{int(proposal):06d}, run {run}"
 
 
 # The format version of files that record none.

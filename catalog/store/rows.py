@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..model.errors import CatalogWriteError
 from ..model.facts import FileTable, Numbered
 from ..model.identity import is_made_anew
+from ..model.names import recorded_run
 from ..model.records import (
     Depth,
     FileLayout,
@@ -321,8 +322,7 @@ def _summary(
         None if newest is None else time_of_ns(newest),
         int(min((f.depth for f in usable), default=Depth.UNREAD)),
         usable[0].format_version if usable else None,
-        _integer(described.get("proposalNumber")),
-        _integer(described.get("runNumber")),
+        *map(_integer, recorded_run(described)),
         to_utc(record.ingested_at),
     )
 

@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError, PropertyNameError
 from ...catalog.model.identity import identify_run
-from ...catalog.model.names import LEGACY_VERSION, is_timestamp, key_spellings, short_key
+from ...catalog.model.names import (
+    LEGACY_VERSION,
+    is_timestamp,
+    key_spellings,
+    recorded_run,
+    short_key,
+)
 from ...catalog.model.records import RunValue
 from .rows import FileRef
 from .sources import SourceEntry
@@ -40,8 +46,7 @@ def is_single_run(refs: Sequence[FileRef]) -> bool:
     if not any(p.is_loose for p in placed):
         return len({(p.proposal, p.run) for p in placed}) == 1
     # Outside a facility tree only METADATA has the numbers, and not before version 1.0.
-    metadata = [r.facts.metadata(r.number) for r in runs.values()]
-    names = {(m.get("proposalNumber"), m.get("runNumber")) for m in metadata}
+    names = {recorded_run(r.facts.metadata(r.number)) for r in runs.values()}
     return len(names) == 1 and None not in next(iter(names))
 
 

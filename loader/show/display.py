@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...catalog.model.errors import MultiRunError
-from ...catalog.model.names import parse_module
+from ...catalog.model.names import parse_module, run_text
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
 from .inspection import Row, key_rows, natural_key
 
@@ -112,8 +112,8 @@ def run_facts(data: SelectedData) -> Iterator[tuple[str, str]]:
     except MultiRunError:
         yield "Run", "several, joined"
         metadata = {}
-    if "proposalNumber" in metadata and "runNumber" in metadata:
-        yield "Run", f"p{int(metadata['proposalNumber']):06d}, run {metadata['runNumber']}"
+    if run := run_text(metadata):
+        yield "Run", run
     if metadata.get("sample"):
         yield "Sample", str(metadata["sample"])
     times = data.timestamps()

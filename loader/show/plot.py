@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError
+from ...catalog.model.names import run_text
 from ..read.selected import SelectedData
 from .inspection import natural_key
 
@@ -107,9 +108,8 @@ def _describe(data: SelectedData) -> str:
         metadata = data.run_metadata()
     except MultiRunError:
         return f"several runs · {trains}"
-    if "proposalNumber" not in metadata or "runNumber" not in metadata:
-        return trains
-    return f"p{metadata['proposalNumber']:06d}, run {metadata['runNumber']} · {trains}"
+    run = run_text(metadata)
+    return f"{run} · {trains}" if run else trains
 
 
 def _make_axes(rows: list[CoverageRow]) -> "Axes":
