@@ -1,1 +1,1 @@
-"""What is wrong in a facility, since when, and what has changed since the last audit?"""
+"""Audits: checks over catalogued runs, their findings, and the record of both."""

@@ -73,33 +73,34 @@ SELECT
 FROM absent WHERE len(missing) > 0
 """
 
+# The modules of ``compared`` that have other trains or frames than usual, and where most so.
+_UNEVEN = """
+SELECT
+    run_id, NULL, '{check}', '{severity}',
+    arg_max(
+        CASE WHEN n_trains <> usual_trains THEN format(
+            '{{}} trains of ''{{}}'', {others} {{}}', n_trains, index_group, usual_trains
+        ) ELSE format(
+            '{{}} frames of ''{{}}'', {others} {{}}', n_entries, index_group, usual_entries
+        ) END,
+        (n_trains <> usual_trains, abs(n_trains - usual_trains), index_group)
+    ),
+    concat('INSTRUMENT/', name), NULL
+FROM compared WHERE n_trains <> usual_trains OR n_entries <> usual_entries
+GROUP BY run_id, name
+"""
+
 _R06_UNEVEN = f"""
 {_R06_RUNS},
-usual AS (
+compared AS (
     SELECT
         *, quantile_disc(n_trains, 0.5) OVER w AS usual_trains,
         quantile_disc(n_entries, 0.5) OVER w AS usual_entries
     FROM modules JOIN alone USING (run_id)
     WHERE n_trains IS NOT NULL
     WINDOW w AS (PARTITION BY run_id, family, index_group)
-),
-uneven AS (
-    SELECT
-        run_id, name,
-        arg_max(
-            CASE WHEN n_trains <> usual_trains THEN format(
-                '{{}} trains of ''{{}}'', most modules have {{}}',
-                n_trains, index_group, usual_trains
-            ) ELSE format(
-                '{{}} frames of ''{{}}'', most modules have {{}}',
-                n_entries, index_group, usual_entries
-            ) END,
-            (n_trains <> usual_trains, abs(n_trains - usual_trains), index_group)
-        ) AS message
-    FROM usual WHERE n_trains <> usual_trains OR n_entries <> usual_entries
-    GROUP BY run_id, name
 )
-SELECT run_id, NULL, 'R06', 'W', message, concat('INSTRUMENT/', name), NULL FROM uneven
+{_UNEVEN.format(check="R06", severity="W", others="most modules have")}
 """
 
 _P01 = """
@@ -173,25 +174,16 @@ FROM counted WHERE NOT is_there AND (n_there > 0 OR place = 1)
 
 _P02_UNEVEN = f"""
 {_P02_PAIRS},
-uneven AS (
+compared AS (
     SELECT
-        r.proc_id, r.name,
-        arg_max(
-            CASE WHEN p.n_trains <> r.n_trains THEN format(
-                '{{}} trains of ''{{}}'', but raw has {{}}', p.n_trains, r.index_group, r.n_trains
-            ) ELSE format(
-                '{{}} frames of ''{{}}'', but raw has {{}}', p.n_entries, r.index_group, r.n_entries
-            ) END,
-            (p.n_trains <> r.n_trains, abs(p.n_trains - r.n_trains), r.index_group)
-        ) AS message
+        r.proc_id AS run_id, r.name, r.index_group, p.n_trains, p.n_entries,
+        r.n_trains AS usual_trains, r.n_entries AS usual_entries
     FROM of_raw AS r
     JOIN of_proc AS p
     ON p.proc_id = r.proc_id AND p.detector = r.detector AND p.number = r.number
     AND p.index_group = r.index_group
-    WHERE p.n_trains <> r.n_trains OR p.n_entries <> r.n_entries
-    GROUP BY r.proc_id, r.name
 )
-SELECT proc_id, NULL, 'P02', 'E', message, concat('INSTRUMENT/', name), NULL FROM uneven
+{_UNEVEN.format(check="P02", severity="E", others="but raw has")}
 """
 
 CHECKS_OF_DETECTORS = (

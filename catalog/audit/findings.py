@@ -1,8 +1,13 @@
-"""How do the findings of an audit look as a table, and in a few lines?
+"""Findings of an audit as a table, and condensed into a few lines that a person reads.
 
-1. ``describe_findings``: what scans, this audit and earlier ones found in scope, with the run of
+Findings that differ only in numbers and names are one line: the same check and severity, the same
+*template* of the message and the same *pattern* of the place.
+
+1. ``message_template`` and ``place_pattern``; ``TEMPLATE_SQL`` and ``PATTERN_SQL`` are the same for
+   DuckDB, of the columns message and place.
+2. ``describe_findings``: what scans, this audit and earlier ones found in scope, with the run of
    each, its status (new, open, resolved) and the reason why it is waived.
-2. ``Findings``: the rows, their summary (see ``condense``), and counts.
+3. ``Findings``: the rows, their summary, and counts.
 """
 
 import re
@@ -31,16 +36,6 @@ __all__ = [
     "place_pattern",
 ]
 
-
-# How do thousands of findings become a few lines that a person reads?
-#
-# Findings that differ only in numbers and names are one: the same check and severity, the same
-# *template* of the message and the same *pattern* of the place.
-#
-# 1. ``message_template``: numbers become N, what stands in quotes or is a file name becomes '…'.
-# 2. ``place_pattern``: numbers become #.
-# 3. ``TEMPLATE_SQL`` and ``PATTERN_SQL`` say the same for DuckDB, of columns message and place.
-
 # In a dialect that Python and DuckDB (RE2) share; one after the other.
 _OF_MESSAGE = (
     ("'[^']*'", "'…'"),
@@ -55,12 +50,12 @@ _OF_PLACE = ((r"[0-9]+", "#"),)
 
 
 def message_template(message: str) -> str:
-    """What a message says, without the numbers and names in it."""
+    """The message with placeholders for its numbers and names."""
     return _replaced(message, _OF_MESSAGE)
 
 
 def place_pattern(place: str) -> str:
-    """What a place is, without its numbers: all modules of a detector, all motors of a stage."""
+    """The place without its numbers: the same for all modules of a detector."""
     return _replaced(place, _OF_PLACE)
 
 
@@ -143,19 +138,19 @@ SELECT severity, status, waived IS NOT NULL, count(*) FROM described GROUP BY AL
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is wrong, and what was until lately.
-
-    ``table`` has a row per finding: the columns of the view ``findings``, ``status`` (``new``,
-    ``open`` or ``resolved``) and ``waived`` (the reason, or NULL). ``summary`` has a row per check,
-    template of the message, pattern of the place, and whether it is resolved or waived.
-    """
+    """What is wrong, and what was until lately."""
 
     table: "pa.Table" = field(repr=False)
+    """A row per finding: the columns of the view ``findings``, ``status`` (``new``, ``open`` or
+    ``resolved``) and ``waived`` (the reason, or NULL)."""
     summary: "pa.Table" = field(repr=False)
+    """A row per check, template of the message, pattern of the place, and whether it is resolved or
+    waived."""
     counts: dict[tuple[str, str, bool], int]
+    """Findings by severity, status, and whether they are waived."""
 
     def count(self, severity: str, *, with_waived: bool = False, new: bool = False) -> int:
-        """How many findings of a severity are there now; or only how many of them are new."""
+        """Number of present findings of a severity, or only of new ones."""
         statuses = ("new",) if new else ("new", "open")
         return sum(
             n
@@ -165,21 +160,21 @@ class Findings:
 
     @property
     def n_waived(self) -> int:
-        """How many are there, but waived."""
+        """Number of present findings that are waived."""
         return sum(n for (_, s, waived), n in self.counts.items() if waived and s != "resolved")
 
     @property
     def n_new(self) -> int:
-        """How many were not there before."""
+        """Number of findings that were not there before."""
         return sum(n for (_, status, _), n in self.counts.items() if status == "new")
 
     @property
     def n_resolved(self) -> int:
-        """How many were there before, and are gone."""
+        """Number of findings that were there before, and are gone."""
         return sum(n for (_, status, _), n in self.counts.items() if status == "resolved")
 
     def select(self, *, new: bool = False, resolved: bool = False) -> "pa.Table":
-        """The rows that are there, or only what is new, or what is resolved, or both of these."""
+        """The rows of present findings; or those of new ones, of resolved ones, or of both."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -1,1 +1,1 @@
-"""What does the state of a catalog look like on one page that anyone can open?"""
+"""The report: the state of a catalog on one HTML page that needs no other file."""

@@ -1,4 +1,4 @@
-"""How does the content become one file that needs no other, and that nothing in it can break?
+"""The page of the report: one file that needs no other, and that no content can break.
 
 Names and messages come from files of unknown origin, so they never become HTML: they are embedded
 as JSON whose ``<``, ``>`` and ``&`` are escaped, and the script writes them as text. A content
