@@ -41,7 +41,7 @@ __all__ = [
     "FULL",
     "MAX_CELLS",
     "Content",
-    "CoverageRow",
+    "CoverageCells",
     "PageLimits",
     "RunCoverage",
     "gather",
@@ -370,7 +370,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class CoverageRow:
+class CoverageCells:
     """The trains with data of one aggregator or source, or of several with the very same trains."""
 
     name: str
@@ -396,9 +396,9 @@ class RunCoverage:
     first_train: str = ""
     """A text, as the last one: JavaScript cannot count them exactly."""
     last_train: str = ""
-    aggregators: tuple[CoverageRow, ...] = ()
+    aggregators: tuple[CoverageCells, ...] = ()
     """All aggregators."""
-    sources: tuple[CoverageRow, ...] = ()
+    sources: tuple[CoverageCells, ...] = ()
     """Sources that lack trains, the worst first; those with the same trains as one row."""
     n_complete: int = 0
     """Sources that lack no train."""
@@ -451,7 +451,7 @@ def run_coverage(
         first_train=str(all_ids[0]) if all_ids.size else "",
         last_train=str(all_ids[-1]) if all_ids.size else "",
         aggregators=tuple(
-            CoverageRow(name or "(none)", int(mask.sum()), stretches(mask), 0, *counts[name])
+            CoverageCells(name or "(none)", int(mask.sum()), stretches(mask), 0, *counts[name])
             for name, mask in sorted(of_aggregators.items())
         ),
         sources=tuple(incomplete[:limit]),
@@ -473,7 +473,7 @@ def _slots(sources: Iterable[SourceRecord]) -> list[str | None]:
     ]
 
 
-def _incomplete(masks: Mapping[str, Mask]) -> list[CoverageRow]:
+def _incomplete(masks: Mapping[str, Mask]) -> list[CoverageCells]:
     """Sources that lack trains, the worst first; those with the same trains as one row."""
     alike: dict[bytes, list[str]] = defaultdict(list)
     for name in sorted(masks):
@@ -482,7 +482,7 @@ def _incomplete(masks: Mapping[str, Mask]) -> list[CoverageRow]:
     found = []
     for names in alike.values():
         mask = masks[names[0]]
-        found.append(CoverageRow(names[0], int(mask.sum()), stretches(mask), len(names) - 1))
+        found.append(CoverageCells(names[0], int(mask.sum()), stretches(mask), len(names) - 1))
     return sorted(found, key=lambda row: (row.n_trains, row.name))
 
 
