@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..read.execute import execute_plan
 from ..read.files import OpenFiles
-from ..read.rows import ReadPlan, array_dtype, plan_read
+from ..read.plan import ReadPlan, array_dtype, plan_read
 from ..read.selected import SelectedKey
 from ..select.rows import RowStretch
 

@@ -25,7 +25,7 @@ from ...catalog.model.records import KeyRecord
 from ..select.rows import FileRef, FileSlabs
 from .file_read import FileRead, ReadPool, ReadTarget, read_small
 from .files import DataFileHandle, OpenDataset, OpenFiles
-from .rows import ReadPlan
+from .plan import ReadPlan
 
 __all__ = [
     "allocate",

@@ -20,7 +20,7 @@ from ..select.rows import FileSlabs, Int64s
 from .decode import StoredDataError, bytes_of, read_into
 from .direct import find_tasks
 from .files import DataFileHandle, OpenDataset, ReadOptions
-from .rows import ReadPlan
+from .plan import ReadPlan
 
 __all__ = ["FileRead", "Futures", "ReadPool", "ReadTarget", "read_small"]
 

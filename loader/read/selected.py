@@ -28,7 +28,7 @@ from ..select.sources import SourceEntry, SourceTable
 from ..select.trains import TrainSet, Value
 from .execute import check_consistent, execute_plan
 from .files import OpenFiles
-from .rows import ReadPlan, array_dtype
+from .plan import ReadPlan, array_dtype
 
 __all__ = [
     "HasSelectedKey",
@@ -124,7 +124,7 @@ class SelectedSource(Value):
     @cached_property
     def refs(self) -> tuple[FileRef, ...]:
         """The files that have any of the selected trains."""
-        return self.entry.files_within(self.trains)
+        return self.entry.files.within(self.trains).refs
 
     @property
     def first_ref(self) -> FileRef | None:

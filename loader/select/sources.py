@@ -60,10 +60,6 @@ class SourceEntry(Value):
         """All files that hold the source, ordered by the first train listed in each."""
         return self.files.refs
 
-    def files_within(self, trains: TrainSet) -> tuple[FileRef, ...]:
-        """Those of ``refs`` that have any of these trains."""
-        return self.files.within(trains).refs
-
     def rows(self, group: str, trains: TrainSet) -> Rows:
         """The rows of an index group for the selected trains."""
         return self.files.within(trains).rows(self.section, self.real_name, group)
