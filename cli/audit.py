@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
-from ..catalog.model.errors import QueryError
 from ..catalog.questions.filters import RunFilter
 from .options import (
     CatalogOption,
@@ -28,6 +27,7 @@ from .options import (
     option,
     time_option,
     with_run_filter,
+    wrong_usage,
 )
 from .output import Format, choose_format, say, write_answer
 from .progress import count, say_problems, showing_bar, size_text
@@ -204,11 +204,9 @@ def _options(
     from ..catalog.audit.audit import AuditOptions
     from ..catalog.model.checks import choose_checks, parse_limits
 
-    try:
+    with wrong_usage():
         checks = choose_checks(check or (), skip or (), level or ())
         limits: Limits = parse_limits(settings or ())
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
     if not checks:
         raise typer.BadParameter("no check is left: --check, --skip and --level exclude all")
     return AuditOptions(checks=checks, limits=limits, since=time_option(since))

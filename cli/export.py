@@ -17,6 +17,7 @@ from .options import (
     open_store,
     say_if_behind,
     with_question,
+    wrong_usage,
 )
 from .output import say
 from .progress import count, showing_bar, size_text
@@ -52,22 +53,18 @@ def parquet_command(
 
     The views sources, keys and audits are about all runs: where runs are chosen, they are left out.
     """
-    from ..catalog.model.errors import QueryError
     from ..catalog.questions.export import export_views
 
     store = existing_store(catalog)
-    try:
-        with showing_bar("exporting") as show:
-            exported = export_views(
-                store,
-                directory,
-                views or (),
-                question,
-                force=force,
-                progress=lambda view, done, total: show(done, total, f"exporting {view}"),
-            )
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
+    with wrong_usage(), showing_bar("exporting") as show:
+        exported = export_views(
+            store,
+            directory,
+            views or (),
+            question,
+            force=force,
+            progress=lambda view, done, total: show(done, total, f"exporting {view}"),
+        )
     for file in exported:
         typer.echo(f"{file.path}: {count(file.rows, 'row')}, {size_text(file.size)}")
     say(f"{count(len(exported), 'file')} written")

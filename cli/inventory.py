@@ -13,6 +13,7 @@ from .options import (
     option,
     say_provenance,
     with_run_filter,
+    wrong_usage,
 )
 from .output import Format, choose_format, write_answer
 from .progress import size_text
@@ -71,15 +72,12 @@ def inventory_command(
 
     From the catalog alone. A table has sizes for people; json, csv and parquet have bytes.
     """
-    from ..catalog.model.errors import QueryError
     from ..catalog.questions.inventory import inventory
 
     chosen = choose_format(format_, output)
     store = open_store(catalog)
-    try:
+    with wrong_usage():
         answer = inventory(store, question.value, where, by=by or None, per=per, limit=limit)
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
     table = answer.table
     if chosen is Format.TABLE:
         for at, name in enumerate(table.column_names):

@@ -14,7 +14,8 @@ import inspect
 import os
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -60,6 +61,7 @@ __all__ = [
     "time_option",
     "with_question",
     "with_run_filter",
+    "wrong_usage",
 ]
 
 _SHORT = re.compile(
@@ -147,6 +149,15 @@ SeedOption = Annotated[
 ]
 
 
+@contextmanager
+def wrong_usage() -> Iterator[None]:
+    """Where a QueryError is about what was typed: wrong usage, which exits with 2."""
+    try:
+        yield
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def _option(filter_: Filter) -> inspect.Parameter:
     """The option of a filter, as a parameter of a command."""
     name = f"--{filter_.name.replace('_', '-')}"
@@ -183,10 +194,8 @@ def _with_filters(parameter: str, make: Callable[..., Any], filters: Sequence[Fi
         def run(**given: Any) -> None:
             choice = {f.name: given[f.name] for f in filters}
             others = {name: value for name, value in given.items() if name in own}
-            try:
+            with wrong_usage():
                 made = make(**{n: v for n, v in choice.items() if v not in (None, [])})
-            except QueryError as error:
-                raise typer.BadParameter(str(error)) from None
             command(**others, **{parameter: made})
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -253,10 +262,8 @@ def say_provenance(answer: "Answer", store: "Store") -> None:
 
 def time_option(text: str | None) -> datetime | None:
     """The time of an option; an unusable one is wrong usage."""
-    try:
+    with wrong_usage():
         return None if text is None else parse_time(text)
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 # Runs by their names ----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ..catalog.questions.sql import MEMORY_LIMIT, TIME_LIMIT, check_memory_limit, run_sql
 from .options import (
     CatalogOption,
     FormatOption,
@@ -18,14 +19,11 @@ from .options import (
     open_store,
     option,
     say_provenance,
+    wrong_usage,
 )
 from .output import Format, choose_format, say, write_answer
 
 __all__ = ["sql_command"]
-
-# The same as TIME_LIMIT and MEMORY_LIMIT of user_sql, which help must not import.
-_SECONDS = 300.0
-_MEMORY = "4 GB"
 
 
 def sql_command(
@@ -54,7 +52,7 @@ def sql_command(
         typer.Option(
             "--time-limit", metavar="SECONDS", min=0, help="Stop a query after this; 0 for never."
         ),
-    ] = _SECONDS,
+    ] = TIME_LIMIT,
     memory_limit: Annotated[
         str,
         typer.Option(
@@ -62,7 +60,7 @@ def sql_command(
             metavar="SIZE",
             help="Stop a query that needs more memory than this; 0 for DuckDB's own limit.",
         ),
-    ] = _MEMORY,
+    ] = MEMORY_LIMIT,
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
@@ -71,8 +69,6 @@ def sql_command(
 
     Without a statement, on a terminal, it asks for one after the other.
     """
-    from ..catalog.questions.sql import run_sql
-
     chosen = choose_format(format_, output)
     if schema:
         _show_schema([] if text is None else text.split(), chosen, output)
@@ -94,15 +90,10 @@ def sql_command(
 
 def _memory(text: str) -> int | None:
     """The bytes of an option; None for no limit of ours."""
-    from ..catalog.model.errors import QueryError
-    from ..catalog.questions.sql import check_memory_limit
-
     if text.strip() == "0":
         return None
-    try:
+    with wrong_usage():
         return check_memory_limit(text)
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _statement(text: str | None, file: Path | None) -> str:
@@ -118,13 +109,10 @@ def _statement(text: str | None, file: Path | None) -> str:
 
 
 def _show_schema(names: list[str], chosen: Format, output: Path | None) -> None:
-    from ..catalog.model.errors import QueryError
     from ..catalog.questions.view_docs import columns_table, describe_views, schema_text
 
-    try:
+    with wrong_usage():
         views = describe_views(*names)
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
     if chosen is not Format.TABLE:
         write_answer(columns_table(views), chosen, output)
     elif output is None:

@@ -15,6 +15,7 @@ from .options import (
     SeedOption,
     TimeLimitOption,
     option,
+    wrong_usage,
 )
 from .output import Format, choose_format, say, write_rows
 from .progress import count, showing_progress, size_text
@@ -59,15 +60,12 @@ def validate_command(
     alike in all but numbers and names are one line, with their number and an example; json, csv and
     parquet have each of them. Exit code 1 if there are errors or warnings.
     """
-    from ..catalog.model.errors import QueryError
     from ..loader.jobs.validation import applicable_checks, validate
 
     chosen = choose_format(format_, output)
     one_file = path is not None and not path.is_dir()
-    try:
+    with wrong_usage():
         checks = applicable_checks(one_file=one_file, deep=deep or list_, skip=skip or ())
-    except QueryError as error:
-        raise typer.BadParameter(str(error)) from None
     if list_:
         names = ("id", "severity", "level", "title")
         rows = [{n: getattr(c, n) for n in names} for c in checks]
