@@ -26,9 +26,17 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks import Blocks, NotUnderstoodError
 from .interface import READ_ERRORS, as_text, check_size
-from .links import NOWHERE, ElsewhereLink, Link, heap_objects, link_of, symbol_links
+from .links import (
+    NOWHERE,
+    Blocks,
+    ElsewhereLink,
+    Link,
+    NotUnderstoodError,
+    heap_objects,
+    link_of,
+    symbol_links,
+)
 from .values import StoredValues, ValueReader
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks import Blocks, NotUnderstoodError
 from .interface import as_text
-from .links import NOWHERE
+from .links import NOWHERE, Blocks, NotUnderstoodError
 
 __all__ = ["StoredValues", "ValueReader"]
 

@@ -22,8 +22,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..hdf5.blocks import NotUnderstoodError
 from ..hdf5.interface import READ_ERRORS, Group, reason_of
+from ..hdf5.links import NotUnderstoodError
 from ..hdf5.objects import OwnFile
 from ..model.errors import FileStructureError
 from ..model.facts import FileStat

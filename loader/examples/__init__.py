@@ -1,6 +1,6 @@
 """Synthetic run data: described by specifications, written as EXDF files, known to the last pixel.
 
-``specs`` describes a run, ``writing`` writes it, ``values`` has its values, ``devices`` ready-made
+``specs`` describes a run and computes its values, ``writing`` writes it, ``devices`` has ready-made
 sources; ``facility`` writes a small facility, and ``faults`` breaks files.
 """
 

@@ -4,7 +4,7 @@
     ROOT/FXE/202102/p900021   formats 1.0 and 1.2: LPD, suspect trains; and the runs with faults
     ROOT/SPB/202405/p900032   format 1.3: units, legacy names, aliases, ERRATA, REDUCTION
 
-Values are those of ``values``, so that what a reader gives can be compared with the description of
+Values are those of ``specs``, so that what a reader gives can be compared with the description of
 each run (``WrittenRun.spec``). ``FacilitySummary.faults`` lists what is wrong on purpose.
 """
 

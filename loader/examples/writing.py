@@ -15,8 +15,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .specs import FileSpec, GroupSpec, KeySpec, RunSpec, SourceSpec, Unit, train_time_ns
-from .values import expected_run_value, expected_values
+from .specs import (
+    FileSpec,
+    GroupSpec,
+    KeySpec,
+    RunSpec,
+    SourceSpec,
+    Unit,
+    expected_run_value,
+    expected_values,
+    train_time_ns,
+)
 
 __all__ = ["write_file", "write_run"]
 

@@ -9,7 +9,7 @@ import pytest
 from support.same_records import same
 from support.tiny_file import CAMERA, SOURCES, XGM, write_tiny
 from xfelcat.catalog.hdf5 import library, objects
-from xfelcat.catalog.hdf5.blocks import NotUnderstoodError
+from xfelcat.catalog.hdf5.links import NotUnderstoodError
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan import scan
 from xfelcat.catalog.scan.scan import scan_file

@@ -10,7 +10,7 @@ import pytest
 from support.same_records import same
 from support.tiny_file import write_tiny
 from xfelcat.catalog.hdf5 import library as hdf5
-from xfelcat.catalog.hdf5.blocks import NotUnderstoodError
+from xfelcat.catalog.hdf5.links import NotUnderstoodError
 from xfelcat.catalog.hdf5.objects import OwnDataset, OwnFile, OwnGroup
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan import scan

@@ -23,12 +23,12 @@ from xfelcat.loader.examples.specs import (
     KeySpec,
     RunSpec,
     control,
+    expected_values,
     instrument,
     split,
     train_at,
     train_time_ns,
 )
-from xfelcat.loader.examples.values import expected_values
 from xfelcat.loader.examples.writing import write_run
 
 START = train_at(datetime(2024, 3, 1, 12, tzinfo=UTC))

@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xfelcat.loader.examples.specs import FileSpec, GroupSpec, KeySpec, RunSpec, SourceSpec
-from xfelcat.loader.examples.values import expected_run_value, expected_values
+from xfelcat.loader.examples.specs import (
+    FileSpec,
+    GroupSpec,
+    KeySpec,
+    RunSpec,
+    SourceSpec,
+    expected_run_value,
+    expected_values,
+)
 
 __all__ = [
     "expected_array",
