@@ -1,11 +1,12 @@
-"""Workers survive files that hang or crash them, and blame the right one."""
+"""Jobs on many files: workers survive files that hang or crash them; order, blame, commits."""
 
 import ctypes
 import multiprocessing
 import os
 
 import pytest
-from xfelcat.catalog.scan.jobs import Batch, run_batches
+from xfelcat.catalog.scan import jobs as jobs_module
+from xfelcat.catalog.scan.jobs import Batch, committing, in_batches, run_batches, run_jobs
 
 
 def measure(paths, options, note):
@@ -76,3 +77,56 @@ def test_a_daemonic_process_needs_no_children(files):
     child.start()
     assert queue.get(timeout=600) == [1, 2, 3, 4, 5, 6]
     child.join()
+
+
+def test_files_of_an_aggregator_come_together_in_the_order_of_their_sequences():
+    names = ["RAW-R0001-DA02-S00000", "RAW-R0001-DA01-S00010", "RAW-R0001-DA01-S00002", "other"]
+    paths = [f"/{run}/{name}.h5" for run in ("r1", "r0") for name in names]
+    batches = list(in_batches(paths, 2))
+    assert batches == [
+        (f"/{run}/{first}.h5",) if second is None else (f"/{run}/{first}.h5", f"/{run}/{second}.h5")
+        for run in ("r0", "r1")
+        for first, second in (
+            ("other", None),
+            ("RAW-R0001-DA01-S00002", "RAW-R0001-DA01-S00010"),
+            ("RAW-R0001-DA02-S00000", None),
+        )
+    ]
+    assert [len(batch) for batch in in_batches(["/r/a", "/r/b", "/r/c"], 2)] == [2, 1]
+
+
+def test_results_come_by_subject_with_those_of_the_blame(files, tmp_path):
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    batches = [
+        Batch("a", (files[1], fifo), 0),
+        Batch("b", (files[2],), 0),
+        Batch("a", (files[3],), 0),
+    ]
+    counted = []
+    done = run_jobs(
+        measure, batches, blame=lambda path, why: -1, jobs=1, time_limit=1.5, each=counted.append
+    )
+    assert sorted(done) == [("a", {files[1]: 1, fifo: -1, files[3]: 3}), ("b", {files[2]: 2})]
+    assert sorted(map(len, counted)) == [1, 1, 2]
+
+
+def test_what_is_finished_is_committed_also_on_an_interruption(monkeypatch):
+    closed, committed = [], []
+
+    def finished():
+        try:
+            yield 1
+            yield 2
+            raise KeyboardInterrupt
+        finally:
+            closed.append(len(committed))
+
+    with pytest.raises(KeyboardInterrupt):
+        committing(finished(), lambda done: committed.append(list(done)))
+    assert (closed, committed) == ([0], [[1, 2]])
+    monkeypatch.setattr(jobs_module, "_COMMIT_SECONDS", -1)
+    committing((n for n in range(3)), lambda done: committed.append(list(done)))
+    assert committed[1:] == [[0], [1], [2]]
+    committing((n for n in ()), lambda done: committed.append(list(done)))
+    assert len(committed) == 4
