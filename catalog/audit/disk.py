@@ -24,7 +24,7 @@ from ..model.identity import is_made_anew, parse_file_name, shard_of
 from ..model.text import from_text, to_text
 from ..scan.discover import list_directory, list_run, locate_run
 from ..scan.jobs import Batch, portions, run_jobs
-from ..scan.locality import file_localities, is_on_disk
+from ..scan.locality import files_off_disk
 from ..store.store import Store
 from .run_checks import execute
 
@@ -83,11 +83,11 @@ def list_directories(
 
 def _list_directory(path: str, with_folders: bool) -> _Directory:
     files = list_run(path)
-    where = file_localities(os.path.join(path, name) for name in files)
+    off_disk = files_off_disk(os.path.join(path, name) for name in files)
     folders = list_directory(path).folders if with_folders else ()
     return _Directory(
         files=files,
-        locality={os.path.basename(p): w for p, w in where.items() if not is_on_disk(w)},
+        locality={os.path.basename(p): where for p, where in off_disk.items()},
         closed=tuple(
             name
             for name, stat in files.items()

@@ -11,6 +11,7 @@ from xfelcat.catalog.audit.disk import DiskOptions
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.checks import Limits, choose_checks
 from xfelcat.catalog.questions.filters import ALL_RUNS
+from xfelcat.catalog.scan import locality as locality_module
 from xfelcat.catalog.store.store import Store
 
 AT_ONCE = Limits(settling_minutes=0)
@@ -163,7 +164,7 @@ def test_files_on_tape(place, monkeypatch):
     first, second, *_ = map(str, files_of(place))
     where = {first: "NEARLINE", second: "UNAVAILABLE"}
     monkeypatch.setattr(
-        disk_module, "file_localities", lambda paths: {p: where.get(p, "") for p in paths}
+        locality_module, "file_localities", lambda paths: {p: where.get(p, "") for p in paths}
     )
     assert found(look(place)) == [
         ("F06", "W", first, "only on tape (NEARLINE)"),
