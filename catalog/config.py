@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from .model.errors import ConfigError, nearest
 
-__all__ = ["SETTINGS", "Settings", "load_settings", "user_catalog"]
-
 # The variables of each setting, the first that is set counts; and its default.
 SETTINGS = {
     "catalog": (("XFELCAT_CATALOG",), ""),

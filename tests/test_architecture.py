@@ -50,7 +50,6 @@ HEAVY = {
 # Modules that are about such a library: their callers import them where they are needed.
 MAY_BE_HEAVY = {
     "catalog/hdf5/library.py": {"h5py"},
-    "catalog/store/schema.py": {"sqlalchemy"},
     "cli/prompt.py": {"prompt_toolkit", "pygments"},
     "loader/examples/faults.py": {"h5py"},
     "loader/examples/writing.py": {"h5py"},

@@ -35,16 +35,6 @@ from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Version
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = [
-    "ShardState",
-    "check",
-    "check_file",
-    "compact",
-    "left_out",
-    "shard_states",
-    "upgrade_shards",
-]
-
 
 def _repeated(table: str, columns: str) -> str:
     return f"""

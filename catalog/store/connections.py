@@ -33,21 +33,6 @@ from .versions import NOT_TEXT, is_text
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = [
-    "DEFAULT_BLOCKS",
-    "POOL",
-    "ConnectionPool",
-    "OpenDatabase",
-    "Rows",
-    "blocks_of",
-    "connect_memory",
-    "connect_read",
-    "connect_write",
-    "quoted",
-    "rows",
-    "uninterrupted",
-]
-
 Rows = list[tuple[Any, ...]]
 _TEXTS = ("VARCHAR", "VARCHAR[]")
 

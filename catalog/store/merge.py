@@ -27,8 +27,6 @@ from .versions import AUDITS, Progress
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["merge_shards", "merged_versions", "needs_rebuild"]
-
 # A shard read again leaves its rows at the end of the merged file; beyond this share of the shards
 # making it anew, in order, costs no more.
 _REBUILD_SHARE = 0.5

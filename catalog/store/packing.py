@@ -30,23 +30,6 @@ from .connections import rows
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = [
-    "EncodedValue",
-    "PackedIndex",
-    "PackedRun",
-    "decode_timestamps",
-    "decode_value",
-    "encode_timestamps",
-    "encode_value",
-    "fetch_packed",
-    "pack_integers",
-    "pack_run",
-    "pack_schema",
-    "scalar_maker",
-    "unpack_integers",
-    "unpack_schema",
-]
-
 _EXACT_INTEGER = 1 << 53  # up to it a DOUBLE holds every integer
 
 

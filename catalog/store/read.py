@@ -42,27 +42,6 @@ from .packing import (
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = [
-    "Names",
-    "StoredLayout",
-    "fetch_file_timestamps",
-    "fetch_identity",
-    "fetch_layouts",
-    "fetch_metadata",
-    "fetch_problems",
-    "fetch_run_sources",
-    "fetch_run_values",
-    "fetch_schemas",
-    "fetch_timestamps",
-    "fetch_unusable_files",
-    "file_stats",
-    "fresh_profiles",
-    "integers",
-    "load_run",
-    "only_run",
-    "run_locations",
-]
-
 Names = dict[int, str]
 
 

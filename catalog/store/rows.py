@@ -47,20 +47,6 @@ from .read import StoredLayout, fetch_layouts, fetch_schemas
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = [
-    "FindingKey",
-    "Interner",
-    "OldFile",
-    "Row",
-    "changed_files",
-    "finding_rows",
-    "location_rows",
-    "profile_row",
-    "profile_rows",
-    "run_rows",
-    "source_rows",
-]
-
 Row = tuple[Any, ...]
 _NS_PER_YEAR = 31_556_952_000_000_000
 _SCAN = "scan"  # the origin of the findings in a shard

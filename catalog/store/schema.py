@@ -22,28 +22,12 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...migrations import runner
+from ... import migrations
 from .connections import DEFAULT_BLOCKS, blocks_of, connect_write, quoted
 from .versions import OLDEST_UPGRADED, SCHEMA_VERSION, Versions
 
 if TYPE_CHECKING:
     import duckdb
-
-__all__ = [
-    "AUDIT_TABLES",
-    "INTERNED",
-    "RUN_TABLES",
-    "Interned",
-    "SchemaColumn",
-    "SchemaView",
-    "TableRole",
-    "columns",
-    "create_schema",
-    "create_views",
-    "migrate_draft",
-    "open_draft",
-    "views",
-]
 
 
 # The text of schema.sql.
@@ -303,7 +287,7 @@ def migrate_draft(versions: Versions, draft: Path, kind: str, name: str) -> bool
         return False
     shutil.copyfile(source, draft)
     draft.chmod(0o644)
-    runner.upgrade(draft)
+    migrations.upgrade(draft)
     with connect_write(draft) as connection:
         create_views(connection)
         _stamp(connection, kind, name)

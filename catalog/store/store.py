@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from .write import ShardWriter
 
-__all__ = ["Progress", "Store"]
-
 # A version can only be gone if two newer ones were published since the link was read, so even a few
 # tries in a row mean that something else is wrong.
 _TRIES = 10

@@ -27,17 +27,6 @@ from pathlib import Path
 
 from ..model.errors import CatalogBusyError, CatalogWriteError
 
-__all__ = [
-    "AUDITS",
-    "NOT_TEXT",
-    "OLDEST_UPGRADED",
-    "SCHEMA_VERSION",
-    "Progress",
-    "Versions",
-    "is_text",
-    "make_directory",
-]
-
 SCHEMA_VERSION = 3  # also the number of the newest revision; 1 and 2 were never released
 OLDEST_UPGRADED = 3  # runs of catalogs before it are to be ingested again
 Progress = Callable[[int, int], None]  # gets how many steps are done, and of how many

@@ -35,8 +35,6 @@ from .schema import RUN_TABLES, columns
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["ShardWriter", "insert_rows"]
-
 # An INSERT costs about as much for one run as for fifty, and Arrow needs the rows in memory: so
 # many are some 50 runs of a large detector.
 _MOST_WAITING = 50_000

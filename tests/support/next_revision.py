@@ -6,9 +6,9 @@ Its one throwaway revision adds a table and fills it from those there are.
 import shutil
 from pathlib import Path
 
+from xfelcat import migrations
 from xfelcat.catalog.store import care, schema, store, versions
 from xfelcat.catalog.store.connections import POOL
-from xfelcat.migrations import runner
 
 __all__ = ["become_next_version"]
 
@@ -28,10 +28,10 @@ def become_next_version(monkeypatch, folder):
     """Be a client of the next schema version; its number."""
     ours = versions.SCHEMA_VERSION
     scripts = folder / "next_version"
-    shutil.copytree(Path(runner.__file__).parent, scripts)
+    shutil.copytree(Path(migrations.__file__).parent, scripts)
     revision = _REVISION.format(next=ours + 1, ours=ours)
     (scripts / "versions" / f"{ours + 1:04d}_add_notes.py").write_text(revision)
-    monkeypatch.setattr(runner, "_HERE", scripts)
+    monkeypatch.setattr(migrations, "_HERE", scripts)
     for module in (versions, schema, store, care):
         monkeypatch.setattr(module, "SCHEMA_VERSION", ours + 1)
     POOL.close()
