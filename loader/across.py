@@ -1,8 +1,8 @@
 """Runs by name, and one key of many runs as one array.
 
-1. ``find_places``: the runs that a user names, by a DataFrame that a question gave; by paths, names
-   (``p900010/raw/r0001``, ``p900010``), (proposal, run) and (proposal, run, data); or by the filters
-   of a question. It opens nothing.
+1. ``find_places``: the runs that a user names, by a DataFrame that a question gave; by paths,
+   names (``p900010/raw/r0001``, ``p900010``), (proposal, run) and (proposal, run, data); or by the
+   filters of a question. It opens nothing.
 2. ``collect_keys``: the key in every run that has it, and why the others lack it.
 3. ``common_dtype``: the type and entry shape that all of them fit.
 4. ``to_array`` reads run after run into one array; ``to_xarray``, ``to_dask``, ``to_series`` and

@@ -1,7 +1,7 @@
 """Many runs as one: opened lazily, and one key of them loaded.
 
 ``Runs`` is a frozen value: the places of runs, and what to select of each. A run is opened when it
-is needed, from the catalog; the last ones stay open. ``across`` finds the runs and joins their data.
+is needed, from the catalog; the last ones stay open. ``across`` finds runs and joins their data.
 """
 
 import os
