@@ -176,7 +176,7 @@ class Fetcher(Protocol):
     """
 
     def schema(self, file: int, section: str, source: str) -> KeySchema | None:
-        """The keys of a source in a file; None where only the file tells."""
+        """The keys of a source in a file; None where only the file has them."""
 
     def pattern_numbers(
         self, files: Sequence[int], section: str, source: str, group: str
@@ -193,7 +193,7 @@ class Fetcher(Protocol):
         """The entries of METADATA of a file."""
 
     def run_values(self, files: Sequence[int], source: str) -> Mapping[str, RunValue] | None:
-        """RUN of a control source, which these files list; None where only they tell."""
+        """RUN of a control source, which these files list; None where only they have it."""
 
 
 class FileFetcher(Fetcher, Protocol):
@@ -304,14 +304,18 @@ class RunFacts:
 
         Where the files lack the index group, that of a pattern without trains.
         """
-        name = self._stored_name(files[0], section, source)
-        if (section, name, group) in self.layout(files[0]).slots:
+        if (section, source, group) in self.layouts[self.table.layouts[files[0]]].slots:
             if min(map(self.table.depths.__getitem__, files)) >= Depth.FULL:
-                return self.fetcher.pattern_numbers(files, section, name, group)
-        elif (groups := self.index_groups(files[0], section, name)) and group not in groups:
-            return [~0] * len(files)
+                return self.fetcher.pattern_numbers(files, section, source, group)
+        else:
+            stored = self._stored_name(files[0], section, source)
+            if stored != source:
+                return self.pattern_numbers(files, section, stored, group)
+            groups = self.index_groups(files[0], section, source)
+            if groups and group not in groups:
+                return [~0] * len(files)
         # Negative numbers are those of the probe.
-        return [~n for n in self.probe.pattern_numbers(files, section, name, group)]
+        return [~n for n in self.probe.pattern_numbers(files, section, source, group)]
 
     def numbered_patterns(self, numbers: Sequence[int]) -> list[IndexPattern]:
         """The patterns with these numbers, which one call of ``pattern_numbers`` gave."""

@@ -83,7 +83,7 @@ def read_pattern(
 ) -> IndexPattern:
     """INDEX of one group, for the given trains of the file; no rows where it has no index.
 
-    ``trains`` need not know which rows of INDEX hold no train (a JSON data map does not tell).
+    ``trains`` need not know which rows of INDEX hold no train (a JSON data map does not record it).
     Raises ChangedFileError where they are not the trains of the file.
     """
     from ..scan.index import read_index

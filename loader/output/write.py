@@ -143,7 +143,7 @@ def _write_source(
 
 def _suspect_trains(data: SelectedData) -> NDArray[np.uint64]:
     """The trains that are suspect in some file, and good in none."""
-    lists = {id(ref.listed): ref.listed for ref in data.table.refs}.values()
+    lists = dict.fromkeys(ref.listed for ref in data.table.refs)
     nothing = np.empty(0, dtype=np.uint64)
     suspect = np.concatenate([nothing, *(trains.ids[trains.suspect] for trains in lists)])
     if not suspect.size:

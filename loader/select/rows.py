@@ -14,9 +14,9 @@ Data come in order of train ID. Where trains are out of order in or between file
 that lie one behind the other in a file stay together, ordered by the first of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -108,11 +108,16 @@ class FileSet(Value):
 
     def within(self, trains: TrainSet) -> "SelectedFiles":
         """Those of ``refs`` that have any of these trains; the last answers are kept."""
-        return self._within(trains)
+        found = self._selected.get(trains)
+        if found is None:
+            if len(self._selected) >= _KEPT_SELECTIONS:
+                self._selected.clear()
+            found = self._selected.setdefault(trains, _select_files(self.refs, trains))
+        return found
 
     @cached_property
-    def _within(self) -> "Callable[[TrainSet], SelectedFiles]":
-        return lru_cache(_KEPT_SELECTIONS)(partial(_select_files, self.refs))
+    def _selected(self) -> "dict[TrainSet, SelectedFiles]":
+        return {}
 
 
 def _first_train(ref: FileRef) -> int:
@@ -158,13 +163,16 @@ class SelectedFiles(Value):
 
     @cached_property
     def _alike(self) -> list[tuple[RunFacts, list[int]]]:
-        """The places in ``refs`` of the files of each run and layout."""
+        """The places in ``refs`` of the files of each run and layout; mostly there is one."""
         places: dict[tuple[RunFacts, int], list[int]] = {}
         for at, (facts, number, *_) in enumerate(self.refs):
             places.setdefault((facts, facts.table.layouts[number]), []).append(at)
         return [(facts, at) for (facts, _), at in places.items()]
 
     def _find_numbers(self, section: str, source: str, group: str) -> tuple[int, ...]:
+        if len(self._alike) == 1:
+            files = [ref.number for ref in self.refs]
+            return tuple(self._alike[0][0].pattern_numbers(files, section, source, group))
         found = [0] * len(self.refs)
         for facts, places in self._alike:
             files = [self.refs[at].number for at in places]
@@ -174,6 +182,8 @@ class SelectedFiles(Value):
         return tuple(found)
 
     def _find_patterns(self, numbers: tuple[int, ...]) -> tuple[IndexPattern, ...]:
+        if len(self._alike) == 1:
+            return tuple(self._alike[0][0].numbered_patterns(numbers))
         found: dict[int, IndexPattern] = {}
         for facts, places in self._alike:
             patterns = facts.numbered_patterns([numbers[at] for at in places])
