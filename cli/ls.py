@@ -87,7 +87,7 @@ def ls_command(
 def _groups(store: "Store", where: "RunFilter") -> list[Row]:
     """The catalogued runs, summed up; stderr gets where they are known from."""
     from ..catalog.model.errors import CatalogNotFoundError
-    from ..catalog.model.text import from_text
+    from ..catalog.model.names import from_text
     from ..catalog.questions.inventory import summarize
 
     try:
@@ -101,7 +101,7 @@ def _groups(store: "Store", where: "RunFilter") -> list[Row]:
 
 
 def _runs(store: "Store", where: "RunFilter") -> list[Row]:
-    from ..catalog.model.text import from_text
+    from ..catalog.model.names import from_text
     from ..catalog.questions.find import runs
     from ..catalog.questions.question import Question
 

@@ -326,7 +326,7 @@ def open_path(path: str, store: "Store", *, save: bool = False) -> "DataCollecti
 def catalogued_run(text: str, store: "Store") -> Row | None:
     """The row of the view runs for the one run of this name; None if the catalog has no such."""
     from ..catalog.model.errors import CatalogNotFoundError
-    from ..catalog.model.text import from_text
+    from ..catalog.model.names import from_text
     from ..catalog.questions.find import runs
     from ..catalog.questions.question import Question
 

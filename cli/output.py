@@ -99,7 +99,7 @@ def write_rows(
     """Write rows that are dicts; ``names`` are the columns where there may be no row."""
     import pyarrow as pa
 
-    from ..catalog.model.text import to_text
+    from ..catalog.model.names import to_text
 
     def column(name: str) -> "pa.Array":
         values = [to_text(v) if isinstance(v := row[name], str) else v for row in rows]
@@ -200,7 +200,7 @@ def _is_plain(kind: "pa.DataType") -> bool:
 
 def _path_lines(table: "pa.Table") -> Iterator[str]:
     """Each path once, in the order of the rows."""
-    from ..catalog.model.text import from_text
+    from ..catalog.model.names import from_text
 
     if "path" not in table.column_names:
         raise typer.BadParameter("--format paths needs a column named path among the rows")

@@ -28,7 +28,7 @@ from ..catalog.model.errors import (
     SourceNameError,
 )
 from ..catalog.model.identity import RunIdentity, identify_run, parse_proposal, parse_run
-from ..catalog.model.text import from_text
+from ..catalog.model.names import from_text
 from ..catalog.questions.filters import RunFilter
 from .open import find_proposal, find_run_directory
 from .select.region import parse_region

@@ -17,17 +17,17 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.checks import CHECKS, COUNTED_SEVERITIES, DEFAULT_LIMITS, Check, Limits
 from ..model.errors import CatalogWriteError, RunNotFoundError
 from ..model.identity import shard_of
+from ..model.names import to_text
 from ..model.records import Problem
-from ..model.text import to_text
 from ..questions.execute import fetch
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["AuditOptions", "AuditReport", "DeepCheck", "audit", "log_fields", "waiver_file"]
 
 # Bytes that DuckDB may take before it writes to disk.
 MEMORY_LIMIT = 3 << 30
@@ -205,12 +204,6 @@ def log_fields(report: AuditReport) -> dict[str, Any]:
     return {"runs": report.n_runs, **report.counts, **timing}
 
 
-def _deep_row(run_id: int, problem: Problem) -> tuple[Any, ...]:
-    name = to_text(os.path.basename(problem.path))
-    texts = (to_text(problem.message), to_text(problem.where))
-    return (run_id, name, problem.check, problem.severity, *texts, None, "deep")
-
-
 @dataclass
 class _Audit:
     """One call of ``audit``."""
@@ -232,53 +225,51 @@ class _Audit:
         if not n_runs and not (self.options.disk and self.options.disk.roots):
             raise RunNotFoundError("a catalogued run to audit", [str(self.store.location)])
         found = self._find(cursor)
-        area = self._area(cursor)
+        options = self.options
+        below: tuple[str, ...] = ()
+        beside: tuple[str, ...] = ()
+        if options.disk is not None:  # then also runs that are not catalogued
+            below = tuple(to_text(os.path.abspath(r)) for r in options.disk.roots)
+            beside = () if below else tuple(map(to_text, run_folders(cursor)))
+        runs = fetch(cursor, "SELECT run_id FROM scope")
+        area = Area(runs, options.ids_run, below, beside, self.started_at)
+        today = self.started_at.date()
 
-        def describe(recorded: "pa.Table") -> Findings:
-            return describe_findings(
-                cursor,
-                recorded,
-                checks=sorted(self.options.ids),
-                ran=area.checks,
-                since=self.since,
-                at=self.started_at,
-                waivers=waiver_table(waivers, self.today),
-            )
-
-        def report(findings: Findings, number: int | None, reason: str = "") -> AuditReport:
+        def report(recorded: "pa.Table") -> AuditReport:
             return AuditReport(
-                findings=findings,
+                findings=describe_findings(
+                    cursor,
+                    recorded,
+                    checks=sorted(options.ids),
+                    ran=area.checks,
+                    since=self.since,
+                    at=self.started_at,
+                    waivers=waiver_table(waivers, today),
+                ),
                 location=str(self.store.location),
-                number=number,
-                not_recorded=reason,
+                number=None,
+                not_recorded="--no-save (save=False)",
                 started_at=self.started_at,
                 since=self.since,
                 seconds=time.monotonic() - self._clock,
                 n_runs=n_runs,
                 n_files=n_files,
                 checks=area.checks,
-                expired=tuple(w for w in waivers if w.is_expired(self.today)),
+                expired=tuple(w for w in waivers if w.is_expired(today)),
             )
 
-        reason = "--no-save (save=False)"
-        if self.options.save:
-            try:
-                with recording(self.store) as audits:
-                    findings = describe(replace_findings(audits, area, found))
-                    row = self._row(report(findings, None))
-                    number = add_audit(audits, row)
-            except CatalogWriteError as error:
-                reason = str(error)
-            else:
-                if self.options.run_ids is None:
-                    self._merge()
-                return report(findings, number)
-        return report(describe(compare_findings(self.store, area, found)), None, reason)
-
-    @property
-    def today(self) -> date:
-        """The day of the audit."""
-        return self.started_at.date()
+        if not options.save:
+            return report(compare_findings(self.store, area, found))
+        try:
+            with recording(self.store) as audits:
+                recorded = report(replace_findings(audits, area, found))
+                number = add_audit(audits, self._row(recorded))
+        except CatalogWriteError as error:
+            unrecorded = report(compare_findings(self.store, area, found))
+            return replace(unrecorded, not_recorded=str(error))
+        if options.run_ids is None:
+            self._merge()
+        return replace(recorded, number=number, not_recorded="")
 
     @cached_property
     def since(self) -> datetime | None:
@@ -312,7 +303,7 @@ class _Audit:
     def _merge(self) -> None:
         """Bring the merged file up to date, unless the catalog cannot be written."""
         with suppress(CatalogWriteError):
-            self.store.publish_merged(lambda done, total: self.progress("merging", done, total))
+            self.store.publish_merged(partial(self.progress, "merging"))
 
     def _find(self, cursor: "duckdb.DuckDBPyConnection") -> "pa.Table":
         """The findings of all checks, with their origin."""
@@ -320,11 +311,13 @@ class _Audit:
 
         options = self.options
         wanted = set(options.ids_run)
-        find_faults(cursor, wanted, options.limits, self.started_at, self._steps("checking"))
+        find_faults(
+            cursor, wanted, options.limits, self.started_at, partial(self.progress, "checking")
+        )
         rows: list[tuple[Any, ...]] = []
         if options.disk is not None and wanted & {*_DISK_CHECKS}:
             settled = self.started_at - timedelta(minutes=options.limits.settling_minutes)
-            steps = self._steps("looking at the disk")
+            steps = partial(self.progress, "looking at the disk")
             on_disk = find_on_disk(cursor, self.store, options.disk, settled, steps)
             rows += [(*row, "audit") for row in on_disk if row[2] in wanted]
         rows += self._find_in_data(cursor, wanted)
@@ -345,20 +338,12 @@ class _Audit:
         unseen = [f"{i}/{os.path.basename(p.path)}" for i, p in found if p.check == "F06"]
         names = {"files": list(map(to_text, unseen)), "checks": sorted(of_data)}
         stands = execute(cursor, _STANDS, names)
-        return [_deep_row(i, p) for i, p in found if p.check in of_data] + stands
-
-    def _steps(self, label: str) -> Callable[[int, int], None]:
-        return lambda done, total: self.progress(label, done, total)
-
-    def _area(self, cursor: "duckdb.DuckDBPyConnection") -> Area:
-        """What this audit covers: with ``disk``, also runs that are not catalogued."""
-        below: tuple[str, ...] = ()
-        beside: tuple[str, ...] = ()
-        if self.options.disk is not None:
-            below = tuple(to_text(os.path.abspath(r)) for r in self.options.disk.roots)
-            beside = () if below else tuple(map(to_text, run_folders(cursor)))
-        runs = fetch(cursor, "SELECT run_id FROM scope")
-        return Area(runs, self.options.ids_run, below, beside, self.started_at)
+        rows = []
+        for run_id, p in found:
+            if p.check in of_data:
+                name, message, place = map(to_text, (os.path.basename(p.path), p.message, p.where))
+                rows.append((run_id, name, p.check, p.severity, message, place, None, "deep"))
+        return rows + stands
 
     def _row(self, report: AuditReport) -> dict[str, Any]:
         """The row of this audit; waived findings count."""

@@ -1,18 +1,101 @@
-"""Checks of runs against other runs: X01 to X04.
+"""Checks of runs against other runs: P01, P02 and X01 to X04.
 
-Constant SQL; see ``run_checks`` for the tables and the columns of a finding. Runs are compared
-within a series: one data class of one proposal, in the order of their numbers. X04 compares the raw
-runs of an instrument.
+Constant SQL; see ``run_checks`` for the tables and the columns of a finding. P01 and P02 compare
+corrected runs with their raw runs; X01 to X03 the runs of a series, which is one data class of one
+proposal, in the order of their numbers; X04 the raw runs of an instrument.
 """
 
 from ..model.names import sql_unit
+from .within_runs import UNEVEN
 
-__all__ = ["CHECKS_BETWEEN_RUNS", "CHECKS_OF_ALL_RUNS"]
+_P01 = """
+WITH detector_runs AS (
+    SELECT DISTINCT run_id, detector
+    FROM near_source JOIN module USING (source_id)
+    WHERE section = 'INSTRUMENT' AND kind = 'DET'
+)
+SELECT
+    r.run_id, NULL, 'P01', 'W',
+    format('no proc run for the data of {}', string_agg(d.detector, ', ' ORDER BY d.detector)),
+    '', NULL
+FROM near AS r JOIN detector_runs AS d USING (run_id)
+WHERE r.in_scope AND r.data_class = 'raw'
+AND coalesce(r.ended_at, r.newest_mtime) < $now::TIMESTAMP - to_seconds($processing_seconds::DOUBLE)
+AND EXISTS (SELECT 1 FROM run WHERE data_class = 'proc')
+AND NOT EXISTS (
+    SELECT 1 FROM near AS p
+    WHERE p.data_class = 'proc' AND p.proposal = r.proposal AND p.run = r.run
+)
+GROUP BY r.run_id
+"""
 
-# gone: sources of enough of the last runs, but not of the run at a place. Wherever a source is
-# absent after some run, the number of runs that had it among the last ones only falls: only these
-# stretches are looked at. A run with files that are missing or were not read misses nothing.
-_GONE = """
+# The modules of a raw run, and of its corrected run: the same detector and number, whatever the
+# name says of DET or CORR.
+_P02_PAIRS = """
+WITH pairs AS (
+    SELECT r.run_id AS raw_id, p.run_id AS proc_id
+    FROM near AS r JOIN near AS p ON p.proposal = r.proposal AND p.run = r.run
+    WHERE r.data_class = 'raw' AND p.data_class = 'proc' AND (r.in_scope OR p.in_scope)
+    AND r.run_id NOT IN (SELECT run_id FROM doubtful_run)
+    AND p.run_id NOT IN (SELECT run_id FROM doubtful_run)
+),
+of_raw AS (
+    SELECT p.proc_id, m.* FROM pairs AS p JOIN near_module AS m ON m.run_id = p.raw_id
+    WHERE m.kind = 'DET'
+),
+of_proc AS (
+    SELECT
+        run_id AS proc_id, detector, number, index_group, max(n_trains) AS n_trains,
+        max(n_entries) AS n_entries
+    FROM near_module WHERE run_id IN (SELECT proc_id FROM pairs)
+    GROUP BY ALL
+)
+"""
+
+_P02_MISSING = f"""
+{_P02_PAIRS},
+wanted AS (
+    SELECT
+        r.proc_id, r.detector, r.number, min(r.name) AS name,
+        bool_or(p.number IS NOT NULL) AS is_there
+    FROM of_raw AS r
+    LEFT JOIN of_proc AS p
+    ON p.proc_id = r.proc_id AND p.detector = r.detector AND p.number = r.number
+    GROUP BY r.proc_id, r.detector, r.number
+),
+counted AS (
+    SELECT *, count_if(is_there) OVER (PARTITION BY proc_id, detector) AS n_there,
+    row_number() OVER (PARTITION BY proc_id, detector ORDER BY number) AS place
+    FROM wanted
+)
+SELECT
+    proc_id, NULL, 'P02', CASE WHEN n_there = 0 THEN 'W' ELSE 'E' END,
+    CASE WHEN n_there = 0 THEN 'no module of the detector was corrected'
+    ELSE 'the module is in raw, but was not corrected' END,
+    CASE WHEN n_there = 0 THEN detector ELSE concat('INSTRUMENT/', name) END, NULL
+FROM counted WHERE NOT is_there AND (n_there > 0 OR place = 1)
+"""
+
+_P02_UNEVEN = f"""
+{_P02_PAIRS},
+compared AS (
+    SELECT
+        r.proc_id AS run_id, r.name, r.index_group, p.n_trains, p.n_entries,
+        r.n_trains AS usual_trains, r.n_entries AS usual_entries
+    FROM of_raw AS r
+    JOIN of_proc AS p
+    ON p.proc_id = r.proc_id AND p.detector = r.detector AND p.number = r.number
+    AND p.index_group = r.index_group
+)
+{UNEVEN.format(check="P02", severity="E", others="but raw has")}
+"""
+
+# For X01 and X03: sources of enough of the last runs, but not of the run at a place; new_name is
+# what one of them is called now, if it was renamed. Wherever a source is absent after some run, the
+# number of runs that had it among the last ones only falls: only these stretches are looked at. A
+# run with files that are missing or were not read misses nothing.
+GONE_SOURCE = """
+CREATE OR REPLACE TEMP TABLE gone_source AS
 WITH has AS (
     SELECT
         n.series, n.place, rs.section, rs.source_id, max(rs.schema_id) AS schema_id,
@@ -80,25 +163,26 @@ renamed AS (
         PARTITION BY run_id, section, new_id ORDER BY likeness DESC, old_name
     ) = 1
 )
+SELECT g.run_id, g.section, s.name, r.new_name, g.n_had, g.n_last
+FROM gone AS g
+JOIN source AS s USING (source_id)
+LEFT JOIN renamed AS r
+ON r.run_id = g.run_id AND r.section = g.section AND r.old_id = g.source_id
 """
 
-_X01 = f"""
-{_GONE}
+_X01 = """
 SELECT
-    g.run_id, NULL, 'X01', 'W',
-    format('in {{}} of the {{}} runs before, but not in this one', n_had, n_last),
-    concat(g.section, '/', s.name), NULL
-FROM gone AS g JOIN source AS s USING (source_id)
-WHERE (g.run_id, g.section, g.source_id) NOT IN (SELECT (run_id, section, old_id) FROM renamed)
+    run_id, NULL, 'X01', 'W',
+    format('in {} of the {} runs before, but not in this one', n_had, n_last),
+    concat(section, '/', name), NULL
+FROM gone_source WHERE new_name IS NULL
 """
 
-_X03 = f"""
-{_GONE}
+_X03 = """
 SELECT
-    run_id, NULL, 'X03', 'I',
-    format('new, with the keys of ''{{}}'', which is gone', old_name),
+    run_id, NULL, 'X03', 'I', format('new, with the keys of ''{}'', which is gone', name),
     concat(section, '/', new_name), NULL
-FROM renamed
+FROM gone_source WHERE new_name IS NOT NULL
 """
 
 _X02 = f"""
@@ -217,6 +301,9 @@ AND (run_id IN (SELECT run_id FROM scope) OR other_id IN (SELECT run_id FROM sco
 """
 
 CHECKS_BETWEEN_RUNS = (
+    ("P01", _P01),
+    ("P02", _P02_MISSING),
+    ("P02", _P02_UNEVEN),
     ("X01", _X01),
     ("X02", _X02),
     ("X03", _X03),

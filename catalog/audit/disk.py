@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.facts import FileStat
 from ..model.identity import is_made_anew, parse_file_name, shard_of
-from ..model.text import from_text, to_text
+from ..model.names import from_text, to_text
 from ..scan.discover import list_directory, list_run, locate_run
 from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.locality import files_off_disk
@@ -31,7 +31,6 @@ from .run_checks import execute
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["DiskOptions", "find_on_disk", "run_folders"]
 
 _DIRECTORIES_PER_BATCH = 32
 # run_id, name, check_id, severity, message, place, path

@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = [
-    "PATTERN_SQL",
-    "RANK_SQL",
-    "TEMPLATE_SQL",
-    "Findings",
-    "describe_findings",
-    "message_template",
-    "place_pattern",
-]
 
 # In a dialect that Python and DuckDB (RE2) share; one after the other.
 _OF_MESSAGE = (

@@ -30,15 +30,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = [
-    "Area",
-    "add_audit",
-    "audit_before",
-    "compare_findings",
-    "recording",
-    "replace_findings",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Area:

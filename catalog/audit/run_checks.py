@@ -9,8 +9,6 @@ tables of the merged file, and on temporary ones:
 ``module``
     Sources that are modules of a detector: source_id, detector, kind (DET or CORR), family (the
     name with # for the number), number, is_from_zero.
-``detector_size``
-    How many modules the detectors have whose names contain a part.
 ``near``
     The runs of a portion: all of the proposals in it, with ``in_scope``, ``series`` (what is
     compared with each other: one data class of one proposal) and ``place`` (0, 1, ... in it).
@@ -22,6 +20,8 @@ tables of the merged file, and on temporary ones:
     The runs of consecutive trains in the train lists of sound files: first train and number.
 ``near_source``
     The sources of ``near``, one row per run, section, source and index group.
+``near_module``, ``doubtful_run``, ``gone_source``
+    What several checks share; defined beside them.
 
 1. ``choose_runs`` makes ``scope``.
 2. ``find_faults`` runs every check on every portion; the findings gather in the table ``found``.
@@ -39,35 +39,25 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.checks import DEFAULT_LIMITS, Limits
 from ..model.identity import run_ids_of_shard, shard_of, sql_home, sql_series
-from ..model.names import DETECTOR_MODULE
+from ..model.names import DETECTOR_MODULE, from_text
 from ..model.records import Problem, RunRecord, utc_now
-from ..model.text import from_text
 from ..questions.execute import all_of, interruptible, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.connections import connect_memory
 from ..store.schema import create_schema
 from ..store.write import ShardWriter
-from .between_runs import CHECKS_BETWEEN_RUNS, CHECKS_OF_ALL_RUNS
-from .detectors import CHECKS_OF_DETECTORS
-from .within_runs import CHECKS_WITHIN_RUNS
+from .between_runs import CHECKS_BETWEEN_RUNS, CHECKS_OF_ALL_RUNS, GONE_SOURCE
+from .within_runs import CHECKS_WITHIN_RUNS, DOUBTFUL_RUN, NEAR_MODULE
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = [
-    "OF_A_FILE",
-    "OF_A_RUN",
-    "SQL_CHECKS",
-    "check_record",
-    "choose_runs",
-    "execute",
-    "find_faults",
-    "portions",
-]
 
 # Those over all runs at once come last; the others run on one portion after the other.
-_BY_PORTION = (*CHECKS_WITHIN_RUNS, *CHECKS_OF_DETECTORS, *CHECKS_BETWEEN_RUNS)
+_BY_PORTION = (*CHECKS_WITHIN_RUNS, *CHECKS_BETWEEN_RUNS)
 SQL_CHECKS = (*_BY_PORTION, *CHECKS_OF_ALL_RUNS)
+# Tables that only some checks need.
+_PREPARE_FOR = (({"R06", "P02"}, (DOUBTFUL_RUN, NEAR_MODULE)), ({"X01", "X03"}, (GONE_SOURCE,)))
 # What a portion may hold, unless one proposal has more.
 _FILES_AT_ONCE = 300_000
 
@@ -78,8 +68,7 @@ CREATE OR REPLACE TEMP TABLE found (
 )
 """
 
-_PREPARE_ALL = (
-    f"""
+_MODULE = f"""
 CREATE OR REPLACE TEMP TABLE module AS
 SELECT
     source_id, detector, kind, number::INTEGER AS number, starts_with(rest, 'CH') AS is_from_zero,
@@ -93,12 +82,7 @@ FROM (
     FROM source
     WHERE regexp_full_match(name, '{DETECTOR_MODULE}')
 )
-""",
-    """
-CREATE OR REPLACE TEMP TABLE detector_size AS
-SELECT unnest($detector_parts::VARCHAR[]) AS part, unnest($detector_counts::INTEGER[]) AS n_modules
-""",
-)
+"""
 
 _PREPARE_PORTION = (
     f"""
@@ -220,6 +204,7 @@ def find_faults(
     execute(cursor, _FOUND)
     by_portion = [sql for check, sql in _BY_PORTION if check in ids]
     of_all = [sql for check, sql in CHECKS_OF_ALL_RUNS if check in ids]
+    prepared = [sql for of, tables in _PREPARE_FOR if of & {*ids} for sql in tables]
     spans = portions(cursor) if by_portion else []
     done, total = 0, len(spans) * len(by_portion) + len(of_all)
 
@@ -236,9 +221,9 @@ def find_faults(
             if progress:
                 progress(done, total)
 
-    run(*_PREPARE_ALL)
+    run(_MODULE)
     for values["first_run"], values["last_run"] in spans:
-        run(*_PREPARE_PORTION)
+        run(*_PREPARE_PORTION, *prepared)
         find(by_portion)
     find(of_all)
 

@@ -28,7 +28,6 @@ from ..questions.patterns import glob_to_regex
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["WAIVED_SQL", "Waiver", "read_waivers", "waiver_table"]
 
 _KEYS = ("check", "proposal", "runs", "data_class", "source", "reason", "expires")
 _REQUIRED = ("check", "reason", "expires")

@@ -1,9 +1,7 @@
-"""Checks within one run: R01 to R05, R09, T04, T06.
+"""Checks within one run: R01 to R06, R09, T04, T06.
 
 Constant SQL; see ``run_checks`` for the tables and the columns of a finding.
 """
-
-__all__ = ["CHECKS_WITHIN_RUNS"]
 
 _R01 = """
 WITH numbered AS (
@@ -262,6 +260,107 @@ SELECT
 FROM steps GROUP BY run_id HAVING count_if(first > reached + 1) > 0
 """
 
+# For R06 and P02: the modules of each run, with what each has of each index group. Runs with files
+# that could not be read, other than those of slow data (DA...), are left out: their findings say
+# why modules are missing.
+DOUBTFUL_RUN = """
+CREATE OR REPLACE TEMP TABLE doubtful_run AS
+SELECT DISTINCT run_id FROM near_file WHERE NOT sound AND NOT starts_with(aggregator, 'DA')
+"""
+NEAR_MODULE = """
+CREATE OR REPLACE TEMP TABLE near_module AS
+SELECT
+    rs.run_id, m.detector, m.family, m.kind, m.number, m.is_from_zero, rs.index_group, s.name,
+    max(rs.n_trains) AS n_trains, max(rs.n_entries) AS n_entries
+FROM near_source AS rs
+JOIN module AS m USING (source_id)
+JOIN source AS s USING (source_id)
+WHERE rs.section = 'INSTRUMENT' AND rs.run_id NOT IN (SELECT run_id FROM doubtful_run)
+GROUP BY ALL
+"""
+
+# A corrected run is compared with its raw run, by P02, and only without one with itself.
+_MODULES = """
+WITH modules AS (
+    SELECT m.* FROM near_module AS m JOIN near AS r USING (run_id)
+    WHERE r.in_scope AND (
+        r.data_class IS NULL OR r.data_class = 'raw' OR NOT EXISTS (
+            SELECT 1 FROM near AS o
+            WHERE o.proposal = r.proposal AND o.run = r.run AND o.data_class = 'raw'
+        )
+    )
+)
+"""
+
+_R06_MISSING = f"""
+{_MODULES},
+detectors AS (
+    SELECT
+        run_id, detector, family, min(number) AS lowest, max(number) AS highest,
+        CASE WHEN bool_or(is_from_zero) OR min(number) = 0 THEN 0 ELSE 1 END AS base,
+        list_sort(list(DISTINCT number)) AS numbers
+    FROM modules
+    GROUP BY run_id, detector, family
+),
+sized AS (
+    SELECT d.detector, max(z.n_modules) AS n_modules
+    FROM (SELECT DISTINCT detector FROM module) AS d
+    JOIN (
+        SELECT
+            unnest($detector_parts::VARCHAR[]) AS part,
+            unnest($detector_counts::INTEGER[]) AS n_modules
+    ) AS z ON contains(d.detector, z.part) GROUP BY d.detector
+),
+expected AS (
+    SELECT
+        d.*, CASE WHEN z.n_modules IS NULL THEN range(lowest, highest + 1)
+        ELSE range(base, base + z.n_modules) END AS wanted
+    FROM detectors AS d LEFT JOIN sized AS z USING (detector)
+),
+absent AS (
+    SELECT *, list_filter(wanted, lambda n: NOT list_contains(numbers, n)) AS missing
+    FROM expected
+)
+SELECT
+    run_id, NULL, 'R06', 'W',
+    format(
+        '{{}} of {{}} modules missing: number {{}}',
+        len(missing), len(wanted), array_to_string(missing, ', ')
+    ),
+    family, NULL
+FROM absent WHERE len(missing) > 0
+"""
+
+# The modules of ``compared`` that have other trains or frames than usual, and where most so.
+UNEVEN = """
+SELECT
+    run_id, NULL, '{check}', '{severity}',
+    arg_max(
+        CASE WHEN n_trains <> usual_trains THEN format(
+            '{{}} trains of ''{{}}'', {others} {{}}', n_trains, index_group, usual_trains
+        ) ELSE format(
+            '{{}} frames of ''{{}}'', {others} {{}}', n_entries, index_group, usual_entries
+        ) END,
+        (n_trains <> usual_trains, abs(n_trains - usual_trains), index_group)
+    ),
+    concat('INSTRUMENT/', name), NULL
+FROM compared WHERE n_trains <> usual_trains OR n_entries <> usual_entries
+GROUP BY run_id, name
+"""
+
+_R06_UNEVEN = f"""
+{_MODULES},
+compared AS (
+    SELECT
+        *, quantile_disc(n_trains, 0.5) OVER w AS usual_trains,
+        quantile_disc(n_entries, 0.5) OVER w AS usual_entries
+    FROM modules
+    WHERE n_trains IS NOT NULL
+    WINDOW w AS (PARTITION BY run_id, family, index_group)
+)
+{UNEVEN.format(check="R06", severity="W", others="most modules have")}
+"""
+
 CHECKS_WITHIN_RUNS = (
     ("T04", _T04),
     ("T06", _T06),
@@ -272,5 +371,7 @@ CHECKS_WITHIN_RUNS = (
     ("R04", _R04),
     ("R05", _R05_ABSENT),
     ("R05", _R05_MOVED),
+    ("R06", _R06_MISSING),
+    ("R06", _R06_UNEVEN),
     ("R09", _R09),
 )

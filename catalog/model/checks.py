@@ -10,22 +10,6 @@ from typing import Literal
 
 from .errors import QueryError, nearest
 
-__all__ = [
-    "CHECKS",
-    "COUNTED_SEVERITIES",
-    "DEFAULT_LIMITS",
-    "LEVELS",
-    "SEVERITIES",
-    "Check",
-    "Level",
-    "Limits",
-    "Origin",
-    "Severity",
-    "choose_checks",
-    "parse_limits",
-    "severity_rank",
-]
-
 Level = Literal["S", "H", "catalog", "D"]
 Severity = Literal["E", "W", "I"]
 Origin = Literal["scan", "audit", "deep"]

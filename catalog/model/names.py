@@ -1,27 +1,13 @@
-"""Conventions of names: detector modules, keys of control sources, units, entries of METADATA.
+"""Conventions of names and texts: detector modules, control keys, units, METADATA, stored text.
 
-Each rule stands here once, for Python and for SQL.
+Each rule stands here once, for Python and for SQL. No numpy is imported: the command line parses
+its options with this before it loads anything.
 """
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-
-__all__ = [
-    "DETECTOR_MODULE",
-    "LEGACY_VERSION",
-    "MICRO",
-    "VALUE_ENDING",
-    "DetectorModule",
-    "is_timestamp",
-    "key_spellings",
-    "parse_module",
-    "recorded_run",
-    "run_text",
-    "short_key",
-    "sql_unit",
-    "unit_text",
-]
 
 # D/DET/3CH0:xtdf, D/CORR/3CH0:output, D/DET/JNGFR03:daqOutput. In the dialect that Python and
 # DuckDB (RE2) share; both take the groups by their position.
@@ -105,3 +91,41 @@ def run_text(metadata: Mapping[str, Any]) -> str:
 
 # The format version of files that record none.
 LEGACY_VERSION = "0.5"
+
+# Names and times as the catalog writes them. File names may hold bytes that are no UTF-8, which
+# Python keeps as lone surrogates and the catalog as private-use characters. Its times are UTC
+# without zone.
+
+_ESCAPED = {0xDC80 + i: 0x10FF00 + i for i in range(0x80)}
+_UNESCAPED = {kept: lone for lone, kept in _ESCAPED.items()}
+_EPOCH = datetime(1970, 1, 1)
+
+
+def to_text(text: str) -> str:
+    """A string as the catalog keeps it: undecodable bytes as U+10FF00..U+10FF7F."""
+    if text.isascii():
+        return text
+    return text.translate(_ESCAPED).encode("utf-8", "replace").decode()
+
+
+def from_text(text: str) -> str:
+    """The string that ``to_text`` was given."""
+    return text if text.isascii() else text.translate(_UNESCAPED)
+
+
+def to_utc(moment: datetime) -> datetime:
+    """A time in UTC without zone; one that has no zone is taken for UTC."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def from_utc(moment: datetime) -> datetime:
+    """A time of the catalog, with its zone."""
+    return moment.replace(tzinfo=UTC)
+
+
+def time_of_ns(ns: int) -> datetime | None:
+    """ns since the epoch as a time without zone; None where no calendar has it."""
+    try:
+        return _EPOCH + timedelta(microseconds=ns // 1000)
+    except OverflowError:
+        return None

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from ..model.errors import QueryError
 from ..model.identity import RUN_BITS, RunIdentity
+from ..model.names import from_text
 from ..model.records import Depth
-from ..model.text import from_text
 from ..opening.catalogued import find_run
 from ..store.store import Store
 from .execute import Answer, Sql, all_of, ask, is_one_of, sql

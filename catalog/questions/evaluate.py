@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.text import to_text
+from ..model.names import to_text
 from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand
 from .execute import Sql, all_of, ask, indices, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches

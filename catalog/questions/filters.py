@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
 
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
-from ..model.names import VALUE_ENDING, sql_unit
-from ..model.text import to_text, to_utc
+from ..model.names import VALUE_ENDING, sql_unit, to_text, to_utc
 from .conditions import conditions_of
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
 from .patterns import Pattern, PatternLike, text_matches

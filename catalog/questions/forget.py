@@ -10,7 +10,7 @@ from os import PathLike, fspath
 
 from ..model.errors import RunNotFoundError, nearest
 from ..model.identity import RunIdentity
-from ..model.text import from_text
+from ..model.names import from_text
 from ..store.store import Store
 from .execute import all_of, ask, sql
 from .filters import ALL_RUNS, RunFilter

@@ -18,7 +18,7 @@ from inspect import signature
 from typing import Any
 
 from ..model.errors import QueryError, nearest
-from ..model.text import to_text
+from ..model.names import to_text
 from ..store.store import Store
 from .execute import Answer, all_of, ask, sql
 from .filters import ALL_RUNS, OUTLINE_ONLY, RunFilter, provenance

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..model.errors import QueryError
-from ..model.text import to_text
+from ..model.names import to_text
 from .execute import Sql, sql
 
 __all__ = [

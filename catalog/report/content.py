@@ -37,17 +37,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = [
-    "FULL",
-    "MAX_CELLS",
-    "Content",
-    "CoverageCells",
-    "PageLimits",
-    "RunCoverage",
-    "gather",
-    "run_coverage",
-    "stretches",
-]
 
 Content = dict[str, Any]
 Row = dict[str, Any]

@@ -15,20 +15,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = [
-    "CHECKS_OF_PROPOSALS",
-    "CHECKS_OF_RUNS",
-    "COUNTS_BY_CHECK",
-    "COUNT_GONE",
-    "FACTS_OF_RUNS",
-    "FAULTY_RUNS",
-    "FINDINGS_OF_RUNS",
-    "GONE",
-    "LATEST_AUDITS",
-    "OPEN",
-    "WORST_RUNS",
-    "collect_findings",
-]
 
 _TABLES = ("open_finding", "gone_finding")
 _OF_AUDIT = """

@@ -31,7 +31,6 @@ from .content import Content, PageLimits, gather
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["render", "write_report"]
 
 # One script, its files one behind the other.
 _SCRIPTS = ("1_elements.js", "2_tables.js", "3_charts.js", "4_sections.js", "5_run.js")

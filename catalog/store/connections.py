@@ -27,7 +27,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import CatalogReadError, CatalogWriteError
-from ..model.text import from_text
+from ..model.names import from_text
 from .versions import NOT_TEXT, is_text
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..model.facts import KnownFile
 from ..model.identity import RunIdentity
+from ..model.names import from_utc
 from ..model.records import (
     Depth,
     FileLayout,
@@ -29,7 +30,6 @@ from ..model.records import (
     RunValue,
     SourceRecord,
 )
-from ..model.text import from_utc
 from .connections import rows
 from .packing import (
     decode_timestamps,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..model.errors import CatalogWriteError
 from ..model.facts import FileTable, Numbered
 from ..model.identity import is_made_anew
-from ..model.names import recorded_run
+from ..model.names import recorded_run, time_of_ns, to_utc
 from ..model.records import (
     Depth,
     FileLayout,
@@ -34,7 +34,6 @@ from ..model.records import (
     SourceRecord,
 )
 from ..model.runlength import IndexPattern, TrainList
-from ..model.text import time_of_ns, to_utc
 from .connections import rows
 from .packing import (
     encode_timestamps,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.errors import CatalogWriteError
 from ..model.identity import sql_series
+from ..model.names import to_text
 from ..model.records import KeyProfile, RunRecord
-from ..model.text import to_text
 from .connections import rows
 from .read import load_run
 from .rows import (

@@ -28,8 +28,8 @@ from typing import Any, Protocol
 from ..ingest.ingest import IngestOptions, IngestReport, ingest
 from ..model.errors import CatalogNotFoundError, XfelcatError
 from ..model.facts import FileStat
+from ..model.names import from_text
 from ..model.records import Depth
-from ..model.text import from_text
 from ..scan.discover import find_runs, list_run, locate_run
 from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.scan import scan_file

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from ...catalog.hdf5.interface import READ_ERRORS, reason_of
 from ...catalog.model.errors import FileStructureError
 from ...catalog.model.identity import shard_of
+from ...catalog.model.names import from_text
 from ...catalog.model.records import Depth, Problem, SourceRecord
 from ...catalog.model.runlength import IndexPattern, TrainList
-from ...catalog.model.text import from_text
 from ...catalog.scan.checks import Fault, as_problems
 from ...catalog.scan.index import read_index
 from ...catalog.scan.jobs import NO_PROGRESS, Batch, JobProgress, in_batches, portions, run_jobs

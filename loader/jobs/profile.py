@@ -31,9 +31,8 @@ from ...catalog.config import load_settings, user_catalog
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
-from ...catalog.model.names import is_timestamp, short_key
+from ...catalog.model.names import from_text, is_timestamp, short_key
 from ...catalog.model.records import KeyProfile, KeyRecord, Problem, decode_dtype, utc_now
-from ...catalog.model.text import from_text
 from ...catalog.opening.catalogued import catalogued_facts
 from ...catalog.questions.filters import RunChoice, RunFilter
 from ...catalog.scan.jobs import (

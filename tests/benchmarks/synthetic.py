@@ -26,9 +26,9 @@ import numpy as np
 import pyarrow as pa
 from xfelcat.catalog.model.facts import FileTable, Numbered
 from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.names import time_of_ns
 from xfelcat.catalog.model.records import FileLayout
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
-from xfelcat.catalog.model.text import time_of_ns
 from xfelcat.catalog.store.packing import encode_timestamps, pack_run
 from xfelcat.catalog.store.rows import Interner
 from xfelcat.catalog.store.schema import open_draft

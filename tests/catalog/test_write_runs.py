@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from support.examples import examples
 from support.run_records import assert_same_run, assert_same_values, later
 from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.names import from_text, to_text
 from xfelcat.catalog.model.records import (
     Depth,
     FileLayout,
@@ -21,7 +22,6 @@ from xfelcat.catalog.model.records import (
     SourceRecord,
 )
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
-from xfelcat.catalog.model.text import from_text, to_text
 from xfelcat.catalog.store.care import check_file
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.packing import (
