@@ -200,14 +200,8 @@ def _on_disk(named: _Named) -> str:
 
 Opener = Callable[[RunPlace], "DataCollection"]
 
-# What a run says that has not got what is wanted: a selection that means nothing is a ValueError.
-_LACKING = (
-    SourceNameError,
-    PropertyNameError,
-    RunNotFoundError,
-    FileStructureError,
-    ValueError,
-)
+# Errors of a run that lacks what is to be loaded; a selection that matches nothing is a ValueError.
+_LACKING = (SourceNameError, PropertyNameError, RunNotFoundError, FileStructureError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)

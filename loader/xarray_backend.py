@@ -349,11 +349,10 @@ class _KeyArray(BackendArray):
             wanted = np.atleast_1d(np.arange(n)[item]) - hull.start
             if not np.array_equal(wanted, np.arange(data.shape[axis])):
                 data = np.take(data, wanted, axis=axis)
-        gone = tuple(slice(None) if np.ndim(np.arange(n)[i]) else 0 for i, n in self._pairs(key))
-        return data[gone]
-
-    def _pairs(self, key: tuple[Any, ...]) -> Iterable[tuple[Any, int]]:
-        return zip(key, self.shape, strict=True)
+        # An integer removes its dimension.
+        return data[
+            tuple(slice(None) if np.ndim(item) or isinstance(item, slice) else 0 for item in key)
+        ]
 
 
 def _hull(item: Any, size: int) -> slice:
