@@ -1,11 +1,8 @@
-"""Runs by name, and one key of many runs as one array.
+"""How does one key of many runs become one array?
 
-1. ``find_places``: the runs that a user names, by a DataFrame that a question gave; by paths,
-   names (``p900010/raw/r0001``, ``p900010``), (proposal, run) and (proposal, run, data); or by the
-   filters of a question. It opens nothing.
-2. ``collect_keys``: the key in every run that has it, and why the others lack it.
-3. ``common_dtype``: the type and entry shape that all of them fit.
-4. ``to_array`` reads run after run into one array; ``to_xarray``, ``to_dask``, ``to_series`` and
+1. ``collect_keys``: the key in every run that has it, and why the others lack it.
+2. ``common_dtype``: the type and entry shape that all of them fit.
+3. ``to_array`` reads run after run into one array; ``to_xarray``, ``to_dask``, ``to_series`` and
    ``to_frame`` label it with the run beside the train.
 """
 
@@ -54,6 +51,14 @@ __all__ = [
 ]
 
 
+# Which runs does someone mean who wants to open several?
+#
+# ``find_places`` takes what people have at hand, and opens nothing:
+#
+# 1. a DataFrame: the answer of a question (``path``, ``run_id``, or ``proposal`` and ``run``);
+# 2. paths, names (``p900010/raw/r0001``, ``p900010``), (proposal, run) and (proposal, run, data);
+# 3. nothing but the filters of a question: the catalog is asked.
+
 PathLike = str | os.PathLike[str]
 
 
@@ -74,7 +79,7 @@ class RunPlace:
 def find_places(
     runs: Any, catalog: PathLike | None, question: dict[str, Any]
 ) -> tuple[RunPlace, ...]:
-    """The runs, each once, in the order given.
+    """The runs that are meant, each once, in the order given.
 
     Raises
     ------
@@ -125,7 +130,7 @@ def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str
             columns.append(frame["data_class"])
         return _paths_of_names(list(zip(*columns, strict=True)), location)
     raise QueryError(
-        "this table names no runs: it has neither a column run_id or path, nor proposal and run;"
+        "this table tells no runs: it has neither a column run_id or path, nor proposal and run;"
         " SELECT one of them too"
     )
 
@@ -206,7 +211,7 @@ _LACKING = (SourceNameError, PropertyNameError, RunNotFoundError, FileStructureE
 
 @dataclass(frozen=True, slots=True)
 class KeysOfRuns:
-    """A key in the runs that have it; ``errors`` are those of the others, by name."""
+    """A key in the runs that have it; ``errors`` are what the others said instead, by name."""
 
     source: str
     key: str
@@ -309,7 +314,7 @@ def to_array(keys: KeysOfRuns, roi: Any = ()) -> NDArray[Any]:
 
 
 def labels(places: Sequence[RunPlace]) -> dict[str, list[Any]]:
-    """Labels of the runs: the number, and proposal, data class or path where these differ.
+    """What tells the runs apart: the number, and proposal, data class or path where these differ.
 
     A run outside a facility tree has -1 for a number.
     """

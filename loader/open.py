@@ -1,8 +1,8 @@
-"""Opening: from a path, or a proposal and run number, to a collection.
+"""How does a user get from a path or a proposal and run number to a collection?
 
 1. ``RunDirectory`` opens a directory, ``H5File`` one file; ``open_run`` finds the directories.
-2. ``catalog.opening`` decides where the facts come from: the catalog or the files.
-3. One warning names the files that could not be used; the rest is opened.
+2. Where the facts come from, the catalog or the files, is decided by ``catalog.lookup``.
+3. Files that could not be used are told in one warning; the rest is opened.
 """
 
 import fnmatch
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..catalog.config import load_settings
 from ..catalog.model.errors import FileStructureError, RunNotFoundError, nearest
 from ..catalog.model.identity import parse_proposal, parse_run
+from ..catalog.model.records import Problem
 from ..catalog.opening.resolve import look_up_run
 from ..catalog.scan.discover import neighbours
 from ..catalog.scan.locality import lc_any
@@ -29,7 +30,7 @@ __all__ = ["H5File", "RunDirectory", "open_run"]
 PathLike = str | os.PathLike[str]
 FileFilter = Callable[[list[str]], Iterable[str]]
 DEFAULT_ALIASES = "{}/usr/extra-data-aliases.yml"
-_SHOWN_PROBLEMS = 5  # of which a warning gives the reason
+_SHOWN_PROBLEMS = 5
 
 
 def RunDirectory(
@@ -327,12 +328,17 @@ def _chooser(
 
 def _warn_of_problems(facts: "RunFacts", opened: str) -> None:
     """One warning for all files that were left out; an error if none is left."""
-    reasons = [f"{os.path.basename(p.path)}: {p.message}" for p in facts.problems]
-    n_more = len(reasons) - _SHOWN_PROBLEMS
-    listed = "; ".join(reasons[:_SHOWN_PROBLEMS]) + (f" (and {n_more} more)" if n_more > 0 else "")
+    told = [_sentence(p) for p in facts.problems]
+    more = f" (and {len(told) - _SHOWN_PROBLEMS} more)" if len(told) > _SHOWN_PROBLEMS else ""
+    reasons = "; ".join(told[:_SHOWN_PROBLEMS]) + more
     if not facts.n_files:
-        raise FileStructureError(opened, f"no usable data file: {listed}")
-    if reasons:
+        raise FileStructureError(opened, f"no usable data file: {reasons}")
+    if told:
+        n_all = facts.n_files + len({p.path for p in facts.problems})
         left_out = len({p.path for p in facts.problems})
-        message = f"{opened}: {left_out} of {facts.n_files + left_out} files left out: {listed}"
+        message = f"{opened}: {left_out} of {n_all} files left out: {reasons}"
         warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _sentence(problem: Problem) -> str:
+    return f"{os.path.basename(problem.path)}: {problem.message}"

@@ -1,7 +1,8 @@
-"""Many runs as one: opened lazily, and one key of them loaded.
+"""How are many runs opened as one thing, and one key of theirs loaded?
 
-``Runs`` is a frozen value: the places of runs, and what to select of each. A run is opened when it
-is needed, from the catalog; the last ones stay open. ``across`` finds runs and joins their data.
+``Runs`` is a frozen value: the places of runs, and what is to be selected of each. A run is opened
+when it is needed, from the catalog; the last ones stay open. What it takes to say which runs is in
+``places``, joining their data in ``across``.
 """
 
 import os
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Runs", "open_runs"]
 
-_KEPT_OPEN = 32  # collections: opening one again from the catalog takes milliseconds
+_KEPT_OPEN = 32
 
 
 def open_runs(

@@ -31,7 +31,7 @@ class SourceData(OfSource):
     """Data for one source. Get it from ``run[source]``.
 
     ``source[key]`` is a key of it; ``source[trains]``, as in ``source[:10]`` or
-    ``source[by_id[...]]``, the source for some of its trains; ``key in source`` is whether it
+    ``source[by_id[...]]``, the source for some of its trains; ``key in source`` tells whether it
     has a key; ``source_1 | source_2`` joins the same source of two runs.
     """
 

@@ -100,14 +100,14 @@ class LazyRows(Value):
         """Rows of the key, in any order; only the trains that have them are read."""
         trains = TrainSet.from_ids(np.unique(self._row_trains[rows]))
         part = self.key.with_trains(trains)
-        places = np.flatnonzero(trains.contains(self._row_trains))
-        if not np.array_equal(part.rows.coordinates, self._row_trains[places]):
+        held = np.flatnonzero(trains.contains(self._row_trains))
+        if not np.array_equal(part.rows.coordinates, self._row_trains[held]):
             # Data out of order come in another order where only a part is taken.
-            part, places = self.key, np.arange(self._row_trains.size)
+            part, held = self.key, np.arange(self._row_trains.size)
         data = part.read(roi)
-        if np.array_equal(places, rows):
+        if np.array_equal(held, rows):
             return data
-        taken: NDArray[Any] = data[np.searchsorted(places, rows)]
+        taken: NDArray[Any] = data[np.searchsorted(held, rows)]
         return taken
 
 

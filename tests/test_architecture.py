@@ -8,13 +8,37 @@ import tokenize
 from pathlib import Path
 
 import pytest
+from support.code_size import MOST_LINES, MOST_MODULES, code_size
+
+pytestmark = pytest.mark.fast
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("cli", "loader", "catalog", "migrations")  # a part imports itself and those to its right
+# Each part's folders, lowest first: a folder imports itself and those before it, annotations
+# included. "." are the modules that lie in the part itself.
+ORDER = {
+    "catalog": (
+        "model",
+        "hdf5",
+        "store",
+        "scan",
+        "ingest",
+        "watch",
+        "opening",
+        "questions",
+        "audit",
+        "report",
+        ".",
+    ),
+    "loader": ("select", "read", "output", "show", ".", "jobs", "examples"),
+    "cli": (".",),
+    "migrations": (".", "versions"),
+}
+# Underscored, and documented for all: those of named tuples.
+PUBLIC_ALL_THE_SAME = {"_asdict", "_fields", "_make", "_replace"}
+FOR_ALL = {"./catalog/config"}  # settings, that any folder may ask for
 MODULES = sorted(p for part in PARTS for p in (ROOT / part).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-pytestmark = pytest.mark.fast
-
 MAX_CODE_LINES, MAX_LINES, MAX_FUNCTION_LINES, MAX_PUBLIC_METHODS = 500, 1000, 60, 15
 
 # Classes whose methods the documented API, or SQL's tables, fix.
@@ -66,14 +90,15 @@ def parse(path):
     return ast.parse(path.read_text(), str(path))
 
 
-def imports(path, top_only=False):
-    """(module, lineno) of every import; relative ones as ./catalog/layout."""
+def imports(path, top_only=False, annotations=False):
+    """(module, lineno) of every import; relative ones as ./catalog/config."""
     tree = parse(path)
     typing_only = {
         id(node)
         for branch in ast.walk(tree)
         if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
         for node in ast.walk(branch)
+        if not annotations
     }
     inside = {
         id(node)
@@ -162,11 +187,30 @@ def test_no_part_imports_its_own_facade():
     assert wrong == []
 
 
+def place(module):
+    """Part and folder of a module, given as ./part/folder/name; "." is the part itself."""
+    part, *rest = module.removeprefix("./").split("/")
+    return part, rest[0] if len(rest) > 1 else "."
+
+
+def test_folders_import_only_what_is_below_them():
+    wrong = []
+    for path in MODULES:
+        here = place(f"./{path.relative_to(ROOT).with_suffix('')}")
+        for target, line in imports(path, annotations=True):
+            if not target.startswith("./") or target in FOR_ALL:
+                continue
+            part, folder = place(target)
+            if part == here[0] and (ORDER[part].index(folder) > ORDER[part].index(here[1])):
+                wrong.append(f"{name_of(path)}:{line} imports {target}")
+    assert wrong == []
+
+
 def test_no_import_cycles():
     graph = {}
     for path in MODULES:
         node = "./" + str(path.relative_to(ROOT).with_suffix(""))
-        graph[node] = {t for t, _ in imports(path) if t.startswith("./")}
+        graph[node] = {t for t, _ in imports(path, annotations=True) if t.startswith("./")}
     done, cycles = set(), []
 
     def visit(node, trail):
@@ -180,6 +224,74 @@ def test_no_import_cycles():
     for node in graph:
         visit(node, [])
     assert cycles == []
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__") and name not in PUBLIC_ALL_THE_SAME
+
+
+def imported_names(path):
+    """(module, name, lineno) of what is imported from modules, and used of imported modules."""
+    tree, modules = parse(path), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.relative_to(ROOT).parents[node.level - 1]
+            target = base / (node.module or "").replace(".", "/")
+            for alias in node.names:
+                yield f"./{target}", alias.name, node.lineno
+                modules[alias.asname or alias.name] = f"./{target / alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in modules:
+            yield modules[ast.unparse(node.value)], node.attr, node.lineno
+
+
+def test_private_names_stay_in_their_module():
+    wrong = [
+        f"{name_of(path)}:{line} uses {module}.{name}"
+        for path in MODULES
+        for module, name, line in imported_names(path)
+        if is_private(name)
+    ]
+    assert wrong == []
+
+
+def test_private_attributes_are_used_by_their_own_module():
+    wrong = []
+    for path in MODULES:
+        nodes = list(ast.walk(parse(path)))
+        attributes = [n for n in nodes if isinstance(n, ast.Attribute)]
+        own = {n.attr for n in attributes if ast.unparse(n.value) in ("self", "cls")}
+        own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        fields = [n.target for n in nodes if isinstance(n, ast.AnnAssign)]
+        own |= {t.id for t in fields if isinstance(t, ast.Name)}
+        own |= {
+            e.value
+            for n in nodes
+            if isinstance(n, ast.Tuple)
+            for e in n.elts
+            if isinstance(e, ast.Constant)
+        }
+        wrong += [
+            f"{name_of(path)}:{n.lineno} uses {ast.unparse(n)}"
+            for n in attributes
+            if is_private(n.attr) and n.attr not in own
+        ]
+    assert wrong == []
+
+
+def test_a_class_name_names_one_class():
+    found = {}
+    for path in MODULES:
+        for node in parse(path).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name.lstrip("_"), []).append(name_of(path))
+    assert {name: homes for name, homes in found.items() if len(homes) > 1} == {}
+
+
+def test_the_code_stays_within_its_size():
+    lines, modules = code_size()
+    assert lines <= MOST_LINES
+    assert modules <= MOST_MODULES
 
 
 def test_only_the_readers_of_files_import_h5py():

@@ -1,9 +1,8 @@
-"""Labelled data: pandas, xarray, and single values.
+"""How does an array become a labelled one?
 
 1. ``to_series``, ``to_dataframe``: pandas, labelled with train IDs.
 2. ``to_xarray``: xarray, a DataArray or, for structured data, a Dataset.
 3. ``to_single_value``: data that do not change, as one value.
-4. ``name_dimensions``: names of the dimensions of several variables of one dataset.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,9 +1,9 @@
-"""Dask arrays of keys.
+"""How does a key become a dask array?
 
-One dask chunk is a stretch of rows of one file, of at most about ``CHUNK_BYTES`` by default; the
-graph is made without opening a file. A task holds the slabs it reads and the size and time of its
-one file. The tasks of a process share its open files, with their chunk maps; each reads with one
-thread, for dask has its own.
+One dask chunk is a stretch of rows of one file, of at most about ``CHUNK_BYTES`` unless told
+otherwise; the graph is made without opening a file. A task holds the slabs it reads and the facts
+of its one file's size and time. The tasks of a process share its open files, with what is known of
+where their chunks lie; each reads with one thread, for dask has its own.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from ..select.rows import RowStretch
 
 __all__ = ["to_dask"]
 
-CHUNK_BYTES = 128 * 2**20  # what dask's documentation recommends as the order of a chunk
+CHUNK_BYTES = 128 * 2**20
 
 
 def to_dask(key: SelectedKey, labelled: bool, chunk_bytes: int | None = None) -> Any:

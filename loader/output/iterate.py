@@ -1,4 +1,4 @@
-"""Data train by train.
+"""What does each train hold, one after the other?
 
 Trains are read in blocks of many and given out one by one as views. While one block is used, a
 thread reads the next, within a budget of memory.
@@ -27,7 +27,7 @@ __all__ = ["collection_train", "collection_trains", "key_train", "key_trains", "
 
 _Block = TypeVar("_Block")
 
-BLOCK_BYTES = 8 * 2**20  # enough that threads pay, and little to wait for before the first train
+BLOCK_BYTES = 8 * 2**20
 AHEAD_BYTES = 256 * 2**20  # the largest block that is read ahead, beside the one in use
 
 

@@ -1,4 +1,4 @@
-"""Modules of a detector, read for one train, as one array.
+"""How are the modules of a detector, read for one train, put together into one array?
 
 1. ``stack_data`` stacks one key of every source of a train, in the order of their numbers.
 2. ``stack_detector_data`` puts each module at its place, and fills the places of missing ones.

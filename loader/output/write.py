@@ -1,13 +1,13 @@
-"""Files of selected data.
+"""How do selected data become a file again?
 
 1. ``write_file`` copies the data, a bounded part at a time.
 2. ``write_virtual_file`` writes virtual datasets instead: each a list of slabs in the source files.
 3. ``virtual_dataset`` does that for one key, and returns the open dataset.
 
 The files are EXDF of one sequence: METADATA, INDEX, RUN (where the data come from one run) and the
-selected sources, without auxiliary ones. INDEX of the new file follows from the rows that each
-train really has, so gaps in the sources' INDEX are left behind. A file is written beside its target
-under another name and takes its place when it is complete.
+selected sources, without auxiliary ones. What INDEX says of the new file is worked out from the
+rows each train really has, so gaps in the sources' INDEX are left behind. A file is written beside
+its target under another name and takes its place when it is complete.
 """
 
 import os
@@ -33,8 +33,8 @@ from ..select.runinfo import is_single_run
 __all__ = ["virtual_dataset", "write_file", "write_virtual_file"]
 
 _TEXT = h5py.string_dtype("ascii")
-_PART_BYTES = 128 << 20  # are in memory at once
-_CHUNK_BYTES = 256 << 10  # of a new dataset, within HDF5's chunk cache of 1 MiB
+_PART_BYTES = 128 << 20
+_CHUNK_BYTES = 256 << 10
 _UNIT_ATTRIBUTES = {
     "unitSymbol": "unit_symbol",
     "unitName": "unit_name",
@@ -46,19 +46,54 @@ PutData = Callable[[h5py.Group, str, SelectedKey], h5py.Dataset]
 
 
 def write_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Copy the data to a new file; see ``DataCollection.write``."""
+    """Copy the selected data to a new file.
+
+    Parameters
+    ----------
+    data
+        What to write.
+    filename
+        The file; one that exists is overwritten.
+
+    Raises
+    ------
+    TargetFileError
+        If the file is one of those that the data come from.
+    """
     _write(data, Path(filename), _copy)
 
 
 def write_virtual_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Write a file of views of the data in their files; see ``DataCollection.write_virtual``."""
+    """Write a file whose datasets are views of the selected data in their files.
+
+    Parameters and errors are those of ``write_file``.
+    """
     _write(data, Path(filename), _link)
 
 
 def virtual_dataset(
     key: SelectedKey, filename: str | os.PathLike[str] | None = None
 ) -> h5py.Dataset:
-    """Write a file with one virtual dataset, and open it; see ``get_virtual_dataset``."""
+    """Write a file with one virtual dataset, and open it.
+
+    Parameters
+    ----------
+    key
+        The source and key, and the trains of it.
+    filename
+        The file; one that exists is overwritten. None makes a file in the directory for temporary
+        files, which is the caller's to delete.
+
+    Returns
+    -------
+    h5py.Dataset
+        Open for reading; the file is ``.file``, and is closed by ``.file.close()``.
+
+    Raises
+    ------
+    TargetFileError
+        If the file is one of those that the data come from.
+    """
     if filename is None:
         handle, name = tempfile.mkstemp(prefix="xfelcat-", suffix=".h5")
         os.close(handle)

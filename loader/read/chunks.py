@@ -94,7 +94,7 @@ class ChunkLayout:
     def is_direct(self) -> bool:
         """Whether ``direct`` and ``decode`` read it: numbers, deflated or not.
 
-        HDF5 reads what is only shuffled: a chunk at the edge may not be, and has the same size.
+        Shuffling alone is left to HDF5: nothing tells whether a chunk at the edge was shuffled.
         """
         filters = [codec["id"] for codec in self.codecs]
         return self.dtype.kind in "biuf" and filters in ([], ["zlib"], ["shuffle", "zlib"])
@@ -215,7 +215,7 @@ def locate_chunks(dataset: Any, layout: ChunkLayout) -> ChunkMap:
         index = np.ravel_multi_index(tuple((at // chunk_shape).T), layout.grid)
         unusual = masks != 0
         if layout.codecs:
-            # Chunks at the edge may be stored without filters; only their size shows it.
+            # Chunks at the edge may be stored without filters, and nothing but their size tells.
             at_edge = (at + chunk_shape > np.asarray(layout.shape)).any(axis=1)
             unusual |= at_edge & (stored == layout.chunk_bytes)
         else:

@@ -35,7 +35,7 @@ LEAST_TASK, MOST_TASK = 2**20, 8 * 2**20
 
 
 class ReadPool:
-    """Threads that read one array, started when there is work; instead of one, the caller works.
+    """Threads that read one array, started when there is work; with one thread the caller works.
 
     Leaving the ``with`` block waits for what runs and drops what does not.
     """
@@ -52,14 +52,22 @@ class ReadPool:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self, tasks: Sequence[Callable[[], None]]) -> Futures:
-        """Start tasks; their errors are raised by the futures, or here if the caller works."""
+        """Start tasks; the ``result`` of its future raises what a task raised."""
         if self._n_threads > 1:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._n_threads, "xfelcat-read")
             return [self._pool.submit(task) for task in tasks]
+        done = []
         for task in tasks:
-            task()
-        return []
+            future: Future[None] = Future()
+            try:
+                task()
+            except Exception as error:  # noqa: BLE001 - as a pool does: its result raises it
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+            done.append(future)
+        return done
 
 
 class ReadTarget:
@@ -95,7 +103,7 @@ def read_small(
     width = target.row_bytes
     if (stop - start) * width > SMALL_BYTES:
         return False
-    chunks = found.chunks((stop - start) * width)
+    chunks = file.chunks(found, (stop - start) * width)
     if chunks is None:
         return False
     layout = chunks.layout
@@ -137,22 +145,15 @@ class FileRead:
 
     def start(self) -> None:
         """Read; ``running`` are what threads still have to do of it."""
-        try:
-            self.running = self._fill()
-        except StoredDataError:
-            self._read_again()
+        self.running = self._fill()
 
     def complete(self) -> None:
-        """Wait for the threads."""
+        """Wait for the threads; what they could not make sense of, HDF5 reads again."""
         try:
             _await(self.running)
         except StoredDataError:
-            self._read_again()
-
-    def _read_again(self) -> None:
-        """Read by HDF5 what is not stored as expected; it may say why."""
-        self._direct = False
-        self._fill()
+            self._direct = False
+            self._fill()
 
     def _fill(self) -> Futures:
         target, slabs = self.target, self.slabs
@@ -183,8 +184,8 @@ class FileRead:
             dataset = dataset.asstr(errors="replace")
         elif self.target.dtype.kind != "O":
             read = np.empty((block.n_rows, *self._region.hull_shape), dataset.dtype)
+            running = self._read_past_hdf5(block, read)
             try:
-                running = self._read_past_hdf5(block, read)
                 if running is not None:
                     _await(running)
                     return read
@@ -199,7 +200,7 @@ class FileRead:
         """Have threads read the slabs; None, and nothing done, if only HDF5 may."""
         options, handle = self._options, self._file.handle
         n_bytes = slabs.n_rows * self._row_bytes(array.shape[1:])
-        chunks = self._found.chunks(n_bytes) if self._direct else None
+        chunks = self._file.chunks(self._found, n_bytes) if self._direct else None
         if chunks is None or handle is None or array.dtype != chunks.layout.dtype:
             return None
         most = n_bytes // (4 * options.n_threads)

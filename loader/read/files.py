@@ -81,26 +81,34 @@ class DataFileHandle:
         if path not in self._datasets:
             if len(self._datasets) >= DATASET_LIMIT:
                 self._datasets.clear()
-            dsid = self._find(path, key)
-            plain = None if self.handle is None else self.file
-            self._datasets[path] = None if dsid is None else OpenDataset(dsid, plain)
+            self._datasets[path] = self._open(path, key)
         return self._datasets[path]
 
-    def _find(self, path: str, key: str) -> Any:
+    def _open(self, path: str, key: str) -> "OpenDataset | None":
         from h5py import Dataset, h5d
 
         try:  # the way it nearly always is, at a third of the cost of what h5py does more
-            return h5d.open(self.file.id, path.encode())
+            return OpenDataset(h5d.open(self.file.id, path.encode()))
         except (KeyError, TypeError, ValueError, UnicodeEncodeError):
             found = self.file.get(path)
-        if isinstance(found, Dataset):
-            return found.id
+        if not isinstance(found, Dataset):
+            found = self._find(path, key)
+        return None if found is None else OpenDataset(found.id)
+
+    def _find(self, path: str, key: str) -> Any:
         from ...catalog.hdf5.library import LibraryGroup
         from ...catalog.scan.keys import find_dataset
 
         section, _, source = path[1 : -len(key) - 1].partition("/")
-        inside = find_dataset(LibraryGroup(self.file.id), section, source, key)
-        return None if inside is None else self.file[inside].id
+        found = find_dataset(LibraryGroup(self.file.id), section, source, key)
+        return None if found is None else self.file[found]
+
+    def chunks(self, dataset: "OpenDataset", n_bytes: int) -> ChunkMap | None:
+        """The chunk map of one of its datasets, if about so many bytes are to be read of it.
+
+        None if HDF5 is to read them: it must, or asking it for the map does not pay yet.
+        """
+        return None if self.handle is None else dataset.chunks(self.file, n_bytes)
 
     def check_unchanged(self) -> None:
         """Raise ChangedFileError if the file is not, or no longer, what its facts say."""
@@ -122,19 +130,15 @@ class DataFileHandle:
 
 
 class OpenDataset:
-    """An open dataset: its ``h5py.h5d.DatasetID``, the text of its type, its shape.
+    """An open dataset: its ``h5py.h5d.DatasetID``, the text of its type, its shape."""
 
-    ``file`` is its ``h5py.File``, or None if only HDF5 may read it.
-    """
-
-    def __init__(self, dsid: Any, file: Any) -> None:
+    def __init__(self, dsid: Any) -> None:
         self.id = dsid
-        self._file = file
         self.dtype = encode_dtype(dsid.dtype)
         self.shape: tuple[int, ...] = dsid.shape or (0,)  # a single value is no row
         self._layout: ChunkLayout | None = None
         self._chunks: ChunkMap | None = None
-        self._wanted = -1 if file is None else 0  # bytes; -1: only HDF5 can read it
+        self._wanted = 0  # bytes; -1 once it is known that only HDF5 can read it
 
     @cached_property
     def dataset(self) -> Any:
@@ -143,18 +147,15 @@ class OpenDataset:
 
         return h5py.Dataset(self.id)
 
-    def chunks(self, n_bytes: int) -> ChunkMap | None:
-        """The chunk map, if about so many bytes are to be read; small portions add up.
-
-        None if HDF5 is to read them: it must, or asking it for the map does not pay yet.
-        """
+    def chunks(self, file: Any, n_bytes: int) -> ChunkMap | None:
+        """See ``DataFileHandle.chunks``. What is asked for in small portions adds up."""
         if self._chunks is not None or self._wanted < 0:
             return self._chunks
         self._wanted += n_bytes + WORTH_READ
         if self._wanted < WORTH_LAYOUT:
             return None
         try:
-            layout = self._layout = self._layout or find_layout(self.dataset, self._file)
+            layout = self._layout = self._layout or find_layout(self.dataset, file)
             if not layout.is_direct:
                 self._wanted = -1
             elif self._wanted >= layout.n_chunks * WORTH_CHUNK:

@@ -1,19 +1,15 @@
-"""Read plans: which slabs of which files make up an array, and whether their facts agree.
-
-Pure: no file is touched. ``execute`` does what a plan says.
-"""
+"""Plans: which slabs of which files make up an array. Pure: no file is touched."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...catalog.model.errors import InconsistentFilesError
 from ...catalog.model.records import DType, KeyRecord, decode_dtype
 from ..select.region import Region
-from ..select.rows import FileRef, FileSlabs, RowStretch, find_slabs
+from ..select.rows import FileSlabs, RowStretch, find_slabs
 
-__all__ = ["ReadPlan", "array_dtype", "check_consistent", "difference", "plan_read"]
+__all__ = ["ReadPlan", "array_dtype", "plan_read"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,39 +52,3 @@ def plan_read(
     """The plan to read the rows of these stretches, in their order."""
     n_rows = sum(int(s.count.sum()) for s in stretches)
     return ReadPlan(source, path, record, region, n_rows, find_slabs(stretches))
-
-
-def check_consistent(
-    source: str, record: KeyRecord, described: Sequence[tuple[FileRef, KeyRecord | None]]
-) -> KeyRecord:
-    """The description of a key that all files to be read agree on; ``record`` if there are none.
-
-    Raises
-    ------
-    InconsistentFilesError
-        Two of the files differ; both are named.
-    """
-    if not described:
-        return record
-    first_ref, first = described[0]
-    for ref, other in described:
-        if other is first:
-            continue
-        if first is None or other is None:
-            having, lacking = (ref, first_ref) if first is None else (first_ref, ref)
-            detail, paths = f"{lacking.path} lacks it", (having.path, lacking.path)
-        elif (other.dtype, other.entry_shape) != (first.dtype, first.entry_shape):
-            detail = difference(first, other.dtype, other.entry_shape)
-            paths = (first_ref.path, ref.path)
-        else:
-            continue
-        raise InconsistentFilesError(source, record.name, detail, paths)
-    return record if first is None else first
-
-
-def difference(first: KeyRecord, dtype: str, entry_shape: tuple[int, ...]) -> str:
-    """What another file has in place of the type and entry shape of the first."""
-    return (
-        f"type {first.dtype} with entry shape {first.entry_shape}"
-        f" against {dtype} with {entry_shape}"
-    )

@@ -26,9 +26,9 @@ from ..select.rows import FileRef, Int64s, Rows
 from ..select.selection import source_schema
 from ..select.sources import SourceEntry, SourceTable
 from ..select.trains import TrainSet, Value
-from .execute import execute_plan
+from .execute import check_consistent, execute_plan
 from .files import OpenFiles
-from .plan import ReadPlan, array_dtype, check_consistent
+from .plan import ReadPlan, array_dtype
 
 __all__ = [
     "HasSelectedKey",

@@ -222,7 +222,23 @@ def collection_info(
     with_aggregators: bool = False,
     auxiliary: Mapping[str, SelectedSource] | None = None,
 ) -> str:
-    """A summary: run, time, trains, detectors and sources; see ``DataCollection.info``."""
+    """A readable summary: run, time, trains, detectors and sources.
+
+    Parameters
+    ----------
+    data
+        What to describe.
+    details_for_sources
+        Glob pattern, or several, for the sources to list with all their keys.
+    counts
+        Say of each instrument source in how many trains it has data.
+    group_sources
+        Put sources whose names differ in one part on one line.
+    with_aggregators
+        Name the aggregator of each source.
+    auxiliary
+        Sources of REDUCTION and ERRATA to list too.
+    """
     given = (details_for_sources,) if isinstance(details_for_sources, str) else details_for_sources
     style = _Style(tuple(given), counts, group_sources, with_aggregators)
     lines = [f"{name + ':':<16}{text}" for name, text in run_facts(data)]

@@ -109,14 +109,20 @@ def key_rows(source: SelectedSource) -> list[Row]:
 
 
 def file_rows(key: SelectedKey) -> list[Row]:
-    """file, trains, trains_with_data and entries of each file that holds the key."""
+    """name, trains, trains_with_data and entries of each file that holds the key."""
+    return list(_file_rows(key))
+
+
+def _file_rows(key: SelectedKey) -> Iterator[Row]:
     counts = dict(zip(key.trains.to_list(), key.rows.counts.tolist(), strict=True))
-    rows = []
     for ref in key.refs:
         here = [counts[t] for t in ref.trains.to_list() if t in counts]
-        row = {"file": ref.path, "trains": len(here), "trains_with_data": sum(n > 0 for n in here)}
-        rows.append(row | {"entries": sum(here)})
-    return rows
+        yield {
+            "file": ref.path,
+            "trains": len(here),
+            "trains_with_data": sum(n > 0 for n in here),
+            "entries": sum(here),
+        }
 
 
 def _dtype_name(dtype: "np.dtype[Any]") -> str:
@@ -149,9 +155,20 @@ def compare_runs(
 ) -> list[Difference]:
     """What differs between two runs, ordered by source and key.
 
-    Trains, files and times differ between any two runs and are not compared; neither are the times
-    at which RUN values were set, unless ``timestamps``. RUN values that are numbers are the same if
-    they are no further apart than the share ``tolerance`` of the larger; NaN is the same as NaN.
+    Trains, files and times differ between any two runs and are not compared; neither are
+    timestamps, unless ``timestamps`` is set.
+
+    Parameters
+    ----------
+    first, second
+        The runs.
+    tolerance
+        RUN values that are numbers are the same if they are no further apart than this share of the
+        larger; 0 means exactly the same. NaN is the same as NaN.
+    values
+        Whether RUN values are compared.
+    timestamps
+        Whether the times at which RUN values were set are compared, too.
     """
     found: list[Difference] = []
     names = sorted({*sources_of(first), *sources_of(second)})

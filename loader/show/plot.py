@@ -1,9 +1,9 @@
-"""Picture of the sources that lack data in some trains.
+"""Which sources miss data for which trains, as a picture?
 
-1. ``coverage_rows``: per source (or index group), which of the selected trains have data.
+1. ``coverage_rows``: per source (or index group), for which of the collection's trains it has data.
 2. ``plot_missing_data``: one bar per row along the trains, the worst at the top.
 
-matplotlib is imported when a plot is asked for.
+Needs matplotlib; it is imported when a plot is asked for.
 """
 
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from .inspection import natural_key
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["SourceCoverage", "coverage_rows", "plot_missing_data"]
+__all__ = ["CoverageRow", "coverage_rows", "plot_missing_data"]
 
 # Distinct in print and for colour-blind eyes, on white and on black.
 _PRESENT = (0.78, 0.86, 0.93)
 _MISSING = (0.62, 0.08, 0.08)
-_ANY_MISSING = 0.2  # the least tint of a pixel in which any train lacks data
-_ROW_INCHES = 0.24  # for names of 8 points
-_CHARACTER_INCHES = 0.075  # of a monospace font of 8 points
-_BAR_SHARE = 0.72  # of a row; the rest keeps bars apart
+_ANY_MISSING = 0.2
+_ROW_INCHES = 0.24
+_CHARACTER_INCHES = 0.075
+_BAR_SHARE = 0.72
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class SourceCoverage:
+class CoverageRow:
     """``present``, (n,) bool, for the n trains of the collection; ``label`` names the source."""
 
     label: str
@@ -44,7 +44,7 @@ class SourceCoverage:
         return float(self.present.mean() * 100) if self.present.size else 100.0
 
 
-def coverage_rows(data: SelectedData, *, expand_instrument: bool) -> list[SourceCoverage]:
+def coverage_rows(data: SelectedData, *, expand_instrument: bool) -> list[CoverageRow]:
     """A row for every source of the collection that has keys.
 
     With ``expand_instrument`` an INSTRUMENT source has a row for each of its index groups; else a
@@ -58,14 +58,30 @@ def coverage_rows(data: SelectedData, *, expand_instrument: bool) -> list[Source
         is_expanded = expand_instrument and not source.is_control
         for group in sorted(source.index_groups) if is_expanded else [None]:
             label = name if group is None else f"{name} {group}.*"
-            rows.append(SourceCoverage(label, source.counts(group) > 0))
+            rows.append(CoverageRow(label, source.counts(group) > 0))
     return rows
 
 
 def plot_missing_data(
     data: SelectedData, min_saved_pct: float = 95, expand_instrument: bool = False
 ) -> "Axes":
-    """Plot the sources that lack data; see ``DataCollection.plot_missing_data``."""
+    """Plot the sources that miss data for some trains.
+
+    Parameters
+    ----------
+    data
+        The data to look at; no data file is opened for what the catalog knows.
+    min_saved_pct
+        Show the sources that have data for less than this percentage of the trains.
+    expand_instrument
+        Show the index groups of INSTRUMENT sources one by one.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With one bar per source, the one with the least data at the top. Its figure is as high as
+        the number of bars needs.
+    """
     rows = coverage_rows(data, expand_instrument=expand_instrument)
     shown = [row for row in rows if row.present.size and row.percent < min_saved_pct]
     shown.sort(key=lambda row: row.percent)
@@ -96,7 +112,7 @@ def _describe(data: SelectedData) -> str:
     return f"{run} · {trains}" if run else trains
 
 
-def _make_axes(rows: list[SourceCoverage]) -> "Axes":
+def _make_axes(rows: list[CoverageRow]) -> "Axes":
     """Axes in a figure of its own, with room for the names to the left."""
     import matplotlib.pyplot as plt
 
@@ -113,7 +129,7 @@ def _make_axes(rows: list[SourceCoverage]) -> "Axes":
     return figure.add_axes(box)
 
 
-def _draw(axes: "Axes", rows: list[SourceCoverage], n_trains: int) -> None:
+def _draw(axes: "Axes", rows: list[CoverageRow], n_trains: int) -> None:
     """The bars, their names and shares, and the legend."""
     from matplotlib.patches import Patch
     from matplotlib.transforms import ScaledTranslation
@@ -165,7 +181,7 @@ def _draw(axes: "Axes", rows: list[SourceCoverage], n_trains: int) -> None:
     )
 
 
-def _share(row: SourceCoverage) -> str:
+def _share(row: CoverageRow) -> str:
     """The percentage with one decimal; never rounded up to 100 or down to 0."""
     if 0 < row.percent < 0.1:
         return "<0.1"

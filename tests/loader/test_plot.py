@@ -180,7 +180,7 @@ def test_a_single_missing_train_among_many_is_visible():
     ("n_missing", "text"), [(0, "100.0"), (1, "99.9"), (1999, "<0.1"), (2000, "0.0")]
 )
 def test_shares_are_not_rounded_to_all_or_nothing(n_missing, text):
-    row = plot.SourceCoverage("x", np.arange(2000) >= n_missing)
+    row = plot.CoverageRow("x", np.arange(2000) >= n_missing)
     assert plot._share(row) == text
 
 

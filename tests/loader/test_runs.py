@@ -127,7 +127,7 @@ def test_all_the_ways_of_saying_which(demo, monkeypatch):
 
 def test_what_means_no_runs(demo):
     catalog = xfelcat.Catalog(demo.location)
-    with pytest.raises(QueryError, match="names no runs"):
+    with pytest.raises(QueryError, match="tells no runs"):
         xfelcat.open_runs(catalog.sql("SELECT 1 AS one"))
     with pytest.raises(RunNotFoundError, match="run_id 5"):
         xfelcat.open_runs(catalog.sql("SELECT 5 AS run_id"))

@@ -15,7 +15,7 @@ PARTS = ("catalog", "loader", "cli", "migrations")
 SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 
 # What the redesign of 2026 set itself, detector classes not counted.
-MOST_LINES, MOST_MODULES = 33_000, 135
+MOST_LINES, MOST_MODULES = 36_900, 156
 NOT_COUNTED = ("loader/detectors",)
 
 
