@@ -130,11 +130,8 @@ def coverage(
     at_least: float = 0.0,
     most_decoded: int = 500,
 ) -> Answer:
-    """The runs that have all of ``data``, and for how many of their trains.
+    """The runs that have all of ``data``, and for how many of their trains (``Catalog.coverage``).
 
-    Columns: run_id, proposal, run, data_class, instrument, cycle, trains (of the run), one for each
-    of ``data`` (trains in which any source or index group that it matches has data), together
-    (trains in which all have), at_most (the same, unless ``together`` is only a lower bound), path.
     ``at_least`` leaves out the runs that cannot have them together in this share of their trains.
     Runs of which only an outline is known are left out: their counts are not known.
 
@@ -308,12 +305,10 @@ _RUN_BITS = np.uint64(RUN_BITS)  # what stands before them in a run_id is the se
 def lacking(
     store: Store, question: Question = EVERYTHING, *, neighbours: int = 5, at_least: int = 4
 ) -> Answer:
-    """The runs that lack a source that several of their neighbours have.
+    """The runs that lack a source that several of their neighbours have (``Catalog.lacking``).
 
     Neighbours are the ``neighbours`` runs before and after in the same proposal and data class, as
-    catalogued, whether or not they are chosen; ``at_least`` of them must have the source. Columns:
-    run_id, proposal, run, data_class, instrument, cycle, section, source, neighbours_with,
-    neighbours, path; in the order of runs, sections and names.
+    catalogued, whether or not the question selects them.
 
     Raises QueryError for numbers that no run can fulfil.
     """

@@ -58,21 +58,13 @@ def export_views(
     force: bool = False,
     progress: ViewProgress | None = None,
 ) -> list[ExportedView]:
-    """Write views to ``directory/<view>.parquet``; the directory is made if it is missing.
+    """Write views to ``directory/<view>.parquet`` (``Catalog.export``).
 
-    All views where none is named. ``question`` chooses the runs; the views that are not about
-    single runs (sources, keys, audits) cannot be filtered, and are left out of all views then. Rows
-    come in the order of runs. The metadata of each file say, under ``xfelcat``, what it rests on.
-    ``progress`` gets the view and how many runs of it are done, of how many.
+    Rows come in the order of runs. The metadata of each file say, under ``xfelcat``, what it rests
+    on.
 
-    Raises
-    ------
-    QueryError
-        For a view that there is not, or that cannot be filtered.
-    TargetWriteError
-        Where a file exists and ``force`` is not set, or cannot be written. Nothing is replaced.
-    CatalogNotFoundError
-        Where there is no catalog.
+    Raises QueryError for a view that there is not, or that cannot be filtered; TargetWriteError
+    where a file exists and ``force`` is not set, or cannot be written; then nothing is replaced.
     """
     target = Path(os.path.expanduser(directory)).absolute()
     names = _chosen(views, question)

@@ -6,6 +6,8 @@ merged file; every value is bound.
 1. ``runs``: which runs there are; ``find_runs``: and with which RUN values.
 2. ``find``: which runs have a source, or a key of it; ``sources`` and ``keys`` sum that up.
 3. ``files``, ``train_ranges``, ``run_values``: what the runs consist of.
+
+The methods of ``Catalog`` of these names document the columns.
 """
 
 from typing import TYPE_CHECKING
@@ -40,7 +42,7 @@ _MOST_BYTES = 4 * 10**9
 def runs(store: Store, question: Question = EVERYTHING) -> Answer:
     """The runs, in the order proposal, data class, run; loose runs last.
 
-    Columns are those of the view ``runs``. With a filter of data, the runs that have such data.
+    With a filter of data, the runs that have such data.
     """
     with store.read_merged() as cursor:
         return _runs(cursor, store, question, _select_by_data(cursor, question))
@@ -48,9 +50,6 @@ def runs(store: Store, question: Question = EVERYTHING) -> Answer:
 
 def find_runs(store: Store, question: Question) -> Answer:
     """The runs that fulfil ``question.where``, with the values of its operands, in run order.
-
-    Columns: run_id, proposal, run, data_class, instrument, cycle, started_at, trains, one or two
-    for each operand (see ``Evaluation.columns``), path, depth.
 
     Raises QueryError where the question has no condition.
     """
@@ -74,13 +73,9 @@ def find_runs(store: Store, question: Question) -> Answer:
 def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = None) -> Answer:
     """The runs that have a source, or a key of it: one row per run, source and key.
 
-    Columns: run_id, proposal, run, data_class, instrument, cycle, section, source, key, dtype,
-    shape (of one entry), unit, trains (with data), entries, path (of the run), depth. Where the
-    question has no filter of keys there is one row per run, source and index group, with the glob
-    of the group's keys (``image.*``) for a key, and no dtype, shape or unit.
-
-    A run of which only an outline is known can be found by source, not by key. At most ``limit``
-    rows are given, the first in the order of runs, sources and keys.
+    Where the question has no filter of keys there is one row per run, source and index group. A run
+    of which only an outline is known can be found by source, not by key. At most ``limit`` rows are
+    given, the first in the order of runs, sources and keys.
     """
     data = question.data
     if data.is_about_keys:
@@ -123,8 +118,7 @@ def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = N
 def sources(store: Store, question: Question = EVERYTHING) -> Answer:
     """The sources of the runs, in the order of their names.
 
-    Columns: section, source, runs (that have it), trains (with data, summed over runs; of the index
-    group that has most), entries, first_run_id, last_run_id.
+    Trains are those of the index group that has most.
     """
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
@@ -158,11 +152,7 @@ def sources(store: Store, question: Question = EVERYTHING) -> Answer:
 
 
 def keys(store: Store, question: Question = EVERYTHING) -> Answer:
-    """The keys of the sources of the runs, with what they are, in the order of names.
-
-    Columns: section, source, key, index_group, dtype, shape, unit, runs, trains (with data, summed
-    over runs), entries. A key that is of several types, shapes or units has several rows.
-    """
+    """The keys of the runs' sources, in the order of names; a row per type, shape and unit."""
     data = question.data
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
@@ -197,7 +187,7 @@ def keys(store: Store, question: Question = EVERYTHING) -> Answer:
 
 
 def files(store: Store, question: Question = EVERYTHING) -> Answer:
-    """The files of the runs, in the order of runs and names; columns are those of the view.
+    """The files of the runs, in the order of runs and names.
 
     With a filter of data, the files that list such sources, with such keys.
     """
@@ -215,8 +205,7 @@ def files(store: Store, question: Question = EVERYTHING) -> Answer:
 def train_ranges(store: Store, question: Question = EVERYTHING) -> Answer:
     """The train IDs of the runs, in the order of runs: one row per range without a gap.
 
-    Columns: run_id, proposal, run, data_class, first_train, last_train, trains. With a filter of
-    data, the trains of the files that list such sources, with such keys.
+    With a filter of data, the trains of the files that list such sources, with such keys.
     """
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
@@ -255,11 +244,8 @@ def run_values(
 ) -> Answer:
     """The RUN values of the runs, in the order of runs, sources and keys.
 
-    Columns: run_id, proposal, run, data_class, source, key, dtype, number, text, shape, unit.
-    ``number`` has scalars, ``text`` strings; arrays have a shape and neither. Of the filter of data
-    only source, key and unit choose values.
-
-    Raises QueryError where the rows are more than 4 GB.
+    Of the filter of data only source, key and unit choose values. Raises QueryError where the rows
+    are more than 4 GB.
     """
     data = question.data
     with store.read_merged() as cursor:

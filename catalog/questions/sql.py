@@ -47,19 +47,13 @@ def run_sql(
     time_limit: float | None = TIME_LIMIT,
     memory_limit: str | int | None = MEMORY_LIMIT,
 ) -> Answer:
-    """The rows that one reading statement gives on the views over all runs.
+    """The rows that one reading statement gives on the views over all runs (``Catalog.sql``).
 
-    ``parameters`` are the values of ``?`` or ``$1``, ``$2``, ...; ``time_limit`` is in seconds,
-    ``memory_limit`` in bytes or as ``4 GB``, for what the database works with and for the rows that
-    it gives; None is no limit. The provenance is that of all runs of the catalog.
+    Memory is limited for what the database works with and for the rows that it gives; None is no
+    limit. The provenance is that of all runs of the catalog.
 
-    Raises
-    ------
-    QueryError
-        For anything but one SELECT (or DESCRIBE, SHOW, SUMMARIZE, EXPLAIN, VALUES), a statement
-        that cannot be run, or one that needs more time or memory than it may.
-    CatalogNotFoundError
-        Where there is no catalog.
+    Raises QueryError for anything but one SELECT (or DESCRIBE, SHOW, SUMMARIZE, EXPLAIN, VALUES), a
+    statement that cannot be run, or one that needs more time or memory than it may.
     """
     size_limit = None if memory_limit is None else check_memory_limit(memory_limit)
     cursor = store.open_merged(memory_limit=size_limit or 0).cursor()
