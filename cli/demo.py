@@ -8,18 +8,17 @@
 import os
 import shlex
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .db import status_command
 from .options import argument
 from .output import Format, say, write_answer
-from .progress import count, say_problems, showing_bar, showing_progress, size_text
+from .progress import count, showing_bar, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.store.store import Store
     from ..loader.examples.facility import FacilitySummary
 
 __all__ = ["demo_command", "tour"]
@@ -62,85 +61,43 @@ def _write(directory: Path, scale: int = 1) -> "FacilitySummary":
 
 def tour(directory: Path) -> None:
     """Everything once, from nothing to an array, in ``directory``."""
-    from ..catalog.store.store import Store
-
-    facility, location = directory / "facility", directory / "catalog"
-    _head("xfelcat demo", facility)
-    typer.echo(_sizes(_write(facility)))
-    store = Store(location)
-    _ingest(store, facility)
-    _find(store)
-    _open_one(store, facility)
-    _report(store, directory / "report.html")
-    _head("xfelcat db status --catalog", location)
-    status_command(location)
-    typer.echo(f"\nGo on with:  export XFELCAT_CATALOG={shlex.quote(str(store.location))}")
+    facility, catalog = directory / "facility", os.path.relpath(directory / "catalog")
+    report = directory / "report.html"
+    _run("demo", facility)
+    _run("ingest", facility, "--catalog", catalog)
+    _run("find", XGM, "beamPosition.ixPos", "--catalog", catalog)
+    _open_one(facility / PROPOSAL / "raw" / "r0001", catalog)
+    _run("audit", "--no-save", "--fail-on", "never", "--html", report, "--catalog", catalog)
+    _run("db", "status", "--catalog", catalog)
+    typer.echo(f"\nGo on with:  export XFELCAT_CATALOG={shlex.quote(os.path.abspath(catalog))}")
     typer.echo(f"             export XFELCAT_DATA_ROOT={shlex.quote(os.path.abspath(facility))}")
 
 
-def _head(command: str, *paths: Path) -> None:
-    words = [command, *(shlex.quote(str(p)) for p in paths)]
-    typer.secho(f"\n$ {' '.join(words)}", bold=True)
+def _run(*words: str | Path) -> None:
+    """Run a command below the line that a user would type; its messages go to stdout, too."""
+    from .app import app
+
+    texts = [str(word) for word in words]
+    typer.secho(f"\n$ {shlex.join(['xfelcat', *texts])}", bold=True)
     sys.stdout.flush()
+    with redirect_stderr(sys.stdout):
+        if code := app(texts, standalone_mode=False):
+            raise SystemExit(code)
 
 
-def _ingest(store: "Store", facility: Path) -> None:
-    from ..catalog.ingest.ingest import ingest
-    from .ingest import summary
-
-    relative = os.path.relpath(store.location)
-    _head("xfelcat ingest", facility, Path("--catalog"), Path(relative))
-    with showing_progress() as progress:
-        report = ingest(store, [str(facility)], progress=progress)
-    say_problems(report.problems)
-    for line in summary(report):
-        typer.echo(line)
-
-
-def _find(store: "Store") -> None:
-    from ..catalog.questions.find import find
-    from ..catalog.questions.question import Question
-
-    _head(f"xfelcat find {XGM} beamPosition.ixPos --catalog", Path(os.path.relpath(store.location)))
-    answer = find(store, Question.of(source=XGM, key="beamPosition.ixPos"))
-    columns = ["proposal", "run", "data_class", "instrument", "source", "key", "unit", "trains"]
-    write_answer(answer.table.select(columns), Format.TABLE)
-    typer.echo(str(answer.provenance))
-
-
-def _open_one(store: "Store", facility: Path) -> None:
+def _open_one(path: Path, catalog: str) -> None:
     """One run from the catalog, and a table of the values of its XGM."""
     import pyarrow as pa
 
     from ..loader.open import RunDirectory
 
-    path = facility / PROPOSAL / "raw" / "r0001"
-    _say_python(f"run = RunDirectory({str(path)!r})")
-    run = RunDirectory(path, catalog=store.location)
+    typer.secho(f"\n>>> run = RunDirectory({str(path)!r})", bold=True)
+    run = RunDirectory(path, catalog=catalog)
     counts = f"{count(len(run.train_ids), 'train')}, {count(len(run.all_sources), 'source')}"
     typer.echo(f"{counts}; opened from the catalog, without a look into a file")
-    _say_python(f"run.get_dataframe([({XGM!r}, 'beamPosition.*')]).head(8)")
+    typer.secho(f"\n>>> run.get_dataframe([({XGM!r}, 'beamPosition.*')]).head(8)", bold=True)
     frame = run.get_dataframe([(XGM, "beamPosition.*")]).head(8)
     write_answer(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), Format.TABLE)
-
-
-def _report(store: "Store", page: Path) -> None:
-    """What an audit finds, as a page for the browser; it is not recorded."""
-    from ..catalog.audit.audit import AuditOptions, audit
-    from ..catalog.report.page import write_report
-    from .audit import report_lines
-
-    catalog = Path(os.path.relpath(store.location))
-    _head("xfelcat audit --no-save --html", page, Path("--catalog"), catalog)
-    found = audit(store, options=AuditOptions(save=False))
-    for line in report_lines(found):
-        typer.echo(line)
-    n_bytes = write_report(store, path=page, found=found.findings.table)
-    typer.echo(f"report written to {page}, {size_text(n_bytes)}")
-
-
-def _say_python(code: str) -> None:
-    typer.secho(f"\n>>> {code}", bold=True)
 
 
 if __name__ == "__main__":
