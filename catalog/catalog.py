@@ -281,7 +281,7 @@ class Catalog:
         0     CONTROL         SA1_XTD2_XGM/XGM/DOOCS      20
         1  INSTRUMENT  SA1_XTD2_XGM/XGM/DOOCS:output      20
         2     CONTROL         SPB_XTD9_XGM/XGM/DOOCS      20
-        3  INSTRUMENT  SPB_XTD9_XGM/XGM/DOOCS:output      20
+        3  INSTRUMENT  SPB_XTD9_XGM/XGM/DOOCS:output      15
         """
         from .questions.find import sources
 
@@ -409,9 +409,8 @@ class Catalog:
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.coverage(["*XGM*", "*AGIPD* image.*"], at_least=0.9, proposal=900032)
         >>> found[["run", "data_class", "trains", "*XGM*", "*AGIPD* image.*", "together"]]
-        Empty DataFrame
-        Columns: [run, data_class, trains, *XGM*, *AGIPD* image.*, together]
-        Index: []
+           run data_class  trains  *XGM*  *AGIPD* image.*  together
+        0    4        red      20     20               20        20
         """
         from .questions.coverage import coverage
 
