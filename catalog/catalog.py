@@ -160,10 +160,9 @@ class Catalog:
         2    900032    1      20
         3    900032    2      32
         4    900032    4      20
-        >>> catalog.runs(train=1_003_200_000, data_class="raw")[["proposal", "run"]]
-        Empty DataFrame
-        Columns: [proposal, run]
-        Index: []
+        >>> catalog.runs(train=2_508_780_005, data_class="raw")[["proposal", "run"]]
+           proposal  run
+        0    900032    1
         """
         from .questions.find import runs
 
