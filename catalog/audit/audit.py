@@ -42,7 +42,7 @@ from .record import (
     recording,
     replace_findings,
 )
-from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults
+from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, rows_table
 from .waivers import Waiver, read_waivers, waiver_table
 
 if TYPE_CHECKING:
@@ -322,9 +322,7 @@ class _Audit:
             rows += [(*row, "audit") for row in on_disk if row[2] in wanted]
         rows += self._find_in_data(cursor, wanted)
         table = fetch(cursor, "SELECT *, 'audit' AS origin FROM found")
-        columns = list(zip(*rows, strict=True)) or [()] * len(table.schema)
-        arrays = [pa.array(c, k) for c, k in zip(columns, table.schema.types, strict=True)]
-        return pa.concat_tables([table, pa.table(arrays, schema=table.schema)])
+        return pa.concat_tables([table, rows_table(rows, table.schema)])
 
     def _find_in_data(
         self, cursor: "duckdb.DuckDBPyConnection", wanted: set[str]

@@ -26,7 +26,7 @@ from ..scan.discover import list_directory, list_run, locate_run
 from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.locality import files_off_disk
 from ..store.store import Store
-from .run_checks import execute
+from .run_checks import execute, rows_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -67,34 +67,32 @@ class _Directory:
 def list_directories(
     paths: Sequence[str], options: Any, note: Callable[[str], None]
 ) -> dict[str, _Directory]:
-    """The work of a worker: list directories, and stat the data files in them."""
+    """The work of a worker: list directories, and stat the data files in them.
+
+    ``options`` is whether to list the folders in them as well.
+    """
     found = {}
     for path in paths:
         note(path)
         try:
-            found[path] = _list_directory(path, with_folders=bool(options))
+            files = list_run(path)
+            off_disk = files_off_disk(os.path.join(path, name) for name in files)
+            found[path] = _Directory(
+                files=files,
+                locality={os.path.basename(p): where for p, where in off_disk.items()},
+                closed=tuple(
+                    name
+                    for name, stat in files.items()
+                    if stat.size >= 0 and not os.access(os.path.join(path, name), os.R_OK)
+                ),
+                folders=tuple(list_directory(path).folders) if options else (),
+                realpath=os.path.realpath(path),
+            )
         except FileNotFoundError:
             found[path] = _Directory(absent=_first_absent(path))
         except OSError as e:
             found[path] = _Directory(error=f"directory cannot be listed: {e.strerror}")
     return found
-
-
-def _list_directory(path: str, with_folders: bool) -> _Directory:
-    files = list_run(path)
-    off_disk = files_off_disk(os.path.join(path, name) for name in files)
-    folders = list_directory(path).folders if with_folders else ()
-    return _Directory(
-        files=files,
-        locality={os.path.basename(p): where for p, where in off_disk.items()},
-        closed=tuple(
-            name
-            for name, stat in files.items()
-            if stat.size >= 0 and not os.access(os.path.join(path, name), os.R_OK)
-        ),
-        folders=tuple(folders),
-        realpath=os.path.realpath(path),
-    )
 
 
 def _first_absent(path: str) -> str:
@@ -116,16 +114,18 @@ def find_on_disk(
     """
     listing = _Listing(cursor, options, progress)
     found = [*listing.list_runs(), *compare(cursor, store, settled)]
-    others = listing.list_others()
-    settled_ns = _ns(settled)
-    dark = {
-        path: x
-        for path, x in others.items()
-        if x.realpath and max((s.mtime_ns for s in x.files.values()), default=0) < settled_ns
-    }
-    errors = {path: x.error for path, x in others.items() if x.error}
-    found += [(None, None, "F06", "W", why, "", to_text(path)) for path, why in errors.items()]
-    return [*found, *_dark_runs(store, dark)]
+    for path, x in sorted(listing.list_others().items()):
+        if x.error:
+            found.append((None, None, "F06", "W", x.error, "", to_text(path)))
+        elif max((s.mtime_ns for s in x.files.values()), default=0) < _ns(settled):
+            identity = locate_run(path).identity
+            with store.read(identity.shard) as reading:
+                sql = "SELECT 1 FROM run WHERE run_id = $run_id"
+                if reading is not None and execute(reading, sql, {"run_id": identity.run_id}):
+                    continue  # catalogued by now
+            message = f"run on disk is not in the catalog ({len(x.files)} files)"
+            found.append((None, None, "C01", "W", message, "", to_text(path)))
+    return found
 
 
 def run_folders(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
@@ -211,22 +211,22 @@ class _Listing:
         import pyarrow as pa
 
         rows = [
-            (run_id, to_text(name), stat.size, stat.mtime_ns, _reason(x, name))
+            (run_id, to_text(name), stat.size, stat.mtime_ns, _unreadable(x, name))
             for run_id, x in listings.items()
             for name, stat in x.files.items()
         ]
         names = ("run_id", "name", "size", "mtime_ns", "reason")
         kinds = (pa.uint64(), pa.string(), pa.int64(), pa.int64(), pa.string())
-        columns = list(zip(*rows, strict=True)) or [()] * len(names)
-        table = pa.table({n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)})
+        files = rows_table(rows, pa.schema(zip(names, kinds, strict=True)))
         seen = pa.table({"run_id": pa.array(list(listings), pa.uint64())})
-        for name, rows_of in (("on_disk", table), ("listed", seen)):
+        for name, rows_of in (("on_disk", files), ("listed", seen)):
             self.cursor.register("incoming", rows_of)
             execute(self.cursor, f"INSERT INTO {name} FROM incoming")
             self.cursor.unregister("incoming")
 
 
-def _reason(listing: _Directory, name: str) -> str | None:
+def _unreadable(listing: _Directory, name: str) -> str | None:
+    """Why a file cannot be read now; None if it can."""
     if name in listing.locality:
         where = listing.locality[name]
         return "only on tape (NEARLINE)" if where == "NEARLINE" else f"not available ({where})"
@@ -322,15 +322,3 @@ def _catalog_now(store: Store, run_ids: set[int]) -> dict[tuple[int, str], tuple
             rows = execute(reading, sql, {"ids": ids})
         found |= {(run_id, name): (size, mtime) for run_id, name, size, mtime in rows}
     return found
-
-
-def _dark_runs(store: Store, dark: dict[str, _Directory]) -> Iterable[Row]:
-    """Directories with data files whose run the catalog does not have, also not by now."""
-    for path, x in sorted(dark.items()):
-        identity = locate_run(path).identity
-        with store.read(identity.shard) as reading:
-            sql = "SELECT 1 FROM run WHERE run_id = $run_id"
-            if reading is not None and execute(reading, sql, {"run_id": identity.run_id}):
-                continue
-        message = f"run on disk is not in the catalog ({len(x.files)} files)"
-        yield None, None, "C01", "W", message, "", to_text(path)

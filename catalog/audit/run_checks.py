@@ -51,6 +51,7 @@ from .within_runs import CHECKS_WITHIN_RUNS, DOUBTFUL_RUN, NEAR_MODULE
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 
 # Those over all runs at once come last; the others run on one portion after the other.
@@ -149,6 +150,15 @@ def execute(
         return cursor.execute(sql, values or None).fetchall()
 
     return interruptible(cursor, work)
+
+
+def rows_table(rows: Sequence[tuple[Any, ...]], schema: "pa.Schema") -> "pa.Table":
+    """Rows as a table; there may be none."""
+    import pyarrow as pa
+
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)]
+    return pa.table(arrays, schema=schema)
 
 
 def choose_runs(

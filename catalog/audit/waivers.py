@@ -24,6 +24,7 @@ from ..model.checks import choose_checks
 from ..model.errors import ConfigError, QueryError
 from ..questions.filters import RunFilter
 from ..questions.patterns import glob_to_regex
+from .run_checks import rows_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,18 +143,22 @@ def waiver_table(waivers: Iterable[Waiver], today: date) -> "pa.Table":
     import pyarrow as pa
 
     rows = [
-        (check, proposal, first, last, w.data_class, _place_regex(w.source), w.reason)
+        (
+            check,
+            proposal,
+            first,
+            last,
+            w.data_class,
+            glob and rf"(?:[A-Z]+/)?(?:{glob})(?:/.*)?",
+            w.reason,
+        )
         for w in waivers
         if not w.is_expired(today)
+        for glob in [None if w.source is None else glob_to_regex(w.source)]
         for check in w.checks
         for proposal in w.proposals or (None,)
         for first, last in w.runs or ((None, None),)
     ]
     names = ("check_id", "proposal", "first_run", "last_run", "data_class", "source", "reason")
     kinds = (pa.string(), *[pa.int64()] * 3, *[pa.string()] * 3)
-    columns = list(zip(*rows, strict=True)) or [()] * len(names)
-    return pa.table({n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)})
-
-
-def _place_regex(glob: str | None) -> str | None:
-    return None if glob is None else rf"(?:[A-Z]+/)?(?:{glob_to_regex(glob)})(?:/.*)?"
+    return rows_table(rows, pa.schema(zip(names, kinds, strict=True)))

@@ -48,7 +48,8 @@ doubtful AS (
 ),
 shared AS (
     SELECT
-        a.run_id, a.aggregator, a.ordinal AS ordinal_a, b.ordinal AS ordinal_b,
+        a.run_id, a.aggregator, a.ordinal AS ordinal_a, b.ordinal AS ordinal_b, a.name AS name_a,
+        b.name AS name_b, a.layout_id AS layout_a, b.layout_id AS layout_b,
         {_COMMON_TRAINS}
     FROM doubtful AS a
     JOIN doubtful AS b
@@ -60,30 +61,20 @@ shared AS (
 """
 
 _R02 = f"""
-{_SHARED},
-sources AS (
-    SELECT
-        s.run_id, s.ordinal_a, s.ordinal_b, any_value(s.train) AS train,
-        any_value(s.n_shared) AS n_shared, count(*) AS n_sources, min(n.name) AS source
-    FROM shared AS s
-    JOIN near_file AS a ON a.run_id = s.run_id AND a.ordinal = s.ordinal_a
-    JOIN near_file AS b ON b.run_id = s.run_id AND b.ordinal = s.ordinal_b
-    JOIN layout_source AS x ON x.layout_id = a.layout_id AND x.legacy_of IS NULL
-    JOIN layout_source AS y ON y.layout_id = b.layout_id AND y.legacy_of IS NULL
-    AND y.section = x.section AND y.source_id = x.source_id
-    JOIN source AS n ON n.source_id = x.source_id
-    GROUP BY s.run_id, s.ordinal_a, s.ordinal_b
-)
+{_SHARED}
 SELECT
-    s.run_id, b.name, 'R02', 'E',
+    s.run_id, s.name_b, 'R02', 'E',
     format(
         '{{}} of its trains, such as {{}}, are also in {{}}, for {{}} sources such as {{}}',
-        n_shared, train, a.name, n_sources, source
+        s.n_shared, s.train, s.name_a, count(*), min(n.name)
     ),
-    b.aggregator, NULL
-FROM sources AS s
-JOIN near_file AS a ON a.run_id = s.run_id AND a.ordinal = s.ordinal_a
-JOIN near_file AS b ON b.run_id = s.run_id AND b.ordinal = s.ordinal_b
+    s.aggregator, NULL
+FROM shared AS s
+JOIN layout_source AS x ON x.layout_id = s.layout_a AND x.legacy_of IS NULL
+JOIN layout_source AS y ON y.layout_id = s.layout_b AND y.legacy_of IS NULL
+AND y.section = x.section AND y.source_id = x.source_id
+JOIN source AS n ON n.source_id = x.source_id
+GROUP BY s.run_id, s.name_b, s.n_shared, s.train, s.name_a, s.aggregator
 """
 
 _R03 = f"""

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from ..audit.run_checks import choose_runs
 from ..audit.waivers import Waiver, waiver_table
-from ..model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES, severity_rank
+from ..model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
 from ..model.errors import CatalogReadError
 from ..model.identity import RunIdentity, aggregator_and_sequence
 from ..model.records import Depth, SourceRecord
 from ..questions.coverage import source_coverage
 from ..questions.execute import ask, fetch
 from ..questions.filters import ALL_RUNS, RunFilter, provenance
-from ..questions.inventory import growth, summarize, volume
+from ..questions.inventory import growth, volume
 from ..store.packing import fetch_packed
 from ..store.read import fetch_layouts
 from ..store.store import Store
@@ -45,10 +45,9 @@ _MEMORY = 4_000_000_000
 # Bars of a timeline: more are too thin for the page. Of a few months, days are shown.
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
-_COUNT_OF = {severity: f"{word}s" for severity, word in COUNTED_SEVERITIES.items()}
-_SUMMED = ("runs", "files", "files_missing", "bytes", "trains")
-_COUNTED = (*_SUMMED, *_COUNT_OF.values())
-_OF_RUN = ("instrument", "started_at", "n_files", "bytes", "n_trains", *_COUNT_OF.values())
+_COUNTS = tuple(f"{word}s" for word in COUNTED_SEVERITIES.values())
+_OF_RUN = ("instrument", "started_at", "n_files", "bytes", "n_trains", *_COUNTS)
+_TEXTS = ("title", "meaning", "remedy")
 _OF_DETAIL = (
     *("directory", "cycle", "format_version", "started_at", "ended_at", "ingested_at"),
     *("n_files_missing", "n_suspect_trains"),
@@ -100,20 +99,40 @@ def gather(
         accepted = waiver_table(waivers, now.date())
         findings.collect_findings(cursor, accepted, found, all_runs=where == ALL_RUNS)
         checks = _rows(cursor, findings.COUNTS_BY_CHECK)
-        proposals = _proposals(store, cursor, where, limits)
+        proposals = _rows(cursor, findings.PROPOSALS)
+        cells = _checks(cursor, findings.CHECKS_OF_PROPOSALS)
+        for place, row in enumerate(proposals):  # as many as the heat map has runs
+            row["checks"] = cells[row["proposal"]] if place < limits.runs else {}
         open_now = _rows(cursor, findings.OPEN, limit=limits.findings)
         gone = _rows(cursor, findings.GONE, limit=limits.gone)
         known = {row["check_id"] for row in (*checks, *gone)}
         worst = _rows(cursor, findings.WORST_RUNS, limit=limits.runs)
-        detailed = [row["run_id"] for row in worst[: limits.detailed]] + _examples(open_now)
+        of_runs = [row for row in open_now if row["run_id"] is not None]
+        examples = {
+            row["check_id"]: row["run_id"] for row in reversed(of_runs)
+        }  # the first of each
+        detailed = [*(row["run_id"] for row in worst[: limits.detailed]), *examples.values()]
         coverage = ask(cursor, source_coverage(where, limit=limits.coverage)).to_pylist()
         audits = _rows(cursor, findings.LATEST_AUDITS, limit=limits.audits)
         return {
-            "about": _about(store, cursor, where, now),
+            "about": {
+                "version": package_version("xfelcat"),
+                "made": now,
+                "scope": [
+                    f"{part.name}: {_chosen(getattr(where, part.name))}"
+                    for part in fields(where)
+                    if getattr(where, part.name)
+                ],
+                **provenance(cursor, store, where).as_dict(),
+            },
             "severities": SEVERITIES,
-            "checks": [_check(identifier) for identifier in sorted(known)],
+            # One that this version does not know has its ID only.
+            "checks": [
+                {"id": check} | {text: getattr(CHECKS.get(check), text, "") for text in _TEXTS}
+                for check in sorted(known)
+            ],
             "counts": _table(checks),
-            "instruments": _table(_by_instrument(proposals)),
+            "instruments": _table(_rows(cursor, findings.INSTRUMENTS)),
             "proposals": _table(proposals[: limits.proposals], len(proposals)),
             "classes": _table(volume(store, ["data_class"], where).table.to_pylist()),
             "timeline": _timeline(store, cursor, where),
@@ -127,93 +146,18 @@ def gather(
         }
 
 
-def _about(
-    store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter, now: datetime
-) -> Content:
-    """When and of what this was made, and what it rests on."""
-    known = provenance(cursor, store, where)
-    chosen = [
-        f"{field.name}: {_chosen(getattr(where, field.name))}"
-        for field in fields(where)
-        if getattr(where, field.name)
-    ]
-    return {
-        "version": package_version("xfelcat"),
-        "made": now,
-        "scope": chosen,
-        **known.as_dict(),
-    }
-
-
 def _chosen(part: Any) -> str:
     if isinstance(part, tuple):
         return ", ".join("-".join(map(str, p)) if isinstance(p, tuple) else str(p) for p in part)
     return str(part)
 
 
-def _check(identifier: str) -> Row:
-    """The texts of a check; one that this version does not know has its ID only."""
-    check = CHECKS.get(identifier)
-    parts = ("title", "meaning", "remedy")
-    return {"id": identifier} | {part: getattr(check, part, "") for part in parts}
-
-
-def _proposals(
-    store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter, limits: PageLimits
-) -> list[Row]:
-    """A row per proposal, and one for all loose runs; those with most errors first.
-
-    The first of them, as many as the heat map has runs, say which checks find something in how many
-    runs.
-    """
-    found: dict[int | None, Row] = {}
-    for group in summarize(store, where).table.to_pylist():
-        row = found.setdefault(
-            group["proposal"],
-            {
-                "proposal": group["proposal"],
-                "instrument": group["instrument"],
-                "cycle": group["cycle"],
-                **dict.fromkeys(_COUNTED, 0),
-                **{"last_data": None, "checks": {}},
-            },
-        )
-        for name in _SUMMED:
-            row[name] += group[name] or 0
-        if group["last_data"] and (not row["last_data"] or group["last_data"] > row["last_data"]):
-            row["last_data"] = group["last_data"]
-    for cell in _rows(cursor, findings.CHECKS_OF_PROPOSALS):
-        if cell["proposal"] in found:  # else forgotten since the audit
-            row = found[cell["proposal"]]
-            row[_COUNT_OF[cell["severity"]]] += cell["findings"]
-            _add_check(row["checks"], cell, cell["runs"])
-    rows = sorted(found.values(), key=lambda r: (-r["errors"], -r["warnings"], -r["bytes"]))
-    for row in rows[limits.runs :]:
-        row["checks"] = {}
-    return rows
-
-
-def _add_check(checks: dict[str, list[Any]], cell: Row, count: int) -> None:
-    """Note a count under a check, with the worse severity where it has two."""
-    severity, known = cell["severity"], checks.get(cell["check_id"])
-    if known is None:
-        checks[cell["check_id"]] = [severity, count]
-    else:
-        known[0] = min(known[0], severity, key=severity_rank)
-        known[1] += count
-
-
-def _by_instrument(proposals: Iterable[Row]) -> list[Row]:
-    found: dict[str | None, Row] = {}
-    for proposal in proposals:
-        row = found.setdefault(
-            proposal["instrument"],
-            {"instrument": proposal["instrument"], "proposals": 0, **dict.fromkeys(_COUNTED, 0)},
-        )
-        row["proposals"] += proposal["proposal"] is not None
-        for name in _COUNTED:
-            row[name] += proposal[name]
-    return sorted(found.values(), key=lambda r: (r["instrument"] is None, r["instrument"]))
+def _checks(cursor: "duckdb.DuckDBPyConnection", sql: str, **values: Any) -> dict[Any, Row]:
+    """By subject and check, the worst severity and how many."""
+    found: dict[Any, Row] = defaultdict(dict)
+    for cell in _rows(cursor, sql, **values):
+        found[cell["subject"]][cell["check_id"]] = [cell["severity"], cell["n"]]
+    return found
 
 
 def _timeline(store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter) -> Content:
@@ -221,11 +165,10 @@ def _timeline(store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilte
 
     Where years are too many, as after a broken clock, only the last ones that have runs.
     """
-    months = [row["period"] for row in growth(store, "month", (), where).table.to_pylist()]
-    months = [np.datetime64(month, "M") for month in months if month is not None]
-    span = int((months[-1] - months[0]).astype(int)) if months else 0
+    months = _rows(cursor, findings.FAULTY_RUNS, per="month")
+    bounds = [np.datetime64(row["period"], "M") for row in (*months[:1], *months[-1:])]
+    span = int((bounds[1] - bounds[0]).astype(int)) if bounds else 0
     per = "day" if span < _FEW_MONTHS else "month" if span < _MAX_PERIODS else "year"
-
     unit: Any = per[0].upper()  # as numpy calls it
 
     def text_of(period: Any) -> str:
@@ -253,15 +196,6 @@ def _timeline(store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilte
     }
 
 
-def _examples(condensed: Iterable[Row]) -> list[int]:
-    """The run of the first example of each check."""
-    first: dict[str, int] = {}
-    for row in condensed:
-        if row["run_id"] is not None:
-            first.setdefault(row["check_id"], row["run_id"])
-    return list(first.values())
-
-
 def _named(cursor: "duckdb.DuckDBPyConnection", condensed: list[Row]) -> list[Row]:
     """The condensed findings, with the name of the example's run for its number."""
     run_ids = {row["run_id"] for row in condensed if row["run_id"] is not None}
@@ -275,17 +209,14 @@ def _named(cursor: "duckdb.DuckDBPyConnection", condensed: list[Row]) -> list[Ro
 
 def _heat_map(cursor: "duckdb.DuckDBPyConnection", worst: list[Row]) -> list[Row]:
     """Of each of the worst runs that has findings, how many by check."""
-    checks: dict[int, dict[str, list[Any]]] = {row["run_id"]: {} for row in worst}
-    for cell in _rows(cursor, findings.CHECKS_OF_RUNS, run_ids=list(checks)):
-        _add_check(checks[cell["run_id"]], cell, cell["findings"])
+    run_ids = [row["run_id"] for row in worst]
+    checks = _checks(cursor, findings.CHECKS_OF_RUNS, run_ids=run_ids)
     return [
-        {
-            "run": _name(row),
-            **{name: row[name] for name in _OF_RUN},
-            "checks": checks[row["run_id"]],
-        }
+        {"run": _name(row)}
+        | {name: row[name] for name in _OF_RUN}
+        | {"checks": checks[row["run_id"]]}
         for row in worst
-        if checks[row["run_id"]]
+        if row["run_id"] in checks
     ]
 
 

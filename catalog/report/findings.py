@@ -1,8 +1,9 @@
 """The questions of the report about findings, as fixed SQL over a few temporary tables.
 
-``collect_findings`` makes the tables ``open_finding`` and ``gone_finding``, of the runs of
-``scope``; the statements ask them. Sums are made in SQL: over millions of findings none leaves the
-database that the page does not show. Waived findings are shown as such, and count for nothing else.
+``collect_findings`` makes the tables ``open_finding``, ``gone_finding`` and ``faulty_run``, of the
+runs of ``scope``; the statements ask them. Sums are made in SQL: over millions of findings none
+leaves the database that the page does not show. Waived findings are shown as such, and count for
+nothing else.
 """
 
 from typing import TYPE_CHECKING
@@ -36,6 +37,18 @@ WHERE CASE WHEN $gone THEN f.resolved_at >= last.moment ELSE f.resolved_at IS NU
 AND ($all_runs OR f.run_id IN (SELECT run_id FROM scope))
 """
 
+# What each run has of findings that are not waived.
+_FAULTY_RUN = """
+CREATE OR REPLACE TEMP TABLE faulty_run AS
+SELECT
+    run_id, count(DISTINCT check_id) FILTER (severity = 'E') AS checks_with_errors,
+    count(DISTINCT check_id) FILTER (severity = 'W') AS checks_with_warnings,
+    count_if(severity = 'E') AS errors, count_if(severity = 'W') AS warnings,
+    count_if(severity = 'I') AS infos
+FROM open_finding WHERE waived IS NULL GROUP BY run_id
+"""
+_SUMMED = ("files", "files_missing", "bytes", "trains", "errors", "warnings", "infos")
+
 
 def collect_findings(
     cursor: "duckdb.DuckDBPyConnection",
@@ -44,7 +57,7 @@ def collect_findings(
     *,
     all_runs: bool = False,
 ) -> None:
-    """Make ``open_finding`` and ``gone_finding``: of the rows of an audit, else of the catalog's.
+    """Make the tables of findings: of the rows of an audit, else of the catalog's.
 
     ``waivers`` (see ``waiver_table``) apply to the latter; the rows of an audit say themselves what
     is waived. With ``all_runs``, findings about no catalogued run are among them. Gone is what went
@@ -62,6 +75,7 @@ def collect_findings(
         for gone, table in enumerate(_TABLES):
             execute(cursor, _OF_AUDIT.format(table=table), {"gone": bool(gone)})
         cursor.unregister("found")
+    execute(cursor, _FAULTY_RUN)
 
 
 # One row for all findings alike in check, severity, template of the message and pattern of the
@@ -125,37 +139,48 @@ SELECT
 FROM open_finding GROUP BY check_id, severity ORDER BY check_id, severity
 """
 
-CHECKS_OF_RUNS = """
-SELECT run_id, check_id, severity, count(*) AS findings FROM open_finding
+# By check, its worst severity in a run or proposal, and how many findings or runs.
+_WORST = f"arg_min(severity, {RANK_SQL}) AS severity"
+CHECKS_OF_RUNS = f"""
+SELECT run_id AS subject, check_id, {_WORST}, count(*) AS n FROM open_finding
 WHERE waived IS NULL AND run_id IN (SELECT unnest($run_ids::UBIGINT[]))
-GROUP BY ALL ORDER BY run_id, check_id, severity
+GROUP BY run_id, check_id ORDER BY run_id, check_id
+"""
+CHECKS_OF_PROPOSALS = f"""
+SELECT proposal AS subject, check_id, {_WORST}, count(DISTINCT run_id) AS n FROM open_finding
+WHERE waived IS NULL AND run_id IS NOT NULL
+GROUP BY proposal, check_id ORDER BY proposal, check_id
 """
 
-# The proposal of loose runs is NULL.
-CHECKS_OF_PROPOSALS = """
+# All loose runs are one proposal, NULL. Those with most errors first.
+PROPOSALS = """
 SELECT
-    proposal, check_id, severity, count(DISTINCT run_id) AS runs, count(*) AS findings
-FROM open_finding WHERE waived IS NULL AND run_id IS NOT NULL
-GROUP BY ALL ORDER BY proposal, check_id, severity
+    r.proposal, first(r.instrument ORDER BY run_id) AS instrument,
+    first(r.cycle ORDER BY run_id) AS cycle, count(*) AS runs, sum(n_files)::BIGINT AS files,
+    sum(n_files_missing)::BIGINT AS files_missing, coalesce(sum(bytes), 0)::BIGINT AS bytes,
+    coalesce(sum(n_trains), 0)::BIGINT AS trains,
+    coalesce(sum(f.errors), 0)::BIGINT AS errors, coalesce(sum(f.warnings), 0)::BIGINT AS warnings,
+    coalesce(sum(f.infos), 0)::BIGINT AS infos, max(ended_at) AS last_data
+FROM run AS r JOIN scope USING (run_id) LEFT JOIN faulty_run AS f USING (run_id)
+GROUP BY r.proposal ORDER BY errors DESC, warnings DESC, bytes DESC, min(run_id)
+"""
+
+INSTRUMENTS = f"""
+SELECT
+    instrument, count(proposal) AS proposals, sum(runs)::BIGINT AS runs,
+    {", ".join(f"sum({name})::BIGINT AS {name}" for name in _SUMMED)}
+FROM ({PROPOSALS}) GROUP BY instrument ORDER BY instrument NULLS LAST
 """
 
 # The runs where most checks find errors, then warnings, then anything, then the latest;
 # ``faulty`` is how many runs have findings.
 WORST_RUNS = """
-WITH of_run AS (
-    SELECT
-        run_id, count(DISTINCT check_id) FILTER (severity = 'E') AS checks_with_errors,
-        count(DISTINCT check_id) FILTER (severity = 'W') AS checks_with_warnings,
-        count_if(severity = 'E') AS errors, count_if(severity = 'W') AS warnings,
-        count_if(severity = 'I') AS infos
-    FROM open_finding WHERE waived IS NULL GROUP BY run_id
-)
 SELECT
     r.run_id, r.proposal, r.run, r.data_class, r.loose_path, r.directory, r.instrument, r.n_files,
     r.bytes, r.n_trains, r.started_at, coalesce(f.errors, 0) AS errors,
     coalesce(f.warnings, 0) AS warnings, coalesce(f.infos, 0) AS infos,
     count(f.run_id) OVER () AS faulty
-FROM run AS r JOIN scope USING (run_id) LEFT JOIN of_run AS f ON f.run_id = r.run_id
+FROM run AS r JOIN scope USING (run_id) LEFT JOIN faulty_run AS f ON f.run_id = r.run_id
 ORDER BY
     coalesce(f.checks_with_errors, 0) DESC, coalesce(f.checks_with_warnings, 0) DESC,
     f.run_id IS NULL, coalesce(r.started_at, r.newest_mtime) DESC NULLS LAST, r.run_id
@@ -186,15 +211,11 @@ FROM run WHERE run_id IN (SELECT unnest($run_ids::UBIGINT[])) ORDER BY run_id
 
 # Runs by the worst that was found in each, per day, month or year; undated runs are left out.
 FAULTY_RUNS = """
-WITH of_run AS (
-    SELECT run_id, bool_or(severity = 'E') AS errors, bool_or(severity = 'W') AS warnings
-    FROM open_finding WHERE waived IS NULL GROUP BY run_id
-)
 SELECT
     date_trunc($per::VARCHAR, coalesce(r.started_at, r.newest_mtime))::DATE AS period,
-    count(*) AS runs, count_if(f.errors) AS with_errors,
-    count_if(f.warnings AND NOT f.errors) AS with_warnings
-FROM run AS r JOIN scope USING (run_id) LEFT JOIN of_run AS f ON f.run_id = r.run_id
+    count(*) AS runs, count_if(f.errors > 0) AS with_errors,
+    count_if(f.warnings > 0 AND f.errors = 0) AS with_warnings
+FROM run AS r JOIN scope USING (run_id) LEFT JOIN faulty_run AS f ON f.run_id = r.run_id
 WHERE coalesce(r.started_at, r.newest_mtime) IS NOT NULL
 GROUP BY period ORDER BY period
 """

@@ -7,21 +7,27 @@ const checks = new Map(content.checks.map((check) => [check.id, check]));
 const letters = Object.keys(content.severities); // the worst first
 const MAX_BARS_LABELLED = 90; // pixels for a label on the time axis
 
-function element(name, attributes = {}, ...children) {
-  return filled(document.createElement(name), attributes, children);
+// An element with its attributes, which may be left out, and its children.
+function element(name, ...parts) {
+  return filled(document.createElement(name), parts);
 }
 
-function drawn(name, attributes = {}, ...children) {
-  return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+function drawn(name, ...parts) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", name), parts);
 }
 
-function filled(made, attributes, children) {
+function filled(made, parts) {
+  const [attributes, ...children] = parts[0]?.constructor === Object ? parts : [{}, ...parts];
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
   made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
+}
+
+function button(title, onclick, attributes = {}) {
+  return element("button", { type: "button", onclick, ...attributes }, title);
 }
 
 function quiet(words) {
@@ -48,7 +54,7 @@ function short(n) {
 // A name that may be broken after its separators.
 function breakable(name) {
   const parts = name.split(/(?<=[/:_.,-])/);
-  return element("span", {}, ...parts.flatMap((part, at) => (at ? [element("wbr"), part] : [part])));
+  return element("span", ...parts.flatMap((part, at) => (at ? [element("wbr"), part] : [part])));
 }
 
 function trimmed(n) {

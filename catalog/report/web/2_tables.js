@@ -23,26 +23,15 @@ function makeTable(
       draw();
     };
     const explained = column.help ? { title: column.help } : {};
-    return element(
-      "th",
-      { scope: "col", class: column.kind ?? null, ...explained },
-      element("button", { type: "button", onclick: click }, column.title),
-    );
+    return element("th", { scope: "col", class: column.kind ?? null, ...explained }, button(column.title, click));
   });
   const body = element("tbody");
   const status = element("span", { class: "quiet", role: "status" });
-  const more = element(
-    "button",
-    {
-      type: "button",
-      class: "more",
-      onclick: () => {
-        state.shown += 5 * size;
-        draw();
-      },
-    },
-    "Show more",
-  );
+  const showMore = () => {
+    state.shown += 5 * size;
+    draw();
+  };
+  const more = button("Show more", showMore, { class: "more" });
   const search = (event) => {
     state.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
     draw();
@@ -68,7 +57,7 @@ function makeTable(
   }
 
   draw();
-  const table = element("table", { class: kind || null }, element("thead", {}, element("tr", {}, ...heads)), body);
+  const table = element("table", { class: kind || null }, element("thead", element("tr", ...heads)), body);
   const bar =
     rows.length > 5 ? element("div", { class: "tools" }, filter, ...tools.map((make) => make(state, draw))) : null;
   const part = element(
@@ -76,7 +65,7 @@ function makeTable(
     { class: "scroll", role: "region", tabindex: "0", "aria-label": `Table of ${plural(noun)}` },
     table,
   );
-  return element("div", { class: "table" }, bar, part, element("p", {}, status, " ", more));
+  return element("div", { class: "table" }, bar, part, element("p", status, " ", more));
 }
 
 function drawRow(row, columns) {
@@ -117,8 +106,13 @@ const number = (title, name, more = {}) => ({
   show: (row) => count(row[name]),
   ...more,
 });
+// Counts whose names are their titles: "n_runs" is "Runs".
+const numbers = (...names) =>
+  names
+    .map((name) => name.replace(/^n_/, ""))
+    .map((word, at) => number(word[0].toUpperCase() + word.slice(1), names[at]));
 const bytes = (title, name) => number(title, name, { show: (row) => size(row[name]) });
-const found = () => [number("Errors", "errors"), number("Warnings", "warnings"), number("Infos", "infos")];
+const found = numbers("errors", "warnings", "infos");
 
 // A share with its bar. Sorting by it puts the least complete together.
 function share(title, part, whole, help, shade = "") {
@@ -128,7 +122,6 @@ function share(title, part, whole, help, shade = "") {
     inner.style.width = `${(value(row) ?? 0) * 100}%`;
     return element(
       "span",
-      {},
       row[whole] ? element("span", { class: `share ${shade}`, "aria-hidden": "true" }, inner) : null,
       percent(row[part], row[whole]),
     );

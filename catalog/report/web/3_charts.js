@@ -36,7 +36,7 @@ function barChart(title, periods, series, format) {
         if (!values[at]) continue;
         const [from, to] = [y(below), y(below + values[at])];
         const room = { x, y: to, width: Math.max(Math.min(slot * 0.85, 60), 1), height: Math.max(from - to, 0.5) };
-        parts.push(drawn("rect", { ...room, class: mark, "data-series": name }, drawn("title", {}, tip)));
+        parts.push(drawn("rect", { ...room, class: mark, "data-series": name }, drawn("title", tip)));
         below += values[at];
       }
     });
@@ -56,14 +56,12 @@ function barChart(title, periods, series, format) {
   ];
   return element(
     "div",
-    {},
-    element("h3", {}, title),
+    element("h3", title),
     legend(series),
     chart,
     element(
       "details",
-      {},
-      element("summary", {}, "The same in numbers"),
+      element("summary", "The same in numbers"),
       makeTable(numbers, columns, { noun: "period", sort: [0, true] }),
     ),
   );
@@ -73,7 +71,7 @@ function legend(series) {
   return element(
     "div",
     { class: "key" },
-    ...series.map(({ name, mark }) => element("span", {}, element("i", { class: mark }), name)),
+    ...series.map(({ name, mark }) => element("span", element("i", { class: mark }), name)),
   );
 }
 

@@ -24,7 +24,7 @@ function about() {
   if (oldest_ingest) facts.push(`oldest ingest ${moment(oldest_ingest)}`);
   document
     .getElementById("about")
-    .append("Catalog ", element("code", {}, location), ` as of ${moment(made)}: ${facts.join("; ")}.`);
+    .append("Catalog ", element("code", location), ` as of ${moment(made)}: ${facts.join("; ")}.`);
   return `Made by xfelcat ${version} from the catalog alone; no data file was opened. Times are UTC, sizes decimal.`;
 }
 
@@ -50,7 +50,7 @@ function totals(instruments, counts) {
     ["Gone", count(content.n_gone)],
   ];
   const tile = ([name, value, mark]) =>
-    element("div", { class: mark ?? null }, element("dt", {}, name), element("dd", {}, value));
+    element("div", { class: mark ?? null }, element("dt", name), element("dd", value));
   return [there, wrong].map((tiles) => element("dl", { class: "tiles" }, ...tiles.map(tile)));
 }
 
@@ -85,7 +85,6 @@ function findingsTable(table, noun, options = {}) {
       };
       return element(
         "label",
-        {},
         element("input", { type: "checkbox", checked: true, value: letter, onchange: change }),
         name,
       );
@@ -122,7 +121,7 @@ function condensedTable(table) {
     kind: "long",
     value: (row) => row.template,
     search: (row) => `${row.template} ${row.pattern} ${checks.get(row.check_id)?.title ?? ""}`,
-    show: (row) => element("span", {}, row.template, below(row.pattern), below(row.waived && `waived: ${row.waived}`)),
+    show: (row) => element("span", row.template, below(row.pattern), below(row.waived && `waived: ${row.waived}`)),
   };
   const unlike = (row) =>
     [row.place !== row.pattern && row.place, row.message !== row.template && row.message].filter(Boolean).join(": ");
@@ -133,13 +132,7 @@ function condensedTable(table) {
     search: (row) => `${row.run ?? ""} ${row.path} ${row.place ?? ""} ${row.message}`,
     tip: (row) => row.path,
     show: (row) =>
-      element(
-        "span",
-        {},
-        row.run ? element("div", {}, runLink(row.run)) : null,
-        breakable(fileOf(row)),
-        below(unlike(row)),
-      ),
+      element("span", row.run ? element("div", runLink(row.run)) : null, breakable(fileOf(row)), below(unlike(row))),
   };
   const columns = [
     message,
@@ -156,8 +149,8 @@ function condensedTable(table) {
 
 function condensed() {
   const meanings = content.checks.flatMap((check) => [
-    element("dt", {}, `${check.id} ${check.title}`),
-    element("dd", {}, check.meaning),
+    element("dt", `${check.id} ${check.title}`),
+    element("dd", check.meaning),
     element("dd", { class: "quiet" }, check.remedy),
   ]);
   return [
@@ -165,13 +158,12 @@ function condensed() {
       "Findings alike but for numbers (N, #) and names ('…', FILE, RUN, SOURCE) are one row," +
         " with one of them as an example.",
     ),
-    content.findings.of_all ? condensedTable(content.findings) : element("p", {}, "Nothing is wrong."),
-    ...(content.gone.of_all ? [element("h3", {}, "Gone since the audit before"), condensedTable(content.gone)] : []),
+    content.findings.of_all ? condensedTable(content.findings) : element("p", "Nothing is wrong."),
+    ...(content.gone.of_all ? [element("h3", "Gone since the audit before"), condensedTable(content.gone)] : []),
     meanings.length
       ? element(
           "details",
-          {},
-          element("summary", {}, "What the checks mean, and what to do"),
+          element("summary", "What the checks mean, and what to do"),
           element("dl", { class: "checks" }, ...meanings),
         )
       : null,
@@ -207,16 +199,14 @@ function heatMaps() {
     Proposals: () => heatMap(content.proposals, [proposal, instrument, number("Of runs", "runs")], "proposal", "runs"),
   };
   const host = element("div");
-  const buttons = Object.keys(maps).map((name) =>
-    element("button", { type: "button", onclick: () => choose(name) }, name),
-  );
+  const buttons = Object.keys(maps).map((name) => button(name, () => choose(name)));
   function choose(name) {
     host.replaceChildren(maps[name]());
     buttons.forEach((button) => button.setAttribute("aria-pressed", button.textContent === name));
   }
   choose("Runs");
   const shades = Object.entries(content.severities).map(([letter, name]) =>
-    element("span", {}, ...[1, 2, 3].map((n) => element("i", { class: `heat-key ${letter}${n}` })), name),
+    element("span", ...[1, 2, 3].map((n) => element("i", { class: `heat-key ${letter}${n}` })), name),
   );
   return [
     element("div", { class: "tools" }, ...buttons, element("span", { class: "key heat" }, ...shades)),
@@ -229,8 +219,8 @@ function heatMaps() {
 }
 
 function whereTables(instruments) {
-  const sizes = [number("Runs", "runs"), number("Files", "files"), bytes("Volume", "bytes")];
-  const all = [...sizes, number("Trains", "trains")];
+  const sizes = [...numbers("runs", "files"), bytes("Volume", "bytes")];
+  const all = [...sizes, ...numbers("trains")];
   const home = named("Instrument", (row) => row.instrument ?? outside);
   const classes = rowsOf(content.classes);
   const volume = classes.reduce((sum, row) => sum + row.bytes, 0);
@@ -247,14 +237,14 @@ function whereTables(instruments) {
     ...all,
     number("Missing files", "files_missing"),
     date("Last data", "last_data"),
-    ...found(),
+    ...found,
   ];
   return [
-    element("h3", {}, "By instrument"),
-    makeTable(instruments, [home, number("Proposals", "proposals"), ...all, ...found()], { noun: "instrument" }),
-    element("h3", {}, "By data class"),
+    element("h3", "By instrument"),
+    makeTable(instruments, [home, ...numbers("proposals"), ...all, ...found], { noun: "instrument" }),
+    element("h3", "By data class"),
     makeTable(classes, ofClass, { noun: "data class", sort: [3, true] }),
-    element("h3", {}, "By proposal"),
+    element("h3", "By proposal"),
     makeTable(rowsOf(content.proposals), ofProposal, { noun: "proposal", ofAll: content.proposals.of_all, size: 15 }),
   ];
 }
@@ -263,8 +253,7 @@ function coverage() {
   const columns = [
     long("Source", "source"),
     text("Section", "section"),
-    number("Proposals", "proposals"),
-    number("Runs", "runs"),
+    ...numbers("proposals", "runs"),
     share("Share of runs", "runs", "of_runs", "of the runs of the proposals and data classes that have it"),
     share("Share of trains", "trains", "of_trains", "of the trains of the runs that have it and are known in full"),
   ];
@@ -282,13 +271,7 @@ function audits() {
     date("When", "started_at", { show: (row) => moment(row.started_at) }),
     number("Seconds", "seconds", { show: (row) => row.seconds.toFixed(1) }),
     long("Scope", "scope"),
-    number("Runs", "n_runs"),
-    number("Files", "n_files"),
-    number("Errors", "n_errors"),
-    number("Warnings", "n_warnings"),
-    number("Infos", "n_infos"),
-    number("New", "n_new"),
-    number("Resolved", "n_resolved"),
+    ...numbers("n_runs", "n_files", "n_errors", "n_warnings", "n_infos", "n_new", "n_resolved"),
   ];
   return makeTable(rowsOf(content.audits), columns, { noun: "audit" });
 }
