@@ -27,7 +27,7 @@ from ..model.records import Depth, SourceRecord
 from ..questions.coverage import source_coverage
 from ..questions.execute import ask, fetch
 from ..questions.filters import ALL_RUNS, RunFilter, provenance
-from ..questions.inventory import growth, volume
+from ..questions.inventory import volume
 from ..store.packing import fetch_packed
 from ..store.read import fetch_layouts
 from ..store.store import Store
@@ -45,6 +45,7 @@ _MEMORY = 4_000_000_000
 # Bars of a timeline: more are too thin for the page. Of a few months, days are shown.
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
+_FORMATS = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
 _COUNTS = tuple(f"{word}s" for word in COUNTED_SEVERITIES.values())
 _OF_RUN = ("instrument", "started_at", "n_files", "bytes", "n_trains", *_COUNTS)
 _TEXTS = ("title", "meaning", "remedy")
@@ -135,7 +136,7 @@ def gather(
             "instruments": _table(_rows(cursor, findings.INSTRUMENTS)),
             "proposals": _table(proposals[: limits.proposals], len(proposals)),
             "classes": _table(volume(store, ["data_class"], where).table.to_pylist()),
-            "timeline": _timeline(store, cursor, where),
+            "timeline": _timeline(cursor),
             "findings": _cut(_named(cursor, open_now)),
             "n_gone": _rows(cursor, findings.COUNT_GONE)[0]["gone"],
             "gone": _cut(_named(cursor, gone)),
@@ -160,40 +161,30 @@ def _checks(cursor: "duckdb.DuckDBPyConnection", sql: str, **values: Any) -> dic
     return found
 
 
-def _timeline(store: Store, cursor: "duckdb.DuckDBPyConnection", where: RunFilter) -> Content:
+def _timeline(cursor: "duckdb.DuckDBPyConnection") -> Content:
     """Bytes by data class and runs by the worst finding, per day, month or year without gaps.
 
     Where years are too many, as after a broken clock, only the last ones that have runs.
     """
-    months = _rows(cursor, findings.FAULTY_RUNS, per="month")
-    bounds = [np.datetime64(row["period"], "M") for row in (*months[:1], *months[-1:])]
-    span = int((bounds[1] - bounds[0]).astype(int)) if bounds else 0
+    months = [row["period"] for row in _rows(cursor, findings.PERIODS, format="%Y-%m")]
+    span = int(np.diff(np.array([*months[:1], *months[-1:]], "M8[M]")).astype(int).sum())
     per = "day" if span < _FEW_MONTHS else "month" if span < _MAX_PERIODS else "year"
-    unit: Any = per[0].upper()  # as numpy calls it
-
-    def text_of(period: Any) -> str:
-        return str(np.datetime64(period, unit))
-
-    rows = _rows(cursor, findings.FAULTY_RUNS, per=per)
-    runs = {text_of(row["period"]): row for row in rows}
-    periods = list(runs)
+    rows = _rows(cursor, findings.PERIODS, format=_FORMATS[per])
+    periods = list(dict.fromkeys(row["period"] for row in rows))
     if periods and span < 12 * _MAX_PERIODS:
         first, last = (np.datetime64(period) for period in (periods[0], periods[-1]))
         periods = np.arange(first, last + 1).astype(str).tolist()
     periods = periods[-_MAX_PERIODS:]
     at = {period: i for i, period in enumerate(periods)}
-    volume_of: dict[str, list[int]] = {}
-    for row in growth(store, per, ["data_class"], where).table.to_pylist():
-        if row["period"] is not None and (period := text_of(row["period"])) in at:
-            values = volume_of.setdefault(row["data_class"] or "", [0] * len(periods))
-            values[at[period]] += row["bytes"]
-    counts = ("runs", "with_errors", "with_warnings")
-    return {
-        "per": per,
-        "periods": periods,
-        "bytes": volume_of,
-        **{name: [runs[p][name] if p in runs else 0 for p in periods] for name in counts},
-    }
+    volume_of: dict[str, list[int]] = defaultdict(lambda: [0] * len(periods))
+    counts = {name: [0] * len(periods) for name in ("runs", "with_errors", "with_warnings")}
+    for row in rows:
+        if row["period"] in at:
+            place = at[row["period"]]
+            volume_of[row["data_class"]][place] += row["bytes"]
+            for name, values in counts.items():
+                values[place] += row[name]
+    return {"per": per, "periods": periods, "bytes": volume_of, **counts}
 
 
 def _named(cursor: "duckdb.DuckDBPyConnection", condensed: list[Row]) -> list[Row]:

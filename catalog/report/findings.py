@@ -209,15 +209,17 @@ SELECT
 FROM run WHERE run_id IN (SELECT unnest($run_ids::UBIGINT[])) ORDER BY run_id
 """
 
-# Runs by the worst that was found in each, per day, month or year; undated runs are left out.
-FAULTY_RUNS = """
+# Runs, their bytes, and the worst that was found in each, per day, month or year and data class;
+# undated runs are left out.
+PERIODS = """
 SELECT
-    date_trunc($per::VARCHAR, coalesce(r.started_at, r.newest_mtime))::DATE AS period,
-    count(*) AS runs, count_if(f.errors > 0) AS with_errors,
-    count_if(f.warnings > 0 AND f.errors = 0) AS with_warnings
+    strftime(coalesce(r.started_at, r.newest_mtime), $format::VARCHAR) AS period,
+    coalesce(r.data_class, '') AS data_class, coalesce(sum(r.bytes), 0)::BIGINT AS bytes,
+    count(*) AS runs, count(*) FILTER (f.errors > 0) AS with_errors,
+    count(*) FILTER (f.warnings > 0 AND f.errors = 0) AS with_warnings
 FROM run AS r JOIN scope USING (run_id) LEFT JOIN faulty_run AS f ON f.run_id = r.run_id
 WHERE coalesce(r.started_at, r.newest_mtime) IS NOT NULL
-GROUP BY period ORDER BY period
+GROUP BY ALL ORDER BY period, data_class
 """
 
 # How the latest audits went.
