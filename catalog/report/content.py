@@ -104,8 +104,8 @@ def gather(
         cells = _checks(cursor, findings.CHECKS_OF_PROPOSALS)
         for place, row in enumerate(proposals):  # as many as the heat map has runs
             row["checks"] = cells[row["proposal"]] if place < limits.runs else {}
-        open_now = _rows(cursor, findings.OPEN, limit=limits.findings)
-        gone = _rows(cursor, findings.GONE, limit=limits.gone)
+        open_now = _rows(cursor, findings.CONDENSED, is_gone=False, limit=limits.findings)
+        gone = _rows(cursor, findings.CONDENSED, is_gone=True, limit=limits.gone)
         known = {row["check_id"] for row in (*checks, *gone)}
         worst = _rows(cursor, findings.WORST_RUNS, limit=limits.runs)
         of_runs = [row for row in open_now if row["run_id"] is not None]

@@ -1,7 +1,7 @@
 """The questions of the report about findings, as fixed SQL over a few temporary tables.
 
-``collect_findings`` makes the tables ``open_finding``, ``gone_finding`` and ``faulty_run``, of the
-runs of ``scope``; the statements ask them. Sums are made in SQL: over millions of findings none
+``collect_findings`` makes the tables ``reported``, ``open_finding`` and ``judged_run``, of the runs
+of ``scope``; the statements ask them. Sums are made in SQL: over millions of findings none
 leaves the database that the page does not show. Waived findings are shown as such, and count for
 nothing else.
 """
@@ -17,35 +17,38 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_TABLES = ("open_finding", "gone_finding")
 _OF_AUDIT = """
-CREATE OR REPLACE TEMP TABLE {table} AS
+CREATE OR REPLACE TEMP TABLE reported AS
 SELECT
     run_id, proposal, check_id, severity, file, place, message, path, first_seen, waived,
-    status = 'new' AS is_new
-FROM found WHERE (status = 'resolved') = $gone
+    status = 'new' AS is_new, status = 'resolved' AS is_gone
+FROM found
 """
 # New is what came with the last audit or after it, and gone what went then.
 _OF_CATALOG = """
-CREATE OR REPLACE TEMP TABLE {table} AS
+CREATE OR REPLACE TEMP TABLE reported AS
 WITH last AS (SELECT max(started_at) AS moment FROM audit)
 SELECT
     f.run_id, f.proposal, f.check_id, f.severity, f.file, f.place, f.message, f.path, f.first_seen,
-    ({waived}) AS waived, coalesce(f.first_seen >= last.moment, false) AS is_new
+    ({waived}) AS waived, coalesce(f.first_seen >= last.moment, false) AS is_new,
+    f.resolved_at IS NOT NULL AS is_gone
 FROM findings AS f, last
-WHERE CASE WHEN $gone THEN f.resolved_at >= last.moment ELSE f.resolved_at IS NULL END
+WHERE (f.resolved_at IS NULL OR f.resolved_at >= last.moment)
 AND ($all_runs OR f.run_id IN (SELECT run_id FROM scope))
 """
+_OPEN = """
+CREATE OR REPLACE TEMP VIEW open_finding AS FROM reported WHERE NOT is_gone
+"""
 
-# What each run has of findings that are not waived.
-_FAULTY_RUN = """
-CREATE OR REPLACE TEMP TABLE faulty_run AS
+# What each run of the scope has of findings that are not waived.
+_JUDGED_RUN = """
+CREATE OR REPLACE TEMP TABLE judged_run AS
 SELECT
     run_id, count(DISTINCT check_id) FILTER (severity = 'E') AS checks_with_errors,
     count(DISTINCT check_id) FILTER (severity = 'W') AS checks_with_warnings,
-    count_if(severity = 'E') AS errors, count_if(severity = 'W') AS warnings,
-    count_if(severity = 'I') AS infos
-FROM open_finding WHERE waived IS NULL GROUP BY run_id
+    count(*) FILTER (severity = 'E') AS errors, count(*) FILTER (severity = 'W') AS warnings,
+    count(*) FILTER (severity = 'I') AS infos, count(check_id) > 0 AS is_faulty
+FROM scope LEFT JOIN (FROM open_finding WHERE waived IS NULL) USING (run_id) GROUP BY run_id
 """
 _SUMMED = ("files", "files_missing", "bytes", "trains", "errors", "warnings", "infos")
 
@@ -66,36 +69,37 @@ def collect_findings(
     if found is None:
         cursor.register("waiver", waivers)
         waived = WAIVED_SQL if waivers.num_rows else "NULL::VARCHAR"
-        for gone, table in enumerate(_TABLES):
-            sql = _OF_CATALOG.format(table=table, waived=waived)
-            execute(cursor, sql, {"gone": bool(gone), "all_runs": all_runs})
+        execute(cursor, _OF_CATALOG.format(waived=waived), {"all_runs": all_runs})
         cursor.unregister("waiver")
     else:
         cursor.register("found", found)
-        for gone, table in enumerate(_TABLES):
-            execute(cursor, _OF_AUDIT.format(table=table), {"gone": bool(gone)})
+        execute(cursor, _OF_AUDIT)
         cursor.unregister("found")
-    execute(cursor, _FAULTY_RUN)
+    execute(cursor, _OPEN)
+    execute(cursor, _JUDGED_RUN)
 
 
 # One row for all findings alike in check, severity, template of the message and pattern of the
 # place, with counts and an example: errors first, and of those what most runs have; what is waived
 # last. $limit crowds out no check: the first of each go before the second of any. Each text is
 # condensed once, however many findings have it.
-_CONDENSED = f"""
-WITH message AS (
-    SELECT message, {TEMPLATE_SQL} AS template FROM (SELECT DISTINCT message FROM {{table}})
+CONDENSED = f"""
+WITH chosen AS (
+    SELECT *, rowid AS number FROM reported WHERE is_gone = $is_gone
+),
+message AS (
+    SELECT message, {TEMPLATE_SQL} AS template FROM (SELECT DISTINCT message FROM chosen)
 ),
 place AS (
-    SELECT place, {PATTERN_SQL} AS pattern FROM (SELECT DISTINCT place FROM {{table}})
+    SELECT place, {PATTERN_SQL} AS pattern FROM (SELECT DISTINCT place FROM chosen)
 ),
 alike AS (
     SELECT
         f.check_id, f.severity, f.waived, m.template, p.pattern, count(*) AS findings,
         count_if(f.is_new) AS new, count(DISTINCT hash(f.path)) AS files,
         count(DISTINCT f.run_id) AS runs, count(DISTINCT f.proposal) AS proposals,
-        min(f.first_seen) AS first_seen, min(f.rowid) AS example
-    FROM {{table}} AS f
+        min(f.first_seen) AS first_seen, min(f.number) AS example
+    FROM chosen AS f
     JOIN message AS m ON m.message = f.message
     JOIN place AS p ON p.place IS NOT DISTINCT FROM f.place
     GROUP BY f.check_id, f.severity, f.waived, m.template, p.pattern
@@ -119,13 +123,11 @@ shown AS (
 )
 SELECT
     s.* EXCLUDE (example, place_in_check, position), e.run_id, e.path, e.place, e.message
-FROM shown AS s JOIN {{table}} AS e ON e.rowid = s.example
+FROM shown AS s JOIN reported AS e ON e.rowid = s.example
 ORDER BY s.position
 """
-# Not by format(): the patterns have braces.
-OPEN, GONE = (_CONDENSED.replace("{table}", table) for table in _TABLES)
 
-COUNT_GONE = "SELECT count(*) AS gone FROM gone_finding"
+COUNT_GONE = "SELECT count(*) AS gone FROM reported WHERE is_gone"
 
 # A check may have two severities. All counts but ``waived`` are of what is not waived.
 COUNTS_BY_CHECK = """
@@ -159,9 +161,9 @@ SELECT
     first(r.cycle ORDER BY run_id) AS cycle, count(*) AS runs, sum(n_files)::BIGINT AS files,
     sum(n_files_missing)::BIGINT AS files_missing, coalesce(sum(bytes), 0)::BIGINT AS bytes,
     coalesce(sum(n_trains), 0)::BIGINT AS trains,
-    coalesce(sum(f.errors), 0)::BIGINT AS errors, coalesce(sum(f.warnings), 0)::BIGINT AS warnings,
-    coalesce(sum(f.infos), 0)::BIGINT AS infos, max(ended_at) AS last_data
-FROM run AS r JOIN scope USING (run_id) LEFT JOIN faulty_run AS f USING (run_id)
+    sum(errors)::BIGINT AS errors, sum(warnings)::BIGINT AS warnings, sum(infos)::BIGINT AS infos,
+    max(ended_at) AS last_data
+FROM run AS r JOIN judged_run AS j USING (run_id)
 GROUP BY r.proposal ORDER BY errors DESC, warnings DESC, bytes DESC, min(run_id)
 """
 
@@ -177,13 +179,12 @@ FROM ({PROPOSALS}) GROUP BY instrument ORDER BY instrument NULLS LAST
 WORST_RUNS = """
 SELECT
     r.run_id, r.proposal, r.run, r.data_class, r.loose_path, r.directory, r.instrument, r.n_files,
-    r.bytes, r.n_trains, r.started_at, coalesce(f.errors, 0) AS errors,
-    coalesce(f.warnings, 0) AS warnings, coalesce(f.infos, 0) AS infos,
-    count(f.run_id) OVER () AS faulty
-FROM run AS r JOIN scope USING (run_id) LEFT JOIN faulty_run AS f ON f.run_id = r.run_id
+    r.bytes, r.n_trains, r.started_at, errors, warnings, infos,
+    count(*) FILTER (is_faulty) OVER () AS faulty
+FROM run AS r JOIN judged_run USING (run_id)
 ORDER BY
-    coalesce(f.checks_with_errors, 0) DESC, coalesce(f.checks_with_warnings, 0) DESC,
-    f.run_id IS NULL, coalesce(r.started_at, r.newest_mtime) DESC NULLS LAST, r.run_id
+    checks_with_errors DESC, checks_with_warnings DESC, is_faulty DESC,
+    coalesce(r.started_at, r.newest_mtime) DESC NULLS LAST, r.run_id
 LIMIT $limit
 """
 
@@ -215,9 +216,9 @@ PERIODS = """
 SELECT
     strftime(coalesce(r.started_at, r.newest_mtime), $format::VARCHAR) AS period,
     coalesce(r.data_class, '') AS data_class, coalesce(sum(r.bytes), 0)::BIGINT AS bytes,
-    count(*) AS runs, count(*) FILTER (f.errors > 0) AS with_errors,
-    count(*) FILTER (f.warnings > 0 AND f.errors = 0) AS with_warnings
-FROM run AS r JOIN scope USING (run_id) LEFT JOIN faulty_run AS f ON f.run_id = r.run_id
+    count(*) AS runs, count_if(errors > 0) AS with_errors,
+    count_if(warnings > 0 AND errors = 0) AS with_warnings
+FROM run AS r JOIN judged_run USING (run_id)
 WHERE coalesce(r.started_at, r.newest_mtime) IS NOT NULL
 GROUP BY ALL ORDER BY period, data_class
 """
