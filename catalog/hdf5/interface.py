@@ -14,19 +14,6 @@ from numpy.typing import NDArray
 
 from ..model.records import encode_dtype
 
-__all__ = [
-    "READ_ERRORS",
-    "Dataset",
-    "Group",
-    "as_text",
-    "check_size",
-    "first_value",
-    "is_simple",
-    "leaves",
-    "read_texts",
-    "reason_of",
-]
-
 READ_ERRORS = (
     OSError,
     RuntimeError,

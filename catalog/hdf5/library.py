@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ..model.errors import FileStructureError
 from .interface import READ_ERRORS, as_text, check_size, reason_of
 
-__all__ = ["LibraryDataset", "LibraryFile", "LibraryGroup", "diagnose", "open_file"]
-
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 

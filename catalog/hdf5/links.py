@@ -17,17 +17,6 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
-__all__ = [
-    "NOWHERE",
-    "Blocks",
-    "ElsewhereLink",
-    "Link",
-    "NotUnderstoodError",
-    "heap_objects",
-    "link_of",
-    "symbol_links",
-]
-
 _BITS = 16  # 64 KiB: one read of this size costs no more than a small one
 _WITHIN = (1 << _BITS) - 1
 _FIRST = 4  # blocks to begin with: what opening a run needs mostly lies at the beginning

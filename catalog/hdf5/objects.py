@@ -42,8 +42,6 @@ from .values import StoredValues, ValueReader
 if TYPE_CHECKING:
     from .library import LibraryDataset, LibraryFile
 
-__all__ = ["DAMAGES", "OwnDataset", "OwnFile", "OwnGroup"]
-
 DAMAGES = (
     struct.error,
     LookupError,

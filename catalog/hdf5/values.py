@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from .interface import as_text
 from .links import NOWHERE, Blocks, NotUnderstoodError
 
-__all__ = ["StoredValues", "ValueReader"]
-
 _PLAIN, _TRUTH, _TEXT, _FIXED_TEXT, _OTHER = range(5)
 _MOST_BYTES = 1 << 26  # larger datasets hold no facts; the library reads them
 _DEFLATE, _SHUFFLE = 1, 2

@@ -24,15 +24,6 @@ from ..scan.discover import FoundRun, list_run
 from ..store.read import load_run
 from ..store.store import Store
 
-__all__ = [
-    "MovedRun",
-    "assemble_run",
-    "find_moved_run",
-    "kept_elsewhere",
-    "known_files",
-    "other_home",
-]
-
 
 def known_files(run: RunRecord | None) -> dict[str, KnownFile]:
     """What a run record knows of its files, as ``compare_files`` wants it."""

@@ -43,8 +43,6 @@ from .assemble import (
     other_home,
 )
 
-__all__ = ["IngestOptions", "IngestReport", "ScanOptions", "ingest", "scan_batch"]
-
 _PUBLISH_SECONDS = 600.0  # publishing rewrites the merged file: its cost grows with the facility
 
 

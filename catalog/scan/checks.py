@@ -21,20 +21,6 @@ from ..model.identity import FileName
 from ..model.records import KeyRecord, KeySchema, Problem, SourceRecord
 from ..model.runlength import IndexPattern
 
-__all__ = [
-    "Fault",
-    "as_problems",
-    "check_identity",
-    "check_index",
-    "check_keys",
-    "check_rows",
-    "check_times",
-    "check_top_level",
-    "check_trains",
-    "check_version",
-    "compare_keys",
-]
-
 KNOWN_VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
 KNOWN_GROUPS = ("CONTROL", "INDEX", "INSTRUMENT", "METADATA", "RUN", "REDUCTION", "ERRATA")
 _MAX_JUMP = 10**8  # trains, 116 days at 10 Hz: longer than any run

@@ -22,8 +22,6 @@ from ..model.identity import aggregator_and_sequence, identify_run, proposal_dir
 from ..model.records import Depth, FileLayout, FileRecord, Problem, SourceRecord, utc_now
 from ..model.runlength import TrainList
 
-__all__ = ["check_data_maps", "map_places", "read_data_maps"]
-
 _MAP_NAME = "karabo_data_map.json"
 _TIME_RESOLUTION = 1e-6  # of a date as a float of seconds, with some room
 

@@ -22,19 +22,6 @@ from ..model.facts import FileStat
 from ..model.identity import RunIdentity, identify_run, is_data_file, parse_file_name
 from ..model.records import Problem
 
-__all__ = [
-    "DirectoryListing",
-    "FoundRun",
-    "find_runs",
-    "is_excluded",
-    "list_directory",
-    "list_run",
-    "locate_run",
-    "neighbours",
-    "stat_file",
-]
-
-
 UNKNOWN_STAT = FileStat(-1, -1)
 # From so many seconds per file on, stats are worth threads: local file systems take microseconds.
 _SLOW_STAT = 100e-6

@@ -17,8 +17,6 @@ from ..hdf5.interface import READ_ERRORS, Group, reason_of
 from ..model.runlength import IndexPattern, TrainList
 from .checks import Fault
 
-__all__ = ["index_groups", "index_place", "no_rows", "read_index"]
-
 _MAX_ROW = 1 << 48  # no dataset is longer; sums of such numbers stay within int64
 
 Int64s = NDArray[np.int64]

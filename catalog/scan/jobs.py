@@ -34,19 +34,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..model.identity import aggregator_and_sequence
 
-__all__ = [
-    "NO_PROGRESS",
-    "Batch",
-    "BatchResult",
-    "JobProgress",
-    "committing",
-    "in_batches",
-    "n_workers",
-    "portions",
-    "run_batches",
-    "run_jobs",
-]
-
 Result = TypeVar("Result")
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")

@@ -14,16 +14,6 @@ from ..hdf5.interface import READ_ERRORS, Dataset, Group, first_value, leaves, r
 from ..model.records import KeyRecord, KeySchema, RunValue, encode_dtype
 from .checks import Fault
 
-__all__ = [
-    "find_dataset",
-    "key_leaves",
-    "key_name",
-    "read_keys",
-    "read_run_values",
-    "reuse_keys",
-    "source_leaves",
-]
-
 _UNIT_ATTRIBUTES = (b"unitSymbol", b"unitName", b"metricPrefixSymbol", b"metricPrefixName")
 _NO_UNITS = ("", "", "", "")
 

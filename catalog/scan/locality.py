@@ -13,18 +13,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = [
-    "LocalitySurvey",
-    "file_localities",
-    "files_off_disk",
-    "is_available",
-    "is_on_disk",
-    "lc_any",
-    "lc_avail",
-    "lc_ondisk",
-    "survey_locality",
-]
-
 ORDINARY = ""
 _ON_DISK = (ORDINARY, "ONLINE", "ONLINE_AND_NEARLINE")
 _ON_TAPE = "NEARLINE"

@@ -31,8 +31,6 @@ from ..model.records import EMPTY_LAYOUT, NO_TRAINS, FileLayout, SourceRecord
 from ..model.runlength import TrainList
 from .checks import Fault, check_times, check_top_level, check_trains, check_version
 
-__all__ = ["Outline", "guess_suspects", "read_outline", "read_train_ids", "split_source"]
-
 _SOURCE_LISTS = ("dataSourceId", "deviceId", "root", "dataSources", "auxiliarySources")
 _TIME_SERVERS = ("karabo_timeserver", "karabo_timerserver")
 

@@ -17,8 +17,6 @@ from ..model.records import Depth, FileRecord
 from .jobs import Batch, n_workers, portions, run_batches
 from .scan import scan_file, scan_outline
 
-__all__ = ["scan_outlines"]
-
 _POLL_SECONDS = 0.25
 _THREADS = 8  # enough to hide the latency of a file system; Python runs in one at a time
 _THREADS_FROM = 8  # files; fewer are read before threads have started

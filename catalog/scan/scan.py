@@ -53,8 +53,6 @@ from .index import index_place, read_index
 from .keys import Rows, key_leaves, read_keys, read_run_values, reuse_keys, source_leaves
 from .outline import Outline, read_outline
 
-__all__ = ["scan_file", "scan_outline", "unread_record"]
-
 # Errors that may come from damaged structures: the HDF5 library, which is stricter, decides.
 _DAMAGES = frozenset(
     ("F02", "F03", "T01", "T02", "T03", "I01", "I02", "I04", "I05", "I06", "I07", "I08", "P03")

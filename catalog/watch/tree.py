@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 
 from ..scan.discover import is_excluded, list_directory
 
-__all__ = ["Settled", "Tree"]
-
 # A listing made within this time of the last change may lack what came in the same tick.
 _RACY_SECONDS = 3.0
 _AGE_SHARE = 0.01  # of the age of a run: a change is seen after that share of it at the latest

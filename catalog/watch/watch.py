@@ -37,17 +37,6 @@ from ..store.connections import uninterrupted
 from ..store.store import Store
 from .tree import Settled, Tree
 
-__all__ = [
-    "Arrivals",
-    "InProgress",
-    "Log",
-    "WatchOptions",
-    "try_batch",
-    "try_files",
-    "watch",
-]
-
-
 _LONGEST_PAUSE = 600.0  # s: a file that becomes complete is read at most so much later
 _UNREADABLE = ("F01", "F02", "F03", "F06")  # checks of a file that has no outline
 

@@ -19,8 +19,6 @@ from .faults import Defect
 from .specs import FileSpec, RunSpec, SourceSpec, split, train_at
 from .writing import write_run
 
-__all__ = ["FacilitySummary", "WrittenRun", "write_facility"]
-
 AGIPD = "SPB_DET_AGIPD1M-1"
 LPD = "FXE_DET_LPD1M-1"
 

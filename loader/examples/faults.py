@@ -13,8 +13,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-__all__ = ["FAULTS", "Defect"]
-
 
 @dataclass(frozen=True, slots=True)
 class Defect:

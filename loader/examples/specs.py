@@ -22,26 +22,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "VERSIONS",
-    "Counts",
-    "FileSpec",
-    "GroupSpec",
-    "KeySpec",
-    "RunSpec",
-    "SourceSpec",
-    "Unit",
-    "auxiliary",
-    "control",
-    "element_codes",
-    "expected_run_value",
-    "expected_values",
-    "instrument",
-    "split",
-    "train_at",
-    "train_time_ns",
-]
-
 VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
 
 Fill = Literal["coded", "constant", "train_id", "pulse_id", "cell_id", "time"]

@@ -27,8 +27,6 @@ from .specs import (
     train_time_ns,
 )
 
-__all__ = ["write_file", "write_run"]
-
 _TEXT = h5py.string_dtype("ascii")
 _STAMP = "%Y%m%dT%H%M%SZ"
 _FILLER_TRAIN = 2**64 - 1

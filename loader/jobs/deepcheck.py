@@ -41,19 +41,6 @@ from ...catalog.store.store import Store
 if TYPE_CHECKING:
     from ...catalog.hdf5.library import LibraryGroup
 
-__all__ = [
-    "DEFAULT_SAMPLE",
-    "DeepOptions",
-    "RunDataCheck",
-    "Updates",
-    "check_data",
-    "check_pulse_column",
-    "check_source_stopped",
-    "check_stamps",
-    "check_train_column",
-    "find_updates",
-]
-
 UInt64s = NDArray[np.uint64]
 
 # A source has stopped if it was updated at least so many times, and then not for more trains than

@@ -54,14 +54,6 @@ from ..select.selection import source_schema
 from ..select.sources import SourceEntry, take_sources
 from ..select.trains import TrainSet
 
-__all__ = [
-    "ProfileReport",
-    "Summary",
-    "profile",
-    "profile_runs",
-    "summarize",
-]
-
 Floats = NDArray[np.float64]
 
 

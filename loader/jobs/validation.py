@@ -30,8 +30,6 @@ from .deepcheck import DEFAULT_SAMPLE, DeepOptions, check_data
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CondensedProblem", "ValidationReport", "applicable_checks", "validate"]
-
 
 @dataclass(frozen=True, slots=True)
 class CondensedProblem:
