@@ -42,6 +42,6 @@ def queries(monkeypatch):
         sent.append(sql)
         return rows(cursor, sql)
 
-    for module in ("store.read", "store.packing"):
+    for module in ("store.read", "store.connections"):
         monkeypatch.setattr(f"xfelcat.catalog.{module}.rows", count)
     return sent

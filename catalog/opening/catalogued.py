@@ -28,7 +28,6 @@ from ..store.packing import PackedIndex, PackedRun, fetch_packed
 from ..store.read import (
     Names,
     StoredLayout,
-    fetch_file_timestamps,
     fetch_identity,
     fetch_layouts,
     fetch_metadata,
@@ -36,6 +35,7 @@ from ..store.read import (
     fetch_run_sources,
     fetch_run_values,
     fetch_schemas,
+    fetch_timestamps,
     fetch_unusable_files,
 )
 from ..store.store import Store
@@ -97,7 +97,7 @@ def catalogued_facts(
     RunNotFoundError
         The shard does not have the run.
     """
-    source, packed = known or (store.open_version(shard, version), None)
+    source, packed = known or (store.open_shard(shard, version), None)
     missing = RunNotFoundError(f"run {run_id} of shard {shard}", [str(store)])
     if source is None:
         raise missing
@@ -268,7 +268,7 @@ class ShardFetcher:
 
     @cached_property
     def _timestamps(self) -> dict[int, NDArray[np.uint64]]:
-        return fetch_file_timestamps(self._source.cursor(), self._run_id)
+        return fetch_timestamps(self._source.cursor(), self._run_id)
 
     @cached_property
     def _metadata(self) -> list[dict[str, str | int]]:

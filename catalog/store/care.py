@@ -3,11 +3,10 @@
 1. ``check`` and ``check_file``: the tables have no keys and constraints (they would block bulk
    inserts and later changes), so queries count the rows that should not exist; packed values are
    unpacked and compared with the rows of the same facts.
-2. ``compact``: runs that are replaced leave their new rows at the end of the tables, and names that
-   no run refers to any more stay. Each database is written anew, in order, without these.
+2. ``compact``: replaced runs leave their new rows at the end of the tables, and names that no run
+   refers to stay. Each database is written anew, in order, without these.
 3. ``upgrade_shards``: a migrated copy is published beside the older schema version, which older
-   clients go on reading. Only ingest (through ``Store.write``) and `xfelcat db upgrade` migrate;
-   opening a run never does.
+   clients go on reading. Only ingest (through ``Store.write``) and `xfelcat db upgrade` migrate.
 """
 
 import struct
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.identity import sql_series
 from ..model.records import Depth
-from .connections import rows, uninterrupted
-from .packing import PackedRun, fetch_packed, unpack_schema
+from .connections import rows, rows_of_run, uninterrupted
+from .packing import fetch_packed, unpack_schema
 from .schema import (
     AUDIT_TABLES,
     INTERNED,
@@ -52,14 +51,6 @@ def _miscounted(interned: Interned, n_members: str) -> str:
         WHERE x.{n_members} <> coalesce(m.n, 0) OR x.{n_members} <> coalesce(m.places, 0)"""
 
 
-def _no_rows_of_runs() -> str:
-    used = [f"SELECT {role.run} AS run_id FROM {role.name}" for role in RUN_TABLES]
-    used.append("SELECT last_run FROM run_value")
-    return f"""
-        SELECT count(*) FROM ({" UNION ALL ".join(used)}) AS x ANTI JOIN run USING (run_id)
-        WHERE run_id IS NOT NULL"""
-
-
 def _no_numbers(interned: Interned) -> str:
     used = [f"SELECT {column} AS id FROM {table}" for table, column in interned.used()]
     table, number = interned.table.name, interned.number
@@ -68,18 +59,14 @@ def _no_numbers(interned: Interned) -> str:
         ANTI JOIN {table} ON {table}.{number} = x.id WHERE id IS NOT NULL"""
 
 
-def _not_once() -> str:
-    values = [
-        f"(SELECT '{x.table.name} {column}', {column}::VARCHAR FROM {x.table.name})"
-        for x in INTERNED
-        for column in (x.number, x.identity)
-    ]
-    return f"""
-        SELECT count(*) FROM ({" UNION ALL ".join(values)}) AS x(what, value)
-        GROUP BY what, value HAVING count(*) > 1"""
-
-
 _LAYOUT, _SCHEMA, _SOURCE, _KEY = INTERNED
+_RUNS_USED = [f"SELECT {role.run} AS run_id FROM {role.name}" for role in RUN_TABLES]
+_RUNS_USED.append("SELECT last_run FROM run_value")
+_INTERNED_VALUES = [
+    f"(SELECT '{x.table.name} {column}' AS what, {column}::VARCHAR AS value FROM {x.table.name})"
+    for x in INTERNED
+    for column in (x.number, x.identity)
+]
 _BOTH = {
     "runs that are there more than once": _repeated("run", "run_id"),
     "files that are there more than once in a run": _repeated("file", "run_id, name"),
@@ -89,7 +76,9 @@ _BOTH = {
             SELECT run_id, count(*) AS n, max(ordinal) + 1 AS top FROM file GROUP BY run_id
         ) AS f USING (run_id)
         WHERE r.n_files <> coalesce(f.n, 0) OR r.n_files <> coalesce(f.top, 0)""",
-    "rows of runs that do not exist": _no_rows_of_runs(),
+    "rows of runs that do not exist": f"""
+        SELECT count(*) FROM ({" UNION ALL ".join(_RUNS_USED)}) ANTI JOIN run USING (run_id)
+        WHERE run_id IS NOT NULL""",
     "files without their train list": """
         SELECT count(*) FROM file AS f ANTI JOIN train_list AS t
         ON t.run_id = f.run_id AND t.ordinal = f.train_list""",
@@ -99,7 +88,9 @@ _BOTH = {
     "numbers of sources that have no name": _no_numbers(_SOURCE),
     "numbers of keys that have no name": _no_numbers(_KEY),
     "numbers of key schemas that do not exist": _no_numbers(_SCHEMA),
-    "names, schemas and layouts that are there more than once": _not_once(),
+    "names, schemas and layouts that are there more than once": _repeated(
+        f"({' UNION ALL '.join(_INTERNED_VALUES)})", "what, value"
+    ),
     "RUN values that are there more than once for a run": """
         SELECT count(*) FROM (
             SELECT first_run <= lag(last_run) OVER (
@@ -164,7 +155,7 @@ def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
 def _packed_faults(cursor: "duckdb.DuckDBPyConnection") -> Iterator[str]:
     """Packed values of a shard that differ from the rows of its tables."""
     schemas = rows(cursor, "SELECT packed, digest, n_keys FROM key_schema")
-    if count := sum(not _passes(_is_schema, *row) for row in schemas):
+    if count := sum(not _is_sound(_is_schema, *row) for row in schemas):
         yield f"{count} key schemas that are packed otherwise"
     of_layouts = rows(
         cursor,
@@ -173,12 +164,12 @@ def _packed_faults(cursor: "duckdb.DuckDBPyConnection") -> Iterator[str]:
     )
     slots: dict[int, int] = dict(of_layouts)
     run_ids = rows(cursor, "SELECT run_id FROM run")
-    if count := sum(not _passes(_is_run, cursor, run_id, slots) for (run_id,) in run_ids):
+    if count := sum(not _is_sound(_is_run, cursor, run_id, slots) for (run_id,) in run_ids):
         yield f"{count} runs that are packed otherwise"
 
 
-def _passes(check: Callable[..., bool], *about: Any) -> bool:
-    """The result of a check; no where a packed value cannot be unpacked."""
+def _is_sound(check: Callable[..., bool], *about: Any) -> bool:
+    """The result of a check; false where a packed value cannot be unpacked."""
     try:
         return check(*about)
     except (ValueError, IndexError, TypeError, MemoryError, struct.error, zlib.error):
@@ -194,29 +185,17 @@ def _is_run(cursor: "duckdb.DuckDBPyConnection", run_id: int, slots: dict[int, i
     packed = fetch_packed(cursor, run_id)
     if packed is None:  # counted already
         return True
-    files = rows(
-        cursor,
-        "SELECT name, size, mtime_ns, depth, missing_since IS NOT NULL, ordinal, train_list,"
-        f" layout_id FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
-    )
-    trains = rows(
-        cursor,
-        "SELECT starts, lengths, suspect, dropped FROM train_list"
-        f" WHERE run_id = {run_id:d} ORDER BY ordinal",
-    )
-    return (
-        files == list(packed.files.rows())
-        and trains == [_numbers(t.starts, t.lengths, t.suspect, t.dropped) for t in packed.trains]
-        and _has_index(packed, slots)
-    )
-
-
-def _numbers(*arrays: Any) -> tuple[list[int], ...]:
-    return tuple(array.tolist() for array in arrays)
-
-
-def _has_index(packed: PackedRun, slots: dict[int, int]) -> bool:
-    """Whether each file of full depth has a pattern that exists for each slot of its layout."""
+    facts = "name, size, mtime_ns, depth, missing_since IS NOT NULL, ordinal, train_list, layout_id"
+    files = rows_of_run(cursor, run_id, f"{facts} FROM file", "ordinal")
+    parts = "starts, lengths, suspect, dropped"
+    trains = rows_of_run(cursor, run_id, f"{parts} FROM train_list", "ordinal")
+    packed_trains = [
+        tuple(array.tolist() for array in (t.starts, t.lengths, t.suspect, t.dropped))
+        for t in packed.trains
+    ]
+    if files != list(packed.files.rows()) or trains != packed_trains:
+        return False
+    # Each file of full depth has a pattern that exists for each slot of its layout.
     n_patterns = len(packed.patterns.by_number())
     for _, _, _, depth, _, ordinal, _, layout in packed.files.rows():
         numbers = packed.patterns.numbers(ordinal)
@@ -238,6 +217,7 @@ def _copy(role: TableRole, where: str = "true") -> str:
 
 
 def _copy_shard() -> Iterator[str]:
+    """The statements that copy a shard; of what is interned, what some row refers to."""
     yield from map(_copy, RUN_TABLES)
     for interned in INTERNED:
         number, table = interned.number, interned.table
@@ -304,7 +284,7 @@ class ShardState:
 
 def shard_states(store: Store) -> list[ShardState]:
     """The state of every shard of a store, in the order of their names."""
-    return _states(store, _folders(store))
+    return _states(store, store.shard_folders())
 
 
 def left_out(store: Store) -> list[ShardState]:
@@ -312,24 +292,16 @@ def left_out(store: Store) -> list[ShardState]:
 
     Asked after each answer: a shard that is current costs one look at its link.
     """
-    return _states(store, (n for n in _folders(store) if store.versions(n).current() is None))
-
-
-def _folders(store: Store) -> list[str]:
-    folder = store.location / "shards"
-    return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    return _states(store, store.shard_folders() - store.shards().keys())
 
 
 def _states(store: Store, names: Iterable[str]) -> list[ShardState]:
-    states = (ShardState(n, tuple(store.versions(n).schema_versions())) for n in names)
+    states = (ShardState(n, tuple(store.versions(n).schema_versions())) for n in sorted(names))
     return [s for s in states if s.schema_versions]
 
 
 def upgrade_shards(store: Store, progress: Progress | None = None) -> list[str]:
-    """Publish every shard that is older in our schema version too; their names.
-
-    The same for the database of the audits.
-    """
+    """Publish every older shard, and the audits, in our schema version too; the shards' names."""
     if store.audits.current() is None:
         _upgrade(store.audits, AUDITS, AUDITS)
     todo = [s.shard for s in shard_states(store) if s.can_be_upgraded]

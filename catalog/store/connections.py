@@ -48,6 +48,14 @@ def rows(cursor: "duckdb.DuckDBPyConnection", sql: str) -> Rows:
     return found
 
 
+def rows_of_run(
+    cursor: "duckdb.DuckDBPyConnection", run_id: int, selected: str, order: str = ""
+) -> Rows:
+    """The rows of a run; ``selected`` are columns and their table: ``"name, size FROM file"``."""
+    ordered = f" ORDER BY {order}" if order else ""
+    return rows(cursor, f"SELECT {selected} WHERE run_id = {run_id:d}{ordered}")
+
+
 def _unescaped(value: Any) -> Any:
     if isinstance(value, list):
         return list(map(_unescaped, value))
@@ -68,11 +76,6 @@ _NEEDED_OPTIMIZERS = {"expression_rewriter", "filter_pushdown", "unused_columns"
 # How many times its memory a limited connection may put on the disk: enough to sort what fits the
 # limit, and no more than a user's temporary folder can be expected to have.
 _SPILLED = 4
-
-
-def blocks_of(shard: str) -> int:
-    """The size of the blocks of a shard."""
-    return ONE_RUN_BLOCKS if shard.startswith("loose-") else PROPOSAL_BLOCKS
 
 
 def quoted(text: str | Path) -> str:
@@ -98,11 +101,11 @@ def connect_read(
     """An in-memory database with the file attached read-only as ``xfelcat``, and locked up.
 
     A ``plain`` one is for what opening asks: about one table each time, by ``execute`` and
-    ``fetchall``. It starts sooner, and answers such questions sooner (see ``_plan_plainly``).
-    ``memory_limit`` limits DuckDB's bytes (see ``_memory_limited``); 0 leaves its
-    default. Raises duckdb.IOException where the file is not there or is no database.
+    ``fetchall``. It starts sooner, and answers such questions sooner. ``memory_limit`` limits
+    DuckDB's bytes (see ``_limits``); 0 leaves its default. Raises duckdb.IOException where the file
+    is not there or is no database.
     """
-    limits = _memory_limited(memory_limit)
+    limits = _limits(memory_limit)
     if plain:
         limits |= {"threads": 1}
     connection = _connect(limits, plain=plain)
@@ -110,7 +113,11 @@ def connect_read(
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat (READ_ONLY)")
         connection.execute("USE xfelcat")
         if plain:
-            _plan_plainly(connection)
+            # Looking for improvements takes a third of the time of a question about one table: turn
+            # off all but what keeps one from reading the whole of it.
+            found = connection.execute("SELECT name FROM duckdb_optimizers()").fetchall()
+            disabled = ",".join(name for (name,) in found if name not in _NEEDED_OPTIMIZERS)
+            connection.execute(f"SET disabled_optimizers = {quoted(disabled)}")
         _lock_up(connection)
     except BaseException:
         connection.close()
@@ -152,7 +159,7 @@ def connect_memory(
     fill: Callable[["duckdb.DuckDBPyConnection"], None], *, memory_limit: int = 0
 ) -> "duckdb.DuckDBPyConnection":
     """A database in memory, attached as ``xfelcat``, filled once and then locked up."""
-    connection = _connect(_memory_limited(memory_limit))
+    connection = _connect(_limits(memory_limit))
     connection.execute("ATTACH ':memory:' AS xfelcat")
     connection.execute("USE xfelcat")
     fill(connection)
@@ -160,7 +167,7 @@ def connect_memory(
     return connection
 
 
-def _memory_limited(limit: int) -> dict[str, Any]:
+def _limits(limit: int) -> dict[str, Any]:
     """What keeps a connection to so many bytes of memory, and to four times that on the disk.
 
     DuckDB's own limits are most of the machine's memory, and most of what is free on the disk where
@@ -185,16 +192,6 @@ def _connect(config: dict[str, Any], *, plain: bool = False) -> "duckdb.DuckDBPy
         ":memory:", config=config | own
     )
     return connection
-
-
-def _plan_plainly(connection: "duckdb.DuckDBPyConnection") -> None:
-    """Turn off what improves queries, except what keeps one from reading the whole of a table.
-
-    Looking for improvements takes a third of the time of a question about one table.
-    """
-    found = connection.execute("SELECT name FROM duckdb_optimizers()").fetchall()
-    disabled = ",".join(name for (name,) in found if name not in _NEEDED_OPTIMIZERS)
-    connection.execute(f"SET disabled_optimizers = {quoted(disabled)}")
 
 
 def _lock_up(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -272,16 +269,20 @@ class ConnectionPool:
         self._lock = threading.Lock()
         self._files: OrderedDict[Hashable, OpenDatabase] = OrderedDict()
         self._all = weakref.WeakSet[OpenDatabase]()  # with those that are open but no longer kept
-        self._is_watching = False
+        start_anew = weakref.WeakMethod(self._start_anew)
+
+        def in_child() -> None:
+            if (inherited := start_anew()) is not None:
+                inherited()
+
+        os.register_at_fork(after_in_child=in_child)
 
     def open(self, key: Hashable, make: Callable[[], OpenDatabase]) -> OpenDatabase:
         """The open file with this key; made now if there is none."""
         with self._lock:
-            found = self._files.get(key)
-            if found is not None:
+            if key in self._files:
                 self._files.move_to_end(key)
-                return found
-            self._watch_for_forks()
+                return self._files[key]
         made = make()
         self._all.add(made)
         with self._lock:
@@ -293,21 +294,9 @@ class ConnectionPool:
     def close(self) -> None:
         """Close every file; the next ``open`` starts anew."""
         with self._lock:
-            files = list(self._files.values())
-            self._files.clear()
-        for file in files:
+            files, self._files = self._files, OrderedDict()
+        for file in files.values():
             file.close()
-
-    def _watch_for_forks(self) -> None:
-        if not self._is_watching:
-            self._is_watching = True
-            pool = weakref.ref(self)
-
-            def in_child() -> None:
-                if (inherited := pool()) is not None:
-                    inherited._start_anew()
-
-            os.register_at_fork(after_in_child=in_child)
 
     def _start_anew(self) -> None:
         for file in self._all:
@@ -320,19 +309,13 @@ class ConnectionPool:
 POOL = ConnectionPool()
 
 
-# Ctrl-C while the database is at work.
-#
-# A signal that arrives inside DuckDB ends as a RuntimeError, or (2.0) may leave it waiting forever.
-# So ``uninterrupted`` keeps it back until the database is done, which takes moments, and raises
-# KeyboardInterrupt where that does no harm. ``Store`` does so in each call.
-
-
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Keep Ctrl-C back until the block is left, and raise KeyboardInterrupt then.
 
-    A second Ctrl-C is not kept back. Outside the main thread, where no signal arrives, or where
-    someone else handles Ctrl-C, this does nothing.
+    A signal that arrives inside DuckDB ends as a RuntimeError, or (2.0) may leave it waiting
+    forever; what it is at takes moments. A second Ctrl-C is not kept back. Outside the main thread,
+    where no signal arrives, or where the process handles Ctrl-C itself, this does nothing.
     """
     before = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()

@@ -129,7 +129,7 @@ def _intern(connection: "duckdb.DuckDBPyConnection", interned: Interned, path: P
 
 def _mapped(role: TableRole, where: str = "true") -> str:
     """The query for the rows of a shard's table as the merged file has them, in its order."""
-    owners = {column: x.table.name for x in INTERNED for column in x.references}
+    owners = {column: x.table.name for x in INTERNED for column in (x.number, x.synonym)}
     mapped = {c.name: owners[c.name] for c in columns()[role.name] if c.name in owners}
     replaced = [f"{column}_map.new_id AS {column}" for column in mapped]
     replaced += [f"NULL AS {column}" for column in role.shard_columns]

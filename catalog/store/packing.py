@@ -6,9 +6,9 @@
 3. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as packed differences.
 4. ``pack_schema`` / ``unpack_schema``: all keys of a source.
 5. ``pack_run`` / ``fetch_packed``: what opening needs of a run, in one row of ``run_packed``: the
-   files, their trains, and the index of all of them, each as columns of integers. A query for one
-   row costs DuckDB about as much as one for a thousand of one table, and as much again for each
-   further table.
+   files, their trains, and the index of all of them, each as columns of integers. A query costs
+   DuckDB about as much for one row of a table as for a thousand, and as much again for each further
+   table.
 """
 
 import json
@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue, decode_dtype, encode_dtype
 from ..model.runlength import IndexPattern, TrainList
-from .connections import rows
+from .connections import rows_of_run
 
 if TYPE_CHECKING:
     import duckdb
@@ -58,20 +58,15 @@ def encode_value(value: RunValue) -> EncodedValue:
     scalar = value if isinstance(value, np.generic) else np.asarray(value)[()]
     if not isinstance(scalar, np.generic):
         return EncodedValue("str", text=repr(value))
-    if scalar.dtype.kind in "biuf":
-        number = float(scalar)
-        if _is_exact(scalar, number):
-            return EncodedValue(scalar.dtype.str, number)
-        return EncodedValue(scalar.dtype.str, number, raw=scalar.tobytes())
-    array = _encode_array(np.asarray(scalar))
-    return array._replace(shape=None)
-
-
-def _is_exact(scalar: Any, number: float) -> bool:
-    kind, size = scalar.dtype.kind, scalar.dtype.itemsize
+    kind, dtype = scalar.dtype.kind, scalar.dtype.str
+    if kind not in "biuf":
+        return _encode_array(np.asarray(scalar))._replace(shape=None)
+    number = float(scalar)
     if kind == "f":
-        return size <= 8 and number == number
-    return kind == "b" or -_EXACT_INTEGER <= number <= _EXACT_INTEGER
+        is_exact = scalar.dtype.itemsize <= 8 and number == number  # not NaN, which has many forms
+    else:
+        is_exact = abs(number) <= _EXACT_INTEGER
+    return EncodedValue(dtype, number, raw=None if is_exact else scalar.tobytes())
 
 
 def _encode_array(value: NDArray[Any]) -> EncodedValue:
@@ -197,8 +192,6 @@ def unpack_schema(packed: bytes) -> KeySchema:
     return KeySchema(tuple(map(KeyRecord._make, rows)))
 
 
-# The packed row of a run.
-
 Int64s = NDArray[np.int64]
 NO_NUMBERS: Int64s = np.empty(0, np.int64)
 
@@ -241,11 +234,10 @@ class PackedIndex:
 
     def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
         """The patterns with these numbers."""
-        known = self._unfolded
         for number in numbers:
-            if number not in known:
+            if number not in self._unfolded:
                 self._unfold(number // _BLOCK)
-        return [known[number] for number in numbers]
+        return [self._unfolded[number] for number in numbers]
 
     def by_number(self) -> list[IndexPattern]:
         """All patterns."""
@@ -270,69 +262,56 @@ class PackedRun(NamedTuple):
 def pack_run(
     run_id: int,
     files: FileTable,
-    trains: Iterable[TrainList],
+    trains: Sequence[TrainList],
     slots: Sequence[NDArray[np.integer]],
     patterns: Sequence[IndexPattern],
 ) -> tuple[int, bytes, bytes, bytes, bytes]:
     """The row of a run; ``slots`` are the numbers in ``patterns`` that each file has."""
+    names = "/".join(files.names).encode("utf-8", "surrogatepass")
+    facts = (files.sizes, files.mtimes_ns, files.depths, files.missing)
+    numbers = (files.train_lists, files.layouts)
+    blocks = [
+        _pack_lists([p.lengths for p in some], [p.counts for p in some], [p.offsets for p in some])
+        for some in (patterns[i : i + _BLOCK] for i in range(0, len(patterns), _BLOCK))
+    ]
+    packed_trains = _pack_lists(
+        [t.starts.view(np.int64) for t in trains],
+        [t.lengths for t in trains],
+        [t.suspect for t in trains],
+        [t.dropped for t in trains],
+    )
     return (
         run_id,
-        _pack_files(files),
-        _pack_trains(list(trains)),
+        _join([zlib.compress(names), *map(_pack, (*facts, *numbers))]),
+        packed_trains,
         _pack_lists(slots),
-        _join([_pack_patterns(patterns[i : i + _BLOCK]) for i in range(0, len(patterns), _BLOCK)]),
+        _join(blocks),
     )
 
 
 def fetch_packed(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> PackedRun | None:
     """The packed row of a run; None where the shard does not have it."""
-    found = rows(
-        cursor,
-        f"SELECT files, trains, slots, patterns FROM run_packed WHERE run_id = {run_id:d}",
-    )
+    found = rows_of_run(cursor, run_id, "files, trains, slots, patterns FROM run_packed")
     if not found:
         return None
-    files, trains, slots, patterns = found[0]
-    return PackedRun(_unpack_files(files), _unpack_trains(trains), PackedIndex(slots, patterns))
-
-
-def _pack_files(files: FileTable) -> bytes:
-    names = "/".join(files.names).encode("utf-8", "surrogatepass")
-    columns = (files.sizes, files.mtimes_ns, files.depths, files.missing)
-    numbers = (files.train_lists, files.layouts)
-    return _join([zlib.compress(names), *map(_pack, (*columns, *numbers))])
+    packed_files, trains, slots, patterns = found[0]
+    starts, *others = _unpack_lists(trains)
+    return PackedRun(
+        _unpack_files(packed_files),
+        tuple(map(TrainList, (s.view(np.uint64) for s in starts), *others)),
+        PackedIndex(slots, patterns),
+    )
 
 
 def _unpack_files(packed: bytes) -> FileTable:
     packed_names, *columns = _split(packed)
     names = zlib.decompress(packed_names).decode("utf-8", "surrogatepass")
-    sizes, mtimes, depths, missing, trains, layouts = map(unpack_integers, columns)
+    sizes, mtimes, depths, missing, trains, layouts = (
+        unpack_integers(column).tolist() for column in columns
+    )
     return FileTable(
         names.split("/") if names else [],
-        sizes.tolist(),
-        mtimes.tolist(),
-        depths.tolist(),
-        missing.astype(bool).tolist(),
-        range(sizes.size),
-        trains.tolist(),
-        layouts.tolist(),
-    )
-
-
-def _pack_trains(lists: Sequence[TrainList]) -> bytes:
-    starts = [trains.starts.view(np.int64) for trains in lists]
-    others = ([getattr(t, name) for t in lists] for name in ("lengths", "suspect", "dropped"))
-    return _pack_lists(starts, *others)
-
-
-def _unpack_trains(packed: bytes) -> tuple[TrainList, ...]:
-    starts, *others = _unpack_lists(packed)
-    return tuple(map(TrainList, (s.view(np.uint64) for s in starts), *others))
-
-
-def _pack_patterns(patterns: Sequence[IndexPattern]) -> bytes:
-    return _pack_lists(
-        *([getattr(p, name) for p in patterns] for name in ("lengths", "counts", "offsets"))
+        *(sizes, mtimes, depths, list(map(bool, missing)), range(len(sizes)), trains, layouts),
     )
 
 

@@ -1,8 +1,8 @@
 """Reads of a shard: its rows as records again.
 
 Fixed queries in plain SQL, one function each: what opening needs, bit by bit, and ``load_run`` for
-a whole run, to write it again. Numbers go into the SQL as literals of integers, and everything is
-fetched with ``fetchall``: on DuckDB 1.5 a bound value would import pandas.
+a whole run, to write it again. Numbers go into the SQL as literals of integers: on DuckDB 1.5 a
+bound value would import pandas.
 
 Each function takes a cursor and ids local to its file. Names of sources and keys are joined on, and
 rows sorted, here: DuckDB takes longer to plan a join or a sort than to do the rest of such a query.
@@ -30,7 +30,7 @@ from ..model.records import (
     RunValue,
     SourceRecord,
 )
-from .connections import rows
+from .connections import rows, rows_of_run
 from .packing import (
     decode_timestamps,
     decode_value,
@@ -47,22 +47,18 @@ Names = dict[int, str]
 
 def file_stats(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[str, KnownFile]:
     """What freshness compares, by file name; empty where the shard does not have the run."""
-    found = rows(
-        cursor,
-        "SELECT name, size, mtime_ns, depth, verified, retry, missing_since IS NOT NULL"
-        f" FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
-    )
+    known = "size, mtime_ns, depth, verified, retry, missing_since IS NOT NULL"
     return {
-        name: KnownFile(size, mtime_ns, Depth(depth), verified, retry, missing)
-        for name, size, mtime_ns, depth, verified, retry, missing in found
+        name: KnownFile(size, mtime_ns, Depth(depth), *others)
+        for name, size, mtime_ns, depth, *others in rows_of_run(
+            cursor, run_id, f"name, {known} FROM file", "ordinal"
+        )
     }
 
 
 def run_locations(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> tuple[str, ...]:
     """The directories a run was ever seen at, newest last."""
-    found = rows(
-        cursor, f"SELECT path FROM run_location WHERE run_id = {run_id:d} ORDER BY position"
-    )
+    found = rows_of_run(cursor, run_id, "path FROM run_location", "position")
     return tuple(path for (path,) in found)
 
 
@@ -72,21 +68,11 @@ def only_run(cursor: "duckdb.DuckDBPyConnection") -> int:
     return int(found[0][0]) if len(found) == 1 else -1
 
 
-def integers(numbers: Iterable[int]) -> str:
-    """Integers as an SQL list; of none, one that matches nothing (ids are never negative)."""
-    return "(" + (",".join(str(int(n)) for n in numbers) or "-1") + ")"
-
-
 def _one_of(column: str, ids: Collection[int]) -> str:
     """The condition that a column has one of these ids."""
     if len(ids) == 1:
         return f"{column} = {int(next(iter(ids))):d}"
-    return f"{column} IN {integers(ids)}"
-
-
-def _between(ids: Collection[int]) -> str:
-    """A stretch that holds all of these ids: what is used together was mostly named together."""
-    return f"BETWEEN {min(ids):d} AND {max(ids):d}"
+    return f"{column} IN ({','.join(str(int(n)) for n in ids) or -1})"  # ids are never negative
 
 
 def _names(
@@ -96,9 +82,9 @@ def _names(
     names = {} if known is None else known
     missing = set(ids) - names.keys()
     if missing:
-        number = f"{table}_id"
-        sql = f"SELECT {number}, name FROM {table} WHERE {number} {_between(missing)}"
-        names.update(rows(cursor, sql))
+        # A stretch with all of these: what is used together was mostly named together.
+        some = f"{table}_id BETWEEN {min(missing):d} AND {max(missing):d}"
+        names.update(rows(cursor, f"SELECT {table}_id, name FROM {table} WHERE {some}"))
     return names
 
 
@@ -125,6 +111,8 @@ def fetch_layouts(
 ) -> dict[int, StoredLayout]:
     """Layouts by their ids; one without sources is there too."""
     members: dict[int, list[tuple[SourceRecord, int, int | None]]] = {int(i): [] for i in ids}
+    if not members:
+        return {}
     found = rows(
         cursor,
         "SELECT layout_id, position, section, source_id, index_groups, legacy_of, run_only,"
@@ -151,21 +139,14 @@ def fetch_layouts(
 def fetch_timestamps(
     cursor: "duckdb.DuckDBPyConnection", run_id: int
 ) -> dict[int, NDArray[np.uint64]]:
-    """Every set of timestamps of a run, by ordinal."""
-    return {
-        ordinal: decode_timestamps(first, deltas)
-        for ordinal, first, deltas in rows(
-            cursor, f"SELECT ordinal, first, deltas FROM timestamps WHERE run_id = {run_id:d}"
+    """The timestamps of each file of a run that has any, by its ordinal."""
+    times = {
+        number: decode_timestamps(first, deltas)
+        for number, first, deltas in rows_of_run(
+            cursor, run_id, "ordinal, first, deltas FROM timestamps"
         )
     }
-
-
-def fetch_file_timestamps(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int
-) -> dict[int, NDArray[np.uint64]]:
-    """The timestamps of each file of a run that has any, by its ordinal."""
-    times = fetch_timestamps(cursor, run_id)
-    found = rows(cursor, f"SELECT ordinal, timestamps FROM file WHERE run_id = {run_id:d}")
+    found = rows_of_run(cursor, run_id, "ordinal, timestamps FROM file")
     return {file: times[number] for file, number in found if number is not None}
 
 
@@ -174,10 +155,8 @@ def fetch_metadata(
 ) -> list[dict[str, str | int]]:
     """METADATA of the files of a run, by ordinal."""
     metadata: list[dict[str, str | int]] = [{} for _ in range(n_files)]
-    for name, value, is_number, first, last in rows(
-        cursor,
-        "SELECT name, value, is_number, first_file, last_file FROM file_metadata"
-        f" WHERE run_id = {run_id:d}",
+    for name, value, is_number, first, last in rows_of_run(
+        cursor, run_id, "name, value, is_number, first_file, last_file FROM file_metadata"
     ):
         decoded = int(value) if is_number else value
         for entries in metadata[first : last + 1]:
@@ -200,12 +179,8 @@ def fetch_unusable_files(
     cursor: "duckdb.DuckDBPyConnection", run_id: int
 ) -> list[tuple[str, datetime | None]]:
     """Files of a run that are missing or could not be read: name, and since when it is missing."""
-    found = rows(
-        cursor,
-        "SELECT name, missing_since FROM file"
-        f" WHERE run_id = {run_id:d} AND (depth = 0 OR missing_since IS NOT NULL) ORDER BY ordinal",
-    )
-    return found
+    found = rows_of_run(cursor, run_id, "name, missing_since, depth FROM file", "ordinal")
+    return [(name, since) for name, since, depth in found if depth == Depth.UNREAD or since]
 
 
 def fetch_run_values(
@@ -226,18 +201,14 @@ def fetch_run_values(
     names = _names(cursor, "key", {row[1] for row in found}, known)
     for source, key, dtype, number, text, raw, shape in found:
         if raw is None and text is None and shape is None:  # nearly all: go the short way
-            make = makers.get(dtype)
-            if make is None:
-                make = makers[dtype] = scalar_maker(dtype)
-            value = make(number)
+            if dtype not in makers:
+                makers[dtype] = scalar_maker(dtype)
+            value = makers[dtype](number)
         else:
             value = decode_value(dtype, number, text, raw, shape)
         values.setdefault(source, {})[names[key]] = value
     return dict(values)
 
-
-# Whole runs: ``load_run`` gives the ``RunRecord`` back that was put in, so that a run of which only
-# some files changed can be written again. Opening a run does not come here.
 
 # Of a file, these are the store's own findings: no scan reports them.
 _OWN_CHECKS = ("C01", "C02")
@@ -247,10 +218,9 @@ def fetch_identity(
     cursor: "duckdb.DuckDBPyConnection", run_id: int
 ) -> tuple[RunIdentity, str, str] | None:
     """Who a run is, its directory and that resolved; None where the shard does not have it."""
-    found = rows(
-        cursor,
-        "SELECT proposal, run, data_class, instrument, cycle, loose_path, directory, realpath"
-        f" FROM run WHERE run_id = {run_id:d}",
+    place = "loose_path, directory, realpath"
+    found = rows_of_run(
+        cursor, run_id, f"proposal, run, data_class, instrument, cycle, {place} FROM run"
     )
     if not found:
         return None
@@ -268,12 +238,11 @@ def fetch_problems(
 ) -> dict[str | None, list[Problem]]:
     """What scans found wrong and still is, by file name; under None what concerns the whole run."""
     found: dict[str | None, list[Problem]] = {}
-    for name, check, severity, message, place, path in rows(
-        cursor,
-        "SELECT name, check_id, severity, message, place, path FROM finding"
-        f" WHERE run_id = {run_id:d} AND resolved_at IS NULL",
+    about = "check_id, severity, message, place, path, resolved_at"
+    for name, check, severity, message, place, path, resolved_at in rows_of_run(
+        cursor, run_id, f"name, {about} FROM finding"
     ):
-        if name is not None and check in _OWN_CHECKS:
+        if resolved_at is not None or (name is not None and check in _OWN_CHECKS):
             continue
         own_path = directory if name is None else f"{directory}/{name}"
         where = own_path if path is None else path
@@ -282,7 +251,7 @@ def fetch_problems(
 
 
 def load_run(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> RunRecord | None:
-    """The record of a run, as it was last put in; None where the shard does not have it.
+    """The record of a run as it was last put in, to write it again; None where there is none.
 
     RUN of a source that several files carried is given back with the first of them.
     """
@@ -291,7 +260,7 @@ def load_run(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> RunRecord | No
         return None
     identity, directory, realpath = found
     problems = fetch_problems(cursor, run_id, directory)
-    ingested_at = rows(cursor, f"SELECT ingested_at FROM run WHERE run_id = {run_id:d}")[0][0]
+    ((ingested_at,),) = rows_of_run(cursor, run_id, "ingested_at FROM run")
     return RunRecord(
         identity=identity,
         directory=directory,
@@ -306,24 +275,35 @@ def load_run(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> RunRecord | No
 def _load_files(
     cursor: "duckdb.DuckDBPyConnection", run_id: int, problems: Mapping[str | None, list[Problem]]
 ) -> tuple[FileRecord, ...]:
-    found = rows(
-        cursor,
-        "SELECT ordinal, name, size, mtime_ns, depth, scanned_at, verified, aggregator, sequence,"
-        " format_version, locality, retry, missing_since, train_list, timestamps, layout_id,"
-        f" run_sources FROM file WHERE run_id = {run_id:d} ORDER BY ordinal",
-    )
     packed = fetch_packed(cursor, run_id)
     if packed is None:
         return ()
+    found = rows_of_run(
+        cursor,
+        run_id,
+        "ordinal, name, size, mtime_ns, depth, scanned_at, verified, aggregator, sequence,"
+        " format_version, locality, retry, missing_since, train_list, layout_id, run_sources"
+        " FROM file",
+        "ordinal",
+    )
     patterns = packed.patterns.by_number()
     times = fetch_timestamps(cursor, run_id)
-    layouts = _load_layouts(cursor, {row[15] for row in found})
-    values = _load_values(cursor, run_id, {s for row in found for s in row[16]})
+    stored = fetch_layouts(cursor, {row[14] for row in found})
+    used = {s for layout in stored.values() for s in layout.schema_ids if s is not None}
+    schemas = fetch_schemas(cursor, used)
+    layouts = {
+        number: FileLayout(
+            layout.sources, tuple(None if s is None else schemas[s] for s in layout.schema_ids)
+        )
+        for number, layout in stored.items()
+    }
+    names = _names(cursor, "source", {s for row in found for s in row[15]}, None)
+    values = fetch_run_values(cursor, run_id)
     metadata = fetch_metadata(cursor, run_id, len(found))
     files = []
     for ordinal, name, size, mtime_ns, depth, scanned_at, verified, *others in found:
         aggregator, sequence, version, locality, retry, missing_since, *numbers = others
-        train_list, timestamps, layout, run_sources = numbers
+        train_list, layout, run_sources = numbers
         record = FileRecord(
             name=name,
             size=size,
@@ -337,39 +317,16 @@ def _load_files(
             locality=locality,
             retry=retry,
             trains=packed.trains[train_list],
-            timestamps=None if timestamps is None else times[timestamps],
+            timestamps=times.get(ordinal),
             layout=layouts[layout],
             patterns=tuple(patterns[p] for p in packed.patterns.numbers(ordinal)),
             metadata=metadata[ordinal],
-            run_values=dict(values[source] for source in run_sources),
+            run_values={names[source]: values.get(source, {}) for source in run_sources},
             problems=tuple(problems.get(name, ())),
             missing_since=missing_since and from_utc(missing_since),
         )
         files.append(record)
     return tuple(files)
-
-
-def _load_values(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, sources: set[int]
-) -> dict[int, tuple[str, Mapping[str, RunValue]]]:
-    """Name and RUN of each source by its id; RUN may be empty."""
-    values = fetch_run_values(cursor, run_id)
-    names = rows(
-        cursor, f"SELECT source_id, name FROM source WHERE source_id IN {integers(sources)}"
-    )
-    return {source: (name, values.get(source, {})) for source, name in names}
-
-
-def _load_layouts(cursor: "duckdb.DuckDBPyConnection", ids: set[int]) -> dict[int, FileLayout]:
-    stored = fetch_layouts(cursor, ids)
-    wanted = {s for layout in stored.values() for s in layout.schema_ids if s is not None}
-    schemas = fetch_schemas(cursor, wanted)
-    return {
-        number: FileLayout(
-            layout.sources, tuple(None if s is None else schemas[s] for s in layout.schema_ids)
-        )
-        for number, layout in stored.items()
-    }
 
 
 def fresh_profiles(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> set[tuple[str, str]]:

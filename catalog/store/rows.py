@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.errors import CatalogWriteError
-from ..model.facts import FileTable, Numbered
+from ..model.facts import FileTable, KnownFile, Numbered
 from ..model.identity import is_made_anew
 from ..model.names import recorded_run, time_of_ns, to_utc
 from ..model.records import (
@@ -35,13 +35,9 @@ from ..model.records import (
 )
 from ..model.runlength import IndexPattern, TrainList
 from .connections import rows
-from .packing import (
-    encode_timestamps,
-    encode_value,
-    pack_run,
-    pack_schema,
-)
-from .read import StoredLayout, fetch_layouts, fetch_schemas
+from .packing import encode_timestamps, encode_value, pack_run, pack_schema
+from .read import fetch_layouts, fetch_schemas
+from .schema import INTERNED
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,53 +58,46 @@ class Interner:
     def __init__(self, cursor: "duckdb.DuckDBPyConnection", location: str) -> None:
         self._cursor = cursor
         self._location = location
-        self._sources = {n: i for i, n in rows(cursor, "SELECT * FROM source")}
-        self._keys = {n: i for i, n in rows(cursor, "SELECT * FROM key")}
-        found = rows(cursor, "SELECT digest, schema_id FROM key_schema")
-        self._schemas: dict[str, int] = dict(found)
-        found = rows(cursor, "SELECT digest, layout_id FROM layout")
-        self._layouts: dict[str, int] = dict(found)
+        # By table, then by the name or digest.
+        self._numbers: dict[str, dict[str, int]] = {
+            x.table.name: dict(rows(cursor, f"SELECT {x.identity}, {x.number} FROM {x.table.name}"))
+            for x in INTERNED
+        }
+        # Not the number of rows: `compact` drops what no run refers to.
+        self._free = {t: max(n.values(), default=-1) + 1 for t, n in self._numbers.items()}
         self._known_schemas: dict[str, KeySchema] = {}
         self._known_layouts: set[str] = set()
         self._new: dict[str, list[Row]] = {}
-        self._free: dict[str, int] = {}
 
     def take_new(self) -> dict[str, list[Row]]:
         """The rows of everything that got a number since this was last called."""
         new, self._new = self._new, {}
         return new
 
+    def _add(self, table: str, identity: str, *about: Any) -> int:
+        number = self._numbers[table][identity] = self._free[table]
+        self._free[table] += 1
+        self._new.setdefault(table, []).append((number, identity, *about))
+        return number
+
     def source(self, name: str) -> int:
         """The number of a source name."""
-        return self._number("source", self._sources, name)
+        number = self._numbers["source"].get(name)
+        return self._add("source", name) if number is None else number
 
     def key(self, name: str) -> int:
         """The number of a key name."""
-        return self._number("key", self._keys, name)
-
-    def _number(self, table: str, numbers: dict[str, int], name: str) -> int:
-        number = numbers.get(name)
-        if number is None:
-            number = numbers[name] = self._next(table, numbers)
-            self._new.setdefault(table, []).append((number, name))
-        return number
-
-    def _next(self, table: str, numbers: dict[str, int]) -> int:
-        if table not in self._free:  # not len(): `compact` drops what no run refers to
-            self._free[table] = max(numbers.values(), default=-1) + 1
-        self._free[table] += 1
-        return self._free[table] - 1
+        number = self._numbers["key"].get(name)
+        return self._add("key", name) if number is None else number
 
     def schema(self, schema: KeySchema) -> int:
         """The number of a key schema; call ``check`` first for those the file may have."""
-        number = self._schemas.get(schema.digest)
+        digest = schema.digest
+        number = self._numbers["key_schema"].get(digest)
         if number is not None:
             return number
-        number = self._schemas[schema.digest] = self._next("key_schema", self._schemas)
-        self._known_schemas[schema.digest] = schema
-        self._new.setdefault("key_schema", []).append(
-            (number, schema.digest, len(schema.keys), pack_schema(schema))
-        )
+        number = self._add("key_schema", digest, len(schema.keys), pack_schema(schema))
+        self._known_schemas[digest] = schema
         self._new.setdefault("schema_key", []).extend(
             (
                 *(number, position, self.key(k.name), k.group, k.dtype, k.entry_shape),
@@ -120,19 +109,14 @@ class Interner:
 
     def layout(self, layout: FileLayout) -> int:
         """The number of a layout; call ``check`` first for those the file may have."""
-        number = self._layouts.get(layout.digest)
+        number = self._numbers["layout"].get(layout.digest)
         if number is not None:
             return number
-        number = self._layouts[layout.digest] = self._next("layout", self._layouts)
+        number = self._add("layout", layout.digest, len(layout.sources))
         self._known_layouts.add(layout.digest)
-        self._new.setdefault("layout", []).append((number, layout.digest, len(layout.sources)))
         self._new.setdefault("layout_source", []).extend(
             (
-                number,
-                position,
-                source.section,
-                self.source(source.name),
-                source.groups,
+                *(number, position, source.section, self.source(source.name), source.groups),
                 self.source(source.legacy_of) if source.legacy_of else None,
                 source.run_only,
                 None if schema is None else self.schema(schema),
@@ -150,36 +134,24 @@ class Interner:
         """
         distinct = {layout.digest: layout for layout in layouts}
         schemas = {s.digest: s for x in distinct.values() for s in x.schemas if s is not None}
-        self._check_schemas(schemas)
-        unseen = {
-            self._layouts[digest]: layout
-            for digest, layout in distinct.items()
-            if digest in self._layouts and digest not in self._known_layouts
-        }
-        if not unseen:
-            return
-        for number, stored in fetch_layouts(self._cursor, unseen).items():
-            if not self._is_same(unseen[number], stored):
-                raise self._clash("layout", unseen[number].digest)
-            self._known_layouts.add(unseen[number].digest)
-
-    def _check_schemas(self, schemas: dict[str, KeySchema]) -> None:
-        unseen = {
-            self._schemas[digest]: schema
-            for digest, schema in schemas.items()
-            if digest in self._schemas and digest not in self._known_schemas
-        }
-        if unseen:
-            for number, stored in fetch_schemas(self._cursor, unseen).items():
-                self._known_schemas[unseen[number].digest] = stored
-        for digest, schema in schemas.items():
-            known = self._known_schemas.get(digest)
-            if known is not None and known is not schema and known.keys != schema.keys:
+        numbers = self._numbers["key_schema"]
+        unseen = {numbers[d]: d for d in schemas if d in numbers and d not in self._known_schemas}
+        for number, known in fetch_schemas(self._cursor, unseen).items():
+            self._known_schemas[unseen[number]] = known
+        for digest in schemas.keys() & self._known_schemas.keys():
+            if schemas[digest].keys != self._known_schemas[digest].keys:
                 raise self._clash("key schema", digest)
 
-    def _is_same(self, layout: FileLayout, stored: StoredLayout) -> bool:
-        numbers = tuple(None if s is None else self._schemas[s.digest] for s in layout.schemas)
-        return layout.sources == stored.sources and numbers == stored.schema_ids
+        of_layouts = self._numbers["layout"]
+        unseen = {
+            of_layouts[d]: d for d in distinct if d in of_layouts and d not in self._known_layouts
+        }
+        for number, stored in fetch_layouts(self._cursor, unseen).items():
+            layout = distinct[unseen[number]]
+            used = tuple(None if s is None else numbers[s.digest] for s in layout.schemas)
+            if layout.sources != stored.sources or used != stored.schema_ids:
+                raise self._clash("layout", layout.digest)
+            self._known_layouts.add(layout.digest)
 
     def _clash(self, what: str, digest: str) -> CatalogWriteError:
         return CatalogWriteError(self._location, f"two contents of a {what} have digest {digest}")
@@ -202,7 +174,11 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     for ordinal, file in enumerate(record.files):
         values = {s: v for s, v in file.run_values.items() if s not in read}
         read.update(values)
-        tables["run_value"].extend(_value_rows(run_id, values, interner))
+        tables["run_value"].extend(
+            (run_id, run_id, interner.source(source), interner.key(key), *encode_value(value))
+            for source, by_key in values.items()
+            for key, value in by_key.items()
+        )
         slots.append(np.array([patterns.number(p) for p in file.patterns], np.int32))
         train_list = trains.number(file.trains)
         layout = interner.layout(file.layout)
@@ -227,7 +203,7 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     files = FileTable.of(facts)
     tables["run_packed"] = [pack_run(run_id, files, trains.values, slots, patterns.values)]
     tables["run_source"] = source_rows(record, patterns.values, slots, interner)
-    tables["file_metadata"] = list(_metadata_rows(run_id, record.files))
+    tables["file_metadata"] = _metadata_rows(run_id, record.files)
     tables["run"] = [_summary(record, trains, times)]
     return tables
 
@@ -243,31 +219,20 @@ def profile_row(run_id: int, profile: KeyProfile, interner: Interner) -> Row:
     )
 
 
-def _value_rows(run_id: int, values: dict[str, Any], interner: Interner) -> Iterator[Row]:
-    for source, by_key in values.items():
-        source_id = interner.source(source)
-        for key, value in by_key.items():
-            yield (run_id, run_id, source_id, interner.key(key), *encode_value(value))
-
-
-def _metadata_rows(run_id: int, files: Iterable[FileRecord]) -> Iterator[Row]:
+def _metadata_rows(run_id: int, files: Iterable[FileRecord]) -> list[Row]:
     """One row per stretch of files with the same entry."""
-    open_stretches: dict[str, tuple[str | int, int, int]] = {}
+    stretches: list[list[Any]] = []
+    last: dict[str, list[Any]] = {}
     for ordinal, file in enumerate(files):
         for name, value in file.metadata.items():
-            known = open_stretches.get(name)
-            if known and known[0] == value and known[2] == ordinal - 1:
-                open_stretches[name] = (known[0], known[1], ordinal)
-                continue
-            if known:
-                yield _metadata_row(run_id, name, *known)
-            open_stretches[name] = (value, ordinal, ordinal)
-    for name, stretch in open_stretches.items():
-        yield _metadata_row(run_id, name, *stretch)
-
-
-def _metadata_row(run_id: int, name: str, value: str | int, first: int, last: int) -> Row:
-    return (run_id, name, str(value), not isinstance(value, str), first, last)
+            entry = [run_id, name, str(value), not isinstance(value, str)]
+            stretch = last.get(name)
+            if stretch and stretch[:4] == entry and stretch[5] == ordinal - 1:
+                stretch[5] = ordinal
+            else:
+                last[name] = [*entry, ordinal, ordinal]
+                stretches.append(last[name])
+    return list(map(tuple, stretches))
 
 
 def _summary(
@@ -337,91 +302,49 @@ def _integer(value: str | int | None) -> int | None:
     return number if abs(number) < 1 << 63 else None
 
 
-# What a run has of each source.
-#
-# One row per section, source, index group and key schema, with the number of files, of trains with
-# data and of entries. Worked out per layout: which rows a slot of it counts towards is looked up
-# once, and the files that share the layout add up as arrays.
-
-# section, source, index group, schema id (-1: unknown), source id of the new name (-1), RUN only
-_RowKey = tuple[str, str, str, int, int, bool]
-
-
 def source_rows(
     record: RunRecord,
     patterns: Sequence[IndexPattern],
     file_patterns: Sequence[NDArray[np.int32]],
     interner: Interner,
-) -> list[tuple[Any, ...]]:
-    """The rows of ``run_source``; ``file_patterns`` are numbers in ``patterns`` for each file."""
-    places: dict[_RowKey, int] = {}
-    known_schemas = _schema_of_sources(record, interner)
+) -> list[Row]:
+    """The rows of ``run_source``; ``file_patterns`` are numbers in ``patterns`` for each file.
+
+    One row per section, source, index group and key schema, with the number of files, of trains
+    with data and of entries. Files that share a layout are added up as arrays, a column per slot.
+    """
+    layouts = {f.layout.digest: f.layout for f in record.files}
+    schemas: dict[tuple[str, str], int] = {}  # of sources whose keys some file lacks
+    for layout in layouts.values():
+        for source, schema in zip(layout.sources, layout.schemas, strict=True):
+            if schema is not None:
+                schemas.setdefault((source.section, source.name), interner.schema(schema))
     members: dict[str, list[int]] = {}
-    layouts: dict[str, FileLayout] = {}
     for ordinal, file in enumerate(record.files):
         if file.depth > Depth.UNREAD:
             members.setdefault(file.layout.digest, []).append(ordinal)
-            layouts[file.layout.digest] = file.layout
-    plans = {d: _plan(x, places, known_schemas, interner) for d, x in layouts.items()}
-    n_files, n_trains, n_entries, counted = np.zeros((4, len(places)), np.int64)
-    trains_of = np.array([p.n_trains_with_rows for p in patterns], np.int64)
-    entries_of = np.array([p.n_rows for p in patterns], np.int64)
+    sizes = np.array([(p.n_trains_with_rows, p.n_rows) for p in patterns], np.int64).reshape(-1, 2)
+    # Files, trains and entries; the latter stay None unless some file of full depth counts.
+    counts: dict[Row, list[Any]] = {}
     for digest, ordinals in members.items():
-        listed, slot_of_row, rows = plans[digest]
-        n_files[listed] += len(ordinals)
+        layout = layouts[digest]
         full = [file_patterns[o] for o in ordinals if len(file_patterns[o])]
-        if not full or not len(rows):
-            continue
-        numbers = np.stack(full)[:, slot_of_row]
-        np.add.at(n_trains, rows, trains_of[numbers].sum(axis=0))
-        np.add.at(n_entries, rows, entries_of[numbers].sum(axis=0))
-        counted[rows] = 1
-    return [
-        (record.identity.run_id, section, interner.source(source), group)
-        + (None if schema < 0 else schema, None if legacy_of < 0 else legacy_of, run_only)
-        + (int(n_files[i]),)
-        + ((int(n_trains[i]), int(n_entries[i])) if counted[i] else (None, None))
-        for (section, source, group, schema, legacy_of, run_only), i in places.items()
-    ]
-
-
-def _schema_of_sources(record: RunRecord, interner: Interner) -> dict[tuple[str, str], int]:
-    """A schema for each source that has one in some file of the run."""
-    found: dict[tuple[str, str], int] = {}
-    for layout in {f.layout.digest: f.layout for f in record.files}.values():
+        of_slots: list[list[int]] = sizes[np.stack(full)].sum(axis=0).tolist() if full else []
         for source, schema in zip(layout.sources, layout.schemas, strict=True):
-            if schema is not None:
-                found.setdefault((source.section, source.name), interner.schema(schema))
-    return found
-
-
-def _plan(
-    layout: FileLayout,
-    places: dict[_RowKey, int],
-    known_schemas: dict[tuple[str, str], int],
-    interner: Interner,
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Rows that list this layout's files; and pairs of slot and the row that it counts towards."""
-    listed: list[int] = []
-    pairs: list[tuple[int, int]] = []
-    for source, schema in zip(layout.sources, layout.schemas, strict=True):
-        target, keys = _target(layout, source, schema)
-        schema_id = (
-            known_schemas.get((target.section, target.name), -1)
-            if keys is None
-            else interner.schema(keys)
-        )
-        legacy_of = interner.source(source.legacy_of) if source.legacy_of else -1
-        groups = dict.fromkeys(target.groups + (keys.groups if keys else ())) or {"": None}
-        for group in groups:
-            key = (source.section, source.name, group, schema_id, legacy_of, target.run_only)
-            row = places.setdefault(key, len(places))
-            listed.append(row)
-            slot = layout.slots.get((target.section, target.name, group))
-            if slot is not None:
-                pairs.append((slot, row))
-    slots_rows = np.array(pairs, np.intp).reshape(-1, 2)
-    return np.array(listed, np.intp), slots_rows[:, 0], slots_rows[:, 1]
+            target, keys = _target(layout, source, schema)
+            place = (target.section, target.name)
+            schema_id = schemas.get(place) if keys is None else interner.schema(keys)
+            legacy_of = interner.source(source.legacy_of) if source.legacy_of else None
+            named = (source.section, interner.source(source.name))
+            about = (schema_id, legacy_of, target.run_only)
+            for group in dict.fromkeys(target.groups + (keys.groups if keys else ())) or ("",):
+                row = counts.setdefault((*named, group, *about), [0, None, None])
+                row[0] += len(ordinals)
+                slot = layout.slots.get((*place, group))
+                if slot is not None and of_slots:
+                    trains, entries = of_slots[slot]
+                    row[1], row[2] = (row[1] or 0) + trains, (row[2] or 0) + entries
+    return [(record.identity.run_id, *key, *row) for key, row in counts.items()]
 
 
 def _target(
@@ -435,19 +358,6 @@ def _target(
     return source, schema
 
 
-# What a run keeps of its past when it is written again.
-
-
-class OldFile(NamedTuple):
-    """A file as the catalog had it."""
-
-    size: int
-    mtime_ns: int
-    scanned_at: datetime
-    retry: bool
-    missing: bool
-
-
 class FindingKey(NamedTuple):
     """What distinguishes a finding of a run from others, in the order of the table's columns."""
 
@@ -459,7 +369,9 @@ class FindingKey(NamedTuple):
     path: str | None
 
 
-def changed_files(record: RunRecord, old: Mapping[str, OldFile]) -> list[tuple[FindingKey, Row]]:
+def changed_files(
+    record: RunRecord, old: Mapping[str, KnownFile], scanned_at: Mapping[str, datetime]
+) -> list[tuple[FindingKey, Row]]:
     """A C02 finding and a row of ``file_history`` for each file that is not what it was.
 
     Not for one that could not be read before (``retry``): it was known to be unfinished.
@@ -476,14 +388,8 @@ def changed_files(record: RunRecord, old: Mapping[str, OldFile]) -> list[tuple[F
             if was.size != file.size
             else f"modified since it was catalogued (mtime {was.mtime_ns}, now {file.mtime_ns})"
         )
-        line = (
-            run_id,
-            file.name,
-            was.size,
-            was.mtime_ns,
-            was.scanned_at,
-            to_utc(record.ingested_at),
-        )
+        now = to_utc(record.ingested_at)
+        line = (run_id, file.name, was.size, was.mtime_ns, scanned_at[file.name], now)
         found.append((FindingKey(file.name, "C02", severity, what, "", None), line))
     return found
 
@@ -531,7 +437,7 @@ def location_rows(record: RunRecord, known: Mapping[str, datetime]) -> list[Row]
 
 
 def profile_rows(
-    record: RunRecord, old: Mapping[str, OldFile], old_rows: Iterable[Row]
+    record: RunRecord, old: Mapping[str, KnownFile], old_rows: Iterable[Row]
 ) -> list[Row]:
     """Rows of ``key_profile``: as they were, but stale if files came, went or changed."""
     was = {(name, f.size, f.mtime_ns, f.missing) for name, f in old.items()}

@@ -17,13 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from importlib import resources
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ... import migrations
-from .connections import DEFAULT_BLOCKS, blocks_of, connect_write, quoted
+from .connections import DEFAULT_BLOCKS, ONE_RUN_BLOCKS, PROPOSAL_BLOCKS, connect_write, quoted
 from .versions import OLDEST_UPGRADED, SCHEMA_VERSION, Versions
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ _NESTED = re.compile(r"'[^']*'|\([^()]*\)|\[[^\[\]]*\]")
 
 @cache
 def _text() -> str:
-    return resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    return Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
 @cache
@@ -144,15 +143,18 @@ class Interned:
     """What many runs share, under numbers that are local to a file: names, schemas, layouts."""
 
     table: TableRole
-    """The table with one row for each."""
-    number: str
-    """The column with the number."""
+    """The table with one row for each, in the order of its number."""
     identity: str
     """The column that is equal in every file."""
-    references: tuple[str, ...]
-    """Columns, of whatever table, that have such a number."""
     members: TableRole | None = None
     """The table with the parts of each."""
+    synonym: str = ""
+    """Another column name, of whatever table, for such a number."""
+
+    @property
+    def number(self) -> str:
+        """The column with the number."""
+        return self.table.order[0]
 
     def used(self) -> list[tuple[str, str]]:
         """Every table, other than its own, and column that refers to such a number."""
@@ -161,7 +163,7 @@ class Interned:
             (table, column.name)
             for table, described in columns().items()
             for column in described
-            if column.name in self.references and table not in own
+            if column.name in (self.number, self.synonym) and table not in own
         ]
 
 
@@ -186,30 +188,18 @@ RUN_TABLES = (
 INTERNED = (
     Interned(
         table=TableRole("layout", ("layout_id",), run=""),
-        number="layout_id",
         identity="digest",
-        references=("layout_id",),
         members=TableRole("layout_source", ("layout_id", "position"), run=""),
     ),
     Interned(
         table=TableRole("key_schema", ("schema_id",), run="", shard_columns=("packed",)),
-        number="schema_id",
         identity="digest",
-        references=("schema_id",),
         members=TableRole("schema_key", ("schema_id", "position"), run=""),
     ),
     Interned(
-        table=TableRole("source", ("source_id",), run=""),
-        number="source_id",
-        identity="name",
-        references=("source_id", "legacy_of"),
+        table=TableRole("source", ("source_id",), run=""), identity="name", synonym="legacy_of"
     ),
-    Interned(
-        table=TableRole("key", ("key_id",), run=""),
-        number="key_id",
-        identity="name",
-        references=("key_id",),
-    ),
+    Interned(table=TableRole("key", ("key_id",), run=""), identity="name"),
 )
 AUDIT_TABLES = (RUN_TABLES[-1], TableRole("audit", ("audit_id",), run=""))
 
@@ -251,8 +241,9 @@ def open_draft(
     to ``attach`` is there as ``other``.
     """
     is_new = not draft.exists() and not (older and migrate_draft(older, draft, kind, name))
-    block_size = blocks_of(name) if kind == "shard" else DEFAULT_BLOCKS
     if is_new:
+        one_run_or_more = ONE_RUN_BLOCKS if name.startswith("loose-") else PROPOSAL_BLOCKS
+        block_size = one_run_or_more if kind == "shard" else DEFAULT_BLOCKS
         # A copy: making 36 tables and views with 190 comments takes 50 ms of CPU. The first run of
         # a proposal is written in 105 ms instead of 145 (a process's first file costs as before).
         draft.write_bytes(_empty_file(block_size, SCHEMA_VERSION))

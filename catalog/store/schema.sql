@@ -28,31 +28,16 @@ CREATE TABLE merged_shard (name VARCHAR, version VARCHAR);
 -- One row per run. The identity columns are NULL for a loose run, loose_path for any other.
 -- recorded_*: what METADATA of the files says, which describes and never identifies.
 CREATE TABLE run (
-    run_id UBIGINT,
-    proposal INTEGER,
-    run INTEGER,
-    data_class VARCHAR,
-    instrument VARCHAR,
-    cycle VARCHAR,
-    loose_path VARCHAR,
-    directory VARCHAR,
-    realpath VARCHAR,
-    n_files INTEGER,
-    n_files_full INTEGER,
-    n_files_unread INTEGER,
-    n_files_missing INTEGER,
+    run_id UBIGINT, proposal INTEGER, run INTEGER, data_class VARCHAR,
+    instrument VARCHAR, cycle VARCHAR, loose_path VARCHAR,
+    directory VARCHAR, realpath VARCHAR,
+    n_files INTEGER, n_files_full INTEGER, n_files_unread INTEGER, n_files_missing INTEGER,
     bytes BIGINT,
-    n_trains BIGINT,
-    n_suspect_trains BIGINT,
-    first_train UBIGINT,
-    last_train UBIGINT,
-    started_at TIMESTAMP,
-    ended_at TIMESTAMP,
-    newest_mtime TIMESTAMP,
-    depth TINYINT,
-    format_version VARCHAR,
-    recorded_proposal BIGINT,
-    recorded_run BIGINT,
+    n_trains BIGINT, n_suspect_trains BIGINT,
+    first_train UBIGINT, last_train UBIGINT,
+    started_at TIMESTAMP, ended_at TIMESTAMP, newest_mtime TIMESTAMP,
+    depth TINYINT, format_version VARCHAR,
+    recorded_proposal BIGINT, recorded_run BIGINT,
     ingested_at TIMESTAMP
 );
 
@@ -62,23 +47,13 @@ CREATE TABLE run_location (run_id UBIGINT, position INTEGER, path VARCHAR, seen_
 -- run_sources are the sources whose RUN was read from this file. They, and timestamps, are NULL in
 -- the merged file.
 CREATE TABLE file (
-    run_id UBIGINT,
-    ordinal INTEGER,
-    name VARCHAR,
-    size BIGINT,
-    mtime_ns BIGINT,
-    depth TINYINT,
-    verified BOOLEAN,
-    aggregator VARCHAR,
-    sequence BIGINT,
-    format_version VARCHAR,
-    locality VARCHAR,
-    retry BOOLEAN,
-    scanned_at TIMESTAMP,
-    missing_since TIMESTAMP,
-    train_list INTEGER,
-    timestamps INTEGER,
-    layout_id INTEGER,
+    run_id UBIGINT, ordinal INTEGER, name VARCHAR,
+    size BIGINT, mtime_ns BIGINT,
+    depth TINYINT, verified BOOLEAN,
+    aggregator VARCHAR, sequence BIGINT, format_version VARCHAR,
+    locality VARCHAR, retry BOOLEAN,
+    scanned_at TIMESTAMP, missing_since TIMESTAMP,
+    train_list INTEGER, timestamps INTEGER, layout_id INTEGER,
     run_sources INTEGER[]
 );
 
@@ -96,32 +71,22 @@ CREATE TABLE run_packed (
 
 -- What a file was before it changed.
 CREATE TABLE file_history (
-    run_id UBIGINT,
-    name VARCHAR,
-    size BIGINT,
-    mtime_ns BIGINT,
-    scanned_at TIMESTAMP,
-    replaced_at TIMESTAMP
+    run_id UBIGINT, name VARCHAR,
+    size BIGINT, mtime_ns BIGINT,
+    scanned_at TIMESTAMP, replaced_at TIMESTAMP
 );
 
 -- An entry of METADATA, for a stretch of files (by ordinal) that have the same value. Shards only.
 CREATE TABLE file_metadata (
-    run_id UBIGINT,
-    name VARCHAR,
-    value VARCHAR,
-    is_number BOOLEAN,
-    first_file INTEGER,
-    last_file INTEGER
+    run_id UBIGINT, name VARCHAR,
+    value VARCHAR, is_number BOOLEAN,
+    first_file INTEGER, last_file INTEGER
 );
 
 -- runlength.TrainList. The good positions are all but the suspect ones.
 CREATE TABLE train_list (
-    run_id UBIGINT,
-    ordinal INTEGER,
-    starts UBIGINT[],
-    lengths BIGINT[],
-    suspect BIGINT[],
-    dropped BIGINT[]
+    run_id UBIGINT, ordinal INTEGER,
+    starts UBIGINT[], lengths BIGINT[], suspect BIGINT[], dropped BIGINT[]
 );
 
 -- Time of each train, ns since the epoch: the first, and the differences from one to the next
@@ -141,46 +106,30 @@ CREATE TABLE key_schema (
 );
 
 CREATE TABLE schema_key (
-    schema_id INTEGER,
-    position INTEGER,
-    key_id INTEGER,
-    index_group VARCHAR,
-    dtype VARCHAR,
-    entry_shape BIGINT[],
-    unit_symbol VARCHAR,
-    unit_name VARCHAR,
-    prefix_symbol VARCHAR,
-    prefix_name VARCHAR
+    schema_id INTEGER, position INTEGER,
+    key_id INTEGER, index_group VARCHAR,
+    dtype VARCHAR, entry_shape BIGINT[],
+    unit_symbol VARCHAR, unit_name VARCHAR,
+    prefix_symbol VARCHAR, prefix_name VARCHAR
 );
 
 -- records.FileLayout: its digest, and its sources. legacy_of is a source_id.
 CREATE TABLE layout (layout_id INTEGER, digest VARCHAR, n_sources INTEGER);
 
 CREATE TABLE layout_source (
-    layout_id INTEGER,
-    position INTEGER,
-    section VARCHAR,
-    source_id INTEGER,
-    index_groups VARCHAR[],
-    legacy_of INTEGER,
-    run_only BOOLEAN,
-    schema_id INTEGER
+    layout_id INTEGER, position INTEGER,
+    section VARCHAR, source_id INTEGER, index_groups VARCHAR[],
+    legacy_of INTEGER, run_only BOOLEAN, schema_id INTEGER
 );
 
 -- What a run has, per source, index group and key schema: what questions over runs read. A legacy
 -- name has the groups, keys and counts of the source it stands for. n_trains and n_entries are
 -- sums over files of full depth, NULL where there is none.
 CREATE TABLE run_source (
-    run_id UBIGINT,
-    section VARCHAR,
-    source_id INTEGER,
-    index_group VARCHAR,
-    schema_id INTEGER,
-    legacy_of INTEGER,
-    run_only BOOLEAN,
-    n_files INTEGER,
-    n_trains BIGINT,
-    n_entries BIGINT
+    run_id UBIGINT, section VARCHAR,
+    source_id INTEGER, index_group VARCHAR,
+    schema_id INTEGER, legacy_of INTEGER, run_only BOOLEAN,
+    n_files INTEGER, n_trains BIGINT, n_entries BIGINT
 );
 
 -- RUN: one row per stretch of neighbouring runs (of a proposal and data class) with the same value,
@@ -188,36 +137,20 @@ CREATE TABLE run_source (
 -- number: scalars, text: strings, raw: the bytes of arrays, and of scalars that number does not
 -- hold exactly.
 CREATE TABLE run_value (
-    first_run UBIGINT,
-    last_run UBIGINT,
-    source_id INTEGER,
-    key_id INTEGER,
-    dtype VARCHAR,
-    number DOUBLE,
-    text VARCHAR,
-    raw BLOB,
-    shape BIGINT[]
+    first_run UBIGINT, last_run UBIGINT,
+    source_id INTEGER, key_id INTEGER,
+    dtype VARCHAR, number DOUBLE, text VARCHAR, raw BLOB, shape BIGINT[]
 );
 
 -- What a key did during a run, as `xfelcat profile` read it; numbers as DOUBLE, texts as they are.
 -- stale: files of the run have changed since.
 CREATE TABLE key_profile (
-    run_id UBIGINT,
-    source_id INTEGER,
-    key_id INTEGER,
-    n_entries BIGINT,
-    n_nan BIGINT,
-    minimum DOUBLE,
-    maximum DOUBLE,
-    mean DOUBLE,
-    std DOUBLE,
-    first DOUBLE,
-    last DOUBLE,
-    first_text VARCHAR,
-    last_text VARCHAR,
-    n_changes BIGINT,
-    profiled_at TIMESTAMP,
-    stale BOOLEAN
+    run_id UBIGINT, source_id INTEGER, key_id INTEGER,
+    n_entries BIGINT, n_nan BIGINT,
+    minimum DOUBLE, maximum DOUBLE, mean DOUBLE, std DOUBLE,
+    first DOUBLE, last DOUBLE,
+    first_text VARCHAR, last_text VARCHAR,
+    n_changes BIGINT, profiled_at TIMESTAMP, stale BOOLEAN
 );
 
 -- origin: 'scan' for what ingest found, in the shards; 'audit' or 'deep' for what an audit found, in
@@ -225,33 +158,20 @@ CREATE TABLE key_profile (
 -- one about the run as a whole; path only where it is not what directory and name make. C01 and C02
 -- of origin 'scan' are the store's own.
 CREATE TABLE finding (
-    run_id UBIGINT,
-    name VARCHAR,
-    check_id VARCHAR,
-    severity VARCHAR,
-    message VARCHAR,
-    place VARCHAR,
-    path VARCHAR,
-    first_seen TIMESTAMP,
-    last_seen TIMESTAMP,
-    resolved_at TIMESTAMP,
+    run_id UBIGINT, name VARCHAR,
+    check_id VARCHAR, severity VARCHAR,
+    message VARCHAR, place VARCHAR, path VARCHAR,
+    first_seen TIMESTAMP, last_seen TIMESTAMP, resolved_at TIMESTAMP,
     origin VARCHAR
 );
 
 -- Every audit that was made: what it covered (JSON), and what it found.
 CREATE TABLE audit (
-    audit_id INTEGER,
-    started_at TIMESTAMP,
-    seconds DOUBLE,
-    scope VARCHAR,
-    checks VARCHAR[],
-    n_runs BIGINT,
-    n_files BIGINT,
-    n_errors BIGINT,
-    n_warnings BIGINT,
-    n_infos BIGINT,
-    n_new BIGINT,
-    n_resolved BIGINT,
+    audit_id INTEGER, started_at TIMESTAMP, seconds DOUBLE,
+    scope VARCHAR, checks VARCHAR[],
+    n_runs BIGINT, n_files BIGINT,
+    n_errors BIGINT, n_warnings BIGINT, n_infos BIGINT,
+    n_new BIGINT, n_resolved BIGINT,
     xfelcat_version VARCHAR
 );
 

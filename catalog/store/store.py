@@ -22,12 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..model.errors import CatalogNotFoundError, CatalogWriteError
-from .connections import (
-    POOL,
-    OpenDatabase,
-    connect_memory,
-    uninterrupted,
-)
+from .connections import POOL, OpenDatabase, connect_memory, uninterrupted
 from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
 
 if TYPE_CHECKING:
@@ -68,7 +63,7 @@ class Store:
     def require(self) -> None:
         """Raise CatalogNotFoundError where nothing is published for this schema version."""
         if not self.exists():
-            shards = map(self.versions, self._shard_folders())
+            shards = map(self.versions, self.shard_folders())
             newest = max((v for s in shards for v in s.schema_versions()), default=0)
             raise CatalogNotFoundError(
                 str(self.location), newest, SCHEMA_VERSION, oldest_upgraded=OLDEST_UPGRADED
@@ -76,32 +71,32 @@ class Store:
 
     def shards(self) -> dict[str, str]:
         """The current version (a file name) of every shard, in the order of their runs."""
-        return dict(sorted(self._published_shards(), key=lambda item: _shard_order(item[0])))
+        # Proposals by number, then loose runs by hash, as the run_ids in them.
+        found = self._published_shards()
+        return dict(sorted(found, key=lambda shard: (shard[0].startswith("loose-"), shard[0])))
 
     def _published_shards(self) -> Iterator[tuple[str, str]]:
-        for name in self._shard_folders():
+        for name in self.shard_folders():
             current = self.versions(name).current()
             if current is not None:
                 yield name, current.name
 
-    def _shard_folders(self) -> Iterator[str]:
+    def shard_folders(self) -> set[str]:
+        """Names of all shards, those that are published for other schema versions included."""
         try:
-            entries = os.scandir(self.location / "shards")
+            return set(os.listdir(self.location / "shards"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
-            return
-        with entries:
-            yield from (entry.name for entry in entries)
+            return set()
 
-    def open_shard(self, shard: str) -> OpenDatabase | None:
-        """The current version of a shard, open for what opening asks; None if not published."""
-        return open_current(self.versions(shard), plain=True)
+    def open_shard(self, shard: str, path: Path | None = None) -> OpenDatabase | None:
+        """The current version of a shard, open for what opening asks; None if not published.
 
-    def open_version(self, shard: str, path: Path | None) -> OpenDatabase | None:
-        """A version of a shard that was current once; the current one where it is gone."""
+        If the version at ``path``, which was current once, is still there, that one.
+        """
         if path is not None:
             with suppress(OSError):
                 return _open_file(path, plain=True)
-        return self.open_shard(shard)
+        return open_current(self.versions(shard), plain=True)
 
     @contextmanager
     def read(self, shard: str) -> Iterator["duckdb.DuckDBPyConnection | None"]:
@@ -212,12 +207,11 @@ class Store:
                 file = open_current(self.merged, memory_limit=memory_limit)
             except CatalogWriteError:
                 file = None
-            return self._merged_in_memory(memory_limit) if file is None else file
-
-    def _merged_in_memory(self, memory_limit: int) -> OpenDatabase:
-        files = self._shard_files()
-        key = (self.location, tuple(files.values()), memory_limit)
-        return POOL.open(key, lambda: _merged_copy(files, memory_limit))
+            if file is not None:
+                return file
+            files = self._shard_files()
+            key = (self.location, tuple(files.values()), memory_limit)
+            return POOL.open(key, lambda: _merged_copy(files, memory_limit))
 
     def open_part(self, shards: Iterable[str], *, memory_limit: int = 0) -> OpenDatabase:
         """Some shards as one database in memory, for questions that cannot wait for the merge.
@@ -244,11 +238,6 @@ def _merged_copy(files: Mapping[str, Path], memory_limit: int) -> OpenDatabase:
         merge_shards(connection, files, None)
 
     return OpenDatabase(connect_memory(fill, memory_limit=memory_limit))
-
-
-def _shard_order(shard: str) -> tuple[bool, str]:
-    """Sorts shards as the run_ids in them: proposals by number, then loose runs by hash."""
-    return shard.startswith("loose-"), shard
 
 
 def _open_file(path: Path, *, plain: bool = False, memory_limit: int = 0) -> OpenDatabase:

@@ -144,7 +144,9 @@ class Versions:
         path = self.directory / name
         try:
             with self._writing():
-                self._remove_leftovers()
+                for each in os.listdir(self.directory):
+                    if each.startswith((".draft-", ".link-")):
+                        self._remove(self.directory / each)
                 current = self.current()
                 if current is not None and not empty:
                     shutil.copyfile(current, path)
@@ -158,7 +160,10 @@ class Versions:
         with self._writing():
             _sync(draft)
             draft.chmod(0o444)
-            number, token = self._next_number(), os.urandom(3).hex()
+            matches = map(_NAME.fullmatch, os.listdir(self.directory))
+            published = [m for m in matches if m and int(m[1]) == self.schema_version]
+            number = max((int(m[2]) for m in published), default=0) + 1
+            token = os.urandom(3).hex()
             path = self.directory / f"v{self.schema_version}.{number:08d}-{token}.duckdb"
             draft.rename(path)
             _sync(self.directory)
@@ -167,7 +172,9 @@ class Versions:
             link.symlink_to(path.name)
             link.rename(self._link)
             _sync(self.directory)
-            self._remove_versions(keep={path.name, previous.name if previous else ""})
+            for match in published:  # the one before stays, for who has just read the link
+                if previous is None or match[0] != previous.name:
+                    self._remove(self.directory / match[0])
         return path
 
     @contextmanager
@@ -179,24 +186,6 @@ class Versions:
             raise CatalogBusyError(str(self.directory)) from None
         except OSError as error:
             raise CatalogWriteError(str(self.directory), error.strerror or str(error)) from error
-
-    def _published(self) -> list[tuple[int, str]]:
-        """Number and name of every version file of our schema version, oldest first."""
-        found = map(_NAME.fullmatch, os.listdir(self.directory))
-        return sorted((int(m[2]), m[0]) for m in found if m and int(m[1]) == self.schema_version)
-
-    def _next_number(self) -> int:
-        return max((number for number, _ in self._published()), default=0) + 1
-
-    def _remove_versions(self, keep: set[str]) -> None:
-        for _, name in self._published():
-            if name not in keep:
-                self._remove(self.directory / name)
-
-    def _remove_leftovers(self) -> None:
-        for name in os.listdir(self.directory):
-            if name.startswith((".draft-", ".link-")):
-                self._remove(self.directory / name)
 
     @staticmethod
     def _remove(path: Path) -> None:

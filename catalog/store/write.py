@@ -17,11 +17,10 @@ from ..model.errors import CatalogWriteError
 from ..model.identity import sql_series
 from ..model.names import to_text
 from ..model.records import KeyProfile, RunRecord
-from .connections import rows
-from .read import load_run
+from .connections import rows, rows_of_run
+from .read import file_stats, load_run
 from .rows import (
     Interner,
-    OldFile,
     Row,
     changed_files,
     finding_rows,
@@ -124,7 +123,7 @@ class ShardWriter:
         if identity.run_id in self._run_ids:
             self.flush()
             self._refuse_other_identity(record)
-        tables = run_rows(record, self._interner) | self._carried_on(record)
+        tables = run_rows(record, self._interner) | self._past(record)
         self._delete(identity.run_id)
         self._run_ids.add(identity.run_id)
         for table, new in tables.items():
@@ -182,7 +181,7 @@ class ShardWriter:
     def _delete(self, run_id: int) -> None:
         # A new run, too, may lie inside a stretch of the runs around it.
         if self._run_ids and min(self._run_ids) <= run_id <= max(self._run_ids):
-            cut_out(self._connection, run_id)
+            self._connection.execute(_CUT.replace("$1", f"{run_id:d}"))
         if run_id not in self._run_ids:
             return
         self._run_ids.discard(run_id)
@@ -192,46 +191,35 @@ class ShardWriter:
 
     def _refuse_other_identity(self, record: RunRecord) -> None:
         identity = record.identity
-        found = rows(
-            self._connection,
-            "SELECT proposal, run, data_class, loose_path FROM run"
-            f" WHERE run_id = {identity.run_id:d}",
+        (found,) = rows_of_run(
+            self._connection, identity.run_id, "proposal, run, data_class, loose_path FROM run"
         )
         if identity.is_loose:
             own: Row = (None, None, None, identity.loose_path)
         else:
             own = (identity.proposal, identity.run, identity.data_class, None)
-        if found and found[0] != own:
+        if found != own:
             raise CatalogWriteError(
                 self._location,
-                f"{identity} and {[v for v in found[0] if v is not None]} have the same run_id",
+                f"{identity} and {[v for v in found if v is not None]} have the same run_id",
             )
 
-    def _carried_on(self, record: RunRecord) -> dict[str, list[Row]]:
+    def _past(self, record: RunRecord) -> dict[str, list[Row]]:
         """Rows of the tables in which a run keeps its past."""
+        run_id = record.identity.run_id
 
-        def old(columns_and_table: str) -> list[Row]:
-            run_id = record.identity.run_id
-            if run_id not in self._run_ids:
-                return []
-            return rows(self._connection, f"SELECT {columns_and_table} WHERE run_id = {run_id:d}")
+        def old(selected: str) -> list[Row]:
+            is_known = run_id in self._run_ids
+            return rows_of_run(self._connection, run_id, selected) if is_known else []
 
-        old_files = {
-            name: OldFile(*values)
-            for name, *values in old(
-                "name, size, mtime_ns, scanned_at, retry, missing_since IS NOT NULL FROM file"
-            )
-        }
-        changes = changed_files(record, old_files)
-        history = old("* FROM file_history")
-        findings = old("* FROM finding")
-        profiles = old("* FROM key_profile")
-        places = [(path, seen_at) for path, seen_at in old("path, seen_at FROM run_location")]
+        files = file_stats(self._connection, run_id) if run_id in self._run_ids else {}
+        changes = changed_files(record, files, dict(old("name, scanned_at FROM file")))
+        findings = finding_rows(record, [key for key, _ in changes], old("* FROM finding"))
         return {
-            "file_history": history + [line for _, line in changes],
-            "finding": finding_rows(record, [key for key, _ in changes], findings),
-            "run_location": location_rows(record, dict(places)),
-            "key_profile": profile_rows(record, old_files, profiles),
+            "file_history": old("* FROM file_history") + [line for _, line in changes],
+            "finding": findings,
+            "run_location": location_rows(record, dict(old("path, seen_at FROM run_location"))),
+            "key_profile": profile_rows(record, files, old("* FROM key_profile")),
         }
 
 
@@ -242,9 +230,17 @@ class ShardWriter:
 # (proposal and data class). A stretch ends where the value changes, or a run lacks it. BETWEEN
 # first_run AND last_run is therefore exact, and stays so while runs come and go:
 #
-# 1. ``cut_out``: a run that is written again, or goes, is taken out of the stretches over it.
+# 1. ``_CUT``: a run that is written again, or goes, is taken out of the stretches over it.
 # 2. New rows are put in for one run each.
 # 3. ``fold``: rows of neighbours with the same value become one.
+
+_VALUE = ("dtype", "number", "text", "raw", "shape")
+
+
+def _is_same(one: str, other: str) -> str:
+    """The condition that two values are equal; NULLs are."""
+    return " AND ".join(f"{one.format(c)} IS NOT DISTINCT FROM {other}.{c}" for c in _VALUE)
+
 
 # New rows up to this share of all are put behind the others: an ingest of a few runs then does not
 # rewrite all values of a proposal, and `compact` brings them in order again.
@@ -275,11 +271,7 @@ compared AS (
     SELECT
         v.*, {sql_series("v.first_run")} AS series, f.place,
         lag(l.place) OVER w IS NOT DISTINCT FROM f.place - 1
-        AND lag(v.dtype) OVER w IS NOT DISTINCT FROM v.dtype
-        AND lag(v.number) OVER w IS NOT DISTINCT FROM v.number
-        AND lag(v.text) OVER w IS NOT DISTINCT FROM v.text
-        AND lag(v.raw) OVER w IS NOT DISTINCT FROM v.raw
-        AND lag(v.shape) OVER w IS NOT DISTINCT FROM v.shape AS goes_on
+        AND {_is_same("lag(v.{}) OVER w", "v")} AS goes_on
     FROM run_value AS v
     JOIN placed AS f ON f.run_id = v.first_run
     JOIN placed AS l ON l.run_id = v.last_run
@@ -295,8 +287,7 @@ stretched AS (
 )
 SELECT
     min(first_run) AS first_run, max(last_run) AS last_run, source_id, key_id,
-    any_value(dtype) AS dtype, any_value(number) AS number, any_value(text) AS text,
-    any_value(raw) AS raw, any_value(shape) AS shape
+    {", ".join(f"any_value({c}) AS {c}" for c in _VALUE)}
 FROM stretched
 GROUP BY series, source_id, key_id, stretch;
 """
@@ -322,9 +313,7 @@ SELECT v.rowid AS row, f.source_id, f.key_id, f.first_run, f.last_run
 FROM folded AS f
 JOIN seams AS s USING (first_run)
 JOIN run_value AS v ON v.last_run = s.before AND v.source_id = f.source_id
-    AND v.key_id = f.key_id AND v.dtype IS NOT DISTINCT FROM f.dtype
-    AND v.number IS NOT DISTINCT FROM f.number AND v.text IS NOT DISTINCT FROM f.text
-    AND v.raw IS NOT DISTINCT FROM f.raw AND v.shape IS NOT DISTINCT FROM f.shape;
+    AND v.key_id = f.key_id AND {_is_same("v.{}", "f")};
 
 UPDATE run_value SET last_run = c.last_run FROM continued AS c WHERE run_value.rowid = c.row;
 
@@ -346,11 +335,6 @@ FROM run_value AS v LEFT JOIN (
     GROUP BY {sql_series()}
 ) AS n ON n.series = {sql_series("v.first_run")}
 """
-
-
-def cut_out(connection: "duckdb.DuckDBPyConnection", run_id: int) -> None:
-    """Leave no row over a run; the rows before and after it stay."""
-    connection.execute(_CUT.replace("$1", f"{run_id:d}"))
 
 
 def fold(connection: "duckdb.DuckDBPyConnection", new_runs: Collection[int]) -> None:
