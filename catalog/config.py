@@ -45,7 +45,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises ConfigError for a config file that cannot be read, an unknown setting or a bad value.
     """
     environ = os.environ if environ is None else environ
-    path = _config_path(environ)
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    named = os.path.expanduser(environ.get("XFELCAT_CONFIG", ""))
+    path = named or os.path.join(home, "xfelcat", "config.toml")
     values = {name: default for name, (_, default) in SETTINGS.items()}
     values |= _read_config(path, required="XFELCAT_CONFIG" in environ)
     for name, (variables, _) in SETTINGS.items():
@@ -75,13 +77,6 @@ def user_catalog() -> str:
     import platformdirs
 
     return os.path.join(platformdirs.user_data_dir("xfelcat", appauthor=False), "catalog")
-
-
-def _config_path(environ: Mapping[str, str]) -> str:
-    if named := environ.get("XFELCAT_CONFIG"):
-        return os.path.expanduser(named)
-    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(home, "xfelcat", "config.toml")
 
 
 def _read_config(path: str, required: bool) -> dict[str, str]:

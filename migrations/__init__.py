@@ -1,8 +1,8 @@
 """Upgrades of a database file to the newest revision, with Alembic's operations.
 
 ``versions/`` has the revisions: hand-written, forward only, one transaction each, of tables alone
-(views hold no data, and the store makes them anew). ``upgrade`` works on one file that nobody else
-uses, a draft; the store finds the files and publishes them.
+(views hold no data, and the store makes them anew). ``upgrade`` works on a draft, a file
+that no other process uses; the store finds the files and publishes them.
 
 No ``env.py``: Alembic would load it by its path to ask for the connection that ``upgrade`` has.
 """

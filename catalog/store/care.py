@@ -282,9 +282,11 @@ class ShardState:
         return all(v < OLDEST_UPGRADED for v in self.schema_versions)
 
 
-def shard_states(store: Store) -> list[ShardState]:
-    """The state of every shard of a store, in the order of their names."""
-    return _states(store, store.shard_folders())
+def shard_states(store: Store, shards: Iterable[str] | None = None) -> list[ShardState]:
+    """The states of these shards of a store, by default of all, in the order of their names."""
+    names = sorted(store.shard_folders() if shards is None else shards)
+    states = (ShardState(n, tuple(store.versions(n).schema_versions())) for n in names)
+    return [s for s in states if s.schema_versions]
 
 
 def left_out(store: Store) -> list[ShardState]:
@@ -292,12 +294,7 @@ def left_out(store: Store) -> list[ShardState]:
 
     Asked after each answer: a shard that is current costs one look at its link.
     """
-    return _states(store, store.shard_folders() - store.shards().keys())
-
-
-def _states(store: Store, names: Iterable[str]) -> list[ShardState]:
-    states = (ShardState(n, tuple(store.versions(n).schema_versions())) for n in sorted(names))
-    return [s for s in states if s.schema_versions]
+    return shard_states(store, store.shard_folders() - store.shards().keys())
 
 
 def upgrade_shards(store: Store, progress: Progress | None = None) -> list[str]:

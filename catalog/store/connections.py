@@ -8,7 +8,7 @@ that has the file attached.
 2. ``connect_write``: attach a draft that no other process knows.
 3. ``connect_memory``: the same for a database that exists in this process only.
 4. ``ConnectionPool``: keeps reading connections, keyed by path (a published path never changes its
-   content) and process, with a cursor for each thread. ``POOL`` is the process's one.
+   content), with a cursor for each thread. ``POOL`` is the process's one.
 """
 
 import importlib
@@ -101,14 +101,11 @@ def connect_read(
     """An in-memory database with the file attached read-only as ``xfelcat``, and locked up.
 
     A ``plain`` one is for what opening asks: about one table each time, by ``execute`` and
-    ``fetchall``. It starts sooner, and answers such questions sooner. ``memory_limit`` limits
-    DuckDB's bytes (see ``_limits``); 0 leaves its default. Raises duckdb.IOException where the file
-    is not there or is no database.
+    ``fetchall``. It starts sooner, and answers such questions sooner. ``memory_limit`` is
+    the bytes of memory that DuckDB may take; 0 leaves its default. Raises duckdb.IOException where
+    the file is not there or is no database.
     """
-    limits = _limits(memory_limit)
-    if plain:
-        limits |= {"threads": 1}
-    connection = _connect(limits, plain=plain)
+    connection = _connect(memory_limit, plain=plain)
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat (READ_ONLY)")
         connection.execute("USE xfelcat")
@@ -139,7 +136,7 @@ def connect_write(
     options = f"STORAGE_VERSION '{_STORAGE_VERSION}'"
     if not path.exists():
         options += f", BLOCK_SIZE {block_size:d}"
-    connection = _connect({})
+    connection = _connect()
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat ({options})")
         if attach is not None:
@@ -159,7 +156,7 @@ def connect_memory(
     fill: Callable[["duckdb.DuckDBPyConnection"], None], *, memory_limit: int = 0
 ) -> "duckdb.DuckDBPyConnection":
     """A database in memory, attached as ``xfelcat``, filled once and then locked up."""
-    connection = _connect(_limits(memory_limit))
+    connection = _connect(memory_limit)
     connection.execute("ATTACH ':memory:' AS xfelcat")
     connection.execute("USE xfelcat")
     fill(connection)
@@ -167,30 +164,20 @@ def connect_memory(
     return connection
 
 
-def _limits(limit: int) -> dict[str, Any]:
-    """What keeps a connection to so many bytes of memory, and to four times that on the disk.
-
-    DuckDB's own limits are most of the machine's memory, and most of what is free on the disk where
-    it keeps what does not fit.
-    """
-    if not limit:
-        return {}
-    return {
-        "memory_limit": f"{limit:d}B",
-        "max_temp_directory_size": f"{_SPILLED * limit:d}B",
-    }
-
-
-def _connect(config: dict[str, Any], *, plain: bool = False) -> "duckdb.DuckDBPyConnection":
+def _connect(memory_limit: int = 0, *, plain: bool = False) -> "duckdb.DuckDBPyConnection":
     """An empty database in memory; what does not fit there goes to the system's temporary folder.
 
-    DuckDB would take ``.tmp`` in the working directory, which is the user's.
+    DuckDB would take ``.tmp`` in the working directory, which is the user's. Its own limits are
+    most of the machine's memory, and most of what is free on the disk.
     """
     spill = os.path.join(tempfile.gettempdir(), f"xfelcat-spill-{os.urandom(8).hex()}")
-    own = {"temp_directory": spill, "merge_join_threshold": _RANGE_JOIN_ROWS}
-    connection: duckdb.DuckDBPyConnection = _driver(plain=plain).connect(
-        ":memory:", config=config | own
-    )
+    config: dict[str, Any] = {"temp_directory": spill, "merge_join_threshold": _RANGE_JOIN_ROWS}
+    if memory_limit:
+        config["memory_limit"] = f"{memory_limit:d}B"
+        config["max_temp_directory_size"] = f"{_SPILLED * memory_limit:d}B"
+    if plain:
+        config["threads"] = 1
+    connection: duckdb.DuckDBPyConnection = _driver(plain=plain).connect(":memory:", config=config)
     return connection
 
 
@@ -228,8 +215,7 @@ class OpenDatabase:
         """This thread's cursor, with the file's tables and views on its search path."""
         cursor = getattr(self._local, "cursor", None)
         if cursor is None:
-            cursor = self.new_cursor()
-            self._local.cursor = cursor
+            cursor = self._local.cursor = self.new_cursor()
         return cursor
 
     def new_cursor(self) -> "duckdb.DuckDBPyConnection":

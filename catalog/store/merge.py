@@ -44,12 +44,6 @@ SELECT
 FROM shard.{table} AS s LEFT JOIN {table} AS m USING ({identity})
 """
 
-# What audits found in runs that have been forgotten since.
-_REMOVE_FORGOTTEN = """
-DELETE FROM finding
-WHERE origin <> 'scan' AND run_id IS NOT NULL AND run_id NOT IN (SELECT run_id FROM run)
-"""
-
 
 def merged_versions(cursor: "duckdb.DuckDBPyConnection") -> dict[str, str]:
     """Which version of each shard a merged database holds."""
@@ -70,7 +64,7 @@ def merge_shards(
 ) -> None:
     """Bring the attached merged database up to date with these versions of the shards.
 
-    Nothing is one transaction here: the database is a draft that nobody else sees.
+    Nothing is one transaction here: the database is a draft that no other process sees.
     """
     merged = merged_versions(connection)
     gone = merged.keys() - shards.keys()
@@ -82,7 +76,9 @@ def merge_shards(
         _add(connection, name, shards[name])
         if progress:
             progress(done + 1, len(changed))
-    connection.execute(_REMOVE_FORGOTTEN)
+    # What audits found in runs that have been forgotten since.
+    of_no_run = "run_id IS NOT NULL AND run_id NOT IN (SELECT run_id FROM run)"
+    connection.execute(f"DELETE FROM finding WHERE origin <> 'scan' AND {of_no_run}")
 
 
 def _remove(connection: "duckdb.DuckDBPyConnection", name: str) -> None:

@@ -72,24 +72,21 @@ def encode_value(value: RunValue) -> EncodedValue:
 def _encode_array(value: NDArray[Any]) -> EncodedValue:
     shape = list(value.shape)
     if value.dtype.hasobject:
-        dtype, text = _objects_as_json(value)
-        return EncodedValue(dtype, text=text, shape=shape)
+        items: list[Any] = value.ravel().tolist() if value.dtype == object else [None]
+        if all(isinstance(i, str) for i in items):
+            return EncodedValue("str", text=json.dumps(items, ensure_ascii=False), shape=shape)
+        if all(isinstance(i, bytes) for i in items):
+            texts = [i.decode("latin-1") for i in items]
+            return EncodedValue("bytes", text=json.dumps(texts), shape=shape)
+        if all(isinstance(i, np.ndarray) and i.dtype.kind in "biuf" for i in items):
+            ragged = json.dumps([i.tolist() for i in items])
+            return EncodedValue(f"vlen:{items[0].dtype.str}", text=ragged, shape=shape)
+        texts = [repr(i) for i in value.ravel().tolist()]
+        return EncodedValue("str", text=json.dumps(texts), shape=shape)
     dtype = encode_dtype(value.dtype)
     # Compound types may be padded in memory; what the text of their dtype stands for is not.
     packed = value.astype(decode_dtype(dtype)) if value.dtype.kind == "V" else value
     return EncodedValue(dtype, raw=packed.tobytes(), shape=shape)
-
-
-def _objects_as_json(value: NDArray[Any]) -> tuple[str, str]:
-    """An array of strings, of bytes or of ragged arrays as JSON, and the text of its dtype."""
-    items: list[Any] = value.ravel().tolist() if value.dtype == object else [None]
-    if all(isinstance(i, str) for i in items):
-        return "str", json.dumps(items, ensure_ascii=False)
-    if all(isinstance(i, bytes) for i in items):
-        return "bytes", json.dumps([i.decode("latin-1") for i in items])
-    if all(isinstance(i, np.ndarray) and i.dtype.kind in "biuf" for i in items):
-        return f"vlen:{items[0].dtype.str}", json.dumps([i.tolist() for i in items])
-    return "str", json.dumps([repr(i) for i in value.ravel().tolist()])
 
 
 def decode_value(

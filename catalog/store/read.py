@@ -31,13 +31,7 @@ from ..model.records import (
     SourceRecord,
 )
 from .connections import rows, rows_of_run
-from .packing import (
-    decode_timestamps,
-    decode_value,
-    fetch_packed,
-    scalar_maker,
-    unpack_schema,
-)
+from .packing import decode_timestamps, decode_value, fetch_packed, scalar_maker, unpack_schema
 
 if TYPE_CHECKING:
     import duckdb
@@ -212,6 +206,11 @@ def fetch_run_values(
 
 # Of a file, these are the store's own findings: no scan reports them.
 _OWN_CHECKS = ("C01", "C02")
+# Columns of ``file`` that are fields of a ``FileRecord`` as they are.
+_FILE_COLUMNS = (
+    *("name", "size", "mtime_ns", "verified", "aggregator", "sequence"),
+    *("format_version", "locality", "retry"),
+)
 
 
 def fetch_identity(
@@ -278,17 +277,13 @@ def _load_files(
     packed = fetch_packed(cursor, run_id)
     if packed is None:
         return ()
+    others = "ordinal, depth, scanned_at, missing_since, train_list, layout_id, run_sources"
     found = rows_of_run(
-        cursor,
-        run_id,
-        "ordinal, name, size, mtime_ns, depth, scanned_at, verified, aggregator, sequence,"
-        " format_version, locality, retry, missing_since, train_list, layout_id, run_sources"
-        " FROM file",
-        "ordinal",
+        cursor, run_id, f"{others}, {', '.join(_FILE_COLUMNS)} FROM file", "ordinal"
     )
     patterns = packed.patterns.by_number()
     times = fetch_timestamps(cursor, run_id)
-    stored = fetch_layouts(cursor, {row[14] for row in found})
+    stored = fetch_layouts(cursor, {row[5] for row in found})
     used = {s for layout in stored.values() for s in layout.schema_ids if s is not None}
     schemas = fetch_schemas(cursor, used)
     layouts = {
@@ -297,33 +292,24 @@ def _load_files(
         )
         for number, layout in stored.items()
     }
-    names = _names(cursor, "source", {s for row in found for s in row[15]}, None)
+    names = _names(cursor, "source", {s for row in found for s in row[6]}, None)
     values = fetch_run_values(cursor, run_id)
     metadata = fetch_metadata(cursor, run_id, len(found))
     files = []
-    for ordinal, name, size, mtime_ns, depth, scanned_at, verified, *others in found:
-        aggregator, sequence, version, locality, retry, missing_since, *numbers = others
-        train_list, layout, run_sources = numbers
+    for ordinal, depth, scanned_at, missing, train_list, layout, run_sources, *same in found:
+        about = dict(zip(_FILE_COLUMNS, same, strict=True))
         record = FileRecord(
-            name=name,
-            size=size,
-            mtime_ns=mtime_ns,
+            **about,
             depth=Depth(depth),
             scanned_at=from_utc(scanned_at),
-            verified=verified,
-            aggregator=aggregator,
-            sequence=sequence,
-            format_version=version,
-            locality=locality,
-            retry=retry,
             trains=packed.trains[train_list],
             timestamps=times.get(ordinal),
             layout=layouts[layout],
             patterns=tuple(patterns[p] for p in packed.patterns.numbers(ordinal)),
             metadata=metadata[ordinal],
             run_values={names[source]: values.get(source, {}) for source in run_sources},
-            problems=tuple(problems.get(name, ())),
-            missing_since=missing_since and from_utc(missing_since),
+            problems=tuple(problems.get(about["name"], ())),
+            missing_since=missing and from_utc(missing),
         )
         files.append(record)
     return tuple(files)

@@ -4,8 +4,8 @@
 2. ``run_rows``: a ``RunRecord`` as rows. Train lists, timestamps and index patterns that occur in
    several files of the run become one, and files refer to these, and to their layout, by number.
 3. ``source_rows``: what the run has of each source, for questions over runs.
-4. ``changed_files``, ``finding_rows``, ``location_rows``, ``profile_rows``: the tables in which a
-   run keeps its past, from the rows of before and the record of now.
+4. ``changed_files`` and ``finding_rows``: what a run keeps of its past, from the rows of before
+   and the record of now.
 
 All but the ``Interner`` is pure. Values stand in the order of the columns in schema.sql.
 """
@@ -23,16 +23,7 @@ from ..model.errors import CatalogWriteError
 from ..model.facts import FileTable, KnownFile, Numbered
 from ..model.identity import is_made_anew
 from ..model.names import recorded_run, time_of_ns, to_utc
-from ..model.records import (
-    Depth,
-    FileLayout,
-    FileRecord,
-    KeyProfile,
-    KeySchema,
-    Problem,
-    RunRecord,
-    SourceRecord,
-)
+from ..model.records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunRecord
 from ..model.runlength import IndexPattern, TrainList
 from .connections import rows
 from .packing import encode_timestamps, encode_value, pack_run, pack_schema
@@ -158,10 +149,7 @@ class Interner:
 
 
 def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
-    """The rows of a run by table, without findings, history and locations.
-
-    These three carry on from what the catalog had before.
-    """
+    """The rows of a run by table, without those that carry on from what the catalog had."""
     run_id = record.identity.run_id
     trains = Numbered[TrainList](attrgetter("token"))
     times = Numbered[NDArray[np.uint64]](lambda times: times.tobytes())
@@ -206,17 +194,6 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     tables["file_metadata"] = _metadata_rows(run_id, record.files)
     tables["run"] = [_summary(record, trains, times)]
     return tables
-
-
-def profile_row(run_id: int, profile: KeyProfile, interner: Interner) -> Row:
-    """The row of ``key_profile`` for what a key did during a run."""
-    return (
-        *(run_id, interner.source(profile.source), interner.key(profile.key)),
-        *(profile.n_entries, profile.n_nan, profile.minimum, profile.maximum),
-        *(profile.mean, profile.std, profile.first, profile.last),
-        *(profile.first_text, profile.last_text),
-        *(profile.n_changes, to_utc(profile.profiled_at), False),
-    )
 
 
 def _metadata_rows(run_id: int, files: Iterable[FileRecord]) -> list[Row]:
@@ -283,15 +260,11 @@ def _union(parts: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
 
 def _time_span(timestamps: list[NDArray[np.uint64]]) -> tuple[datetime | None, datetime | None]:
     """First and last time of a train, of the times that are plausible: after 1990, before 2200."""
-    low, high = np.uint64(20 * _NS_PER_YEAR), np.uint64(230 * _NS_PER_YEAR)
-    spans = []
-    for times in timestamps:
-        plausible = times[(times > low) & (times < high)]
-        if plausible.size:
-            spans.append((int(plausible.min()), int(plausible.max())))
-    if not spans:
+    times = np.concatenate([np.empty(0, np.uint64), *timestamps])
+    times = times[(times > 20 * _NS_PER_YEAR) & (times < 230 * _NS_PER_YEAR)]
+    if not times.size:
         return None, None
-    return time_of_ns(min(s[0] for s in spans)), time_of_ns(max(s[1] for s in spans))
+    return time_of_ns(int(times.min())), time_of_ns(int(times.max()))
 
 
 def _integer(value: str | int | None) -> int | None:
@@ -331,7 +304,11 @@ def source_rows(
         full = [file_patterns[o] for o in ordinals if len(file_patterns[o])]
         of_slots: list[list[int]] = sizes[np.stack(full)].sum(axis=0).tolist() if full else []
         for source, schema in zip(layout.sources, layout.schemas, strict=True):
-            target, keys = _target(layout, source, schema)
+            # A legacy name counts as the source it stands for, if the file has that.
+            at = layout.position.get((source.section, source.legacy_of))
+            target, keys = (
+                (source, schema) if at is None else (layout.sources[at], layout.schemas[at])
+            )
             place = (target.section, target.name)
             schema_id = schemas.get(place) if keys is None else interner.schema(keys)
             legacy_of = interner.source(source.legacy_of) if source.legacy_of else None
@@ -345,17 +322,6 @@ def source_rows(
                     trains, entries = of_slots[slot]
                     row[1], row[2] = (row[1] or 0) + trains, (row[2] or 0) + entries
     return [(record.identity.run_id, *key, *row) for key, row in counts.items()]
-
-
-def _target(
-    layout: FileLayout, source: SourceRecord, schema: KeySchema | None
-) -> tuple[SourceRecord, KeySchema | None]:
-    """The source itself; for a legacy name, the source it stands for, if the file has it."""
-    if source.legacy_of:
-        at = layout.position.get((source.section, source.legacy_of))
-        if at is not None:
-            return layout.sources[at], layout.schemas[at]
-    return source, schema
 
 
 class FindingKey(NamedTuple):
@@ -412,34 +378,16 @@ def finding_rows(
 
 def _finding_keys(record: RunRecord) -> Iterator[FindingKey]:
     """Every problem of a run and its files; the path only where the name does not give it."""
+
+    def key(name: str | None, problem: Problem, is_own: bool) -> FindingKey:
+        about = (problem.check, problem.severity, problem.message, problem.where)
+        return FindingKey(name, *about, None if is_own else problem.path)
+
     for problem in record.problems:
-        own = problem.path in (record.directory, record.realpath)
-        yield FindingKey(None, *_about(problem), None if own else problem.path)
+        yield key(None, problem, problem.path in (record.directory, record.realpath))
     for file in record.files:
         for problem in file.problems:
-            own = os.path.basename(problem.path) == file.name
-            yield FindingKey(file.name, *_about(problem), None if own else problem.path)
+            yield key(file.name, problem, os.path.basename(problem.path) == file.name)
         if file.missing_since is not None:
             message = "catalogued file is missing on disk"
             yield FindingKey(file.name, "C01", "E", message, "", None)
-
-
-def _about(problem: Problem) -> tuple[str, str, str, str]:
-    return problem.check, problem.severity, problem.message, problem.where
-
-
-def location_rows(record: RunRecord, known: Mapping[str, datetime]) -> list[Row]:
-    """Rows of ``run_location``: the newest place is seen now, the others when they last were."""
-    run_id, now = record.identity.run_id, to_utc(record.ingested_at)
-    paths = record.locations
-    last = len(paths) - 1
-    return [(run_id, i, p, now if i == last else known.get(p, now)) for i, p in enumerate(paths)]
-
-
-def profile_rows(
-    record: RunRecord, old: Mapping[str, KnownFile], old_rows: Iterable[Row]
-) -> list[Row]:
-    """Rows of ``key_profile``: as they were, but stale if files came, went or changed."""
-    was = {(name, f.size, f.mtime_ns, f.missing) for name, f in old.items()}
-    now = {(f.name, f.size, f.mtime_ns, f.missing_since is not None) for f in record.files}
-    return [(*row[:-1], row[-1] or was != now) for row in old_rows]

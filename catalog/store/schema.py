@@ -228,12 +228,7 @@ def _stamp(connection: "duckdb.DuckDBPyConnection", kind: str, name: str) -> Non
 
 @contextmanager
 def open_draft(
-    draft: Path,
-    kind: str,
-    name: str,
-    *,
-    older: Versions | None = None,
-    attach: Path | None = None,
+    draft: Path, kind: str, name: str, *, older: Versions | None = None, attach: Path | None = None
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
     """A connection to a draft, which gets the schema first where it is missing.
 

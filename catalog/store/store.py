@@ -50,15 +50,13 @@ class Store:
     def __hash__(self) -> int:
         return hash(self.location)
 
-    # Shards -------------------------------------------------------------------------------------
-
     def versions(self, shard: str) -> Versions:
         """The published versions of a shard."""
         return Versions(self.location / "shards" / shard)
 
     def exists(self) -> bool:
         """Whether any shard is published here, for this schema version."""
-        return next(self._published_shards(), None) is not None
+        return any(self.versions(shard).current() for shard in self.shard_folders())
 
     def require(self) -> None:
         """Raise CatalogNotFoundError where nothing is published for this schema version."""
@@ -72,14 +70,9 @@ class Store:
     def shards(self) -> dict[str, str]:
         """The current version (a file name) of every shard, in the order of their runs."""
         # Proposals by number, then loose runs by hash, as the run_ids in them.
-        found = self._published_shards()
-        return dict(sorted(found, key=lambda shard: (shard[0].startswith("loose-"), shard[0])))
-
-    def _published_shards(self) -> Iterator[tuple[str, str]]:
-        for name in self.shard_folders():
-            current = self.versions(name).current()
-            if current is not None:
-                yield name, current.name
+        names = sorted(self.shard_folders(), key=lambda shard: (shard.startswith("loose-"), shard))
+        found = ((name, self.versions(name).current()) for name in names)
+        return {name: path.name for name, path in found if path is not None}
 
     def shard_folders(self) -> set[str]:
         """Names of all shards, those that are published for other schema versions included."""
@@ -141,8 +134,6 @@ class Store:
     def audits(self) -> Versions:
         """The published versions of the database of the audits."""
         return Versions(self.location / AUDITS)
-
-    # The merged database ------------------------------------------------------------------------
 
     @property
     def merged(self) -> Versions:

@@ -11,24 +11,16 @@ A ``ShardWriter`` works on the draft of one shard, inside one transaction; ``Sto
 """
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import CatalogWriteError
-from ..model.identity import sql_series
-from ..model.names import to_text
+from ..model.identity import RunIdentity, sql_series
+from ..model.names import to_text, to_utc
 from ..model.records import KeyProfile, RunRecord
 from .connections import rows, rows_of_run
 from .read import file_stats, load_run
-from .rows import (
-    Interner,
-    Row,
-    changed_files,
-    finding_rows,
-    location_rows,
-    profile_row,
-    profile_rows,
-    run_rows,
-)
+from .rows import Interner, Row, changed_files, finding_rows, run_rows
 from .schema import RUN_TABLES, columns
 
 if TYPE_CHECKING:
@@ -122,7 +114,7 @@ class ShardWriter:
             raise ValueError(f"the files of {identity} are not sorted by name, each once")
         if identity.run_id in self._run_ids:
             self.flush()
-            self._refuse_other_identity(record)
+            self._refuse_other(identity)
         tables = run_rows(record, self._interner) | self._past(record)
         self._delete(identity.run_id)
         self._run_ids.add(identity.run_id)
@@ -141,7 +133,14 @@ class ShardWriter:
         """
         if run_id not in self._run_ids:
             return False
-        new = [profile_row(run_id, profile, self._interner) for profile in profiles]
+        new: list[Row] = [
+            (
+                *(run_id, self._interner.source(p.source), self._interner.key(p.key)),
+                *(p.n_entries, p.n_nan, p.minimum, p.maximum, p.mean, p.std, p.first, p.last),
+                *(p.first_text, p.last_text, p.n_changes, to_utc(p.profiled_at), False),
+            )
+            for p in profiles
+        ]
         self.flush()
         for _, source_id, key_id, *_ in new:
             self._connection.execute(
@@ -189,8 +188,7 @@ class ShardWriter:
             if role.run == "run_id":  # not run_value: its rows are of stretches, and cut out
                 self._connection.execute(f"DELETE FROM {role.name} WHERE run_id = {run_id:d}")
 
-    def _refuse_other_identity(self, record: RunRecord) -> None:
-        identity = record.identity
+    def _refuse_other(self, identity: RunIdentity) -> None:
         (found,) = rows_of_run(
             self._connection, identity.run_id, "proposal, run, data_class, loose_path FROM run"
         )
@@ -206,7 +204,7 @@ class ShardWriter:
 
     def _past(self, record: RunRecord) -> dict[str, list[Row]]:
         """Rows of the tables in which a run keeps its past."""
-        run_id = record.identity.run_id
+        run_id, now = record.identity.run_id, to_utc(record.ingested_at)
 
         def old(selected: str) -> list[Row]:
             is_known = run_id in self._run_ids
@@ -214,12 +212,20 @@ class ShardWriter:
 
         files = file_stats(self._connection, run_id) if run_id in self._run_ids else {}
         changes = changed_files(record, files, dict(old("name, scanned_at FROM file")))
-        findings = finding_rows(record, [key for key, _ in changes], old("* FROM finding"))
+        was = {(name, f.size, f.mtime_ns, f.missing) for name, f in files.items()}
+        current = {(f.name, f.size, f.mtime_ns, f.missing_since is not None) for f in record.files}
+        # The newest location is seen now, the others when they last were.
+        places = old("path, seen_at FROM run_location")
+        seen_at: dict[str, datetime] = dict(places) | dict.fromkeys(record.locations[-1:], now)
         return {
             "file_history": old("* FROM file_history") + [line for _, line in changes],
-            "finding": findings,
-            "run_location": location_rows(record, dict(old("path, seen_at FROM run_location"))),
-            "key_profile": profile_rows(record, files, old("* FROM key_profile")),
+            "finding": finding_rows(record, [key for key, _ in changes], old("* FROM finding")),
+            "run_location": [
+                (run_id, i, path, seen_at.get(path, now)) for i, path in enumerate(record.locations)
+            ],
+            "key_profile": [  # stale if files came, went or changed
+                (*row[:-1], row[-1] or was != current) for row in old("* FROM key_profile")
+            ],
         }
 
 
