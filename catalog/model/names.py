@@ -45,6 +45,9 @@ def parse_module(source: str) -> DetectorModule | None:
     return DetectorModule(detector, kind, prefix, int(number), rest)
 
 
+# The versions of the data format there are; METADATA/dataFormatVersion has one of them.
+FORMAT_VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
+
 VALUE_ENDING = ".value"
 
 

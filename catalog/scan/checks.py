@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from ..model.checks import CHECKS, Severity
 from ..model.identity import FileName
+from ..model.names import FORMAT_VERSIONS
 from ..model.records import KeyRecord, KeySchema, Problem, SourceRecord
 from ..model.runlength import IndexPattern
 
-KNOWN_VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
 KNOWN_GROUPS = ("CONTROL", "INDEX", "INSTRUMENT", "METADATA", "RUN", "REDUCTION", "ERRATA")
 _MAX_JUMP = 10**8  # trains, 116 days at 10 Hz: longer than any run
 _TRAIN_NS = 10**8
@@ -51,7 +51,7 @@ def check_version(version: str, recorded: bool) -> Iterator[Fault]:
     """F04: no format version recorded, or an unknown one."""
     if not recorded:
         yield Fault("F04", "no format version recorded: 0.5 or older", "METADATA/dataFormatVersion")
-    elif version not in KNOWN_VERSIONS:
+    elif version not in FORMAT_VERSIONS:
         yield Fault("F04", f"unknown format version {version!r}", "METADATA/dataFormatVersion")
 
 

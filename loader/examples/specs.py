@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
+from ...catalog.model.names import FORMAT_VERSIONS
 
 Fill = Literal["coded", "constant", "train_id", "pulse_id", "cell_id", "time"]
 Counts = int | Sequence[int] | Callable[[NDArray[np.uint64]], NDArray[Any]]
@@ -207,8 +207,8 @@ def split(
 class RunSpec:
     """A run: its numbers, format version and files.
 
-    ``prefix`` is RAW, CORR, ...; ``version`` one of ``VERSIONS``; ``libver`` the HDF5 version whose
-    file structures are used, as h5py names it.
+    ``prefix`` is RAW, CORR, ...; ``version`` one of ``FORMAT_VERSIONS``; ``libver`` the version of
+    HDF5 whose file structures are used, as h5py names it.
     """
 
     proposal: int
@@ -221,8 +221,10 @@ class RunSpec:
     libver: str = "earliest"
 
     def __post_init__(self) -> None:
-        if self.version not in VERSIONS:
-            raise ValueError(f"format version {self.version!r} is none of {', '.join(VERSIONS)}")
+        if self.version not in FORMAT_VERSIONS:
+            raise ValueError(
+                f"format version {self.version!r} is none of {', '.join(FORMAT_VERSIONS)}"
+            )
 
     def file_name(self, file: FileSpec) -> str:
         """The name of a file of this run."""

@@ -12,10 +12,11 @@ from support.tiny_file import write_tiny
 from xfelcat.catalog.hdf5 import library as hdf5
 from xfelcat.catalog.hdf5.links import NotUnderstoodError
 from xfelcat.catalog.hdf5.objects import OwnDataset, OwnFile, OwnGroup
+from xfelcat.catalog.model.names import FORMAT_VERSIONS
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan import scan
 from xfelcat.loader.examples import devices
-from xfelcat.loader.examples.specs import VERSIONS, RunSpec, split
+from xfelcat.loader.examples.specs import RunSpec, split
 from xfelcat.loader.examples.writing import write_run
 
 LIBVERS = ("earliest", "v108", "v110", "latest")
@@ -79,7 +80,7 @@ def example_run(version, libver):
 
 
 @pytest.mark.parametrize("libver", LIBVERS)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", FORMAT_VERSIONS)
 def test_example_files(tmp_path, version, libver):
     for path in write_run(tmp_path / "r0007", example_run(version, libver)):
         assert compare(path) == []

@@ -128,19 +128,20 @@ def test_new_files_are_copies(tmp_path, shipped):
 def test_a_failing_revision_leaves_the_file_as_it_was(migrated, tmp_path, monkeypatch):
     scripts = tmp_path / "100% scripts"
     shutil.copytree(Path(migrations.__file__).parent, scripts)
-    (scripts / "versions" / "0004_break_something.py").write_text(
+    ours, following = (f"{versions.SCHEMA_VERSION + n:04d}" for n in (0, 1))
+    (scripts / "versions" / f"{following}_break_something.py").write_text(
         "from alembic import op\n"
-        "revision, down_revision = '0004', '0003'\n"
+        f"revision, down_revision = '{following}', '{ours}'\n"
         "def upgrade():\n"
         "    op.get_bind().exec_driver_sql('ALTER TABLE run ADD COLUMN extra INTEGER')\n"
         "    op.get_bind().exec_driver_sql('SELECT * FROM no_such_table')\n"
     )
     monkeypatch.setattr(migrations, "_HERE", scripts)
     before = described(migrated)
-    assert newest_revision() == "0004"
+    assert newest_revision() == following
     with pytest.raises(Exception, match="no_such_table"):
         migrations.upgrade(migrated)
-    assert revision_of(migrated) == "0003"
+    assert revision_of(migrated) == ours
     assert described(migrated) == before
 
 
