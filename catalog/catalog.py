@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
+from .questions import coverage, export, find, inventory, sql
 from .questions.filters import (
     Choice,
     ConditionChoice,
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from .questions.export import ExportedView, ViewProgress
     from .scan.jobs import JobProgress
 
-__all__ = [
-    "Catalog",
-]
-
 
 class Catalog:
     """The catalog of the runs of a facility; asking it touches no data file.
@@ -50,18 +47,26 @@ class Catalog:
     (runs whose keys are not known), ``runs_undated`` (left out of a question about time) and
     ``oldest_ingest`` (ISO text).
 
-    All questions over runs take the same filters as keyword arguments; what is not given is open:
+    All questions over runs take the same filters as keyword arguments ``**where``; what is not
+    given is open:
 
     - which runs: ``proposal``, ``run``, ``instrument``, ``cycle``, ``data_class``, ``since``,
-      ``until``, ``below``, and ``train`` (a train ID, or a range of them, of which the run has
+      ``until``, ``below`` (see ``RunFilter.of``); ``inventory``, ``audit`` and ``report`` take
+      these alone;
+    - which runs, by what they have: ``train`` (a train ID, or a range of them, of which the run has
       one), ``min_trains``, ``has`` and ``has_not`` (``"SOURCE"`` or ``"SOURCE KEY"``, several in a
       list: all of them, none of them), ``where`` (a condition on RUN values, see ``find_runs``);
-    - which data: ``source`` and ``key`` (globs, or regular expressions after ``"re:"``),
-      ``device_class``, ``dtype``, ``shape`` (of one entry), ``unit``. ``min_trains`` then counts
-      the trains with such data.
+      ``coverage`` and ``export`` take these, too;
+    - which data: ``source``, ``key``, ``device_class``, ``dtype``, ``shape`` (of one entry),
+      ``unit``. ``min_trains`` then counts the trains with such data; ``runs`` and ``files`` give
+      those that have such data.
 
-    They raise QueryError for a filter that has no meaning, and CatalogNotFoundError where nothing
-    was ingested yet.
+    ``source`` and ``key`` are globs: ``*`` matches any text (also ``/``), ``?`` one character,
+    ``[xyz]`` one of these, ``[!xyz]`` none of these; upper and lower case differ. Or a regular
+    expression: ``"re:..."``, or compiled; or several in a list. Keys of control sources match with
+    ``.value`` or without, and their timestamps only if the glob ends in ``timestamp``. ``limit`` is
+    the most rows to give. All methods but ``ingest`` and ``compact`` raise QueryError for a value
+    that has no meaning, and CatalogNotFoundError where nothing was ingested yet.
 
     Parameters
     ----------
@@ -136,11 +141,6 @@ class Catalog:
     def runs(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
 
-        Parameters
-        ----------
-        **where
-            Filters; with one of data, the runs that have such data.
-
         Returns
         -------
         pandas.DataFrame
@@ -151,7 +151,6 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> catalog.runs(instrument="SPB", data_class="proc")[["proposal", "run", "trains"]]
            proposal  run  trains
@@ -164,9 +163,7 @@ class Catalog:
            proposal  run
         0    900032    1
         """
-        from .questions.find import runs
-
-        return runs(self._store, Question.of(**where)).to_frame()
+        return find.runs(self._store, Question.of(**where)).to_frame()
 
     def find(
         self,
@@ -178,21 +175,8 @@ class Catalog:
     ) -> "pd.DataFrame":
         """The runs that have a source, or a key of it: one row per run, source and key.
 
-        Parameters
-        ----------
-        source
-            A glob: ``*`` matches any text (also ``/``), ``?`` one character, ``[xyz]`` one of
-            these, ``[!xyz]`` none of these; upper and lower case differ. Or a regular expression:
-            ``"re:..."``, or compiled; or several in a list.
-        key
-            The same; the keys of control sources with ``.value`` or without, and their timestamps
-            only if the glob ends in ``timestamp``. None: rows per source and index group, with the
-            glob of its keys (``image.*``) for a key, and no dtype, shape or unit, unless a filter
-            is about these.
-        limit
-            Give this many rows at most.
-        **where
-            Filters.
+        Without ``key`` the rows are per source and index group, with the glob of its keys
+        (``image.*``) for a key, and no dtype, shape or unit, unless a filter is about these.
 
         Returns
         -------
@@ -203,7 +187,6 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.find("SA1*", "beamPosition.ixPos", proposal=900032, run="1-2")
         >>> found[["proposal", "run", "key", "unit", "trains"]]
@@ -211,10 +194,8 @@ class Catalog:
         0    900032    1  beamPosition.ixPos.value   mm      20
         1    900032    2  beamPosition.ixPos.value   mm      32
         """
-        from .questions.find import find
-
         question = Question.of(source=source, key=key, **where)
-        return find(self._store, question, limit=limit).to_frame()
+        return find.find(self._store, question, limit=limit).to_frame()
 
     def find_runs(
         self, where: str | Mapping[Any, Any] | Sequence[Any], **choice: Unpack[ConditionChoice]
@@ -233,8 +214,6 @@ class Catalog:
 
             Or a mapping, all of which must hold: ``{"SOURCE KEY": 0.5}``, ``{...: [1, 2]}`` (one of
             them), ``{...: ("<", 0.5)}``, ``{...: ("between", 0, 1)}``. Or a list of these.
-        **choice
-            Filters.
 
         Returns
         -------
@@ -245,25 +224,15 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.find_runs("SA1_XTD2_XGM/XGM/DOOCS gainMode in (1, 2)", proposal=900032)
         >>> found.columns[8:10].tolist()
         ['SA1_XTD2_XGM/XGM/DOOCS gainMode', 'path']
         """
-        from .questions.find import find_runs
-
-        return find_runs(self._store, Question.of(where=where, **choice)).to_frame()
+        return find.find_runs(self._store, Question.of(where=where, **choice)).to_frame()
 
     def sources(self, source: Any = "*", **where: Unpack[SourceChoice]) -> "pd.DataFrame":
         """The sources of the runs, in the order of their names.
-
-        Parameters
-        ----------
-        source
-            As for ``find``.
-        **where
-            Filters.
 
         Returns
         -------
@@ -273,7 +242,6 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> catalog.sources("*XGM*", proposal=900032, run=1)[["section", "source", "trains"]]
               section                         source  trains
@@ -282,19 +250,10 @@ class Catalog:
         2     CONTROL         SPB_XTD9_XGM/XGM/DOOCS      20
         3  INSTRUMENT  SPB_XTD9_XGM/XGM/DOOCS:output      15
         """
-        from .questions.find import sources
-
-        return sources(self._store, Question.of(source=source, **where)).to_frame()
+        return find.sources(self._store, Question.of(source=source, **where)).to_frame()
 
     def keys(self, source: Any = "*", key: Any = "*", **where: Unpack[KeyChoice]) -> "pd.DataFrame":
         """The keys of the runs' sources, and what they are; a row per type, shape and unit.
-
-        Parameters
-        ----------
-        source, key
-            As for ``find``.
-        **where
-            Filters.
 
         Returns
         -------
@@ -302,17 +261,12 @@ class Catalog:
             Columns section, source, key, index_group, dtype, shape (of one entry), unit, runs,
             trains (with data, summed over runs), entries.
         """
-        from .questions.find import keys
-
-        return keys(self._store, Question.of(source=source, key=key, **where)).to_frame()
+        return find.keys(self._store, Question.of(source=source, key=key, **where)).to_frame()
 
     def files(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The files of the runs, in the order of runs and names.
 
-        Parameters
-        ----------
-        **where
-            Filters; with one of data, the files that list such sources, with such keys.
+        With a filter of data, the files that list such sources, with such keys.
 
         Returns
         -------
@@ -321,26 +275,19 @@ class Catalog:
             (bytes), mtime, aggregator, sequence, depth, verified, format_version, locality, trains,
             scanned_at, missing_since.
         """
-        from .questions.find import files
-
-        return files(self._store, Question.of(**where)).to_frame()
+        return find.files(self._store, Question.of(**where)).to_frame()
 
     def train_ranges(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The train IDs of the runs: one row per range without a gap, in the order of runs.
 
-        Parameters
-        ----------
-        **where
-            Filters; with one of data, the trains of the files that list such sources.
+        With a filter of data, the trains of the files that list such sources.
 
         Returns
         -------
         pandas.DataFrame
             Columns run_id, proposal, run, data_class, first_train, last_train, trains.
         """
-        from .questions.find import train_ranges
-
-        return train_ranges(self._store, Question.of(**where)).to_frame()
+        return find.train_ranges(self._store, Question.of(**where)).to_frame()
 
     def run_values(
         self,
@@ -352,25 +299,14 @@ class Catalog:
     ) -> "pd.DataFrame":
         """The RUN values: the state of the control devices at the start of the runs.
 
-        Parameters
-        ----------
-        source, key
-            As for ``find``.
-        limit
-            Give this many rows at most.
-        **where
-            Filters.
-
         Returns
         -------
         pandas.DataFrame
             Columns run_id, proposal, run, data_class, source, key, dtype, number (of scalars), text
             (of strings), shape (of arrays, whose values are not given), unit.
         """
-        from .questions.find import run_values
-
         question = Question.of(source=source, key=key, **where)
-        return run_values(self._store, question, limit=limit).to_frame()
+        return find.run_values(self._store, question, limit=limit).to_frame()
 
     def coverage(
         self,
@@ -391,8 +327,6 @@ class Catalog:
         most_decoded
             For how many runs at most, in their order, the index is decoded where counts do not
             suffice; 2 to 10 ms each.
-        **where
-            Filters of runs.
 
         Returns
         -------
@@ -404,19 +338,16 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.coverage(["*XGM*", "*AGIPD* image.*"], at_least=0.9, proposal=900032)
         >>> found[["run", "data_class", "trains", "*XGM*", "*AGIPD* image.*", "together"]]
            run data_class  trains  *XGM*  *AGIPD* image.*  together
         0    4        red      20     20               20        20
         """
-        from .questions.coverage import coverage
-
         several = [DataFilter.parse(d) for d in (data if isinstance(data, list) else [data])]
         question = Question.of(**where)
         options: Any = {"at_least": at_least, "most_decoded": most_decoded}
-        return coverage(self._store, several, question, **options).to_frame()
+        return coverage.coverage(self._store, several, question, **options).to_frame()
 
     def lacking(
         self,
@@ -430,15 +361,13 @@ class Catalog:
 
         Parameters
         ----------
-        source
-            As for ``find``.
         neighbours
             How many runs before, and how many after, are looked at, in the same proposal and data
             class.
         at_least
             How many of them must have the source.
         **where
-            Filters; those of runs say which runs may lack something, not which have it.
+            Those of runs say which runs may lack something, not which have it.
 
         Returns
         -------
@@ -446,10 +375,9 @@ class Catalog:
             Columns run_id, proposal, run, data_class, instrument, cycle, section, source,
             neighbours_with, neighbours, path.
         """
-        from .questions.coverage import lacking
-
         question = Question.of(source=source, **where)
-        return lacking(self._store, question, neighbours=neighbours, at_least=at_least).to_frame()
+        answer = coverage.lacking(self._store, question, neighbours=neighbours, at_least=at_least)
+        return answer.to_frame()
 
     def sql(
         self,
@@ -478,8 +406,6 @@ class Catalog:
         ------
         QueryError
             For a statement that does not read, that cannot be run, or that exceeds a limit.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
 
         Examples
         --------
@@ -490,10 +416,8 @@ class Catalog:
         1        raw    21
         2        red     1
         """
-        from .questions.sql import run_sql
-
         limits: Any = {"time_limit": time_limit, "memory_limit": memory_limit}
-        return run_sql(self._store, text, parameters, **limits).to_frame()
+        return sql.run_sql(self._store, text, parameters, **limits).to_frame()
 
     def inventory(
         self,
@@ -519,17 +443,7 @@ class Catalog:
         per
             The period of growth: day, week, month (the default) or year.
         limit
-            Give this many runs at most; by default 20 for largest and unverified.
-        **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``.
-
-        Raises
-        ------
-        QueryError
-            For a question, group or period that there is not.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
+            By default 20 for largest and unverified.
 
         Examples
         --------
@@ -542,11 +456,9 @@ class Catalog:
         3        SPB        raw    10
         4        SPB        red     1
         """
-        from .questions.inventory import inventory
-
         groups = [by] if isinstance(by, str) else by
         where_ = RunFilter.of(**where)
-        answer = inventory(self._store, question, where_, by=groups, per=per, limit=limit)
+        answer = inventory.inventory(self._store, question, where_, by=groups, per=per, limit=limit)
         return answer.to_frame()
 
     def export(
@@ -570,9 +482,7 @@ class Catalog:
         progress
             Called with the view, and how many runs of it are done, of how many.
         **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below, train,
-            min_trains, has, has_not, where; see ``Catalog``. The views sources, keys and audits
-            cannot be filtered, and are left out of all views then.
+            The views sources, keys and audits cannot be filtered, and are left out of all views.
 
         Returns
         -------
@@ -581,17 +491,13 @@ class Catalog:
 
         Raises
         ------
-        QueryError
-            For a view or filter that has no meaning.
         TargetWriteError
             For a file that exists or cannot be written; nothing is replaced then.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
         """
-        from .questions.export import export_views
-
         asked = Question.of(**where)
-        return export_views(self._store, directory, views, asked, force=force, progress=progress)
+        return export.export_views(
+            self._store, directory, views, asked, force=force, progress=progress
+        )
 
     def audit(
         self,
@@ -632,9 +538,6 @@ class Catalog:
             From where on something is a finding.
         progress
             Called with what is being done, how many steps of it are done, and of how many.
-        **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``.
 
         Returns
         -------
@@ -644,14 +547,10 @@ class Catalog:
 
         Raises
         ------
-        QueryError
-            For a check, level or filter that there is not.
         ConfigError
             For a file of waivers that is wrong.
         RunNotFoundError
             Where the filters select no catalogued run.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
 
         Examples
         --------
@@ -698,9 +597,6 @@ class Catalog:
             The file to write; one that exists is replaced.
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
-        **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``.
 
         Returns
         -------
@@ -709,14 +605,10 @@ class Catalog:
 
         Raises
         ------
-        QueryError
-            For a filter that has no meaning.
         ConfigError
             For a file of waivers that is wrong.
         TargetWriteError
             For a file that cannot be written.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
         """
         from .audit.audit import waiver_file
         from .audit.waivers import read_waivers
@@ -744,12 +636,8 @@ class Catalog:
         ------
         RunNotFoundError
             For a target that names no catalogued run; nothing is deleted then.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
         """
-        from .questions.forget import find_known, forget
-
-        return forget(self._store, find_known(self._store, targets))
+        return find.forget(self._store, find.find_known(self._store, targets))
 
     def compact(self) -> None:
         """Rewrite the databases in order, without what forgotten runs left behind."""

@@ -1,8 +1,7 @@
 """``xfelcat demo`` and ``make demo``: a synthetic facility, and a tour of the commands with it.
 
-1. ``demo_command`` writes the synthetic facility.
-2. ``tour`` (``python -m xfelcat.cli.demo DIR``) writes it, ingests it, asks a question, opens a run
-   and writes a report, each step under the command that a user would type.
+``tour`` (``python -m xfelcat.cli.demo DIR``) writes the facility, ingests it, asks a question,
+opens a run and writes a report, each step under the command that a user would type.
 """
 
 import os
@@ -10,18 +9,13 @@ import shlex
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import argument
 from .output import Format, say, write_answer
 from .progress import count, showing_bar, size_text
-
-if TYPE_CHECKING:
-    from ..loader.examples.facility import FacilitySummary
-
-__all__ = ["demo_command", "tour"]
 
 PROPOSAL = "SPB/202405/p900032"
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
@@ -35,38 +29,40 @@ def demo_command(
     ] = 1,
 ) -> None:
     """Write a small synthetic facility: three proposals, with a few faulty runs."""
-    summary = _write(directory, scale)
-    say("wrong on purpose:")
-    for fault in summary.faults:
-        say(f"  {fault.check}  {fault.path}: {fault.description}")
-    typer.echo(_sizes(summary))
-
-
-def _sizes(summary: "FacilitySummary") -> str:
-    what = f"{count(len(summary.runs), 'run')}, {count(summary.n_files, 'file')}"
-    return f"{summary.root}: {what}, {size_text(summary.n_bytes)}"
-
-
-def _write(directory: Path, scale: int = 1) -> "FacilitySummary":
-    """Write the facility, with a bar on a terminal."""
     from ..loader.examples.facility import write_facility
 
     try:
         with showing_bar("writing") as show:
-            return write_facility(directory, progress=show, scale=scale)
+            summary = write_facility(directory, progress=show, scale=scale)
     except OSError as error:
         reason = error.strerror or str(error)
         raise typer.BadParameter(f"{directory} cannot be written: {reason}") from None
+    say("wrong on purpose:")
+    for fault in summary.faults:
+        say(f"  {fault.check}  {fault.path}: {fault.description}")
+    what = f"{count(len(summary.runs), 'run')}, {count(summary.n_files, 'file')}"
+    typer.echo(f"{summary.root}: {what}, {size_text(summary.n_bytes)}")
 
 
 def tour(directory: Path) -> None:
     """Everything once, from nothing to an array, in ``directory``."""
+    import pyarrow as pa
+
+    from ..loader.open import RunDirectory
+
     facility, catalog = directory / "facility", os.path.relpath(directory / "catalog")
     report = directory / "report.html"
     _run("demo", facility)
     _run("ingest", facility, "--catalog", catalog)
     _run("find", XGM, "beamPosition.ixPos", "--catalog", catalog)
-    _open_one(facility / PROPOSAL / "raw" / "r0001", catalog)
+    path = facility / PROPOSAL / "raw" / "r0001"
+    typer.secho(f"\n>>> run = RunDirectory({str(path)!r})", bold=True)
+    run = RunDirectory(path, catalog=catalog)
+    counts = f"{count(len(run.train_ids), 'train')}, {count(len(run.all_sources), 'source')}"
+    typer.echo(f"{counts}; opened from the catalog, without a look into a file")
+    typer.secho(f"\n>>> run.get_dataframe([({XGM!r}, 'beamPosition.*')]).head(8)", bold=True)
+    frame = run.get_dataframe([(XGM, "beamPosition.*")]).head(8)
+    write_answer(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), Format.TABLE)
     _run("audit", "--no-save", "--fail-on", "never", "--html", report, "--catalog", catalog)
     _run("db", "status", "--catalog", catalog)
     typer.echo(f"\nGo on with:  export XFELCAT_CATALOG={shlex.quote(os.path.abspath(catalog))}")
@@ -83,21 +79,6 @@ def _run(*words: str | Path) -> None:
     with redirect_stderr(sys.stdout):
         if code := app(texts, standalone_mode=False):
             raise SystemExit(code)
-
-
-def _open_one(path: Path, catalog: str) -> None:
-    """One run from the catalog, and a table of the values of its XGM."""
-    import pyarrow as pa
-
-    from ..loader.open import RunDirectory
-
-    typer.secho(f"\n>>> run = RunDirectory({str(path)!r})", bold=True)
-    run = RunDirectory(path, catalog=catalog)
-    counts = f"{count(len(run.train_ids), 'train')}, {count(len(run.all_sources), 'source')}"
-    typer.echo(f"{counts}; opened from the catalog, without a look into a file")
-    typer.secho(f"\n>>> run.get_dataframe([({XGM!r}, 'beamPosition.*')]).head(8)", bold=True)
-    frame = run.get_dataframe([(XGM, "beamPosition.*")]).head(8)
-    write_answer(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), Format.TABLE)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""``xfelcat export``: views of the catalog as Parquet, keys as references for Zarr.
-
-1. ``parquet_command``: the catalog's views as Parquet files.
-2. ``zarr_command``: keys of a run as references that Zarr readers understand.
-"""
+"""``xfelcat export``: views of the catalog as Parquet, keys of a run as references for Zarr."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
     from ..catalog.questions.question import Question
     from ..loader.sourcedata import SourceData
 
-__all__ = ["app"]
 
 app = typer.Typer(help="Write what other tools read.", no_args_is_help=True, add_completion=False)
 

@@ -1,11 +1,12 @@
 """``xfelcat ls``: a facility, an instrument, a proposal, a run or a file.
 
-1. A file, or a run: the text of the loader's ``info``, from the catalog where it knows the run.
-2. Anything above: a row per run of one proposal, or a row per proposal and data class; from the
-   catalog if it knows a run there, else from directory listings, which know names and sizes only.
+What is above a run comes from the catalog if it knows a run there, else from directory listings,
+which know names and sizes only.
 """
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from .options import (
     FormatOption,
     OutputOption,
     argument,
+    catalogued_runs,
     named_runs,
     open_path,
     open_store,
@@ -25,10 +27,8 @@ from .output import Format, choose_format, say, write_rows
 from .progress import count, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.questions.filters import RunFilter
     from ..catalog.store.store import Store
 
-__all__ = ["ls_command"]
 
 Row = dict[str, Any]
 Sink = tuple[Format, Path | None]  # how and where rows go that are not for people
@@ -61,6 +61,10 @@ def ls_command(
     With --format json, csv or parquet: a row per run of one proposal, else per proposal and data
     class; of a run or file a row per source and index group.
     """
+    from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.model.names import from_text
+    from ..catalog.questions.inventory import summarize
+
     chosen = choose_format(format_, output)
     sink = None if chosen is Format.TABLE and output is None else (chosen, output)
     store = open_store(catalog)
@@ -69,44 +73,26 @@ def ls_command(
         _show_collection(path, open_path(path, store), details or (), sink)
         return
     where = named_runs(target)
-    groups = _groups(store, where)
+    groups: list[Row] = []
+    with suppress(CatalogNotFoundError):
+        answer = summarize(store, where)
+        if answer.table.num_rows:
+            say(f"from the catalog: {answer.provenance}")
+        groups = answer.table.to_pylist()
+    for group in groups:
+        group["path"] = group["path"] and from_text(group["path"])
     n_runs = sum(group["runs"] for group in groups)
-    known = _runs(store, where) if len({g["proposal"] for g in groups}) == 1 else []
+    known = catalogued_runs(where, store) if len({g["proposal"] for g in groups}) == 1 else []
     is_run = bool(where.runs) or known[0]["realpath"] == os.path.realpath(path) if known else False
     if is_run and n_runs == 1:
         here = path if not where.runs and os.path.isdir(path) else known[0]["path"]
         _show_collection(here, open_path(here, store), details or (), sink)
     elif known:
-        _show_runs(known, sink)
+        _show(known, _run_line, sink)
     elif groups:
-        _show_groups(groups, sink)
+        _show(groups, _group_line, sink)
     else:
         _show_directory(target or "", path, store, details or (), sink)
-
-
-def _groups(store: "Store", where: "RunFilter") -> list[Row]:
-    """The catalogued runs, summed up; stderr gets where they are known from."""
-    from ..catalog.model.errors import CatalogNotFoundError
-    from ..catalog.model.names import from_text
-    from ..catalog.questions.inventory import summarize
-
-    try:
-        answer = summarize(store, where)
-    except CatalogNotFoundError:
-        return []
-    if answer.table.num_rows:
-        say(f"from the catalog: {answer.provenance}")
-    rows: list[Row] = answer.table.to_pylist()
-    return [row | {"path": row["path"] and from_text(row["path"])} for row in rows]
-
-
-def _runs(store: "Store", where: "RunFilter") -> list[Row]:
-    from ..catalog.model.names import from_text
-    from ..catalog.questions.find import runs
-    from ..catalog.questions.question import Question
-
-    rows: list[Row] = runs(store, Question(where)).table.to_pylist()
-    return [row | {n: from_text(row[n]) for n in ("path", "realpath")} for row in rows]
 
 
 def _show_directory(
@@ -136,21 +122,26 @@ def _show_directory(
             _show_collection(path, open_path(path, store), details, sink)
             return
         stats = list_run(found.directory).values()
-        identity = found.identity
-        row = {name: getattr(identity, name) for name in ("instrument", "cycle", "data_class")}
-        numbers: Row = {"proposal": None, "run": None}
-        if not identity.is_loose:
-            numbers = {"proposal": identity.proposal, "run": identity.run}
-        sizes = [s.size for s in stats if s.size >= 0]
-        rows.append(row | numbers | {"path": found.directory, "files": len(stats)})
-        rows[-1]["bytes"] = sum(sizes)
+        of = found.identity
+        rows.append(
+            {
+                "instrument": of.instrument,
+                "cycle": of.cycle,
+                "data_class": of.data_class,
+                "proposal": None if of.is_loose else of.proposal,
+                "run": None if of.is_loose else of.run,
+                "path": found.directory,
+                "files": len(stats),
+                "bytes": sum(s.size for s in stats if s.size >= 0),
+            }
+        )
     if not rows:
         raise RunNotFoundError(f"any run at or below {path}")
     say("from directory listings; `xfelcat ingest` adds trains and times")
     if len({row["proposal"] for row in rows}) == 1:
-        _show_runs(rows, sink)
+        _show(rows, _run_line, sink)
     else:
-        _show_groups(_grouped(rows), sink)
+        _show(_grouped(rows), _group_line, sink)
 
 
 def _grouped(rows: list[Row]) -> list[Row]:
@@ -168,26 +159,15 @@ def _grouped(rows: list[Row]) -> list[Row]:
     return list(groups.values())
 
 
-def _show_runs(rows: list[Row], sink: Sink | None) -> None:
-    """A row per run."""
-    _write(rows, [_run_line(row) for row in rows], sink)
-    _say_total(rows, len(rows))
-
-
-def _show_groups(groups: list[Row], sink: Sink | None) -> None:
-    """A row per proposal and data class, or loose run."""
-    _write(groups, [_group_line(group) for group in groups], sink)
-    _say_total(groups, sum(group["runs"] for group in groups))
-
-
-def _write(rows: list[Row], lines: list[Row], sink: Sink | None) -> None:
-    """Lines for people, or rows for programs."""
-    write_rows(lines if sink is None else rows, *(sink or (Format.TABLE, None)))
-
-
-def _say_total(rows: list[Row], n_runs: int) -> None:
+def _show(rows: list[Row], line: Callable[[Row], Row], sink: Sink | None) -> None:
+    """A line per run, or per proposal and data class or loose run; rows for programs."""
+    if sink is None:
+        write_rows([line(row) for row in rows], Format.TABLE)
+    else:
+        write_rows(rows, *sink)
     size = size_text(sum(row["bytes"] or 0 for row in rows))
     n_files = sum(row["files"] for row in rows)
+    n_runs = sum(row.get("runs", 1) for row in rows)
     say(f"{count(n_runs, 'run')}, {count(n_files, 'file')}, {size}")
 
 
@@ -238,5 +218,4 @@ def _show_collection(path: str, collection: Any, details: Any, sink: Sink | None
         typer.echo(path)
         typer.echo(collection_info(collection.selected, details))
     else:
-        rows = source_rows(collection.selected)
-        _write(rows, rows, sink)
+        write_rows(source_rows(collection.selected), *sink)

@@ -1,13 +1,9 @@
-"""Options and arguments that several commands share.
+"""Options and arguments that several commands share, and the catalog and runs that they name.
 
-1. The annotated types of options; ``with_question`` and ``with_run_filter`` give a command those of
-   the table of filters.
-2. ``open_store``: the catalog of a command, named on stderr; ``say_provenance``: what its answer
-   rests on.
-3. ``open_named``: the run of a path, of ``p002012/raw/r0034``, or of the short forms
-   ``p002012/r0034``, ``2012/34``, ``2012/proc/34`` and ``"2012 34"``, in which the data class is
-   raw by default. A directory that exists is that; else the catalog is asked, which may know a run
-   whose directory is gone; then the data root. ``named_runs``: what names several runs.
+A run is named by its path, ``p002012/raw/r0034``, or the short forms ``p002012/r0034``,
+``2012/34``, ``2012/proc/34`` and ``"2012 34"``, in which the data class is raw by default. A
+directory that exists is that; else the catalog is asked, which may know a run whose directory is
+gone; then the data root.
 """
 
 import inspect
@@ -24,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.errors import QueryError
-from ..catalog.questions.filters import ALL_RUNS, FILTERS, Filter, RunFilter, filters_of, parse_time
+from ..catalog.questions.filters import ALL_RUNS, Filter, RunFilter, filters_of, parse_time
 from .output import Format, say
 from .progress import count
 
@@ -34,35 +30,6 @@ if TYPE_CHECKING:
     from ..catalog.store.store import Store
     from ..loader.collection import DataCollection
 
-__all__ = [
-    "CatalogOption",
-    "DeepOption",
-    "ExcludeOption",
-    "FormatOption",
-    "JobsOption",
-    "OutputOption",
-    "RateOption",
-    "RunArgument",
-    "SampleOption",
-    "SeedOption",
-    "StrictOption",
-    "TimeLimitOption",
-    "argument",
-    "catalogued_run",
-    "existing_store",
-    "named_runs",
-    "open_known",
-    "open_named",
-    "open_path",
-    "open_store",
-    "option",
-    "say_if_behind",
-    "say_provenance",
-    "time_option",
-    "with_question",
-    "with_run_filter",
-    "wrong_usage",
-]
 
 _SHORT = re.compile(
     r"p?(?P<proposal>\d{1,6})[/ ]\s*(?:(?P<data_class>[A-Za-z]\w*)[/ ]\s*)?r?(?P<run>\d{1,6})/?"
@@ -119,7 +86,10 @@ JobsOption = Annotated[
 TimeLimitOption = Annotated[
     float,
     typer.Option(
-        "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
+        "--time-limit",
+        metavar="SECONDS",
+        min=0.1,
+        help="Give up a file, or a directory, that takes longer.",
     ),
 ]
 RateOption = Annotated[
@@ -205,12 +175,6 @@ def _with_filters(parameter: str, make: Callable[..., Any], filters: Sequence[Fi
     return decorate
 
 
-def _make_question(**choice: Any) -> "Question":
-    from ..catalog.questions.question import Question
-
-    return Question.of(**choice)
-
-
 def with_run_filter(*names: str) -> Decorator:
     """Decorate a command with a parameter ``where``, a ``RunFilter``, of all or some filters."""
     filters = [f for f in filters_of("run") if f.name in names or not names]
@@ -219,7 +183,13 @@ def with_run_filter(*names: str) -> Decorator:
 
 def with_question(*scopes: str) -> Decorator:
     """Decorate a command with a parameter ``question``, a ``Question``, of some scopes."""
-    return _with_filters("question", _make_question, [f for f in FILTERS if f.scope in scopes])
+
+    def make(**choice: Any) -> "Question":
+        from ..catalog.questions.question import Question
+
+        return Question.of(**choice)
+
+    return _with_filters("question", make, filters_of(*scopes))
 
 
 def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
@@ -235,10 +205,7 @@ def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
 
 
 def existing_store(catalog: Path | None) -> "Store":
-    """The same, which must exist.
-
-    Raises CatalogNotFoundError where nothing was ingested yet.
-    """
+    """The same; raises CatalogNotFoundError where nothing was ingested yet."""
     store = open_store(catalog)
     store.require()
     return store
@@ -284,8 +251,7 @@ def named_runs(text: str | None) -> RunFilter:
 
 def _by_numbers(text: str) -> RunFilter | None:
     """The run of a short form; None for anything else."""
-    m = _SHORT.fullmatch(text)
-    if m is None:
+    if (m := _SHORT.fullmatch(text)) is None:
         return None
     data_class = m["data_class"] or "raw"
     return RunFilter.of(proposal=m["proposal"], run=m["run"], data_class=data_class)
@@ -326,22 +292,28 @@ def open_path(path: str, store: "Store", *, save: bool = False) -> "DataCollecti
 def catalogued_run(text: str, store: "Store") -> Row | None:
     """The row of the view runs for the one run of this name; None if the catalog has no such."""
     from ..catalog.model.errors import CatalogNotFoundError
-    from ..catalog.model.names import from_text
-    from ..catalog.questions.find import runs
-    from ..catalog.questions.question import Question
 
     path = os.path.abspath(os.path.expanduser(text))
     numbered = None if os.path.isdir(path) else _by_numbers(text)
     where = numbered or RunFilter.of(below=path)
     try:
-        rows: list[Row] = runs(store, Question(where)).table.slice(0, 2).to_pylist()
+        rows = catalogued_runs(where, store, at_most=2)
     except CatalogNotFoundError:
         return None
     if len(rows) != 1:
         return None
-    row = rows[0] | {name: from_text(rows[0][name]) for name in ("path", "realpath")}
-    is_it = numbered is not None or os.path.realpath(path) == row["realpath"] or path == row["path"]
-    return row if is_it else None
+    is_it = numbered or os.path.realpath(path) == rows[0]["realpath"] or path == rows[0]["path"]
+    return rows[0] if is_it else None
+
+
+def catalogued_runs(where: RunFilter, store: "Store", at_most: int | None = None) -> list[Row]:
+    """Rows of the view runs."""
+    from ..catalog.model.names import from_text
+    from ..catalog.questions.find import runs
+    from ..catalog.questions.question import Question
+
+    rows: list[Row] = runs(store, Question(where)).first(at_most).table.to_pylist()
+    return [row | {name: from_text(row[name]) for name in ("path", "realpath")} for row in rows]
 
 
 def _find_named(text: str, store: "Store") -> tuple[str, Row | None]:
@@ -352,11 +324,9 @@ def _find_named(text: str, store: "Store") -> tuple[str, Row | None]:
     path = os.path.abspath(os.path.expanduser(text))
     if os.path.isdir(path):
         return path, None
-    known = catalogued_run(text, store)
-    if known is not None:
+    if known := catalogued_run(text, store):
         return known["path"], known
-    m = _SHORT.fullmatch(text)
-    if m is None:
+    if (m := _SHORT.fullmatch(text)) is None:
         what = f"{text} (a run directory, or a name like p002012/raw/r0034)"
         raise RunNotFoundError(what, looked_at=[path, str(store.location)])
     proposal = find_proposal(m["proposal"])

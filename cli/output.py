@@ -1,13 +1,10 @@
 """Messages, rows of answers and tables on a terminal, in a pipe or in a file.
 
-1. ``say`` writes messages to stderr, so that stdout has nothing but the answer.
-2. ``write_answer`` writes the rows of an answer in one of the formats.
-3. ``aligned`` lines up columns of text. ``show_table`` fits a table to the width of a terminal;
-   anywhere else a table has every column, and nothing is cut.
+Messages go to stderr, so that stdout has nothing but the answer. ``show_table`` fits a table to the
+width of a terminal; anywhere else a table has every column, and nothing is cut.
 """
 
 import csv
-import io
 import json
 import math
 import os
@@ -18,24 +15,14 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from rich.console import Console
 
-__all__ = [
-    "Format",
-    "aligned",
-    "choose_format",
-    "say",
-    "show_table",
-    "value_text",
-    "write_answer",
-    "write_rows",
-]
 
 _ROWS_ON_TERMINAL = 1000
 
@@ -140,7 +127,13 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:
     if chosen is Format.PARQUET:
-        _write_parquet(table, file)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            pq.write_table(table, file)
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+            raise typer.BadParameter(f"Parquet cannot hold these rows: {error}") from None
         return
     if chosen is Format.TABLE and file is sys.stdout.buffer and sys.stdout.isatty():
         sys.stdout.flush()
@@ -159,16 +152,6 @@ def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:
     for line in lines:
         # Paths may hold bytes that are no UTF-8; they leave as they came.
         file.write(line.encode("utf-8", "surrogateescape") + b"\n")
-
-
-def _write_parquet(table: "pa.Table", file: IO[bytes]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        pq.write_table(table, file)
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        raise typer.BadParameter(f"Parquet cannot hold these rows: {error}") from None
 
 
 def _rows(
@@ -250,23 +233,16 @@ def _json_value(value: Any) -> Any:
 
 def _csv_lines(table: "pa.Table") -> Iterator[str]:
     """Comma-separated, with a header; nothing for a missing value, arrays as JSON."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="")
+    # writerow returns what the write of its file does: here, the line.
+    writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="")
+    yield writer.writerow(table.column_names)
 
-    def line(values: Any) -> str:
-        buffer.seek(0)
-        buffer.truncate()
-        writer.writerow(values)
-        return buffer.getvalue()
+    def cell(value: Any) -> Any:
+        plain = _json_value(value)
+        return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
 
-    yield line(table.column_names)
-    for row in _rows(table, lambda kind: None if _is_plain(kind) else _csv_value):
-        yield line(row)
-
-
-def _csv_value(value: Any) -> Any:
-    plain = _json_value(value)
-    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
+    for row in _rows(table, lambda kind: None if _is_plain(kind) else cell):
+        yield writer.writerow(row)
 
 
 def _cell_converter(kind: "pa.DataType") -> Converter:
@@ -338,6 +314,7 @@ Column = tuple[str, Cells, bool]  # name, values, whether it goes to the right
 def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -> None:
     """Write a table to the terminal at stdout; ``is_number`` says which columns go to the right."""
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
@@ -349,10 +326,24 @@ def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -
         return
     if _needed(shown) > console.width:
         shown = _without_repeats(shown)
+    rows = list(zip(*(column for _, column, _ in shown), strict=True))
     if _needed(shown, at_most=_UNFOLDED) > console.width:
-        _show_blocks(console, shown)
-    else:
-        _show_grid(console, shown)
+        width = max(len(name) for name, _, _ in shown)
+        for number, row in enumerate(rows):
+            console.rule(f"row {number + 1} of {len(rows)}", align="left", style="dim")
+            for (name, _, _), text in zip(shown, row, strict=True):
+                line = Text(f"{name:<{width}}  ", style="bold")
+                line.append(text, style="not bold")
+                console.print(line, soft_wrap=True)
+        return
+    grid = Table(box=None, pad_edge=False, padding=(0, _BETWEEN, 0, 0))
+    for name, column, to_right in shown:
+        short = _width(name, column) <= _UNFOLDED
+        justify: Any = "right" if to_right else "left"
+        grid.add_column(Text(name), overflow="fold", justify=justify, no_wrap=short)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console.print(grid)
 
 
 def _split_columns(
@@ -398,30 +389,3 @@ def _common_start(paths: Cells) -> str:
 
 def _width(name: str, column: Cells) -> int:
     return max(map(len, (name, *column)))
-
-
-def _show_grid(console: "Console", shown: Sequence[Column]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=None, pad_edge=False, padding=(0, _BETWEEN, 0, 0))
-    for name, column, to_right in shown:
-        short = _width(name, column) <= _UNFOLDED
-        justify = "right" if to_right else "left"
-        grid.add_column(Text(name), overflow="fold", justify=justify, no_wrap=short)  # type: ignore[arg-type]
-    for row in zip(*(column for _, column, _ in shown), strict=True):
-        grid.add_row(*map(Text, row))
-    console.print(grid)
-
-
-def _show_blocks(console: "Console", shown: Sequence[Column]) -> None:
-    from rich.text import Text
-
-    width = max(len(name) for name, _, _ in shown)
-    n_rows = len(shown[0][1])
-    for number in range(n_rows):
-        console.rule(f"row {number + 1} of {n_rows}", align="left", style="dim")
-        for name, column, _ in shown:
-            line = Text(f"{name:<{width}}  ", style="bold")
-            line.append(column[number], style="not bold")
-            console.print(line, soft_wrap=True)

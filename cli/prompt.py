@@ -1,10 +1,7 @@
 """The prompt of ``xfelcat sql``: entries, completion and history.
 
-1. ``Words``: the words that can stand where one types: the text before the cursor in, words out.
-2. ``Conversation``: what an entry does, be it a statement or a command that begins with a dot. It
-   knows no terminal.
-3. ``run_prompt``: reads entries from the terminal, with history, completion and colours, until the
-   end. Enter sends what ends with a semicolon or begins with a dot, else it begins a new line.
+Enter sends what ends with a semicolon or begins with a dot, else it begins a new line. ``Words``
+and ``Conversation`` know no terminal.
 """
 
 import re
@@ -27,8 +24,7 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import PostgresLexer
 
 from ..catalog.model.errors import XfelcatError, nearest
-from ..catalog.questions.sql import run_sql
-from ..catalog.questions.view_docs import describe_views, schema_text
+from ..catalog.questions.sql import describe_views, run_sql, schema_text
 from ..catalog.store.store import Store
 from .options import say_if_behind
 from .output import Format, choose_format, say, write_answer
@@ -36,8 +32,6 @@ from .progress import count
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
-
-__all__ = ["Conversation", "Words", "history", "is_complete", "new_session", "run_prompt"]
 
 
 # Completion offers, after a dot at the start, the prompt's own commands and what they take; after
@@ -62,14 +56,21 @@ class Words:
         ``before`` is the text in front of the cursor, ``text`` all of it.
         """
         if before.lstrip().startswith("."):
-            yield from self._of_command(before.lstrip())
+            command, space, rest = before.lstrip().partition(" ")
+            if not space:
+                yield from _fitting(command, ((name, "") for name in self.commands))
+            elif " " not in rest.lstrip():
+                yield from _fitting(rest, ((word, "") for word in self.commands.get(command, ())))
             return
         word = _LAST_WORD.search(before)
         typed = word[0] if word else ""
         qualifier, dot, start = typed.rpartition(".")
         if dot:
-            columns = self._columns([self._view_of(qualifier, text)])
-            yield from _fitting(start, columns.items())
+            alias = rf"\s+(?:AS\s+)?{re.escape(qualifier)}\b"
+            aliased = (v for v in self.views if re.search(rf"\b{v}{alias}", text, re.IGNORECASE))
+            view = qualifier.casefold()
+            view = view if view in self.views else next(aliased, "")
+            yield from _fitting(start, self._columns([view]).items())
         elif re.search(r"\b(?:FROM|JOIN|DESCRIBE|SUMMARIZE)\s+\w*\Z", before, re.IGNORECASE):
             yield from _fitting(start, ((view, "view") for view in self.views))
         elif start:
@@ -79,13 +80,6 @@ class Words:
             yield from _fitting(start, ((word, "") for word in self.keywords))
             yield from _fitting(start, ((name, "function") for name in self.functions))
 
-    def _of_command(self, before: str) -> Iterator[tuple[str, int, str]]:
-        command, space, rest = before.partition(" ")
-        if not space:
-            yield from _fitting(command, ((name, "") for name in self.commands))
-        elif not rest.strip() or " " not in rest:
-            yield from _fitting(rest, ((word, "") for word in self.commands.get(command, ())))
-
     def _columns(self, views: Iterable[str]) -> dict[str, str]:
         """The columns of several views, each once, with what they mean."""
         found: dict[str, str] = {}
@@ -93,15 +87,6 @@ class Words:
             for name, meaning in self.views.get(view, {}).items():
                 found.setdefault(name, meaning)
         return found
-
-    def _view_of(self, qualifier: str, text: str) -> str:
-        """The view that a name in front of a dot stands for; "" for none."""
-        if qualifier.casefold() in self.views:
-            return qualifier.casefold()
-        for view in self.views:
-            if re.search(rf"\b{view}\s+(?:AS\s+)?{re.escape(qualifier)}\b", text, re.IGNORECASE):
-                return view
-        return ""
 
 
 def _fitting(start: str, words: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int, str]]:
@@ -256,7 +241,9 @@ def _words(store: Store) -> Words:
     )
 
 
-def _bindings() -> KeyBindings:
+def new_session(store: Store, **options: Any) -> PromptSession[str]:
+    """What reads entries; ``options`` are those of PromptSession (input and output, for tests)."""
+
     bindings = KeyBindings()
 
     @bindings.add("enter", filter=~is_searching)
@@ -266,12 +253,6 @@ def _bindings() -> KeyBindings:
             buffer.validate_and_handle()
         else:
             buffer.insert_text("\n")
-
-    return bindings
-
-
-def new_session(store: Store, **options: Any) -> PromptSession[str]:
-    """What reads entries; ``options`` are those of PromptSession (input and output, for tests)."""
 
     def continued(width: int, line: int, wrapped: int) -> "StyleAndTextTuples":
         return [("", " " * (width - 2) + "> ")]
@@ -283,7 +264,7 @@ def new_session(store: Store, **options: Any) -> PromptSession[str]:
         lexer=PygmentsLexer(PostgresLexer),
         completer=_Completer(_words(store)),
         complete_while_typing=False,
-        key_bindings=_bindings(),
+        key_bindings=bindings,
         history=history(),
         enable_history_search=True,
         **options,

@@ -23,8 +23,6 @@ from .options import (
 )
 from .output import Format, choose_format, say, write_answer
 
-__all__ = ["sql_command"]
-
 
 def sql_command(
     text: Annotated[
@@ -73,7 +71,10 @@ def sql_command(
     if schema:
         _show_schema([] if text is None else text.split(), chosen, output)
         return
-    seconds, memory = time_limit or None, _memory(memory_limit)
+    seconds, memory = time_limit or None, None
+    if memory_limit.strip() != "0":
+        with wrong_usage():
+            memory = check_memory_limit(memory_limit)
     if text is None and file is None and sys.stdin.isatty():
         if not sys.stdout.isatty():
             raise typer.BadParameter('there is no statement; try xfelcat sql "SELECT * FROM runs"')
@@ -81,35 +82,23 @@ def sql_command(
 
         run_prompt(open_store(catalog), seconds, memory, chosen)
         return
-    statement = _statement(text, file)
+    if text is not None and file is not None:
+        raise typer.BadParameter("give the statement or --file, not both")
+    if file is None:
+        statement = sys.stdin.read() if text is None or text == "-" else text
+    else:
+        try:
+            statement = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{file} cannot be read: {error}") from None
     store = open_store(catalog)
     answer = run_sql(store, statement, time_limit=seconds, memory_limit=memory)
     write_answer(answer.table, chosen, output)
     say_provenance(answer, store)
 
 
-def _memory(text: str) -> int | None:
-    """The bytes of an option; None for no limit of ours."""
-    if text.strip() == "0":
-        return None
-    with wrong_usage():
-        return check_memory_limit(text)
-
-
-def _statement(text: str | None, file: Path | None) -> str:
-    """The statement, from the one place it was given in."""
-    if text is not None and file is not None:
-        raise typer.BadParameter("give the statement or --file, not both")
-    if file is not None:
-        try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"{file} cannot be read: {error}") from None
-    return sys.stdin.read() if text is None or text == "-" else text
-
-
 def _show_schema(names: list[str], chosen: Format, output: Path | None) -> None:
-    from ..catalog.questions.view_docs import columns_table, describe_views, schema_text
+    from ..catalog.questions.sql import columns_table, describe_views, schema_text
 
     with wrong_usage():
         views = describe_views(*names)

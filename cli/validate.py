@@ -1,6 +1,7 @@
 """``xfelcat validate``: the checks of one file or run, without a catalog."""
 
 import os
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +22,8 @@ from .output import Format, choose_format, say, write_rows
 from .progress import count, showing_progress, size_text
 
 if TYPE_CHECKING:
-    from ..loader.jobs.validation import CondensedProblem, ValidationReport
+    from ..loader.jobs.validation import CondensedProblem
 
-__all__ = ["validate_command"]
 
 _COLUMNS = ("check_id", "severity", "message", "place", "path")
 _NOUNS = {"E": "error", "W": "warning", "I": "remark"}
@@ -67,9 +67,10 @@ def validate_command(
     with wrong_usage():
         checks = applicable_checks(one_file=one_file, deep=deep or list_, skip=skip or ())
     if list_:
-        names = ("id", "severity", "level", "title")
-        rows = [{n: getattr(c, n) for n in names} for c in checks]
-        rows = [{"check": row.pop("id"), **row} for row in rows]
+        rows = [
+            {"check": c.id, "severity": c.severity, "level": c.level, "title": c.title}
+            for c in checks
+        ]
         write_rows(rows, chosen, output)
         return
     if path is None:
@@ -89,18 +90,16 @@ def validate_command(
         for found in report.condensed():
             typer.echo("\n".join(_lines(found, report.path)))
     else:
-        rows = [
-            {
-                "check_id": p.check,
-                "severity": p.severity,
-                "message": p.message,
-                "place": p.where,
-                "path": p.path,
-            }
-            for p in report.problems
-        ]
+        of = attrgetter("check", "severity", "message", "where", "path")
+        rows = [dict(zip(_COLUMNS, of(p), strict=True)) for p in report.problems]
         write_rows(rows, chosen, output, names=_COLUMNS)
-    say(_summary(report))
+    counts = [
+        count(sum(p.severity == severity for p in report.problems), noun)
+        for severity, noun in _NOUNS.items()
+    ]
+    looked = f"{count(report.files, 'file')} ({size_text(report.bytes)}), "
+    looked += f"{count(len(report.checks), 'check')}, {report.seconds:.1f} s"
+    say(f"{', '.join(counts)}; {looked}")
     if not report.ok:
         raise typer.Exit(1)
 
@@ -116,13 +115,3 @@ def _lines(found: "CondensedProblem", validated: str) -> list[str]:
         f"{example.check} {_NOUNS[found.severity]}: {found.check.title}{often}",
         f"    {where}: {example.message}" if where else f"    {example.message}",
     ]
-
-
-def _summary(report: "ValidationReport") -> str:
-    counts = [
-        count(sum(p.severity == severity for p in report.problems), noun)
-        for severity, noun in _NOUNS.items()
-    ]
-    looked = f"{count(report.files, 'file')} ({size_text(report.bytes)}), "
-    looked += f"{count(len(report.checks), 'check')}, {report.seconds:.1f} s"
-    return f"{', '.join(counts)}; {looked}"

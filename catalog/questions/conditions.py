@@ -1,11 +1,16 @@
-"""Conditions on RUN values and profiles, and their grammar.
+"""Patterns of names, and conditions on RUN values and profiles with their grammar.
+
+A ``Pattern`` is a glob or a regular expression. A glob is the shell's: ``*`` matches any text (also
+``/``), ``?`` one character, ``[xyz]`` and ``[a-z]`` one of these, ``[!xyz]`` none of these; upper
+and lower case differ. DuckDB's own GLOB differs in places (a backslash escapes, ``[]]`` matches
+something else), so a glob becomes a regular expression. A regular expression is a compiled
+``re.Pattern``, or a text that starts with ``re:``; it must match the whole name. DuckDB's dialect
+(RE2) has neither look-ahead nor back-references.
+
+A condition compares what patterns match:
 
     SPB_XTD2_ATT/MDL/MAIN actualTransmission < 0.5
     *XGM* gainMode in (1, 2) and not max(*XGM* pulseEnergy.photonFlux) between 100 and 900
-
-1. ``Comparison`` of an ``Operand`` with values; ``Both``, ``Either`` and ``Not`` of conditions.
-2. ``parse_condition`` makes one from text, ``conditions_of`` from the mapping or list that Python
-   gives.
 
     condition:  comparison | not condition | condition and condition | condition or condition
                 | (condition)
@@ -17,23 +22,143 @@
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 from ..model.errors import QueryError
-from .patterns import Pattern
+from ..model.names import to_text
+from .execute import Sql, sql
 
-__all__ = [
-    "Both",
-    "Comparison",
-    "Condition",
-    "Either",
-    "Not",
-    "Operand",
-    "conditions_of",
-    "parse_condition",
-]
+PatternLike = str | re.Pattern[str]
+_PREFIX = "re:"
+_FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Names that match as a whole: ``text`` is a glob, or a regular expression after ``re:``."""
+
+    text: str
+
+    @classmethod
+    def of(cls, given: "PatternLike | Pattern") -> "Pattern":
+        """A pattern as people write it.
+
+        Raises QueryError for a regular expression that DuckDB cannot run.
+        """
+        if isinstance(given, Pattern):
+            return given
+        if isinstance(given, re.Pattern):
+            letters = "".join(letter for flag, letter in _FLAGS.items() if given.flags & flag)
+            if given.flags & ~(re.UNICODE | sum(_FLAGS)):
+                raise QueryError(f"flags of {given.pattern!r} other than I, M and S cannot be used")
+            given = f"{_PREFIX}{f'(?{letters})' if letters else ''}{given.pattern}"
+        if not isinstance(given, str):
+            raise QueryError(f"{given!r} is no name: write a glob, or a regular expression re:...")
+        if given.startswith(_PREFIX):
+            _check_regex(given.removeprefix(_PREFIX))
+        return cls(given)
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether only one name matches."""
+        return not self.text.startswith(_PREFIX) and not is_glob(self.text)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether every name matches."""
+        return self.text == "*"
+
+    @property
+    def regex(self) -> str:
+        """The regular expression (RE2) that a whole name must match."""
+        if self.text.startswith(_PREFIX):
+            return to_text(self.text.removeprefix(_PREFIX))
+        return glob_to_regex(self.text)
+
+    def matches(self, column: str) -> Sql:
+        """The condition that a text column matches; equality where only one name does."""
+        if self.text.startswith(_PREFIX):
+            return sql(f"regexp_full_match({column}, {{regex}})", regex=self.regex)
+        return text_matches(column, self.text)
+
+
+def _check_regex(regex: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:  # Arrow's regular expressions are those of DuckDB
+        pc.match_substring_regex(pa.array([""]), to_text(regex))
+    except pa.ArrowInvalid as error:
+        reason = str(error).removeprefix("Invalid regular expression: ")
+        raise QueryError(f"the regular expression {regex!r} cannot be run: {reason}") from None
+
+
+# A class of characters that no character is in.
+_NEVER = r"[^\x{0}-\x{10FFFF}]"
+
+
+def is_glob(text: str) -> bool:
+    """Whether a text has a wildcard, so that it may match more than itself."""
+    return any(c in text for c in "*?[")
+
+
+def glob_to_regex(glob: str) -> str:
+    """The regular expression for ``regexp_full_match`` that matches what the glob matches."""
+    return "(?s)" + "".join(_parts(to_text(glob)))
+
+
+def text_matches(column: str, glob: str) -> Sql:
+    """The condition that a text column matches a glob; equality where it has no wildcard."""
+    if not is_glob(glob):
+        return sql(f"{column} = {{text}}", text=to_text(glob))
+    return sql(f"regexp_full_match({column}, {{regex}})", regex=glob_to_regex(glob))
+
+
+def _parts(glob: str) -> Iterator[str]:
+    at = 0
+    while at < len(glob):
+        char = glob[at]
+        at += 1
+        if char == "*":
+            yield ".*"
+        elif char == "?":
+            yield "."
+        # Right after the opening, a "]" is one of the characters; a "[" never closed means itself.
+        elif char == "[" and (end := glob.find("]", at + glob.startswith("!", at) + 1)) >= 0:
+            yield _character_class(glob[at:end])
+            at = end + 1
+        else:
+            yield _escaped(char)
+
+
+def _character_class(content: str) -> str:
+    negated = content.startswith("!")
+    if negated:
+        content = content[1:]
+    ranges = []
+    at = 0
+    while at < len(content):
+        low = high = content[at]
+        at += 1
+        if content[at : at + 1] == "-" and at + 1 < len(content):
+            high = content[at + 1]
+            at += 2
+        if low <= high:
+            ranges.append(f"{_escaped(low)}-{_escaped(high)}")
+    if not ranges:
+        return "." if negated else _NEVER
+    return f"[{'^' if negated else ''}{''.join(ranges)}]"
+
+
+def _escaped(char: str) -> str:
+    return char if char.isascii() and char.isalnum() else rf"\x{{{ord(char):X}}}"
+
 
 FUNCTIONS = {
     "min": "minimum", "max": "maximum", "mean": "mean", "std": "std", "first": "first",
@@ -134,12 +259,7 @@ def conditions_of(given: Any) -> Condition | None:
         parts = [c for c in map(conditions_of, given) if c is not None]
     else:
         raise QueryError(f"{given!r} is no condition: {_EXAMPLE}")
-    if not parts:
-        return None
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = Both(whole, part)
-    return whole
+    return reduce(Both, parts) if parts else None
 
 
 def _compared(operand: Any, given: Any) -> Comparison:
@@ -216,6 +336,10 @@ class _Parser:
         self._at += taken
         return taken
 
+    def _expect(self, word: str) -> None:
+        if not self._takes(word):
+            raise self._fail(repr(word))
+
     def _fail(self, wanted: str) -> QueryError:
         before = " ".join(t.text for t in self._tokens[: self._at][-3:])
         place = f"after {before!r}" if before else "at the start"
@@ -244,8 +368,7 @@ class _Parser:
             return Not(self._not())
         if self._takes("("):
             condition = self.either()
-            if not self._takes(")"):
-                raise self._fail("')'")
+            self._expect(")")
             return condition
         return self._comparison()
 
@@ -257,8 +380,7 @@ class _Parser:
             raise self._fail(f"a function ({', '.join(FUNCTIONS)})")
         self._at += 2
         operand = Operand(self._name("a source"), self._name("a key"), function)
-        if not self._takes(")"):
-            raise self._fail("')'")
+        self._expect(")")
         return operand
 
     def _name(self, wanted: str) -> Pattern:
@@ -281,13 +403,11 @@ class _Parser:
     def _values(self, operator: str) -> tuple[Value, ...]:
         if operator == "between":
             low = self._value()
-            if not self._takes("and"):
-                raise self._fail("'and'")
+            self._expect("and")
             return low, self._value()
         if operator != "in":
             return (self._value(),)
-        if not self._takes("("):
-            raise self._fail("'('")
+        self._expect("(")
         values = [self._value()]
         while self._takes(","):
             values.append(self._value())

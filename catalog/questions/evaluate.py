@@ -2,9 +2,6 @@
 
 Values are stored once per stretch of runs. The stretches of an operand are read once, and laid over
 the sorted run ids with numpy: a condition is an array of bool, one per run.
-
-1. ``Evaluation.holds``: for each run whether the condition holds.
-2. ``Evaluation.columns``: for each operand the value to show in each run, with its unit.
 """
 
 from dataclasses import dataclass
@@ -16,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.names import to_text
-from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand
+from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand, Pattern
 from .execute import Sql, all_of, ask, indices, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches
-from .patterns import Pattern
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
-__all__ = ["Evaluation", "comparisons"]
+    from .execute import Cursor
+
 
 # Up to so many pairs of source and key are read one at a time: the database then skips the blocks
 # that have other pairs. Statements of more parts take longer to plan than that saves.
@@ -59,18 +55,13 @@ class _Found:
         return np.repeat(rows, lengths), np.repeat(self.low[rows], lengths) + within
 
 
+@dataclass(frozen=True)
 class Evaluation:
     """A condition, looked at for runs with these sorted ids."""
 
-    def __init__(
-        self,
-        cursor: "duckdb.DuckDBPyConnection",
-        run_ids: NDArray[np.uint64],
-        condition: Condition,
-    ) -> None:
-        self._cursor = cursor
-        self._run_ids = run_ids
-        self._condition = condition
+    _cursor: "Cursor"
+    _run_ids: NDArray[np.uint64]
+    _condition: Condition
 
     @cached_property
     def _found(self) -> dict[Comparison, _Found]:
@@ -134,27 +125,23 @@ class Evaluation:
         shown = set()
         for comparison, found in self._found.items():
             operand = comparison.operand
-            if operand not in shown:
-                shown.add(operand)
-                columns |= self._shown(comparison, found)
-        return columns
-
-    def _shown(self, comparison: Comparison, found: _Found) -> "dict[str, pa.Array]":
-        row_of_run = np.full(len(self._run_ids), -1, np.int64)
-        for chosen in (~found.ok, found.ok):
-            rows, runs = found.runs(chosen)
-            row_of_run[runs[::-1]] = rows[::-1]  # of several, the first one stays
-        row_of_run = row_of_run[self.holds]
-        take = indices(row_of_run, row_of_run >= 0)
-        operand = comparison.operand
-        units = ask(self._cursor, _units(operand)).column("unit").to_pylist()
-        unit = f" [{' or '.join(units)}]" if units else ""
-        value = found.rows.column("text" if comparison.is_text else "number")
-        columns = {f"{operand}{unit}": value.take(take).combine_chunks()}
-        for name in ("source", "key"):
-            if not getattr(operand, name).is_exact:
-                of_run = found.rows.column(name).take(take)
-                columns[f"{operand}: {name}"] = of_run.combine_chunks()
+            if operand in shown:
+                continue
+            shown.add(operand)
+            row_of_run = np.full(len(self._run_ids), -1, np.int64)
+            for chosen in (~found.ok, found.ok):
+                rows, runs = found.runs(chosen)
+                row_of_run[runs[::-1]] = rows[::-1]  # of several, the first one stays
+            row_of_run = row_of_run[self.holds]
+            take = indices(row_of_run, row_of_run >= 0)
+            units = ask(self._cursor, _units(operand)).column("unit").to_pylist()
+            unit = f" [{' or '.join(units)}]" if units else ""
+            value = found.rows.column("text" if comparison.is_text else "number")
+            columns[f"{operand}{unit}"] = value.take(take).combine_chunks()
+            for name in ("source", "key"):
+                if not getattr(operand, name).is_exact:
+                    of_run = found.rows.column(name).take(take)
+                    columns[f"{operand}: {name}"] = of_run.combine_chunks()
         return columns
 
 

@@ -1,11 +1,5 @@
 """SQL with the values bound to it, its execution, and answers with their provenance.
 
-1. ``Sql`` is a piece of SQL text with its bound values; ``sql`` composes pieces into larger ones.
-2. ``ask`` runs such a statement on a cursor of the catalog, ``fetch`` a plain text; ``numbers`` are
-   those of a column.
-3. ``Answer``: the rows, as an Arrow table, with their ``Provenance``: how many runs were searched,
-   how many of them are known by an outline only, how old the oldest facts are.
-
 Questions are written as SQL text, not with SQLAlchemy: importing that alone costs as much CPU time
 (0.18 s) as all else that a command needs, and its statements were twice as long as their SQL.
 """
@@ -26,20 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = [
-    "Answer",
-    "Provenance",
-    "Sql",
-    "all_of",
-    "any_of",
-    "ask",
-    "fetch",
-    "indices",
-    "interruptible",
-    "is_one_of",
-    "numbers",
-    "sql",
-]
+    Cursor = duckdb.DuckDBPyConnection
+
 
 T = TypeVar("T")
 # Rows per batch where their size is limited: small against the limit, large against the overhead.
@@ -84,6 +66,11 @@ def _joined(word: str, conditions: Iterable[Sql], none: str) -> Sql:
     text = word.join(c.text for c in several) if several else none
     whole = f"(({text}))" if len(several) > 1 else f"({text})"
     return Sql(whole, tuple(value for c in several for value in c.values))
+
+
+def limited(limit: int | None) -> Sql:
+    """The end of a statement that gives so many rows at most; None for all."""
+    return Sql("") if limit is None else sql("LIMIT {limit}", limit=limit)
 
 
 def is_one_of(column: str, listed: "Sequence[Any] | NDArray[Any]", kind: str = "UBIGINT") -> Sql:
@@ -146,17 +133,9 @@ class Answer:
         import pandas as pd
         import pyarrow as pa
 
-        nullable = {
-            pa.bool_(): pd.BooleanDtype(),
-            pa.int8(): pd.Int8Dtype(),
-            pa.int16(): pd.Int16Dtype(),
-            pa.int32(): pd.Int32Dtype(),
-            pa.int64(): pd.Int64Dtype(),
-            pa.uint8(): pd.UInt8Dtype(),
-            pa.uint16(): pd.UInt16Dtype(),
-            pa.uint32(): pd.UInt32Dtype(),
-            pa.uint64(): pd.UInt64Dtype(),
-        }
+        names = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+        nullable = {getattr(pa, n.lower())(): getattr(pd, f"{n}Dtype")() for n in names}
+        nullable[pa.bool_()] = pd.BooleanDtype()
         frame: pd.DataFrame = self.table.to_pandas(types_mapper=nullable.get)
         for at, kind in enumerate(self.table.schema.types):
             if pa.types.is_list(kind):
@@ -181,9 +160,7 @@ def _tuples(lists: "pa.ChunkedArray") -> list[tuple[Any, ...] | None]:
     return found
 
 
-def ask(
-    cursor: "duckdb.DuckDBPyConnection", statement: Sql, *, size_limit: int | None = None
-) -> "pa.Table":
+def ask(cursor: "Cursor", statement: Sql, *, size_limit: int | None = None) -> "pa.Table":
     """The rows of a composed statement; every value in it is bound.
 
     Raises MemoryError where they are more than ``size_limit`` bytes.
@@ -227,7 +204,7 @@ def indices(
 
 
 def fetch(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: "Cursor",
     sql: str,
     values: Sequence[Any] | Mapping[str, Any] = (),
     *,
@@ -250,9 +227,7 @@ def fetch(
     return _exact_types(interruptible(cursor, read, time_limit))
 
 
-def interruptible(
-    cursor: "duckdb.DuckDBPyConnection", work: Callable[[], T], time_limit: float | None = None
-) -> T:
+def interruptible(cursor: "Cursor", work: Callable[[], T], time_limit: float | None = None) -> T:
     """What ``work`` gives, which asks the cursor something; to be interrupted as ``fetch``."""
     results: list[T] = []
     errors: list[BaseException] = []

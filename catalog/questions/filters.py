@@ -3,11 +3,9 @@
 Every question over runs takes the same filters, as keyword arguments of ``Catalog`` and as options
 of the command line; both follow from ``FILTERS``.
 
-1. ``FILTERS``: the name of each filter, what it is about, its parser, and its option and help.
-2. ``RunChoice`` ... ``Choice``: the same names as keyword arguments, for type checkers.
-3. ``RunFilter``: which runs, by their own row alone. ``DataFilter``: which sources and keys. In SQL
-   the tables that they speak of are ``run`` and ``run_source``, by these names.
-4. ``provenance``: how many runs a question with a filter searches, and how far these are known.
+``RunChoice`` ... ``Choice`` are the same names for type checkers. ``RunFilter`` is about runs, by
+their own row alone, ``DataFilter`` about sources and keys. In SQL the tables that they speak of are
+``run`` and ``run_source``, by these names.
 
 Names are matched in the small tables of distinct names, and the large tables are read by the
 integer ids found there: over 10^5 runs this takes a hundredth of the time.
@@ -26,37 +24,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
 from ..model.names import VALUE_ENDING, sql_unit, to_text, to_utc
-from .conditions import conditions_of
+from .conditions import Pattern, PatternLike, conditions_of, text_matches
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
-from .patterns import Pattern, PatternLike, text_matches
 
 if TYPE_CHECKING:
-    import duckdb
-
     from ..store.store import Store
+    from .execute import Cursor
 
-__all__ = [
-    "ALL_DATA",
-    "ALL_RUNS",
-    "FILTERS",
-    "OUTLINE_ONLY",
-    "UNIT",
-    "Choice",
-    "ConditionChoice",
-    "DataFilter",
-    "Filter",
-    "KeyChoice",
-    "RunChoice",
-    "RunFilter",
-    "RunsChoice",
-    "SourceChoice",
-    "Spec",
-    "control_key_matches",
-    "filters_of",
-    "parse_filters",
-    "parse_time",
-    "provenance",
-]
 
 # What people may give: one of a thing or several.
 Numbers = int | str | Iterable[int | str]
@@ -307,10 +281,6 @@ class _Having(RunChoice, total=False):
     has_not: "Spec | list[Spec] | None"
 
 
-class _Where(TypedDict, total=False):
-    where: str | Mapping[Any, Any] | Sequence[Any] | None
-
-
 class _Data(TypedDict, total=False):
     device_class: Patterns | None
     dtype: Any
@@ -318,33 +288,34 @@ class _Data(TypedDict, total=False):
     unit: Patterns | None
 
 
-class _Key(TypedDict, total=False):
-    key: Patterns | None
-
-
-class _Source(TypedDict, total=False):
-    source: Patterns | None
-
-
 # The keyword arguments of questions that do not name some of them as parameters of their own.
-class RunsChoice(_Having, _Where, total=False):
+class RunsChoice(_Having, total=False):
     """All filters of runs."""
+
+    where: str | Mapping[Any, Any] | Sequence[Any] | None
 
 
 class KeyChoice(RunsChoice, _Data, total=False):
     """The same, and what sources and keys are like."""
 
 
-class SourceChoice(KeyChoice, _Key, total=False):
+class SourceChoice(KeyChoice, total=False):
     """The same, and names of keys."""
 
+    key: Patterns | None
 
-class Choice(SourceChoice, _Source, total=False):
+
+class Choice(SourceChoice, total=False):
     """The same, and names of sources: all that there are."""
 
+    source: Patterns | None
 
-class ConditionChoice(_Having, _Data, _Key, _Source, total=False):
+
+class ConditionChoice(_Having, _Data, total=False):
     """All but ``where``."""
+
+    key: Patterns | None
+    source: Patterns | None
 
 
 # Runs -------------------------------------------------------------------------------------------
@@ -403,25 +374,16 @@ class RunFilter:
             runs=((int(m["run"]), int(m["run"])),) if m["run"] else (),
         )
 
-    @property
-    def is_timed(self) -> bool:
-        """Whether it asks about times, which old files do not record."""
-        return self.since is not None or self.until is not None
+    def conditions(self, *, undated: bool = False) -> list[Sql]:
+        """The conditions on ``run``, a row of the table or of the view of runs.
 
-    def conditions(self) -> list[Sql]:
-        """The conditions on ``run``, a row of the table or of the view of runs."""
-        found = self._conditions_but_time()
-        if self.since:
-            found.append(sql("run.ended_at >= {since}", since=self.since))
-        if self.until:
-            found.append(sql("run.started_at < {until}", until=self.until))
-        return found
-
-    def undated(self) -> list[Sql]:
-        """The conditions on runs that only the question about time leaves out, having no times."""
-        return [*self._conditions_but_time(), Sql("run.started_at IS NULL")]
-
-    def _conditions_but_time(self) -> list[Sql]:
+        ``undated`` is for the runs that only a question about time leaves out, having no times.
+        """
+        times = [Sql("run.started_at IS NULL")] if undated else []
+        if self.since and not undated:
+            times.append(sql("run.ended_at >= {since}", since=self.since))
+        if self.until and not undated:
+            times.append(sql("run.started_at < {until}", until=self.until))
         parts = [
             [sql("run.proposal = {number}", number=number) for number in self.proposals],
             [sql("run.run BETWEEN {low} AND {high}", low=low, high=up) for low, up in self.runs],
@@ -430,7 +392,7 @@ class RunFilter:
             [text_matches("run.data_class", glob) for glob in self.data_classes],
             [_seen_below(self.below)] if self.below else [],
         ]
-        return [any_of(part) for part in parts if part]
+        return [*(any_of(part) for part in parts if part), *times]
 
 
 ALL_RUNS = RunFilter()
@@ -450,25 +412,20 @@ def _seen_below(paths: tuple[str, ...]) -> Sql:
 OUTLINE_ONLY = "run.depth BETWEEN 1 AND 2"
 
 
-def provenance(
-    cursor: "duckdb.DuckDBPyConnection", store: "Store", where: RunFilter = ALL_RUNS
-) -> Provenance:
+def provenance(cursor: "Cursor", store: "Store", where: RunFilter = ALL_RUNS) -> Provenance:
     """How many runs a question with this filter searches, and how far they are known."""
-    known = sql(
+    counted = (
         f"SELECT count(*), count(*) FILTER ({OUTLINE_ONLY}), min(run.ingested_at)"
-        " FROM run WHERE {filter}",
-        filter=all_of(where.conditions()),
+        " FROM run WHERE {filter}"
     )
-    n_runs, n_outline_only, oldest = _only_row(cursor, known)
-    n_undated = 0
-    if where.is_timed:
-        undated = sql("SELECT count(*) FROM run WHERE {undated}", undated=all_of(where.undated()))
-        (n_undated,) = _only_row(cursor, undated)
+
+    def count(undated: bool) -> tuple[Any, ...]:
+        statement = sql(counted, filter=all_of(where.conditions(undated=undated)))
+        return tuple(column[0].as_py() for column in ask(cursor, statement).columns)
+
+    n_runs, n_outline_only, oldest = count(undated=False)
+    n_undated = count(undated=True)[0] if where.since or where.until else 0  # as old files are
     return Provenance(str(store.location), n_runs, n_outline_only, n_undated, oldest)
-
-
-def _only_row(cursor: "duckdb.DuckDBPyConnection", statement: Sql) -> tuple[Any, ...]:
-    return tuple(column[0].as_py() for column in ask(cursor, statement).columns)
 
 
 # Sources and keys -------------------------------------------------------------------------------
@@ -560,12 +517,10 @@ class DataFilter:
 
     def key_conditions(self) -> list[Sql]:
         """The conditions on rows of ``schema_key`` but for the name."""
-        shapes = [
-            sql("schema_key.entry_shape = {shape}::BIGINT[]", shape=list(s)) for s in self.shapes
-        ]
+        shape = "schema_key.entry_shape = {shape}::BIGINT[]"
         parts = [
             [sql("schema_key.dtype = {dtype}", dtype=dtype) for dtype in self.dtypes],
-            shapes,
+            [sql(shape, shape=list(s)) for s in self.shapes],
             [p.matches(UNIT) for p in self.units],
         ]
         return [any_of(part) for part in parts if part]

@@ -1,37 +1,26 @@
 """Questions over all runs of the catalog: which runs there are, and what they have.
 
 Every question takes a ``Question`` and gives an ``Answer``. Statements are SQL on the tables of the
-merged file; every value is bound.
-
-1. ``runs``: which runs there are; ``find_runs``: and with which RUN values.
-2. ``find``: which runs have a source, or a key of it; ``sources`` and ``keys`` sum that up.
-3. ``files``, ``train_ranges``, ``run_values``: what the runs consist of.
-
-The methods of ``Catalog`` of these names document the columns.
+merged file; every value is bound. The methods of ``Catalog`` of these names document the columns.
+``find_known`` looks into the shards, which are the truth; nothing but ``forget`` deletes facts.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
-from ..model.errors import QueryError
+from ..model.errors import QueryError, RunNotFoundError, nearest
+from ..model.identity import RunIdentity
+from ..model.names import from_text
 from ..model.records import Depth
 from ..store.store import Store
-from .execute import Answer, Sql, all_of, any_of, ask, sql
-from .filters import UNIT, provenance
+from .execute import Answer, Sql, all_of, any_of, ask, limited, sql
+from .filters import ALL_RUNS, UNIT, RunFilter, provenance
 from .question import EVERYTHING, Question, Selection, select_runs
 
 if TYPE_CHECKING:
-    import duckdb
-
-__all__ = [
-    "files",
-    "find",
-    "find_runs",
-    "keys",
-    "run_values",
-    "runs",
-    "sources",
-    "train_ranges",
-]
+    from .execute import Cursor
 
 _RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class"
 _OF_RUN = f"{_RUN_NAMES}, run.instrument, run.cycle"
@@ -40,10 +29,7 @@ _MOST_BYTES = 4 * 10**9
 
 
 def runs(store: Store, question: Question = EVERYTHING) -> Answer:
-    """The runs, in the order proposal, data class, run; loose runs last.
-
-    With a filter of data, the runs that have such data.
-    """
+    """The runs, in the order proposal, data class, run; loose runs last."""
     with store.read_merged() as cursor:
         return _runs(cursor, store, question, _select_by_data(cursor, question))
 
@@ -73,9 +59,7 @@ def find_runs(store: Store, question: Question) -> Answer:
 def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = None) -> Answer:
     """The runs that have a source, or a key of it: one row per run, source and key.
 
-    Where the question has no filter of keys there is one row per run, source and index group. A run
-    of which only an outline is known can be found by source, not by key. At most ``limit`` rows are
-    given, the first in the order of runs, sources and keys.
+    A run of which only an outline is known can be found by source, not by key.
     """
     data = question.data
     if data.is_about_keys:
@@ -110,7 +94,7 @@ def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = N
             sources=data.found_sources(),
             joined=joined,
             conditions=all_of([*_of_sources(selection), *data.key_conditions()]),
-            limit=_limited(limit),
+            limit=limited(limit),
         )
         return _answer(cursor, store, question, statement)
 
@@ -187,10 +171,7 @@ def keys(store: Store, question: Question = EVERYTHING) -> Answer:
 
 
 def files(store: Store, question: Question = EVERYTHING) -> Answer:
-    """The files of the runs, in the order of runs and names.
-
-    With a filter of data, the files that list such sources, with such keys.
-    """
+    """The files of the runs, in the order of runs and names."""
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
         statement = sql(
@@ -203,10 +184,7 @@ def files(store: Store, question: Question = EVERYTHING) -> Answer:
 
 
 def train_ranges(store: Store, question: Question = EVERYTHING) -> Answer:
-    """The train IDs of the runs, in the order of runs: one row per range without a gap.
-
-    With a filter of data, the trains of the files that list such sources, with such keys.
-    """
+    """The train IDs of the runs, in the order of runs: one row per range without a gap."""
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
         ordinal = ("train_list", "train_list.run_id", "train_list.ordinal")
@@ -277,7 +255,7 @@ def run_values(
             keys=data.found_keys(),
             of_runs=all_of(selection.conditions_on("run_source.run_id")),
             conditions=all_of(conditions),
-            limit=_limited(limit),
+            limit=limited(limit),
         )
         try:
             table = ask(cursor, statement, size_limit=_MOST_BYTES)
@@ -288,25 +266,17 @@ def run_values(
         return Answer(table, provenance(cursor, store, question.runs))
 
 
-def _answer(
-    cursor: "duckdb.DuckDBPyConnection", store: Store, question: Question, statement: Sql
-) -> Answer:
+def _answer(cursor: "Cursor", store: Store, question: Question, statement: Sql) -> Answer:
     return Answer(ask(cursor, statement), provenance(cursor, store, question.runs))
 
 
-def _limited(limit: int | None) -> Sql:
-    return Sql("") if limit is None else sql("LIMIT {limit}", limit=limit)
-
-
-def _select_by_data(cursor: "duckdb.DuckDBPyConnection", question: Question) -> Selection:
+def _select_by_data(cursor: "Cursor", question: Question) -> Selection:
     """The runs; if the question has a filter of data, those that have such data."""
     has = () if question.data.is_empty else (question.data,)
     return select_runs(cursor, question, *has)
 
 
-def _runs(
-    cursor: "duckdb.DuckDBPyConnection", store: Store, question: Question, selection: Selection
-) -> Answer:
+def _runs(cursor: "Cursor", store: Store, question: Question, selection: Selection) -> Answer:
     statement = sql(
         "SELECT run.* FROM runs AS run WHERE {conditions} ORDER BY run.run_id",
         conditions=all_of(selection.conditions()),
@@ -346,3 +316,77 @@ def _files_with_data(selection: Selection, column: str, run_id: str, equals: str
         groups=data.groups(),
         conditions=all_of(selection.conditions_on("file.run_id")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """A run of the catalog: its number, the shard that keeps it, its name, its path, its files."""
+
+    run_id: int
+    shard: str
+    name: str
+    path: str
+    n_files: int
+
+
+def find_known(store: Store, targets: Iterable[str | PathLike[str]]) -> list[KnownRun]:
+    """The catalogued runs that the targets name, each once, in the order of shards and runs.
+
+    A target is ``p002012``, ``p002012/raw``, ``p002012/raw/r0001``, or a path: the run there, or
+    all runs below; the path need not exist any more.
+
+    Raises CatalogNotFoundError where there is no catalog, and RunNotFoundError for a target that
+    names no catalogued run.
+    """
+    store.require()
+    found: dict[int, KnownRun] = {}
+    for target in targets:
+        named = list(_known(store, RunFilter.named(target)))
+        if not named:
+            text = fspath(target)
+            known = [known for run in _known(store, ALL_RUNS) for known in (run.name, run.path)]
+            raise RunNotFoundError(
+                f"{text}: a catalogued run of this name or path",
+                looked_at=[str(store.location)],
+                nearest=nearest(text, known),
+            )
+        found |= {run.run_id: run for run in named}
+    return sorted(found.values(), key=lambda run: run.run_id)
+
+
+def forget(store: Store, runs: Iterable[KnownRun]) -> int:
+    """Take runs out of the catalog with all that is known of them; returns how many were there.
+
+    Raises CatalogWriteError where the catalog cannot be written; what is forgotten by then stays
+    forgotten.
+    """
+    by_shard: dict[str, list[KnownRun]] = {}
+    for run in runs:
+        by_shard.setdefault(run.shard, []).append(run)
+    n_forgotten = 0
+    for shard, of_shard in by_shard.items():
+        with store.write(shard) as writer:
+            n_forgotten += sum(writer.forget_run(run.run_id) for run in of_shard)
+    if n_forgotten:
+        store.publish_merged()
+    return n_forgotten
+
+
+def _known(store: Store, where: RunFilter) -> Iterable[KnownRun]:
+    statement = sql(
+        "SELECT run_id, proposal, run.run, data_class, directory, n_files FROM run"
+        " WHERE {filter} ORDER BY run_id",
+        filter=all_of(where.conditions()),
+    )
+    only = {f"p{proposal:06d}" for proposal in where.proposals}
+    for shard in store.shards():
+        if only and shard not in only:
+            continue
+        with store.read(shard) as cursor:
+            rows = ask(cursor, statement).to_pylist() if cursor else []
+        for row in rows:
+            path = from_text(row["directory"])
+            name = path
+            if row["proposal"] is not None:
+                name = str(RunIdentity(row["proposal"], row["run"], row["data_class"]))
+            yield KnownRun(row["run_id"], shard, name, path, row["n_files"])

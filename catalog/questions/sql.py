@@ -1,41 +1,229 @@
-"""Users' own SQL, and one sentence for what is wrong with a statement that cannot be run.
+"""Users' own SQL on the documented views, and what is wrong with a statement that cannot be run.
 
-One statement that reads, on the merged file. The connection is one for users' SQL, limited in
-memory, and locked up already (the file is attached read-only, other files and settings are out of
-reach): here every refusal and error becomes one clear sentence.
-
-1. ``run_sql``: check the statement, run it within its limits, give the rows.
-2. ``check_memory_limit``: the bytes of a text like ``4 GB``.
-3. ``explain`` turns DuckDB's message, which has several lines and names tables that users do not
-   see, into what is wrong and what to do, with the nearest names there are.
+The views and their columns come from the comments in the schema itself; units, and an example of
+each view, are added here. A statement runs on the merged file, on a connection that is limited in
+memory and locked up (the file is attached read-only; other files and settings are out of reach).
+DuckDB's messages have several lines and name tables that users do not see: ``explain`` turns them
+into what is wrong and what to do, with the nearest names there are.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import QueryError, nearest
+from ..store.schema import views
 from ..store.store import Store
 from .execute import Answer, fetch
 from .filters import provenance
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
-__all__ = [
-    "MEMORY_LIMIT",
-    "TIME_LIMIT",
-    "check_memory_limit",
-    "explain",
-    "run_sql",
-]
+    from .execute import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class ViewColumn:
+    """A column: its type in SQL, what it is counted in ("" for names, flags, ...), its meaning."""
+
+    name: str
+    type: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view: what a row of it is, its columns, and a question with the statement that asks it."""
+
+    name: str
+    meaning: str
+    columns: tuple[ViewColumn, ...]
+    question: str
+    example: str
+
+
+# View, question and statement; docs/views.md shows the same with what they give.
+_EXAMPLES = """\
+runs: How many runs and how much data has each instrument?
+SELECT instrument, data_class, count(*) AS runs, sum(bytes) / 1e6 AS MB
+FROM runs
+GROUP BY ALL
+ORDER BY ALL
+
+run_locations: Which runs were seen at more than one place?
+SELECT proposal, run, data_class, count(*) AS places
+FROM run_locations
+GROUP BY ALL
+HAVING places > 1
+
+files: The five largest files.
+SELECT proposal, run, name, size, trains
+FROM files
+ORDER BY size DESC, name
+LIMIT 5
+
+file_changes: Raw files that changed after they were catalogued.
+SELECT proposal, run, name, mtime, replaced_at
+FROM file_changes
+WHERE data_class = 'raw'
+
+sources: The sources that most runs have.
+SELECT source, section, runs
+FROM sources
+ORDER BY runs DESC, source
+LIMIT 5
+
+keys: Keys of the cameras, and what they are like.
+SELECT key, dtype, shape, unit, runs
+FROM keys
+WHERE source GLOB '*CAM*'
+  AND key NOT LIKE '%.timestamp'
+ORDER BY source, key, runs DESC
+
+run_sources: The detector modules that have frames in fewer than 76 % of the trains of a run.
+SELECT runs.proposal, runs.run, runs.data_class, source, entries, s.trains,
+    runs.trains AS of_trains
+FROM run_sources AS s
+JOIN runs USING (run_id)
+WHERE index_group = 'image'
+  AND s.trains < 0.76 * runs.trains
+ORDER BY ALL
+LIMIT 3
+
+run_keys: Runs in which a camera's images have a given shape.
+SELECT proposal, run, source, dtype, trains
+FROM run_keys
+WHERE key = 'data.image.pixels'
+  AND shape = [32, 32]
+
+train_ranges: Which runs hold train 2508780005?
+SELECT DISTINCT proposal, run, data_class
+FROM train_ranges
+WHERE 2508780005 BETWEEN first_train AND last_train
+
+train_flags: Suspect trains.
+SELECT DISTINCT proposal, run, train_id
+FROM train_flags
+ORDER BY ALL
+
+run_values: Runs in which a photon energy was set above 10 keV at the start.
+SELECT proposal, run, number AS energy
+FROM run_values
+WHERE source GLOB '*UND/DOOCS/ENERGY'
+  AND key = 'actualPosition.value'
+  AND data_class = 'raw'
+  AND number > 10
+ORDER BY ALL
+LIMIT 5
+
+key_profiles: Keys whose value moved during a run (none before `xfelcat profile` has read any).
+SELECT proposal, run, source, key, minimum, maximum, changes
+FROM key_profiles
+WHERE changes > 0
+  AND NOT stale
+ORDER BY ALL
+LIMIT 5
+
+findings: What is wrong at present, by check.
+SELECT check_id, severity, count(*) AS found, min(message) AS example
+FROM findings
+WHERE resolved_at IS NULL
+  AND severity <> 'I'
+GROUP BY ALL
+ORDER BY ALL
+LIMIT 6
+
+audits: The last audits, newest first (none before `xfelcat audit` has run).
+SELECT audit_id, started_at, seconds, runs, errors, warnings, new, resolved
+FROM audits
+ORDER BY audit_id DESC
+LIMIT 5
+"""
+EXAMPLES: dict[str, tuple[str, str]] = {}
+for _block in _EXAMPLES.strip().split("\n\n"):
+    _head, _, _statement = _block.partition("\n")
+    _view, _, _question = _head.partition(": ")
+    EXAMPLES[_view] = (_question, _statement)
+
+# What is counted in something else than pieces; times have their type.
+_OF_KEY = ("number", "minimum", "maximum", "mean", "std", "first", "last")
+_UNITS = {"bytes": "bytes", "size": "bytes", "seconds": "s"} | dict.fromkeys(_OF_KEY, "of the key")
+
+
+def describe_views(*names: str) -> list[View]:
+    """The views of these names; all of them where none is named.
+
+    Raises QueryError for a name that no view has.
+    """
+    known = views()
+    for name in names:
+        if name not in known:
+            near = _near(name, known)
+            raise QueryError(f"there is no view {name!r}{near} (there are {', '.join(known)})")
+    described = []
+    for name in names or known:
+        columns = []
+        for c in known[name].columns:
+            unit = "UTC" if c.type == "TIMESTAMP" else _UNITS.get(c.name, "")
+            columns.append(ViewColumn(c.name, c.type, unit, c.meaning))
+        described.append(View(name, known[name].meaning, tuple(columns), *EXAMPLES[name]))
+    return described
+
+
+def columns_table(views: list[View]) -> "pa.Table":
+    """A row per column: view, column, type, unit, meaning."""
+    import pyarrow as pa
+
+    names = ("view", "column", "type", "unit", "meaning")
+    rows = [(v.name, c.name, c.type, c.unit, c.meaning) for v in views for c in v.columns]
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=names)
+
+
+_NARROWEST, _WIDEST = 60, 100  # readable widths of a page of text
+
+
+def schema_text(views: "Sequence[View]", width: int | None = None) -> str:
+    """The views for reading: columns with type, unit and meaning, and an example of each.
+
+    ``width`` is that of the terminal unless given, at least 60 and at most 100 characters.
+    """
+    columns = width or shutil.get_terminal_size().columns
+    width = min(max(columns, _NARROWEST), _WIDEST)
+    return "\n\n".join("\n".join(_view_lines(view, width)) for view in views)
+
+
+def _view_lines(view: "View", width: int) -> Iterator[str]:
+    yield from textwrap.wrap(f"{view.name}: {view.meaning}", width, subsequent_indent="  ")
+    yield ""
+    heads = [("column", "type", "unit"), *((c.name, c.type, c.unit) for c in view.columns)]
+    widths = [max(map(len, column)) for column in zip(*heads, strict=True)]
+    meanings = ["meaning", *(c.meaning for c in view.columns)]
+    for head, meaning in zip(heads, meanings, strict=True):
+        cells = "  ".join(cell.ljust(size) for cell, size in zip(head, widths, strict=True))
+        start = f"  {cells}  "
+        # Narrow names, wide meanings: what does not fit goes on below the meaning's beginning.
+        lines = textwrap.wrap(meaning, max(width - len(start), 20)) or [""]
+        yield (start + lines[0]).rstrip()
+        yield from (" " * len(start) + line for line in lines[1:])
+    yield ""
+    yield from textwrap.wrap(
+        f"Example: {view.question}", width, initial_indent="  ", subsequent_indent="  "
+    )
+    yield ""
+    yield from (f"    {line}" for line in view.example.splitlines())
+
 
 TIME_LIMIT = 300.0
 MEMORY_LIMIT = "4 GB"
 _READING = {"SELECT", "EXPLAIN"}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT])B", re.IGNORECASE)
-_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZE_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _LEAST_MEMORY = 50 * 10**6  # DuckDB does nothing at all with much less
 
 
@@ -71,7 +259,7 @@ def check_memory_limit(limit: str | int) -> int:
         m = _SIZE.fullmatch(limit.strip())
         if m is None:
             raise QueryError(f"{limit!r} is no size: write 500 MB or 4 GB")
-        size = int(float(m[1]) * _UNITS[m[2].lower()])
+        size = int(float(m[1]) * _SIZE_UNITS[m[2].lower()])
     else:
         size = limit
     if size < _LEAST_MEMORY:
@@ -79,7 +267,7 @@ def check_memory_limit(limit: str | int) -> int:
     return size
 
 
-def _check_statement(cursor: "duckdb.DuckDBPyConnection", text: str) -> None:
+def _check_statement(cursor: "Cursor", text: str) -> None:
     """Raise QueryError unless the text is one reading statement."""
     import duckdb
 
@@ -104,7 +292,7 @@ def _check_statement(cursor: "duckdb.DuckDBPyConnection", text: str) -> None:
 
 
 def _run(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: "Cursor",
     text: str,
     parameters: Sequence[Any],
     time_limit: float | None,
@@ -144,16 +332,26 @@ _NO_COLUMN = (
 _UNGROUPED = re.compile(r'column "?(?P<n>[^"\s]+)"? must appear in the GROUP BY')
 
 
-def explain(cursor: "duckdb.DuckDBPyConnection", text: str, error: str) -> str:
+def explain(cursor: "Cursor", text: str, error: str) -> str:
     """One sentence on why the statement ``text`` ended with ``error``, and what to do."""
-    views = _columns_of_views(cursor)
+    rows = cursor.execute(
+        "SELECT view_name, list(column_name ORDER BY column_index)"
+        " FROM duckdb_views() JOIN duckdb_columns() ON table_name = view_name"
+        " WHERE duckdb_views.database_name = 'xfelcat'"
+        " AND duckdb_columns.database_name = 'xfelcat' AND NOT duckdb_views.internal"
+        " GROUP BY view_name ORDER BY min(view_oid)"
+    )
+    views: dict[str, list[str]] = dict(rows.fetchall())
     first = error.partition("\n")[0]
     for pattern in _NO_COLUMN:
         if m := pattern.search(first):
             of = m.groupdict().get("of") or ""
             return _no_column(m["q"] or m["n"], of, text, error, views)
-    if (m := _UNGROUPED.search(first)) and not _is_known(m["n"], text, views):
-        return _no_column(m["n"], "", text, error, views)
+    if m := _UNGROUPED.search(first):
+        of_named = [c for view in _named_views("", text, views) for c in views[view]]
+        is_alias = re.search(rf'\bAS\s+"?{re.escape(m["n"])}\b', text, re.IGNORECASE)
+        if m["n"].casefold() not in of_named and not is_alias:
+            return _no_column(m["n"], "", text, error, views)
     if m := re.search(r'Referenced table "(.+?)" not found', first):
         near = _near(m[1].rpartition(".")[2], _quoted_after("Candidate tables", error))
         return f"nothing after FROM is named {m[1]!r}{near} ({_VIEWS})"
@@ -199,14 +397,6 @@ def _named_views(of: str, text: str, views: Iterable[str]) -> list[str]:
     return aliased or named
 
 
-def _is_known(name: str, text: str, views: dict[str, list[str]]) -> bool:
-    """Whether a view that the statement names has the column, or it is an alias in there."""
-    asked = _named_views("", text, views)
-    if any(name.casefold() in views[view] for view in asked):
-        return True
-    return bool(re.search(rf'\bAS\s+"?{re.escape(name)}\b', text, re.IGNORECASE))
-
-
 def _quoted_after(label: str, error: str) -> list[str]:
     """The names in double quotes on the line of a message that begins with a label."""
     m = re.search(rf"{label}:? (.*)", error)
@@ -222,16 +412,3 @@ def _line(error: str) -> str:
     """The line of the statement that an error message quotes."""
     m = re.search(r"^LINE (\d+): (.*)$", error, re.MULTILINE)
     return f" (in line {m[1]}: {m[2].strip()})" if m else ""
-
-
-def _columns_of_views(cursor: "duckdb.DuckDBPyConnection") -> dict[str, list[str]]:
-    """The views, and the columns of each."""
-    sql = (
-        "SELECT view_name, list(column_name ORDER BY column_index)"
-        " FROM duckdb_views() JOIN duckdb_columns() ON table_name = view_name"
-        " WHERE duckdb_views.database_name = 'xfelcat'"
-        " AND duckdb_columns.database_name = 'xfelcat' AND NOT duckdb_views.internal"
-        " GROUP BY view_name ORDER BY min(view_oid)"
-    )
-    found: Sequence[tuple[str, list[str]]] = cursor.execute(sql).fetchall()
-    return dict(found)
