@@ -1,8 +1,11 @@
-"""How does an array become a labelled one?
+"""Labelled, tabular and lazy arrays of keys.
 
 1. ``to_series``, ``to_dataframe``: pandas, labelled with train IDs.
 2. ``to_xarray``: xarray, a DataArray or, for structured data, a Dataset.
 3. ``to_single_value``: data that do not change, as one value.
+4. ``to_dask``: a dask array, whose graph is made without opening a file. A task has the slabs of
+   one file that it reads, and its size and time. The tasks of a process share its open files; each
+   reads with one thread, for dask has its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import NoDataError
-from ..read.execute import execute_plans
+from ..read.execute import execute_plan, execute_plans
+from ..read.file_read import ReadPlan, array_dtype, plan_read
+from ..read.files import OpenFiles
 from ..read.selected import SelectedData, SelectedKey
 from ..select.region import Region, parse_region
-from ..select.rows import Rows
+from ..select.rows import Rows, RowStretch
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-__all__ = ["name_dimensions", "to_dataframe", "to_series", "to_single_value", "to_xarray"]
 
 
 def to_series(key: SelectedKey) -> "pd.Series[Any]":
@@ -56,11 +59,7 @@ def to_dataframe(data: SelectedData, timestamps: bool) -> "pd.DataFrame":
     """All 1D keys as columns, a row for every train with data in any of them."""
     import pandas as pd
 
-    keys = [
-        key
-        for key in data.all_keys()
-        if timestamps or not (key.source.is_control and key.name.endswith(".timestamp"))
-    ]
+    keys = list(data.all_keys(timestamps))
     for key in keys:
         _check_series(key)
     if not keys:
@@ -156,8 +155,19 @@ def to_single_value(
     if not data.size:
         raise NoDataError(key.entry.name, key.name)
     if data.dtype.kind not in "iufc":
-        return _only_value(key, data)
-    value = _reducer(reduce_by)(data)
+        elements = data.reshape(-1)
+        if any(not np.array_equal(element, elements[0]) for element in elements[1:]):
+            raise ValueError(f"{key.label(' ')} is not one value: it has different ones")
+        return elements[0]
+    function: Any = getattr(np, reduce_by, None) if isinstance(reduce_by, str) else reduce_by
+    if reduce_by == "first":
+        value = data[0]
+    elif not callable(function):
+        raise ValueError(
+            f"reduce_by is 'first', the name of a numpy function, or a function, not {reduce_by!r}"
+        )
+    else:
+        value = function(data, axis=0) if isinstance(reduce_by, str) else function(data)
     if not np.allclose(data, value, rtol=rtol, atol=atol):
         distance = np.abs(data - np.asarray(value))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -168,26 +178,6 @@ def to_single_value(
             " allow more with rtol= or atol="
         )
     return value
-
-
-def _only_value(key: SelectedKey, data: NDArray[Any]) -> Any:
-    elements = data.reshape(-1)
-    if any(not np.array_equal(element, elements[0]) for element in elements[1:]):
-        raise ValueError(f"{key.label(' ')} is not one value: it has different ones")
-    return elements[0]
-
-
-def _reducer(reduce_by: str | Callable[[NDArray[Any]], Any]) -> Callable[[NDArray[Any]], Any]:
-    if callable(reduce_by):
-        return reduce_by
-    if reduce_by == "first":
-        return lambda data: data[0]
-    function = getattr(np, reduce_by, None) if isinstance(reduce_by, str) else None
-    if not callable(function):
-        raise ValueError(
-            f"reduce_by is 'first', the name of a numpy function, or a function, not {reduce_by!r}"
-        )
-    return lambda data: function(data, axis=0)
 
 
 def name_dimensions(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
@@ -209,3 +199,86 @@ def name_dimensions(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
         ]
         for name, shape in shapes.items()
     }
+
+
+CHUNK_BYTES = 128 * 2**20
+
+
+def to_dask(key: SelectedKey, labelled: bool, chunk_bytes: int | None = None) -> Any:
+    """A dask array of a key; in a DataArray labelled with train IDs if ``labelled``."""
+    if chunk_bytes is not None and chunk_bytes < 1:
+        raise ValueError(f"chunk_bytes is {chunk_bytes}: it must be at least 1")
+    array = _dask_array(key, chunk_bytes or CHUNK_BYTES)
+    if not labelled:
+        return array
+    import xarray as xr
+
+    dims = ["trainId", *(f"dim_{axis}" for axis in range(len(key.entry_shape)))]
+    return xr.DataArray(
+        array,
+        dims=dims,
+        coords={"trainId": key.rows.coordinates.copy()},
+        name=key.label("."),
+        attrs={"units": key.units} if key.units else {},
+    )
+
+
+def _dask_array(key: SelectedKey, chunk_bytes: int) -> Any:
+    import dask.array as da
+    from dask.base import tokenize
+
+    whole = key.plan()
+    meta = np.empty((0,) * len(whole.shape), array_dtype(whole.record))
+    entry_bytes = max(whole.dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
+    rows_per_chunk = max(chunk_bytes // entry_bytes, 1)
+    plans = [
+        plan_read(whole.source, whole.path, whole.record, [part], whole.region)
+        for stretch in key.rows.stretches
+        for part in _parts(stretch, rows_per_chunk)
+    ]
+    if not plans:
+        return da.zeros(whole.shape, dtype=whole.dtype, chunks=whole.shape)
+    name = f"xfelcat-{tokenize(*(_identity(plan) for plan in plans))}"
+    last = (0,) * len(key.entry_shape)
+    graph = {(name, i, *last): (_read, plan, key.source.files) for i, plan in enumerate(plans)}
+    chunks = (tuple(p.n_rows for p in plans), *((n,) for n in key.entry_shape))
+    return da.Array(graph, name, chunks=chunks, meta=meta)  # type: ignore[no-untyped-call]
+
+
+def _parts(stretch: RowStretch, rows_per_chunk: int) -> list[RowStretch]:
+    """The stretch cut between trains so that parts have about that many rows; none is empty."""
+    done = np.cumsum(stretch.count)
+    n_parts = -(-int(done[-1]) // rows_per_chunk) if done.size else 0
+    if not n_parts:
+        return []
+    edges = np.searchsorted(done, np.arange(1, n_parts) * rows_per_chunk, "right")
+    parts = []
+    for chosen in np.split(np.arange(done.size), edges):
+        if stretch.count[chosen].any():
+            parts.append(stretch.part(chosen))
+    return parts
+
+
+def _identity(plan: ReadPlan) -> tuple[Any, ...]:
+    """What makes the data of a plan what they are."""
+    piece = plan.pieces[0]
+    file = piece.data_file
+    return (
+        file.path,
+        file.size,
+        file.mtime_ns,
+        plan.path,
+        plan.record.dtype,
+        plan.record.entry_shape,
+        piece.starts.tobytes(),
+        piece.stops.tobytes(),
+    )
+
+
+def _read(plan: ReadPlan, files: OpenFiles) -> NDArray[Any]:
+    """A chunk, in whatever process dask computes it; there a copy of ``files`` starts empty."""
+    try:
+        return execute_plan(plan, files, n_threads=1)
+    finally:
+        if files.is_copy:
+            files.close()

@@ -23,17 +23,8 @@ from ...catalog.model.errors import (
 )
 from ...catalog.model.records import KeyRecord
 from ..select.rows import FileRef, FileSlabs
-from .file_read import FileRead, ReadPool, ReadTarget, read_small
+from .file_read import FileRead, ReadPlan, ReadPool, ReadTarget, read_small
 from .files import DataFileHandle, OpenDataset, OpenFiles
-from .plan import ReadPlan
-
-__all__ = [
-    "allocate",
-    "check_consistent",
-    "checked_path",
-    "execute_plan",
-    "execute_plans",
-]
 
 Array = NDArray[Any]
 
@@ -64,15 +55,11 @@ def execute_plan(
 
     Parameters
     ----------
-    plan
-        From ``plan_read``.
-    files
-        Where open files are kept.
     out
         An array of ``plan.shape`` to read into; converted as HDF5 or numpy does where its type
         differs. None allocates one.
     n_threads
-        How many threads read; None asks the settings.
+        How many threads read; None takes the setting.
 
     Raises
     ------

@@ -1,5 +1,6 @@
-"""Reading of the rows of one file to their places in an array.
+"""Read plans, and the reading of the rows of one file to their places in an array.
 
+0. ``ReadPlan``: which slabs of which files make up an array. Planning touches no file.
 1. Slabs with little between them are read as one; what was between is dropped (``_join_close``).
 2. Rows go straight to the destination where type, region and memory allow, else through a block.
 3. Past HDF5 (``direct``), in threads, where that gives the same; else by a hyperslab per slab,
@@ -10,19 +11,62 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..select.rows import FileSlabs, Int64s
-from .decode import StoredDataError, bytes_of, read_into
+from ...catalog.model.records import DType, KeyRecord, decode_dtype
+from ..select.region import Region
+from ..select.rows import FileSlabs, Int64s, RowStretch, find_slabs
+from .chunks import StoredDataError, bytes_of, read_into
 from .direct import find_tasks
 from .files import DataFileHandle, OpenDataset, ReadOptions
-from .plan import ReadPlan
 
-__all__ = ["FileRead", "Futures", "ReadPool", "ReadTarget", "read_small"]
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ReadPlan:
+    """How to fill an array of ``shape`` and ``dtype``."""
+
+    source: str
+    """The source, as the user asked for it."""
+    path: str
+    """Path of the dataset in every file."""
+    record: KeyRecord
+    """The key, as the first of the files has it."""
+    region: Region
+    """The part of each entry to read."""
+    n_rows: int
+    """How many rows the array has."""
+    pieces: tuple[FileSlabs, ...]
+    """The rows to read, file after file."""
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the array."""
+        return array_dtype(self.record)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array, rows first."""
+        return (self.n_rows, *self.region.shape)
+
+
+def array_dtype(record: KeyRecord) -> DType:
+    """The type of the arrays of a key."""
+    dtype = decode_dtype(record.dtype)
+    return np.dtype("O") if dtype.kind == "O" else dtype
+
+
+def plan_read(
+    source: str, path: str, record: KeyRecord, stretches: Sequence[RowStretch], region: Region
+) -> ReadPlan:
+    """The plan to read the rows of these stretches, in their order."""
+    n_rows = sum(int(s.count.sum()) for s in stretches)
+    return ReadPlan(source, path, record, region, n_rows, find_slabs(stretches))
+
 
 Array = NDArray[Any]
 Futures = list["Future[None]"]
@@ -144,7 +188,7 @@ class FileRead:
         self.running: Futures = []
 
     def start(self) -> None:
-        """Read; ``running`` are what threads still have to do of it."""
+        """Read; ``running`` is what threads still have to do of it."""
         self.running = self._fill()
 
     def complete(self) -> None:
@@ -222,7 +266,10 @@ class FileRead:
         """
         from h5py import h5s
 
-        if not array.flags.c_contiguous or not _converts_alike(self.target.dtype, array.dtype):
+        stored, wanted = self.target.dtype, array.dtype
+        real = stored.kind in "iuf" and wanted.kind in "iuf"
+        alike = stored == wanted or (real and np.can_cast(stored, wanted, "safe"))
+        if not array.flags.c_contiguous or not alike:
             return False
         dataset, hull, shape = self._found.id, self._region.hull, self._region.hull_shape
         offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
@@ -239,14 +286,6 @@ def _await(running: Futures) -> None:
     wait(running)
     for future in running:
         future.result()
-
-
-def _converts_alike(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether HDF5 converts, and as numpy does, so that it may write to the destination itself."""
-    if stored == wanted:
-        return True
-    real = stored.kind in "iuf" and wanted.kind in "iuf"
-    return real and bool(np.can_cast(stored, wanted, "safe"))
 
 
 def _join_close(slabs: FileSlabs, row_bytes: int) -> FileSlabs | None:
