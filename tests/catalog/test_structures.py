@@ -14,7 +14,7 @@ from xfelcat.catalog.hdf5.links import NotUnderstoodError
 from xfelcat.catalog.hdf5.objects import OwnDataset, OwnFile, OwnGroup
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan import scan
-from xfelcat.loader.examples import devices
+from xfelcat.loader.examples import specs as devices
 from xfelcat.loader.examples.specs import VERSIONS, RunSpec, split
 from xfelcat.loader.examples.writing import write_run
 
