@@ -75,7 +75,7 @@ HEAVY = {
 MAY_BE_HEAVY = {
     "catalog/hdf5/library.py": {"h5py"},
     "cli/prompt.py": {"prompt_toolkit", "pygments"},
-    "loader/examples/faults.py": {"h5py"},
+    "loader/examples/facility.py": {"h5py"},
     "loader/examples/writing.py": {"h5py"},
     "loader/output/write.py": {"h5py"},
     "loader/xarray_backend.py": {"xarray"},

@@ -7,7 +7,6 @@ superblock).
 """
 
 import os
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class LibraryFile:
-    """An open file; ``close`` it, or use it as a context that gives its ``root`` group."""
+    """An open file: its ``root`` group, until it is closed."""
 
     def __init__(self, fid: h5f.FileID) -> None:
         self._fid = fid
@@ -30,14 +29,6 @@ class LibraryFile:
     def close(self) -> None:
         """Close the file."""
         self._fid.close()
-
-    def __enter__(self) -> "LibraryGroup":
-        return self.root
-
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _LibraryObject:
@@ -52,16 +43,16 @@ class _LibraryObject:
         """See ``interface.Dataset``."""
         if not h5a.get_num_attrs(self.id):
             return [""] * len(names)
-        return [self._text_attribute(name) for name in names]
-
-    def _text_attribute(self, name: bytes) -> str:
-        if not h5a.exists(self.id, name):
-            return ""
-        attribute = h5a.open(self.id, name)
-        value = np.zeros(attribute.shape or (), attribute.dtype)
-        attribute.read(value)
-        first = value.ravel()[0] if value.size else ""
-        return as_text(first) if isinstance(first, bytes | str) else ""
+        texts = []
+        for name in names:
+            first: Any = ""
+            if h5a.exists(self.id, name):
+                attribute = h5a.open(self.id, name)
+                value = np.zeros(attribute.shape or (), attribute.dtype)
+                attribute.read(value)
+                first = value.ravel()[0] if value.size else ""
+            texts.append(as_text(first) if isinstance(first, bytes | str) else "")
+        return texts
 
 
 class LibraryGroup(_LibraryObject):

@@ -20,7 +20,6 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import wraps
 from struct import Struct
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -114,7 +113,7 @@ class _Header:
 
 
 class OwnFile:
-    """An open file; ``close`` it, or use it as a context that gives its ``root`` group."""
+    """An open file: its ``root`` group, until it is closed."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -143,14 +142,6 @@ class OwnFile:
         self.__dict__.pop("root", None)
         if self._library is not None:
             self._library.close()
-
-    def __enter__(self) -> "OwnGroup":
-        return self.root
-
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     def by_library(self, path: bytes) -> "LibraryDataset":
         """The dataset of a path opened by the HDF5 library."""
@@ -270,56 +261,40 @@ def _root(blocks: Blocks, size: int) -> int:
 
 
 def _read_header(blocks: Blocks, at: int) -> _Header:
-    header = _Header()
     head = blocks.some(at, 32)
-    if head[:4] == b"OHDR" and head[4] == 2:
+    is_new = head[:4] == b"OHDR" and head[4] == 2
+    if is_new:
         flags = head[5]
         begin = 6 + (16 if flags & 32 else 0) + (4 if flags & 16 else 0)
         width = 1 << (flags & 3)
         size = int.from_bytes(head[begin : begin + width], "little")
-        chunk = blocks.get(at + begin + width, size)
-        _new_messages(blocks, header, chunk, 6 if flags & 4 else 4)
+        start, prefix = at + begin + width, 6 if flags & 4 else 4
     elif head[0] == 1:
         size = int.from_bytes(head[8:12], "little")
-        _old_messages(blocks, header, blocks.get(at + 16, size))
+        start, prefix = at + 16, 8
     else:
         raise NotUnderstoodError("no object header")
-    return header
-
-
-def _old_messages(blocks: Blocks, header: _Header, chunk: bytes) -> None:
-    waiting = [chunk]
-    for n, chunk in enumerate(waiting):
-        if n > _MOST_CHUNKS:
-            raise NotUnderstoodError("object header without an end")
-        at, last = 0, len(chunk) - 8
-        while at <= last:
-            kind, size, flags = _OLD_PREFIX.unpack_from(chunk, at)
-            at += 8 + size
-            if kind == _CONTINUED:
-                waiting.append(blocks.get(*struct.unpack_from("<QQ", chunk, at - size)))
-            elif kind:
-                header.add(kind, flags, chunk[at - size : at])
-
-
-def _new_messages(blocks: Blocks, header: _Header, chunk: bytes, prefix: int) -> None:
-    waiting = [chunk]
+    header = _Header()
+    waiting = [blocks.get(start, size)]
     for n, chunk in enumerate(waiting):
         if n > _MOST_CHUNKS:
             raise NotUnderstoodError("object header without an end")
         at, last = 0, len(chunk) - prefix
         while at <= last:
-            kind, flags = chunk[at], chunk[at + 3]
-            size = chunk[at + 1] | chunk[at + 2] << 8
+            if is_new:
+                kind, flags = chunk[at], chunk[at + 3]
+                size = chunk[at + 1] | chunk[at + 2] << 8
+            else:
+                kind, size, flags = _OLD_PREFIX.unpack_from(chunk, at)
             at += prefix + size
             if kind == _CONTINUED:
-                where, length = struct.unpack_from("<QQ", chunk, at - size)
-                more = blocks.get(where, length)
-                if more[:4] != b"OCHK":
+                more = blocks.get(*struct.unpack_from("<QQ", chunk, at - size))
+                if is_new and more[:4] != b"OCHK":
                     raise NotUnderstoodError("no object header continuation")
-                waiting.append(more[4:-4])
+                waiting.append(more[4:-4] if is_new else more)
             elif kind:
                 header.add(kind, flags, chunk[at - size : at])
+    return header
 
 
 class _OwnObject:

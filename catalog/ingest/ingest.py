@@ -25,9 +25,11 @@ from ..scan.jobs import (
     NO_PROGRESS,
     Batch,
     JobProgress,
+    JobReport,
     committing,
     in_batches,
     n_workers,
+    publish_after,
     run_jobs,
 )
 from ..scan.locality import files_off_disk
@@ -71,13 +73,9 @@ class IngestOptions:
 
 
 @dataclass(slots=True)
-class IngestReport:
+class IngestReport(JobReport):
     """What an ingest did."""
 
-    location: str
-    """Location of the catalog."""
-    runs_found: int = 0
-    """Run directories below the given paths."""
     runs_unchanged: int = 0
     """Runs of which the catalog knew everything."""
     runs_written: int = 0
@@ -92,18 +90,12 @@ class IngestReport:
     """Files that vanished since the last ingest."""
     bytes_scanned: int = 0
     """Size of the files read."""
-    seconds: float = 0.0
-    """Duration, with publishing."""
-    interrupted: bool = False
-    """Whether Ctrl-C ended the ingest."""
     dry_run: bool = False
     """Whether nothing was to be read or written."""
     to_scan: list[str] = field(default_factory=list)
     """Paths of the files to be read, of a dry run."""
     written: list[str] = field(default_factory=list)
     """Names of the runs written."""
-    problems: list[Problem] = field(default_factory=list)
-    """Errors and warnings of the files read and of the runs, in the order found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +108,6 @@ class _RunPlan:
     locations: tuple[str, ...]
     moved: MovedRun | None = None
     on_tape: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_known_as_it_is(self) -> bool:
-        """Whether the catalog needs no change."""
-        return self.files.is_fresh and self.found.directory in self.locations
 
     @property
     def candidates(self) -> list[str]:
@@ -169,15 +156,10 @@ def ingest(
     """
     options = options or IngestOptions()
     report = IngestReport(str(store.location), dry_run=options.dry_run)
-    run = _Ingest(store, options, progress or NO_PROGRESS, report)
-    started = time.monotonic()
-    try:
-        run.all_below(paths)
-    except KeyboardInterrupt:
-        report.interrupted = True
-    if options.merge and not options.dry_run and store.exists() and store.merged_is_stale():
-        run.publish()
-    report.seconds = time.monotonic() - started
+    progress = progress or NO_PROGRESS
+    work = partial(_Ingest(store, options, progress, report).all_below, paths)
+    publish = options.merge and not options.dry_run
+    publish_after(work, store, report, progress if publish else None)
     return report
 
 
@@ -209,12 +191,9 @@ class _Ingest:
             committing(self._scanned(plans), partial(self._commit, shard))
             is_due = time.monotonic() - self.published_at > _PUBLISH_SECONDS
             if is_due and self.options.merge:
-                self.publish()
-
-    def publish(self) -> None:
-        self.progress.publishing()
-        self.store.publish_merged()
-        self.published_at = time.monotonic()
+                self.progress.publishing()
+                self.store.publish_merged()
+                self.published_at = time.monotonic()
 
     def _plans(self, shard: str, runs: Iterable[FoundRun]) -> Iterator[_RunPlan]:
         """A plan for each run that needs one; the others are reported as done."""
@@ -261,7 +240,7 @@ class _Ingest:
             stats, known, verify=options.verify, force=options.force, considered=considered
         )
         plan = _RunPlan(found, stats, files, locations, moved)
-        is_known = plan.is_known_as_it_is
+        is_known = files.is_fresh and found.directory in locations
         if (files.changed or files.vanished) and (other := other_home(found, locations)):
             elsewhere = kept_elsewhere(files, other)
             if files.changed or (elsewhere and files.new):
@@ -304,13 +283,13 @@ class _Ingest:
 
         for number, records in run_jobs(
             scan_batch, batches, blame=blame, jobs=options.jobs, time_limit=options.time_limit,
-            each=lambda results: self._count(results.values()),
+            each=self._count,
         ):  # fmt: skip
             plan = plans[number]
             yield plan, {r.name: r for r in (*plan.records_on_tape(), *records.values())}
 
-    def _count(self, scanned: Iterable[FileRecord]) -> None:
-        records = list(scanned)
+    def _count(self, results: Mapping[str, FileRecord]) -> None:
+        records = results.values()
         problems = [p for r in records for p in r.problems if p.severity != "I"]
         size = sum(max(r.size, 0) for r in records)
         self.report.files_scanned += len(records)

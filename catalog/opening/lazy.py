@@ -10,7 +10,7 @@ h5py is imported when the first file is opened: answering from the catalog must 
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,8 +45,8 @@ def _opened(path: str) -> Iterator["Group"]:
     from ..hdf5.library import open_file
 
     try:
-        with open_file(path) as root:
-            yield root
+        with closing(open_file(path)) as file:
+            yield file.root
     except FileStructureError as e:
         if e.path:
             raise
@@ -69,8 +69,7 @@ def read_outline(path: str) -> "Outline":
 
 def read_schema(path: str, section: str, source: str) -> KeySchema:
     """The keys of a source in a file; empty where the file has no data of it."""
-    from ..scan.index import index_groups
-    from ..scan.keys import read_keys, source_leaves
+    from ..scan.keys import index_groups, read_keys, source_leaves
 
     with _opened(path) as root:
         paths = source_leaves(root, section, source)
@@ -86,7 +85,7 @@ def read_pattern(
     ``trains`` need not know which rows of INDEX hold no train (a JSON data map does not record it).
     Raises ChangedFileError where they are not the trains of the file.
     """
-    from ..scan.index import read_index
+    from ..scan.keys import read_index
     from ..scan.outline import read_train_ids
 
     with _opened(path) as root:

@@ -240,7 +240,7 @@ def scan_run(
         records[name] = unread_record(path, stats[name], f"file is {where}, not on disk", where)
     paths = [p for p in paths if os.path.basename(p) not in records]
     if paths:
-        from ..scan.outlines import scan_outlines
+        from ..scan.scan import scan_outlines
 
         scanned, blamed = scan_outlines(paths, parallelize=parallelize)
         records |= {os.path.basename(path): record for path, record in scanned.items()}

@@ -29,10 +29,6 @@ _TIME_RESOLUTION = 1e-6  # of a date as a float of seconds, with some room
 _Stat = FileStat | FileRecord  # size in bytes, and mtime in ns since the epoch
 
 
-class _UnusableEntryError(ValueError):
-    """An entry of a map that is not what it should be."""
-
-
 def map_places(directory: str) -> list[str]:
     """The paths at which a data map of a run may lie, first the one in the run directory."""
     places = [os.path.join(directory, _MAP_NAME)]
@@ -67,9 +63,9 @@ def read_data_maps(
     records: dict[str, FileRecord] = {}
     problems: list[Problem] = []
     for place, entries in _maps(directory, problems):
-        read = _MapReader(stats)
+        read = _MapReader(stats, place, problems)
         for entry in entries:
-            record = _valid(read, entry, place, problems)
+            record = read(entry)
             if record is not None:
                 records.setdefault(record.name, record)
     return records, tuple(dict.fromkeys(problems))
@@ -85,9 +81,9 @@ def check_data_maps(directory: str, files: Iterable[FileRecord]) -> tuple[Proble
     scanned = {f.name: f for f in files if f.missing_since is None}
     for place, entries in _maps(directory, problems):
         disagreeing: dict[str, list[str]] = {}
-        read = _MapReader(scanned)
+        read = _MapReader(scanned, place, problems)
         for entry in entries:
-            known = _valid(read, entry, place, problems)
+            known = read(entry)
             if known is not None:
                 name, reason = known.name, _disagreement(known, scanned[known.name])
             else:
@@ -153,17 +149,6 @@ def _maps(directory: str, problems: list[Problem]) -> Iterator[tuple[str, list[A
             problems.append(_problem(place, "data map is no list of files"))
 
 
-def _valid(
-    read: "_MapReader", entry: Any, place: str, problems: list[Problem]
-) -> FileRecord | None:
-    """The record of the file of an entry; None where that is of no file, or of a past state."""
-    try:
-        return read(entry)
-    except (_UnusableEntryError, ValueError, TypeError, OverflowError) as e:
-        problems.append(_problem(place, f"entry ignored: {e}"))
-        return None
-
-
 def _problem(place: str, message: str) -> Problem:
     return Problem("C03", "W", message, place)
 
@@ -171,15 +156,24 @@ def _problem(place: str, message: str) -> Problem:
 class _MapReader:
     """Turns entries of one map into records; files with the same sources share their layout."""
 
-    def __init__(self, stats: Mapping[str, _Stat]) -> None:
+    def __init__(self, stats: Mapping[str, _Stat], place: str, problems: list[Problem]) -> None:
         self._stats = stats
+        self._place = place
+        self._problems = problems
         self._layouts: dict[str, FileLayout] = {}
         self._now = utc_now()
 
     def __call__(self, entry: Any) -> FileRecord | None:
         """The record of a file; None where the entry is of another file or another state of it."""
+        try:
+            return self._record(entry)
+        except (ValueError, TypeError, OverflowError) as e:
+            self._problems.append(_problem(self._place, f"entry ignored: {e}"))
+            return None
+
+    def _record(self, entry: Any) -> FileRecord | None:
         if not isinstance(entry, dict):
-            raise _UnusableEntryError("no JSON object")
+            raise ValueError("no JSON object")
         name = _field(entry, "filename", lambda v: isinstance(v, str))
         stat = self._stats.get(name)
         if stat is None:
@@ -192,7 +186,7 @@ class _MapReader:
         ids = np.asarray(_field(entry, "train_ids", _are_positions), np.uint64)
         suspect = np.asarray(_field(entry, "suspect_train_indices", _are_positions), np.int64)
         if suspect.size and suspect.max() >= ids.size:
-            raise _UnusableEntryError(f"{name}: suspect trains beyond the last train")
+            raise ValueError(f"{name}: suspect trains beyond the last train")
         aggregator, sequence = aggregator_and_sequence(name)
         return FileRecord(
             name=name,
@@ -227,7 +221,7 @@ class _MapReader:
 def _field(entry: dict[str, Any], name: str, is_right: Callable[[Any], bool]) -> Any:
     value = entry.get(name)
     if not is_right(value):
-        raise _UnusableEntryError(f"{entry.get('filename')}: {name} is not what it should be")
+        raise ValueError(f"{entry.get('filename')}: {name} is not what it should be")
     return value
 
 

@@ -30,12 +30,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..model.identity import aggregator_and_sequence
+from ..model.records import Problem
+
+if TYPE_CHECKING:
+    from ..store.store import Store
 
 Result = TypeVar("Result")
-Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 
 BATCH_FILES = 64  # enough to compare later sequences with the first, few enough to spread
@@ -72,6 +75,40 @@ class _NoProgress:
 
 NO_PROGRESS: JobProgress = _NoProgress()
 """Ignores the progress of a job."""
+
+
+@dataclass(slots=True)
+class JobReport:
+    """What a job on runs of the catalog did."""
+
+    location: str
+    """Location of the catalog."""
+    runs_found: int = 0
+    """Runs below the given paths, or of the question."""
+    seconds: float = 0.0
+    """Duration, with publishing."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended the job."""
+    problems: list[Problem] = field(default_factory=list)
+    """Errors and warnings of the files read and of the runs, in the order found."""
+
+
+def publish_after(
+    work: Callable[[], object], store: "Store", report: JobReport, progress: JobProgress | None
+) -> None:
+    """Do the work of a job, then publish the merged file if it is behind (never without progress).
+
+    KeyboardInterrupt ends the work only, and sets ``report.interrupted``.
+    """
+    started = time.monotonic()
+    try:
+        work()
+    except KeyboardInterrupt:
+        report.interrupted = True
+    if progress and store.exists() and store.merged_is_stale():
+        progress.publishing()
+        store.publish_merged()
+    report.seconds = time.monotonic() - started
 
 
 def n_workers(jobs: int | None) -> int:
@@ -186,7 +223,7 @@ def run_batches(
         return
     if jobs < 1 or multiprocessing.current_process().daemon:
         for batch in batches:
-            yield BatchResult(batch, work(batch.paths, batch.options, _no_note))
+            yield BatchResult(batch, work(batch.paths, batch.options, lambda _: None))
         return
     notes = tempfile.mkdtemp(prefix="xfelcat-")
     try:
@@ -195,10 +232,6 @@ def run_batches(
         ).run()
     finally:
         shutil.rmtree(notes, ignore_errors=True)
-
-
-def _no_note(path: str) -> None:
-    pass
 
 
 @dataclass(slots=True)
@@ -236,20 +269,17 @@ class _Supervisor(Generic[Result]):
                     results = future.result()
                     batch = self.unfinished.pop(number)
                     yield BatchResult(batch, results, self.blamed.pop(number, {}))
-                self._kill_hanging()
+                for note in os.scandir(self.notes):
+                    stat = note.stat()
+                    if stat.st_size and time.time() - stat.st_mtime > self.time_limit:
+                        self.hung.add(_read_note(note.path))  # if empty by now, of no file
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(int(note.name), signal.SIGKILL)
             clean = True
         except BrokenProcessPool:
             self._blame()
         finally:
             pool.shutdown(wait=clean, kill_workers=not clean)
-
-    def _kill_hanging(self) -> None:
-        for note in os.scandir(self.notes):
-            stat = note.stat()
-            if stat.st_size and time.time() - stat.st_mtime > self.time_limit:
-                self.hung.add(_read_note(note.path))  # may be empty by now: matches no file
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(note.name), signal.SIGKILL)
 
     def _blame(self) -> None:
         """After the pool broke, find the file it broke on, so that the next pool goes on without.

@@ -1,4 +1,4 @@
-"""Keys of sources, and the values of control sources at the start of the run (RUN).
+"""Keys and index of sources, and the values of control sources at the start of the run (RUN).
 
 1. ``key_leaves``: the datasets of every listed source of a section, by one traversal of names.
 2. ``read_keys``: their dtypes, shapes and units, each dataset opened.
@@ -6,12 +6,20 @@
    with the same names.
 4. ``read_run_values``: RUN of a control source.
 5. ``find_dataset``: the dataset of a key, whose name does not distinguish dots from slashes.
+6. ``read_index``: the first row and the number of rows of each train, of any format version, as an
+   ``IndexPattern`` for the trains of the file: without padding, without the rows whose train ID is
+   zero, and without numbers that can be no rows.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..hdf5.interface import READ_ERRORS, Dataset, Group, first_value, leaves, reason_of
 from ..model.records import KeyRecord, KeySchema, RunValue, encode_dtype
+from ..model.runlength import IndexPattern, TrainList
 from .checks import Fault
 
 _UNIT_ATTRIBUTES = (b"unitSymbol", b"unitName", b"metricPrefixSymbol", b"metricPrefixName")
@@ -190,3 +198,108 @@ def find_dataset(root: Group, section: str, source: str, key: str) -> str | None
         if key_name(leaf) == key:
             return f"{place}/{leaf}"
     return None
+
+
+# INDEX --------------------------------------------------------------------------------------------
+
+_MAX_ROW = 1 << 48  # no dataset is longer; sums of such numbers stay within int64
+
+
+def index_place(source: str, group: str) -> str:
+    """Where the index of a group lies: ``INDEX/<source>[/<group>]``."""
+    return f"INDEX/{source}/{group}" if group else f"INDEX/{source}"
+
+
+def read_index(
+    root: Group,
+    source: str,
+    group: str,
+    trains: TrainList,
+    memo: dict[bytes, IndexPattern],
+    *,
+    required: bool = True,
+) -> tuple[IndexPattern, list[Fault]]:
+    """The index of one group, and what is wrong with it; no rows where it has none.
+
+    ``memo`` makes equal arrays the same pattern. ``required``: a missing index is a fault.
+    """
+    place = index_place(source, group)
+    found, why, first, count = root.group(place), "", None, None
+    if found is None:
+        why = "index missing" if required else ""
+    else:
+        try:
+            first, count = _first_and_count(found)
+            if first is None or count is None:
+                why = "index without first and count or last"
+            elif first.ndim != 1 or count.ndim != 1:
+                why = "first and count are not one-dimensional"
+        except READ_ERRORS as e:
+            why = f"index cannot be read: {reason_of(e)}"
+    if why or first is None or count is None:
+        nothing = np.zeros(len(trains))
+        return IndexPattern.from_arrays(nothing, nothing), [Fault("I02", why, place)] if why else []
+    key = first.tobytes() + b"|" + count.tobytes()
+    if key not in memo:
+        memo[key], faults = _pattern(first, count, trains, place)
+        if faults:
+            return memo.pop(key), faults
+    return memo[key], []
+
+
+def _first_and_count(group: Group) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """The two arrays as they are in the file, padding included; None for what is missing."""
+    first, count = group.dataset("first"), group.dataset("count")
+    if first is None:
+        return None, None
+    if count is not None:
+        return first.read(), count.read()
+    last = group.dataset("last")
+    if last is None:
+        return first.read(), None
+    first_row, last_row = first.read(), last.read()
+    if first_row.shape != last_row.shape:
+        raise ValueError(f"{first_row.size} first rows, but {last_row.size} last rows")
+    with np.errstate(over="ignore"):
+        n = last_row.astype(np.int64) - first_row.astype(np.int64) + 1
+    status = group.dataset("status")
+    if status is not None:
+        n = n * status.read().astype(np.int64)
+    # The padding, and a train without data in it, have last and status 0.
+    return first_row, np.maximum(n, 0)
+
+
+def _pattern(
+    first: NDArray[Any], count: NDArray[Any], trains: TrainList, place: str
+) -> tuple[IndexPattern, list[Fault]]:
+    faults = []
+    n = len(trains) + trains.dropped.size
+    if first.size != count.size or min(first.size, count.size) < n:
+        message = f"{first.size} first rows and {count.size} counts for {n} trains"
+        faults.append(Fault("I02", message, place))
+    elif beyond := np.count_nonzero((count[n:] > 0) & (first[n:] > 0)):
+        message = f"rows for {n + beyond} trains, but there are {n} train IDs"
+        faults.append(Fault("I02", message, place))
+    fitted = []
+    for values in (first, count):  # cut or filled with zeros, without the dropped rows
+        with np.errstate(invalid="ignore"):
+            rows = values[:n].astype(np.int64)
+        rows = np.concatenate([rows, np.zeros(n - rows.size, np.int64)])
+        fitted.append(np.delete(rows, trains.dropped) if trains.dropped.size else rows)
+    starts, counts = fitted
+    absurd = (
+        (counts < 0) | (counts > _MAX_ROW) | ((counts > 0) & ((starts < 0) | (starts > _MAX_ROW)))
+    )
+    if absurd.any():
+        at = int(np.flatnonzero(absurd)[0])
+        message = f"{absurd.sum()} trains with impossible rows, such as {starts[at]} + {counts[at]}"
+        faults.append(Fault("I01", message, place))
+        starts, counts = np.where(absurd, 0, starts), np.where(absurd, 0, counts)
+    return IndexPattern.from_arrays(starts, counts), faults
+
+
+def index_groups(root: Group, source: str) -> list[str]:
+    """The index groups of a source as INDEX has them: ``[""]`` where it is indexed as a whole."""
+    top = root.group(f"INDEX/{source}")
+    paths = (name.rpartition("/") for name in top.walk()) if top is not None else ()
+    return sorted({group for group, _, name in paths if name == "first"})

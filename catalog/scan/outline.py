@@ -242,7 +242,15 @@ def read_trains(
     ids, dropped = read_train_ids(root)
     n = ids.size + dropped.size
     set_rows = np.delete(np.arange(n), dropped)
-    suspect = _suspects(root, version, ids, set_rows, n, faults)
+    flag = _index_array(root, "flag")
+    if flag is not None and (flag.ndim != 1 or flag.size < n or flag.dtype.kind not in "iub"):
+        faults.append(Fault("I02", f"{flag.size} flags for {n} trains", "INDEX/flag"))
+        flag = None
+    if flag is None:
+        suspect = guess_suspects(ids)
+    else:  # in 1.1 the flag was an index: 0 for the time server, else who was wrong
+        flag = flag[set_rows]
+        suspect = np.flatnonzero(flag != 0 if version == "1.1" else flag == 0)
     good = np.ones(ids.size, bool)
     good[suspect] = False
     found = list(check_trains(ids, dropped, good))
@@ -263,26 +271,6 @@ def read_trains(
 def _index_array(root: Group, name: str) -> NDArray[Any] | None:
     dataset = root.dataset(f"INDEX/{name}")
     return None if dataset is None else dataset.read()
-
-
-def _suspects(
-    root: Group,
-    version: str,
-    ids: NDArray[np.uint64],
-    set_rows: NDArray[np.intp],
-    n: int,
-    faults: list[Fault],
-) -> NDArray[np.int64]:
-    """Positions of suspect trains: by INDEX/flag, else by guess."""
-    flag = _index_array(root, "flag")
-    if flag is None:
-        return guess_suspects(ids)
-    if flag.ndim != 1 or flag.size < n or flag.dtype.kind not in "iub":
-        faults.append(Fault("I02", f"{flag.size} flags for {n} trains", "INDEX/flag"))
-        return guess_suspects(ids)
-    flag = flag[set_rows]
-    # In 1.1 the flag was an index: 0 for the time server, else who was wrong.
-    return np.flatnonzero(flag != 0 if version == "1.1" else flag == 0)
 
 
 def guess_suspects(ids: NDArray[np.uint64]) -> NDArray[np.int64]:

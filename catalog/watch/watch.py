@@ -2,7 +2,11 @@
 
 ``watch`` goes round after round:
 
-1. ``Tree.due`` gives the run directories that may have changed, for a stat per directory.
+1. ``Tree.due`` gives the run directories that may have changed. A network file system reports no
+   changes, so directories are stat'ed, as few as will do: a folder above the runs in every round,
+   a run the less often the longer it has rested. A run written to a short while ago is *active*:
+   its files are stat'ed in every round, for files grow without their directory changing. After
+   ``recheck`` seconds every run is looked at once more, file by file.
 2. ``Arrivals`` sorts their new and changed files: half-written ones are left for a later round.
 3. Runs with complete files are ingested, the others' files left out of it.
 4. What was ingested is audited, and the merged file is published if the last time is long enough
@@ -19,8 +23,8 @@ since. Whatever goes wrong in a round is logged, and tried again in the next.
 import glob
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC
 from itertools import groupby
 from typing import Any, Protocol
@@ -30,12 +34,149 @@ from ..model.errors import CatalogNotFoundError, XfelcatError
 from ..model.facts import FileStat
 from ..model.names import from_text
 from ..model.records import Depth
-from ..scan.discover import find_runs, list_run, locate_run
+from ..scan.discover import find_runs, is_excluded, list_directory, list_run, locate_run
 from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.scan import scan_file
 from ..store.connections import uninterrupted
 from ..store.store import Store
-from .tree import Settled, Tree
+
+# Directories --------------------------------------------------------------------------------------
+
+# A listing made within this time of the last change may lack what came in the same tick.
+_RACY_SECONDS = 3.0
+_AGE_SHARE = 0.01  # of the age of a run: a change is seen after that share of it at the latest
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A run in the catalog: files on disk, newest mtime and time of ingest (s)."""
+
+    n_files: int
+    newest: float
+    ingested: float
+
+
+@dataclass(slots=True)
+class _Folder:
+    realpath: str
+    mtime: float = -1.0  # of the listing; -1: list it again
+    folders: list[str] = field(default_factory=list)
+    n_data_files: int = 0
+    is_run: bool = False
+    looked_at: float = float("-inf")  # file by file
+    stat_at: float = float("-inf")
+    active: bool = True
+
+
+class Tree:
+    """The directories below some roots, as they were last seen; a new one knows the ``settled``.
+
+    ``errors`` are the directories that could not be listed in the last round, with the reason.
+    """
+
+    def __init__(
+        self,
+        roots: Iterable[str],
+        exclude: Iterable[str] = (),
+        *,
+        settled: dict[str, Settled] | None = None,
+        patience: float = 3600.0,
+        recheck: float = 86400.0,
+    ) -> None:
+        self._roots = [os.path.abspath(os.path.expanduser(r)) for r in roots]
+        self._exclude = tuple(exclude)
+        self._settled = settled or {}
+        self._patience = patience
+        self._recheck = recheck
+        self._folders: dict[str, _Folder] = {}
+        self.errors: dict[str, str] = {}
+
+    @property
+    def n_runs(self) -> int:
+        """How many runs were seen so far."""
+        return sum(f.is_run for f in self._folders.values())
+
+    def due(self) -> Iterator[str]:
+        """The run directories to look at now, file by file, in the order of their paths."""
+        self.errors = {}
+        entered: set[str] = set()
+        seen: set[str] = set()
+        waiting = list(reversed(self._roots))
+        while waiting:
+            path = waiting.pop()
+            if is_excluded(path, self._exclude):
+                continue
+            folder = self._look(path)
+            if folder is None or folder.realpath in entered:
+                continue
+            entered.add(folder.realpath)
+            seen.add(path)
+            if folder.is_run and self._is_due(path, folder):
+                folder.looked_at = time.time()
+                yield path
+            waiting += reversed(folder.folders)
+        unreadable = tuple(e.rstrip("/") + "/" for e in self.errors)
+        for path in self._folders.keys() - seen:
+            if not f"{path}/".startswith(unreadable):
+                del self._folders[path]
+
+    def rest(self, path: str, newest: float, *, waits: bool) -> None:
+        """Record a look: the newest mtime of the run, and whether any file is still awaited."""
+        folder = self._folders.get(path)
+        if folder is not None:
+            changed = max(newest, folder.mtime)
+            folder.active = waits or time.time() - changed < self._patience
+
+    def again(self, path: str) -> None:
+        """Look at this run in the next round, whatever its age: this look failed."""
+        if path in self._folders:
+            self._folders[path].active = True
+
+    def _look(self, path: str) -> _Folder | None:
+        """The folder, listed anew if it changed; None where that is not possible."""
+        folder = self._folders.get(path)
+        now = time.time()
+        if folder and folder.is_run and not folder.active:
+            rested = now - max(folder.mtime, 0)
+            if now - folder.stat_at < min(rested * _AGE_SHARE, self._recheck):
+                return folder
+        try:
+            mtime = os.stat(path).st_mtime
+            if folder is None or folder.mtime != mtime:
+                folder = self._list(path, folder)
+                folder.mtime = mtime if abs(now - mtime) > _RACY_SECONDS else -1.0
+                folder.active = folder.active or folder.is_run
+        except OSError as e:
+            self.errors[path] = f"directory cannot be listed: {e.strerror}"
+            return None
+        folder.stat_at = now
+        self._folders[path] = folder
+        return folder
+
+    def _list(self, path: str, old: _Folder | None) -> _Folder:
+        listing = list_directory(path)
+        folder = old or _Folder(os.path.realpath(path))
+        if old is not None and len(listing.data_names) != old.n_data_files:
+            folder.active = True
+        folder.folders = listing.folders
+        folder.n_data_files = len(listing.data_names)
+        # A run whose last file vanished is looked at once more, to mark that file.
+        folder.is_run = folder.is_run or listing.is_run(is_given=path in self._roots)
+        return folder
+
+    def _is_due(self, path: str, folder: _Folder) -> bool:
+        now = time.time()
+        known = self._settled.get(path) if folder.looked_at == float("-inf") else None
+        if known and known.n_files == folder.n_data_files and folder.mtime >= 0:
+            changed = max(known.newest, folder.mtime)
+            if changed < known.ingested and now - changed > self._patience:
+                # By the catalog nothing can have changed in this run, not yet looked at.
+                folder.looked_at, folder.active = now, False
+                return False
+        return folder.active or now - folder.looked_at > self._recheck
+
+
+# Arrivals -----------------------------------------------------------------------------------------
 
 _LONGEST_PAUSE = 600.0  # s: a file that becomes complete is read at most so much later
 _UNREADABLE = ("F01", "F02", "F03", "F06")  # checks of a file that has no outline
@@ -140,6 +281,8 @@ def try_batch(paths: Sequence[str], options: object, note: Callable[[str], None]
         reasons[path] = (reasons[path] or "no EXDF file") if unread else ""
     return reasons
 
+
+# Rounds -------------------------------------------------------------------------------------------
 
 _RUNS_AT_ONCE = 200  # so that a facility found in the first round is committed bit by bit
 _NAMES_PER_EVENT = 10  # an event is a line, not a list of thousands
@@ -247,7 +390,13 @@ class _Watcher:
             for some in portions(directories, _RUNS_AT_ONCE):
                 n_looked += len(some)
                 self._update(some)
-        self._log_errors(self._tree.errors)
+        errors = dict(self._tree.errors)
+        for path, reason in errors.items():
+            if self._errors.get(path) != reason:
+                self._log("unreadable", "warning", path=path, reason=reason)
+        for path in self._errors.keys() - errors.keys():
+            self._log("readable", path=path)
+        self._errors = errors
         written, now = self.n_written - before, time.monotonic()
         if written or now - self._beat_at > _HEARTBEAT_SECONDS or self.rounds == 1:
             self._beat_at = now
@@ -259,14 +408,6 @@ class _Watcher:
                 in_progress=len(self._logged),
                 seconds=round(now - started, 3),
             )
-
-    def _log_errors(self, errors: dict[str, str]) -> None:
-        for path, reason in errors.items():
-            if self._errors.get(path) != reason:
-                self._log("unreadable", "warning", path=path, reason=reason)
-        for path in self._errors.keys() - errors.keys():
-            self._log("readable", path=path)
-        self._errors = dict(errors)
 
     def _update(self, directories: Sequence[str]) -> None:
         """Ingest what is complete in some run directories of one shard."""

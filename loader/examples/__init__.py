@@ -1,7 +1,7 @@
 """Synthetic run data: described by specifications, written as EXDF files, known to the last pixel.
 
-``specs`` describes a run and computes its values, ``writing`` writes it, ``devices`` has ready-made
-sources; ``facility`` writes a small facility, and ``faults`` breaks files.
+``specs`` describes a run and computes its values, ``writing`` writes it, and ``facility`` writes a
+small facility with faults.
 """
 
 from .facility import FacilitySummary, write_facility

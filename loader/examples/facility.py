@@ -5,19 +5,247 @@
     ROOT/SPB/202405/p900032   format 1.3: units, legacy names, aliases, ERRATA, REDUCTION
 
 Values are those of ``specs``, so that what a reader gives can be compared with the description of
-each run (``WrittenRun.spec``). ``FacilitySummary.faults`` lists what is wrong on purpose.
+each run (``WrittenRun.spec``). ``FacilitySummary.faults`` lists what is wrong on purpose:
+each of ``FAULTS`` changes the file (or run directory) at a path and returns the ``Defect``.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
-from . import devices, faults
-from .faults import Defect
+import h5py
+import numpy as np
+
+from . import specs
 from .specs import FileSpec, RunSpec, SourceSpec, split, train_at
 from .writing import write_run
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """A fault in a facility: the file or run directory, the check that finds it, a sentence."""
+
+    path: Path
+    check: str
+    description: str
+
+
+def _first_index(f: h5py.File, section: str, name: str = "first") -> h5py.Dataset:
+    """The first dataset called ``name`` in INDEX that belongs to a source of ``section``."""
+    found: list[str] = []
+
+    def visit(path: str) -> None:
+        source, _, last = path.rpartition("/")
+        if last == name and source in f[section]:
+            found.append(path)
+
+    f["INDEX"].visit(visit)
+    return f["INDEX"][found[0]]
+
+
+def _n_trains(f: h5py.File) -> int:
+    """The number of trains; the zeros after them are padding."""
+    return int(np.flatnonzero(f["INDEX/trainId"][()])[-1]) + 1
+
+
+def _list_source(f: h5py.File, section: str, name: str) -> None:
+    """Put a source into the first free row of the source list."""
+    home = f["METADATA/dataSources"] if "dataSources" in f["METADATA"] else f["METADATA"]
+    free = int(np.flatnonzero(home["root"][()] == b"")[0])
+    home["dataSourceId"][free] = f"{section}/{name}".encode()
+    home["deviceId"][free] = name.encode()
+    home["root"][free] = section.encode()
+
+
+def _first_data(f: h5py.File, section: str) -> h5py.Dataset:
+    """The first dataset of numbers in a section, in the order of the names."""
+
+    def visit(_: str, item: Any) -> h5py.Dataset | None:
+        is_data = isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu" and item.size
+        return item if is_data and not item.name.endswith("timestamp") else None
+
+    return f[section].visititems(visit)
+
+
+def _replace(dataset: h5py.Dataset, values: Any, dtype: Any = None) -> None:
+    """Put a dataset of other shape or dtype in the place of one."""
+    home, name = dataset.parent, dataset.name.rsplit("/", 1)[1]
+    del home[name]
+    home.create_dataset(name, data=values, dtype=dtype)
+
+
+def _in_file(check: str) -> Callable[[Callable[[h5py.File], str]], Callable[[Path], Defect]]:
+    """Make a fault of a function that changes an open file and describes the change."""
+
+    def fault(change: Callable[[h5py.File], str]) -> Callable[[Path], Defect]:
+        @wraps(change)
+        def put_in(path: Path) -> Defect:
+            with h5py.File(path, "r+") as f:
+                description = change(f)
+            return Defect(path, check, description)
+
+        return put_in
+
+    return fault
+
+
+def empty_file(path: Path) -> Defect:
+    """Nothing in it: its writer died before the first flush."""
+    path.write_bytes(b"")
+    return Defect(path, "F01", "the file is empty")
+
+
+def truncate(path: Path) -> Defect:
+    """Cut to two thirds: copied incompletely."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    return Defect(path, "F01", "the file is shorter than its superblock says")
+
+
+def replace_by_text(path: Path) -> Defect:
+    """A text file under the name of a data file."""
+    path.write_text("This is not an HDF5 file.\n" * 40)
+    return Defect(path, "F02", "the file is text, not HDF5")
+
+
+@_in_file("F03")
+def forget_train_ids(f: h5py.File) -> str:
+    """INDEX without trainId."""
+    del f["INDEX/trainId"]
+    return "INDEX/trainId is missing"
+
+
+@_in_file("F04")
+def unknown_version(f: h5py.File) -> str:
+    """A format version that does not exist."""
+    f["METADATA/dataFormatVersion"][0] = b"9.7"
+    return "METADATA/dataFormatVersion is 9.7"
+
+
+@_in_file("F05")
+def foreign_proposal(f: h5py.File) -> str:
+    """METADATA names another proposal than the path."""
+    f["METADATA/proposalNumber"][0] = 1
+    return "METADATA/proposalNumber is 1"
+
+
+@_in_file("I07")
+def list_absent_source(f: h5py.File) -> str:
+    """The source list has a source that the file does not hold."""
+    _list_source(f, "CONTROL", "GHOST/MDL/ABSENT")
+    return "source GHOST/MDL/ABSENT is listed but has no data"
+
+
+@_in_file("F08")
+def stray_group(f: h5py.File) -> str:
+    """A top-level group that the format does not know."""
+    f["SCRATCHPAD/notes"] = np.arange(3)
+    return "the file has a group SCRATCHPAD"
+
+
+@_in_file("T01")
+def zeros_inside_train_ids(f: h5py.File) -> str:
+    """Two zeros in the middle of trainId, which shift every index array for naive readers."""
+    trains = f["INDEX/trainId"]
+    at = _n_trains(f) // 3
+    trains[at : at + 2] = 0
+    return f"INDEX/trainId is zero at positions {at} and {at + 1}"
+
+
+@_in_file("T02")
+def step_back_in_trains(f: h5py.File) -> str:
+    """One train ID smaller than the one before it."""
+    trains = f["INDEX/trainId"]
+    at = _n_trains(f) // 2
+    trains[at] = trains[at] - np.uint64(700)
+    return f"INDEX/trainId steps back by 700 at position {at}"
+
+
+@_in_file("T03")
+def maximal_train_id(f: h5py.File) -> str:
+    """The last train ID is 2^64 - 1."""
+    trains = f["INDEX/trainId"]
+    trains[_n_trains(f) - 1] = np.uint64(2**64 - 1)
+    return "the last train ID is 2^64 - 1"
+
+
+@_in_file("I01")
+def index_beyond_data(f: h5py.File) -> str:
+    """The index of an instrument source points beyond the end of its datasets."""
+    first = _first_index(f, "INSTRUMENT")
+    at = _n_trains(f) - 1
+    first[at] = first[at] + np.uint64(1000)
+    where = first.parent.name
+    return f"{where} points 1000 rows beyond the data in its last train"
+
+
+@_in_file("I04")
+def silence_control(f: h5py.File) -> str:
+    """A control source that recorded nothing for its last trains."""
+    count = _first_index(f, "CONTROL", "count")
+    n = _n_trains(f)
+    count[n - 3 : n] = 0
+    where = count.parent.name
+    return f"{where} has count 0 for the last 3 trains"
+
+
+@_in_file("I05")
+def claim_rows_of_empty_dataset(f: h5py.File) -> str:
+    """The index has rows, but the dataset is empty."""
+    dataset = _first_data(f, "INSTRUMENT")
+    where = dataset.name
+    _replace(dataset, np.empty((0, *dataset.shape[1:]), dataset.dtype))
+    return f"{where} is empty but INDEX gives it rows"
+
+
+@_in_file("I06")
+def lengthen_one_key(f: h5py.File) -> str:
+    """One key of an index group has more rows than the others."""
+    dataset = _first_data(f, "INSTRUMENT")
+    where = dataset.name
+    _replace(dataset, np.concatenate([dataset[()], dataset[:1]]))
+    return f"{where} has one row more than the other keys of its group"
+
+
+def break_legacy_link(path: Path) -> Defect:
+    """A soft link from an old source name to a group that is not there."""
+    old, new = "OLD_DET/DET/0CH0:xtdf", "NEW_DET/CORR/0CH0:output"
+    with h5py.File(path, "r+") as f:
+        f[f"INSTRUMENT/{old}"] = h5py.SoftLink(f"/INSTRUMENT/{new}")
+        _list_source(f, "INSTRUMENT", f"{old}/image")
+    return Defect(path, "P03", f"legacy name {old} is a dangling link")
+
+
+@_in_file("R07")
+def change_dtype(f: h5py.File) -> str:
+    """One control key has another dtype than in the other sequence files."""
+    dataset = _first_data(f, "CONTROL")
+    where, values = dataset.name, dataset[()]
+    other = np.dtype("f4") if values.dtype == np.float64 else np.dtype("f8")
+    _replace(dataset, values.astype(other))
+    return f"{where} is {other} here and {values.dtype} in other sequences"
+
+
+def lose_sequence(path: Path) -> Defect:
+    """A sequence file in the middle is gone; ``path`` is the file that is lost."""
+    path.unlink()
+    return Defect(path.parent, "R01", f"sequence file {path.name} is missing")
+
+
+def repeat_trains(path: Path) -> Defect:
+    """The first train of a file is one that an earlier sequence file holds too."""
+    prefix, sequence = path.stem.rsplit("-S", 1)
+    earlier = path.with_name(f"{prefix}-S{int(sequence) - 1:05d}.h5")
+    with h5py.File(earlier) as f:
+        last = int(f["INDEX/trainId"][_n_trains(f) - 1])
+    with h5py.File(path, "r+") as f:
+        f["INDEX/trainId"][0] = last
+    return Defect(path, "R02", f"train {last} is also in {earlier.name}")
+
 
 AGIPD = "SPB_DET_AGIPD1M-1"
 LPD = "FXE_DET_LPD1M-1"
@@ -69,9 +297,6 @@ class _Planned:
     spec: RunSpec
     faults: tuple[tuple[str, Callable[[Path], Defect]], ...] = ()
 
-    def directory(self, root: Path) -> Path:
-        return root / self.folder / self.data_class / f"r{self.spec.run:04d}"
-
 
 def write_facility(
     root: Path | str, *, progress: Progress | None = None, scale: int = 1
@@ -103,11 +328,15 @@ def write_facility(
     plans = [*_proposal_900010(scale), *_proposal_900021(scale), *_proposal_900032(scale)]
     written, found = [], []
     for done, plan in enumerate(plans):
-        directory = plan.directory(root)
+        directory = root / plan.folder / plan.data_class / f"r{plan.spec.run:04d}"
         if progress is not None:
             progress(done, len(plans), str(directory.relative_to(root)))
         write_run(directory, plan.spec)
-        found += [_put_in(fault, directory / name) for name, fault in plan.faults]
+        for name, fault in plan.faults:
+            stat = (path := directory / name).stat()
+            found.append(fault(path))
+            if path.exists():  # its modification time stays plausible
+                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         written.append(WrittenRun(directory, plan.data_class, plan.spec, not plan.faults))
     if progress is not None:
         progress(len(plans), len(plans), "done")
@@ -116,15 +345,6 @@ def write_facility(
     size = sum(p.stat().st_size for p in files)
     aliases = _write_aliases(root)
     return FacilitySummary(root, tuple(written), tuple(found), aliases, len(files), size)
-
-
-def _put_in(fault: Callable[[Path], Defect], path: Path) -> Defect:
-    """Apply a fault; the modification time of the file stays plausible."""
-    stat = path.stat()
-    made = fault(path)
-    if path.exists():
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    return made
 
 
 def _trains(start: datetime, run: int, n: int) -> range:
@@ -136,10 +356,10 @@ def _trains(start: datetime, run: int, n: int) -> range:
 def _beam(*, xgms: Sequence[str], pulses: int) -> Sources:
     """XGMs, slow and fast, and the undulators; the second XGM's pipeline misses trains."""
     fast = [
-        devices.xgm_pulses(name, pulses=pulses, counts=1 if i == 0 else (1, 1, 1, 0))
+        specs.xgm_pulses(name, pulses=pulses, counts=1 if i == 0 else (1, 1, 1, 0))
         for i, name in enumerate(xgms)
     ]
-    return (*(devices.xgm(name) for name in xgms), *fast)
+    return (*(specs.xgm(name) for name in xgms), *fast)
 
 
 def _corrected(
@@ -152,7 +372,7 @@ def _corrected(
             name = f"{detector}/DET/{number}CH0:xtdf"
             for module in (s for s in file.sources if s.name == name):
                 (frames,) = (g.counts for g in module.groups if g.name == "image")
-                source = devices.corrected_module(detector, number, frames=frames, legacy=legacy)
+                source = specs.corrected_module(detector, number, frames=frames, legacy=legacy)
                 files.append(replace(file, sources=(source,)))
     return replace(raw, files=tuple(files), prefix="CORR")
 
@@ -160,29 +380,29 @@ def _corrected(
 def _spb_sources() -> Sources:
     return (
         *_beam(xgms=("SA1_XTD2_XGM/XGM/DOOCS", "SPB_XTD9_XGM/XGM/DOOCS"), pulses=16),
-        devices.undulator(),
-        devices.run_only_device("SPB_RR_SYS/TSYS/TIMESERVER"),
+        specs.undulator(),
+        specs.run_only_device("SPB_RR_SYS/TSYS/TIMESERVER"),
     )
 
 
 def _spb_motors() -> Sources:
     names = ("SLIT_LEFT", "SLIT_RIGHT", "SAMPLE_X", "SAMPLE_Y")
-    return tuple(devices.motor(f"SPB_IRU_MOTORS/MOTOR/{name}") for name in names)
+    return tuple(specs.motor(f"SPB_IRU_MOTORS/MOTOR/{name}") for name in names)
 
 
 def _proposal_900010(scale: int) -> list[_Planned]:
     """SPB, 2018, format 0.5."""
     start = datetime(2018, 10, 20, 8, tzinfo=UTC)
     folder = "SPB/201830/p900010"
-    beam, cameras = _spb_sources(), devices.camera()
+    beam, cameras = _spb_sources(), specs.camera()
 
     def spec(run: int, files: tuple[FileSpec, ...]) -> RunSpec:
         return RunSpec(900010, run, files, version="0.5")
 
-    dark = split(_trains(start, 1, 20 * scale), {"DA01": beam, **devices.modules(AGIPD)})
+    dark = split(_trains(start, 1, 20 * scale), {"DA01": beam, **specs.modules(AGIPD)})
     lit = split(
         _trains(start, 2, 32 * scale),
-        {"DA01": beam, "DA02": cameras, **devices.modules(AGIPD)},
+        {"DA01": beam, "DA02": cameras, **specs.modules(AGIPD)},
         sequences=2,
     )
     scan = _trains(start, 3, 90 * scale)
@@ -199,11 +419,11 @@ def _proposal_900010(scale: int) -> list[_Planned]:
 
 def _fxe_aggregators() -> dict[str, Sources]:
     beam = _beam(xgms=("SA1_XTD2_XGM/XGM/DOOCS", "FXE_XTD9_XGM/XGM/DOOCS"), pulses=12)
-    motors = tuple(devices.motor(f"FXE_SMS_USR/MOTOR/UM{n:02d}") for n in range(1, 5))
-    gauges = tuple(devices.gauge(f"FXE_XTD9_VAC/GAUGE/G{n}10030") for n in (1, 2, 3))
+    motors = tuple(specs.motor(f"FXE_SMS_USR/MOTOR/UM{n:02d}") for n in range(1, 5))
+    gauges = tuple(specs.gauge(f"FXE_XTD9_VAC/GAUGE/G{n}10030") for n in (1, 2, 3))
     return {
-        "DA01": (*beam, devices.run_only_device("FXE_RR_SYS/TSYS/TIMESERVER")),
-        "DA02": (*motors, *gauges, devices.adc("FXE_OGT1_BIU/ADC/DIGITIZER")),
+        "DA01": (*beam, specs.run_only_device("FXE_RR_SYS/TSYS/TIMESERVER")),
+        "DA02": (*motors, *gauges, specs.adc("FXE_OGT1_BIU/ADC/DIGITIZER")),
     }
 
 
@@ -212,8 +432,8 @@ def _proposal_900021(scale: int) -> list[_Planned]:
     start = datetime(2021, 8, 28, 6, tzinfo=UTC)
     folder = "FXE/202102/p900021"
     slow = _fxe_aggregators()
-    lpd = devices.modules(LPD, shape=(1, 32, 32), frames=(3, 3, 2))
-    cameras = devices.camera("FXE_SMS_CAM/CAM/SIDE", shape=(20, 28), counts=(1, 0))
+    lpd = specs.modules(LPD, shape=(1, 32, 32), frames=(3, 3, 2))
+    cameras = specs.camera("FXE_SMS_CAM/CAM/SIDE", shape=(20, 28), counts=(1, 0))
 
     def spec(
         run: int, version: str, aggregators: Mapping[str, Sources], n: int, seq: int
@@ -242,26 +462,30 @@ def _proposal_900021(scale: int) -> list[_Planned]:
 
 
 _FAULTS: tuple[tuple[int, str, Callable[[Path], Defect]], ...] = (
-    (101, "DA01-S00001", faults.truncate),
-    (101, "DA02-S00000", faults.empty_file),
-    (101, "DA02-S00001", faults.replace_by_text),
-    (101, "DA02-S00002", faults.forget_train_ids),
-    (102, "DA01-S00000", faults.zeros_inside_train_ids),
-    (102, "DA01-S00001", faults.step_back_in_trains),
-    (102, "DA02-S00002", faults.maximal_train_id),
-    (103, "DA01-S00001", faults.index_beyond_data),
-    (103, "DA02-S00000", faults.claim_rows_of_empty_dataset),
-    (103, "DA02-S00001", faults.silence_control),
-    (103, "DA02-S00002", faults.lengthen_one_key),
-    (104, "DA01-S00000", faults.foreign_proposal),
-    (104, "DA01-S00002", faults.list_absent_source),
-    (104, "DA02-S00001", faults.lose_sequence),
-    (104, "DA02-S00002", faults.stray_group),
-    (105, "DA01-S00001", faults.repeat_trains),
-    (106, "DA01-S00000", faults.break_legacy_link),
-    (106, "DA01-S00001", faults.unknown_version),
-    (106, "DA02-S00001", faults.change_dtype),
+    (101, "DA01-S00001", truncate),
+    (101, "DA02-S00000", empty_file),
+    (101, "DA02-S00001", replace_by_text),
+    (101, "DA02-S00002", forget_train_ids),
+    (102, "DA01-S00000", zeros_inside_train_ids),
+    (102, "DA01-S00001", step_back_in_trains),
+    (102, "DA02-S00002", maximal_train_id),
+    (103, "DA01-S00001", index_beyond_data),
+    (103, "DA02-S00000", claim_rows_of_empty_dataset),
+    (103, "DA02-S00001", silence_control),
+    (103, "DA02-S00002", lengthen_one_key),
+    (104, "DA01-S00000", foreign_proposal),
+    (104, "DA01-S00002", list_absent_source),
+    (104, "DA02-S00001", lose_sequence),
+    (104, "DA02-S00002", stray_group),
+    (105, "DA01-S00001", repeat_trains),
+    (106, "DA01-S00000", break_legacy_link),
+    (106, "DA01-S00001", unknown_version),
+    (106, "DA02-S00001", change_dtype),
 )
+
+
+FAULTS = tuple(fault for *_, fault in _FAULTS)
+"""Every fault there is."""
 
 
 def _faults_of(run: int) -> tuple[tuple[str, Callable[[Path], Defect]], ...]:
@@ -274,30 +498,30 @@ def _proposal_900032(scale: int) -> list[_Planned]:
     folder = "SPB/202405/p900032"
     slow = {
         "DA01": _spb_sources(),
-        "DA02": (*_spb_motors(), *devices.camera(), devices.adc("SPB_XTD9_ADC/ADC/1")),
+        "DA02": (*_spb_motors(), *specs.camera(), specs.adc("SPB_XTD9_ADC/ADC/1")),
     }
-    agipd = devices.modules(AGIPD)
+    agipd = specs.modules(AGIPD)
 
     def spec(run: int, aggregators: Mapping[str, Sources], n: int, seq: int) -> RunSpec:
         files = split(_trains(start, run, n * scale), aggregators, seq, source_padding=5)
         return RunSpec(900032, run, files, version="1.3", sample="Lysozyme", libver="v110")
 
-    late = slow | {"DA01": (*slow["DA01"], devices.errata())}
+    late = slow | {"DA01": (*slow["DA01"], specs.errata())}
     reduced = {
         f"AGIPD{n:02d}": (
-            devices.module(AGIPD, n, frames=(2, 1, 0, 2)),
-            devices.frame_reduction(AGIPD, n),
+            specs.module(AGIPD, n, frames=(2, 1, 0, 2)),
+            specs.frame_reduction(AGIPD, n),
         )
         for n in range(16)
     }
-    renamed = (devices.motor("SPB_IRU_MOTORS/MOTOR/SLIT_L"), *_spb_motors()[2:])
-    large = devices.camera(shape=(32, 32))
+    renamed = (specs.motor("SPB_IRU_MOTORS/MOTOR/SLIT_L"), *_spb_motors()[2:])
+    large = specs.camera(shape=(32, 32))
     raw = [
         spec(1, slow | agipd, 20, 1),
         spec(2, slow | agipd, 32, 2),
         spec(3, slow, 120, 2),
         spec(4, late | agipd, 20, 1),
-        spec(5, slow | {"DA02": (*renamed, *devices.camera())}, 60, 1),
+        spec(5, slow | {"DA02": (*renamed, *specs.camera())}, 60, 1),
         spec(6, slow | {"DA02": (*_spb_motors(), *large)}, 60, 1),
     ]
     proc = [_corrected(s, AGIPD, range(16), legacy=True) for s in (raw[0], raw[1], raw[3])]

@@ -21,7 +21,6 @@ from .specs import (
     KeySpec,
     RunSpec,
     SourceSpec,
-    Unit,
     expected_run_value,
     expected_values,
     train_time_ns,
@@ -140,36 +139,29 @@ def _write_index(f: h5py.File, run: RunSpec, file: FileSpec) -> None:
         index["origin"] = _padded(np.where(suspect, 0, -1).astype(np.int32), file)
 
 
-def _write_group_index(
-    f: h5py.File, run: RunSpec, file: FileSpec, source: SourceSpec, group: GroupSpec
-) -> None:
-    """first and count; or, in format 0.1, first, last and status."""
-    firsts, counts, _ = group.firsts_for(file.trains)
-    home = f.create_group(f"INDEX/{source.name}/{group.name}".rstrip("/"))
-    home["first"] = _padded(firsts.astype(np.uint64), file)
-    if run.version == "0.1":
-        home["last"] = _padded((firsts + np.maximum(counts, 1) - 1).astype(np.uint64), file)
-        home["status"] = _padded((counts > 0).astype(np.uint64), file)
-    else:
-        home["count"] = _padded(counts.astype(np.uint64), file)
-
-
 def _write_source(f: h5py.File, run: RunSpec, file: FileSpec, source: SourceSpec) -> None:
     """The data, index and RUN of a source, and its legacy name."""
+    place = run.file_token(file), source.name
     for group in source.groups:
-        _write_group_index(f, run, file, source, group)
+        firsts, counts, _ = group.firsts_for(file.trains)
+        index = {"first": firsts, "count": counts}
+        if run.version == "0.1":
+            last = firsts + np.maximum(counts, 1) - 1
+            index = {"first": firsts, "last": last, "status": counts > 0}
+        home = f.create_group(f"INDEX/{source.name}/{group.name}".rstrip("/"))
+        for name, values in index.items():
+            home[name] = _padded(values.astype(np.uint64), file)
         home = f.require_group(f"{source.section}/{source.name}/{group.name}".rstrip("/"))
-        token = run.file_token(file)
         for key in group.keys:
             path = key.name.replace(".", "/")
-            if not source.is_control:
-                dataset = _write_key(home, path, token, source.name, group, key, file)
-                _write_attributes(dataset, key, run)
-                continue
-            _write_key(home, f"{path}/value", token, source.name, group, key, file)
-            time = KeySpec(f"{key.name}.timestamp", "u8", fill="time")
-            _write_key(home, f"{path}/timestamp", token, source.name, group, time, file)
-            _write_attributes(home[path], key, run)
+            if source.is_control:
+                time = KeySpec(f"{key.name}.timestamp", "u8", fill="time")
+                _write_key(home, f"{path}/value", place, group, key, file)
+                _write_key(home, f"{path}/timestamp", place, group, time, file)
+            else:
+                _write_key(home, path, place, group, key, file)
+            if run.version >= "1.3":
+                _write_attributes(home[path], key)
     if source.is_control:
         _write_run_section(f, run, source)
     if source.legacy_name:
@@ -180,15 +172,21 @@ def _write_source(f: h5py.File, run: RunSpec, file: FileSpec, source: SourceSpec
 def _write_key(
     home: h5py.Group,
     path: str,
-    token: str,
-    source: str,
+    place: tuple[str, str],
     group: GroupSpec,
     key: KeySpec,
     file: FileSpec,
-) -> h5py.Dataset:
+) -> None:
     """The dataset of a key: the rows of each train where the index puts them, filler elsewhere."""
-    values = _rows(token, source, group, key, file)
-    dtype = h5py.string_dtype() if key.dtype == "str" else key.numpy_dtype
+    trains = file.trains
+    firsts, counts, length = group.firsts_for(trains)
+    owner = np.full(length, _FILLER_TRAIN, dtype=np.uint64)
+    number = np.arange(length, dtype=np.uint64)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = np.repeat(firsts, counts) + within
+    owner[rows] = np.repeat(trains, counts)
+    number[rows] = within
+    values = expected_values(*place, key, owner, number)
     storage: dict[str, Any] = {}
     if key.chunk_rows:
         storage = {
@@ -196,29 +194,19 @@ def _write_key(
             "maxshape": (None, *key.shape),
             "compression": key.compression,
         }
-    return home.create_dataset(path, data=values, dtype=dtype, **storage)
+    home.create_dataset(path, data=values, dtype=_stored_dtype(key), **storage)
 
 
-def _rows(token: str, source: str, group: GroupSpec, key: KeySpec, file: FileSpec) -> NDArray[Any]:
-    trains = file.trains
-    firsts, counts, length = group.firsts_for(trains)
-    owner = np.full(length, _FILLER_TRAIN, dtype=np.uint64)
-    number = np.arange(length, dtype=np.uint64)
-    total = int(counts.sum())
-    within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    rows = np.repeat(firsts, counts) + within
-    owner[rows] = np.repeat(trains, counts)
-    number[rows] = within
-    return expected_values(token, source, key, owner, number)
+def _stored_dtype(key: KeySpec) -> np.dtype[Any]:
+    stored: np.dtype[Any] = h5py.string_dtype() if key.dtype == "str" else key.numpy_dtype
+    return stored
 
 
-def _write_attributes(item: h5py.Group | h5py.Dataset, key: KeySpec, run: RunSpec) -> None:
+def _write_attributes(item: h5py.Group | h5py.Dataset, key: KeySpec) -> None:
     """Attributes of format 1.3: the unit and a description."""
-    if run.version < "1.3":
-        return
     item.attrs["alias"] = key.name.upper().encode()
     item.attrs["description"] = f"Synthetic {key.name}".encode()
-    unit: Unit | None = key.unit
+    unit = key.unit
     if unit is not None:
         item.attrs["unitSymbol"] = unit.symbol
         item.attrs["unitName"] = unit.name
@@ -230,21 +218,15 @@ def _write_run_section(f: h5py.File, run: RunSpec, source: SourceSpec) -> None:
     """RUN of a control source: its keys at the start of the run, and those it has only there."""
     home = f.require_group(f"RUN/{source.name}")
     start = train_time_ns(run.train_ids[0]) if run.train_ids else np.uint64(0)
-    values = {
-        key.name: (expected_run_value(run.token, source.name, key), key)
+    values = [
+        (key.name, expected_run_value(run.token, source.name, key), _stored_dtype(key))
         for group in source.groups
         for key in group.keys
-    }
-    for name, (value, key) in values.items():
-        path = name.replace(".", "/")
-        dtype = h5py.string_dtype() if key.dtype == "str" else key.numpy_dtype
-        home.create_dataset(f"{path}/value", data=np.array([value], dtype=dtype.base), dtype=dtype)
-        home[f"{path}/timestamp"] = np.array([start], dtype=np.uint64)
+    ]
     for name, value in source.run.items():
+        is_text = isinstance(value, str)
+        values.append((name, value, h5py.string_dtype() if is_text else np.array(value).dtype))
+    for name, value, dtype in values:
         path = name.replace(".", "/")
-        if isinstance(value, str):
-            data: Any = np.array([value], dtype=object)
-            home.create_dataset(f"{path}/value", data=data, dtype=h5py.string_dtype())
-        else:
-            home[f"{path}/value"] = np.array([value])
+        home.create_dataset(f"{path}/value", data=np.array([value], dtype=dtype.base), dtype=dtype)
         home[f"{path}/timestamp"] = np.array([start], dtype=np.uint64)

@@ -15,6 +15,7 @@ An audit calls ``RunDataCheck`` with the runs in its scope; the catalog knows wh
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,8 @@ from ...catalog.model.names import from_text
 from ...catalog.model.records import Depth, Problem, SourceRecord
 from ...catalog.model.runlength import IndexPattern, TrainList
 from ...catalog.scan.checks import Fault, as_problems
-from ...catalog.scan.index import read_index
 from ...catalog.scan.jobs import NO_PROGRESS, Batch, JobProgress, in_batches, portions, run_jobs
-from ...catalog.scan.keys import source_leaves
+from ...catalog.scan.keys import read_index, source_leaves
 from ...catalog.scan.locality import files_off_disk
 from ...catalog.scan.outline import read_outline
 from ...catalog.store.read import file_stats
@@ -257,13 +257,12 @@ def check_file(
         return [], {}
     except OSError as e:
         return [Fault("F06", f"data not checked: {e.strerror or reason_of(e)}")], {}
-    check = _DataCheck(file.root, options, before)
-    try:
-        return list(check.all_sources()), check.updates
-    except READ_ERRORS as e:
-        return [Fault("V02", f"data cannot be read: {reason_of(e)}")], {}
-    finally:
-        file.close()
+    with closing(file):
+        check = _DataCheck(file.root, options, before)
+        try:
+            return list(check.all_sources()), check.updates
+        except READ_ERRORS as e:
+            return [Fault("V02", f"data cannot be read: {reason_of(e)}")], {}
 
 
 class _DataCheck:

@@ -16,11 +16,9 @@ reading the data once, and is kept with the catalog until a file changes.
 import fnmatch
 import os
 import re
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from itertools import groupby
 from typing import Any, Unpack
 
@@ -39,8 +37,10 @@ from ...catalog.scan.jobs import (
     NO_PROGRESS,
     Batch,
     JobProgress,
+    JobReport,
     committing,
     portions,
+    publish_after,
     run_jobs,
 )
 from ...catalog.store.read import file_stats, fresh_profiles
@@ -176,13 +176,9 @@ KeyName = tuple[str, str]
 
 
 @dataclass(slots=True)
-class ProfileReport:
-    """What was profiled."""
+class ProfileReport(JobReport):
+    """What was profiled; ``problems`` are what could not be read, each as F06."""
 
-    location: str
-    """Location of the catalog."""
-    runs_found: int = 0
-    """Runs of the question."""
     runs_profiled: int = 0
     """Runs with new profiles."""
     runs_fresh: int = 0
@@ -195,12 +191,6 @@ class ProfileReport:
     """Profiles that still hold."""
     files_read: int = 0
     """Files read, well or badly."""
-    seconds: float = 0.0
-    """Duration, with publishing."""
-    interrupted: bool = False
-    """Whether Ctrl-C ended the job."""
-    problems: list[Problem] = field(default_factory=list)
-    """What could not be read, each as F06."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,16 +291,9 @@ def profile_runs(
     ``report.interrupted``.
     """
     report = ProfileReport(str(store.location))
-    work = _Profiling(store, options, progress or NO_PROGRESS, report)
-    started = time.monotonic()
-    try:
-        work.all_runs(where)
-    except KeyboardInterrupt:
-        report.interrupted = True
-    if store.merged_is_stale():
-        work.progress.publishing()
-        store.publish_merged()
-    report.seconds = time.monotonic() - started
+    progress = progress or NO_PROGRESS
+    work = partial(_Profiling(store, options, progress, report).all_runs, where)
+    publish_after(work, store, report, progress)
     return report
 
 
@@ -523,7 +506,7 @@ def _read_key(task: KeyTask, files: OpenFiles) -> Summary:
 
 
 def make_profiles(task: RunTask, results: Iterable[FileResult]) -> list[KeyProfile]:
-    """The profiles of the keys of a run of which every part was read."""
+    """The profiles of the keys of a run of which every part was read: texts, else float."""
     parts: dict[tuple[KeyName, int], Summary] = {}
     for result in results:
         parts |= result.summaries
@@ -531,26 +514,15 @@ def make_profiles(task: RunTask, results: Iterable[FileResult]) -> list[KeyProfi
     found = []
     for name, n_stretches in task.stretches.items():
         of_key = [parts[name, at] for at in range(n_stretches) if (name, at) in parts]
-        if len(of_key) == n_stretches:
-            found.append(as_profile(name, reduce(Summary.followed_by, of_key, Summary()), now))
+        if len(of_key) < n_stretches:
+            continue
+        s = reduce(Summary.followed_by, of_key, Summary())
+        known = KeyProfile(*name, now, s.n_entries, s.n_nan, n_changes=s.n_changes)
+        if isinstance(s.first, str):
+            found.append(replace(known, first_text=s.first, last_text=s.last))
+            continue
+        fields = ("minimum", "maximum", "mean", "std", "first", "last")
+        values = ((f, getattr(s, f)) for f in fields)
+        numbers = {f: None if v is None else float(v) for f, v in values}
+        found.append(replace(known, **numbers))
     return found
-
-
-def as_profile(name: KeyName, summary: Summary, now: datetime) -> KeyProfile:
-    """A summary as the catalog keeps it: numbers as float, texts as they are."""
-    known = KeyProfile(*name, now, summary.n_entries, summary.n_nan, n_changes=summary.n_changes)
-    if isinstance(summary.first, str):
-        return replace(known, first_text=summary.first, last_text=summary.last)
-    return replace(
-        known,
-        minimum=_number(summary.minimum),
-        maximum=_number(summary.maximum),
-        mean=summary.mean,
-        std=summary.std,
-        first=_number(summary.first),
-        last=_number(summary.last),
-    )
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)

@@ -188,13 +188,13 @@ def validate(
         files=len(stats),
         bytes=sum(max(s.size, 0) for s in stats.values()),
         seconds=time.monotonic() - started,
-        problems=tuple(sorted(wanted, key=_order)),
+        problems=tuple(
+            sorted(
+                wanted,
+                key=lambda p: (severity_rank(p.severity), p.check, p.path, p.where, p.message),
+            )
+        ),
     )
-
-
-def _order(problem: Problem) -> tuple[int, str, str, str, str]:
-    rank = severity_rank(problem.severity)
-    return rank, problem.check, problem.path, problem.where, problem.message
 
 
 def _find(path: str, one_file: bool) -> tuple[FoundRun, dict[str, FileStat]]:

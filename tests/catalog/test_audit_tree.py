@@ -20,7 +20,7 @@ from xfelcat.catalog.audit.disk import DiskOptions
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.checks import Limits
 from xfelcat.catalog.store.store import Store
-from xfelcat.loader.examples import devices
+from xfelcat.loader.examples import specs as devices
 from xfelcat.loader.examples.specs import RunSpec, split, train_at
 from xfelcat.loader.examples.writing import write_run
 

@@ -30,7 +30,7 @@ from support.faultless_run import (
 )
 from xfelcat.catalog.ingest.ingest import ScanOptions, scan_batch
 from xfelcat.catalog.model.checks import CHECKS
-from xfelcat.catalog.scan.index import index_place
+from xfelcat.catalog.scan.keys import index_place
 
 POSITIONS = st.integers(0, N_TRAINS - 1)
 TRAINS = "INDEX/trainId"

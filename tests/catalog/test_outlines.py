@@ -9,8 +9,9 @@ import pytest
 from support.same_records import same
 from support.tiny_file import CAMERA, SOURCES, XGM, write_tiny
 from xfelcat.catalog.model.records import Depth
-from xfelcat.catalog.scan import outlines, scan
-from xfelcat.catalog.scan.outlines import scan_outlines
+from xfelcat.catalog.scan import scan
+from xfelcat.catalog.scan.scan import scan_outline as real
+from xfelcat.catalog.scan.scan import scan_outlines
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_later_files_that_list_the_same_share_the_layout(paths):
 
 @pytest.mark.parametrize("n_processes_from", [1, 100])
 def test_what_only_the_library_can_read(paths, monkeypatch, n_processes_from):
-    monkeypatch.setattr(outlines, "_PROCESSES_FROM", n_processes_from)
+    monkeypatch.setattr(scan, "_PROCESSES_FROM", n_processes_from)
     with open(paths[2], "w") as f:
         f.write("no HDF5")
     with h5py.File(paths[3], "w", userblock_size=512) as f:
@@ -76,9 +77,9 @@ def test_a_file_that_hangs_is_given_up(paths, monkeypatch):
     def scan_outline(path, like=None):
         if path == paths[4]:
             released.wait(600)
-        return scan.scan_outline(path, like)
+        return real(path, like)
 
-    monkeypatch.setattr(outlines, "scan_outline", scan_outline)
+    monkeypatch.setattr(scan, "scan_outline", scan_outline)
     started = time.monotonic()
     records, blamed = scan_outlines(paths, time_limit=0.5)
     released.set()
@@ -100,15 +101,15 @@ def readers(monkeypatch):
     def scan_outline(path, like=None):
         read[path] = threading.get_ident()
         readers.wait(path)
-        return scan.scan_outline(path, like)
+        return real(path, like)
 
     readers = SimpleNamespace(read=read, wait=wait)
-    monkeypatch.setattr(outlines, "scan_outline", scan_outline)
+    monkeypatch.setattr(scan, "scan_outline", scan_outline)
     return readers
 
 
 def test_one_thread_where_nothing_waits(paths, readers, monkeypatch):
-    monkeypatch.setattr(outlines, "_WAIT_SECONDS", 60)
+    monkeypatch.setattr(scan, "_WAIT_SECONDS", 60)
     scan_outlines(paths)
     assert readers.read.keys() == set(paths)
     (thread,) = set(readers.read.values())
@@ -123,7 +124,7 @@ def test_more_threads_where_files_are_slow(paths, readers):
 
 
 def test_more_threads_as_soon_as_one_file_is_slow(paths, readers, monkeypatch):
-    monkeypatch.setattr(outlines, "_WAIT_SECONDS", 60)
+    monkeypatch.setattr(scan, "_WAIT_SECONDS", 60)
     others = threading.Event()
     order = []
 

@@ -15,7 +15,7 @@ from xfelcat.catalog.hdf5.objects import OwnDataset, OwnFile, OwnGroup
 from xfelcat.catalog.model.names import FORMAT_VERSIONS
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.scan import scan
-from xfelcat.loader.examples import devices
+from xfelcat.loader.examples import specs as devices
 from xfelcat.loader.examples.specs import RunSpec, split
 from xfelcat.loader.examples.writing import write_run
 

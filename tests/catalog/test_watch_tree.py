@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from xfelcat.catalog.model.facts import FileStat
 from xfelcat.catalog.scan import discover
-from xfelcat.catalog.watch import tree as tree_module
-from xfelcat.catalog.watch.tree import Settled, Tree
-from xfelcat.catalog.watch.watch import Arrivals, try_files
+from xfelcat.catalog.watch import watch as tree_module
+from xfelcat.catalog.watch.watch import Arrivals, Settled, Tree, try_files
 
 pytestmark = pytest.mark.fast
 

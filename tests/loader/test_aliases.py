@@ -7,7 +7,8 @@ import extra_data
 import pytest
 from support.both_readers import keys_by_source, open_both
 from xfelcat.catalog.model.errors import AliasError, PropertyNameError, SourceNameError
-from xfelcat.loader.examples import RunSpec, devices, split, write_run
+from xfelcat.loader.examples import RunSpec, split, write_run
+from xfelcat.loader.examples import specs as devices
 from xfelcat.loader.select.aliases import load_definitions, merge_aliases
 
 pytestmark = pytest.mark.fast

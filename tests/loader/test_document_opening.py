@@ -18,7 +18,8 @@ from support.documented_data import NEW, OLD, XGM
 from support.same_results import assert_same
 from xfelcat import DataCollection, H5File, RunDirectory, open_run
 from xfelcat.catalog.model.errors import RunNotFoundError
-from xfelcat.loader.examples import FileSpec, RunSpec, devices, write_run
+from xfelcat.loader.examples import FileSpec, RunSpec, write_run
+from xfelcat.loader.examples import specs as devices
 from xfelcat.locality import lc_any, lc_ondisk
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*legacy name:DeprecationWarning")

@@ -8,7 +8,8 @@ from support.documented_data import FAST, MODULE, SLOW_FAST, XGM
 from support.same_results import assert_same
 from xfelcat import DataCollection, H5File, by_id, by_index
 from xfelcat.catalog.model.errors import TargetFileError
-from xfelcat.loader.examples import FileSpec, RunSpec, devices, write_run
+from xfelcat.loader.examples import FileSpec, RunSpec, write_run
+from xfelcat.loader.examples import specs as devices
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*legacy name:DeprecationWarning")
 PATTERNS = [

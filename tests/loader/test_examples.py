@@ -14,7 +14,8 @@ from extra_data.file_access import FileAccess
 from extra_data.validation import FileValidator
 from support import oracle
 from xfelcat.catalog.model.identity import identify_run, parse_file_name
-from xfelcat.loader.examples import devices, faults
+from xfelcat.loader.examples import facility as faults
+from xfelcat.loader.examples import specs as devices
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 from xfelcat.loader.examples.specs import (
     VERSIONS,
