@@ -28,7 +28,7 @@ from ..catalog.model.identity import RunIdentity, identify_run, parse_proposal, 
 from ..catalog.model.names import from_text
 from ..catalog.questions.filters import RunFilter
 from .open import find_proposal, find_run_directory
-from .select.region import parse_region
+from .select.selection import parse_region
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -48,9 +48,8 @@ from ...catalog.store.store import Store
 from ..read.execute import check_consistent, execute_plan
 from ..read.files import OpenFiles
 from ..read.plan import ReadPlan
-from ..select.region import parse_region
 from ..select.rows import FileSlabs, merge_rows
-from ..select.selection import source_schema
+from ..select.selection import parse_region, source_schema
 from ..select.sources import SourceEntry, take_sources
 from ..select.trains import TrainSet
 

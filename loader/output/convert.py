@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import NoDataError
 from ..read.execute import execute_plans
 from ..read.selected import SelectedData, SelectedKey
-from ..select.region import Region, parse_region
 from ..select.rows import Rows
+from ..select.selection import Region, parse_region
 
 if TYPE_CHECKING:
     import pandas as pd

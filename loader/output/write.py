@@ -28,7 +28,7 @@ from ..read.execute import checked_path, execute_plan
 from ..read.plan import ReadPlan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
 from ..select.rows import FileSlabs
-from ..select.runinfo import is_single_run
+from ..select.sources import is_single_run
 
 __all__ = ["virtual_dataset", "write_file", "write_virtual_file"]
 

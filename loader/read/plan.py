@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...catalog.model.records import DType, KeyRecord, decode_dtype
-from ..select.region import Region
 from ..select.rows import FileSlabs, RowStretch, find_slabs
+from ..select.selection import Region
 
 __all__ = ["ReadPlan", "array_dtype", "plan_read"]
 
