@@ -20,7 +20,6 @@ from .keydata import KeyData, OverTrains
 from .output import convert, iterate
 from .read.files import OpenFiles
 from .read.selected import SelectedData, SelectedSource
-from .select import runinfo
 from .select.aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
 from .select.selection import (
     Selection,
@@ -30,14 +29,18 @@ from .select.selection import (
     trains_with_all,
     trains_with_any,
 )
-from .select.sources import join_tables, take_sources
+from .select.sources import (
+    is_single_run,
+    join_tables,
+    label_timestamps,
+    list_datetimes,
+    take_sources,
+)
 from .select.trains import TrainSet, by_id
-from .sourcedata import SourceData
+from .sourcedata import AuxiliarySources, SourceData
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from .auxiliary import AuxiliarySources
 
 
 AliasTarget = str | tuple[str, str]
@@ -131,7 +134,7 @@ class DataCollection(OverTrains):
         """Whether all files are of one run, so that questions about the run have one answer."""
         if self._single_run is not None:
             return self._single_run
-        return runinfo.is_single_run(self.selected.table.refs)
+        return is_single_run(self.selected.table.refs)
 
     @property
     def selection(self) -> dict[str, set[str] | None]:
@@ -192,10 +195,8 @@ class DataCollection(OverTrains):
         return sorted(self.all_sources)
 
     @property
-    def auxiliary(self) -> "AuxiliarySources":
+    def auxiliary(self) -> AuxiliarySources:
         """Sources of the auxiliary sections REDUCTION and ERRATA."""
-        from .auxiliary import AuxiliarySources
-
         return AuxiliarySources.of_files(
             self.selected.table.refs, self.selected.trains, self.selected.files
         )
@@ -251,8 +252,8 @@ class DataCollection(OverTrains):
             raise ValueError("euxfel_local_time needs labelled or pydatetime: arrays have no zone")
         times = self.selected.timestamps()
         if labelled:
-            return runinfo.label_timestamps(times, self.selected.trains, euxfel_local_time)
-        return runinfo.list_datetimes(times, euxfel_local_time) if pydatetime else times
+            return label_timestamps(times, self.selected.trains, euxfel_local_time)
+        return list_datetimes(times, euxfel_local_time) if pydatetime else times
 
     def get_run_value(self, source: str, key: str) -> Any:
         """One value of RUN: the state of a control source at the start of the run.

@@ -16,8 +16,8 @@ from ..catalog.model.facts import DataFile
 from ..catalog.model.records import KeyRecord
 from .output import convert, iterate
 from .read.selected import SelectedKey, SelectedSource, read_attributes
-from .select import runinfo
 from .select.selection import Selection
+from .select.sources import is_single_run, read_run_value
 from .select.trains import TrainSet, Value, select_trains, split_trains
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class OfSource(OverTrains):
     @property
     def is_single_run(self) -> bool:
         """Whether all its files are of one run."""
-        return runinfo.is_single_run(self.selected.entry.refs)
+        return is_single_run(self.selected.entry.refs)
 
     @property
     def inc_suspect_trains(self) -> bool:
@@ -218,9 +218,7 @@ class KeyData(OfSource):
         PropertyNameError
             RUN does not have the key.
         """
-        return runinfo.read_run_value(
-            self.selected.entry, self.key, allow_multi_run=allow_multi_run
-        )
+        return read_run_value(self.selected.entry, self.key, allow_multi_run=allow_multi_run)
 
     def __repr__(self) -> str:
         return (

@@ -35,7 +35,7 @@ from .collection import DataCollection
 from .open import RunDirectory, find_proposal, find_run_directory
 from .output import convert
 from .read.files import OpenFiles
-from .select.region import parse_region
+from .select.selection import parse_region
 from .select.trains import Value
 
 if TYPE_CHECKING:

@@ -1,9 +1,15 @@
-"""Documented API of one source.
+"""Documented API of one source, and of the auxiliary sources of a collection.
 
 ``SourceData`` is a frozen value around a ``SelectedSource``: a source, its selected keys, files and
 trains. All it says comes from the catalog, or from the files of a run that is in none.
+
+``AuxiliarySources`` has those of the sections REDUCTION and ERRATA, the record of what data lack
+and why. Their names are unique over sections, but several aggregators may have the same, each for
+its own data: a source that lies in more than one file is called ``AGGREGATOR@name``.
 """
 
+import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,14 +17,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.model.errors import PropertyNameError
+from ..catalog.model.errors import PropertyNameError, SourceNameError
 from ..catalog.model.identity import identify_run, parse_file_name
+from ..catalog.model.records import FileLayout
 from .keydata import KeyData, OfSource
+from .read.files import OpenFiles
 from .read.selected import SelectedSource, require_group
-from .select import runinfo
+from .select.rows import FileGroup, FileRef, FileSet
 from .select.selection import Selection, match_keys
-from .select.sources import join_sources
-from .select.trains import TrainSet
+from .select.sources import (
+    MAIN_SECTIONS,
+    SourceEntry,
+    device_class,
+    join_sources,
+    read_run_value,
+    run_metadata,
+    run_values,
+)
+from .select.trains import TrainSet, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +71,7 @@ class SourceData(OfSource):
     @property
     def device_class(self) -> str | None:
         """Karabo class of the device; None for instrument sources and where it is not recorded."""
-        return runinfo.device_class(self.selected.entry)
+        return device_class(self.selected.entry)
 
     @property
     def aggregator(self) -> str | None:
@@ -156,9 +172,7 @@ class SourceData(OfSource):
     def run_keys(self, inc_timestamps: bool = True) -> set[str]:
         """Names of the RUN keys, whatever keys are selected."""
         return set(
-            runinfo.run_values(
-                self.selected.entry, inc_timestamps=inc_timestamps, allow_multi_run=True
-            )
+            run_values(self.selected.entry, inc_timestamps=inc_timestamps, allow_multi_run=True)
         )
 
     def run_values(self, inc_timestamps: bool = True) -> dict[str, Any]:
@@ -173,15 +187,15 @@ class SourceData(OfSource):
         ValueError
             It is no control source.
         """
-        return runinfo.run_values(self.selected.entry, inc_timestamps=inc_timestamps)
+        return run_values(self.selected.entry, inc_timestamps=inc_timestamps)
 
     def run_value(self, key: str, *, allow_multi_run: bool = False) -> Any:
         """One RUN value; of several runs an error, or the first run's if ``allow_multi_run``."""
-        return runinfo.read_run_value(self.selected.entry, key, allow_multi_run=allow_multi_run)
+        return read_run_value(self.selected.entry, key, allow_multi_run=allow_multi_run)
 
     def run_metadata(self) -> dict[str, Any]:
         """METADATA of the first of its files."""
-        return runinfo.run_metadata(self.selected.refs or self.selected.entry.refs)
+        return run_metadata(self.selected.refs or self.selected.entry.refs)
 
     # -- its trains ------------------------------------------------------------------------------
 
@@ -241,3 +255,110 @@ class SourceData(OfSource):
 
     def __or__(self, other: "SourceData") -> "SourceData":
         return self.union(other) if isinstance(other, SourceData) else NotImplemented
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AuxiliarySources(Value):
+    """The auxiliary sources of a collection; ``aux[source]`` and ``aux[source, key]``."""
+
+    _sources: dict[str, SourceEntry]
+    _trains: TrainSet
+    _files: OpenFiles
+
+    @classmethod
+    def of_files(
+        cls, refs: Iterable[FileRef], trains: TrainSet, files: OpenFiles
+    ) -> "AuxiliarySources":
+        """The auxiliary sources that these files have."""
+        of_layout: dict[FileLayout, list[FileRef]] = {}
+        for ref in refs:
+            of_layout.setdefault(ref.facts.full_layout(ref.number), []).append(ref)
+        found: dict[tuple[str, str], tuple[str, list[FileGroup]]] = {}
+        n_files: Counter[str] = Counter()
+        for layout, members in of_layout.items():
+            for source in layout.sources:
+                if source.section in MAIN_SECTIONS:
+                    continue
+                n_files[source.name] += len(members)
+                for aggregator in dict.fromkeys(ref.data_file.aggregator for ref in members):
+                    own = tuple(r for r in members if r.data_file.aggregator == aggregator)
+                    groups = found.setdefault((aggregator, source.name), (source.section, []))[1]
+                    groups.append(FileGroup(own))
+        return cls(
+            {
+                name if n_files[name] == 1 else f"{aggregator}@{name}": SourceEntry(
+                    section, name, name, FileSet(tuple(groups))
+                )
+                for (aggregator, name), (section, groups) in found.items()
+            },
+            trains,
+            files,
+        )
+
+    @property
+    def all_sources(self) -> frozenset[str]:
+        """Names of all auxiliary sources."""
+        return frozenset(self._sources)
+
+    @property
+    def reduction_sources(self) -> frozenset[str]:
+        """Names of the sources that record what data reduction did."""
+        return self._in_section("REDUCTION")
+
+    @property
+    def errata_sources(self) -> frozenset[str]:
+        """Names of the sources that record what went wrong in data taking."""
+        return self._in_section("ERRATA")
+
+    def _in_section(self, section: str) -> frozenset[str]:
+        return frozenset(n for n, e in self._sources.items() if e.section == section)
+
+    def __contains__(self, item: object) -> bool:
+        if isinstance(item, tuple) and len(item) == 2:
+            return item[0] in self._sources and item[1] in self._source(item[0])
+        return isinstance(item, str) and item in self._sources
+
+    def __getitem__(self, item: str | tuple[str, str]) -> SourceData | KeyData:
+        if isinstance(item, tuple):
+            source, key = item
+            return KeyData(self._source(source).selected.key(key))
+        return self._source(item)
+
+    __iter__ = None  # no implicit iteration by position
+
+    def _source(self, name: str) -> SourceData:
+        entry = self._sources.get(name)
+        if entry is None:
+            # Without the aggregator, a name may still be that of one source only.
+            entries = [e for e in self._sources.values() if e.name == name]
+            if len(entries) != 1:
+                raise SourceNameError(name, self._sources)
+            entry = entries[0]
+        return SourceData(SelectedSource(entry, self._trains, self._files))
+
+    @property
+    def selected(self) -> dict[str, SelectedSource]:
+        """The sources by name, in the form that ``show`` takes."""
+        return {
+            name: SelectedSource(entry, self._trains, self._files)
+            for name, entry in self._sources.items()
+        }
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return sorted(self._sources)
+
+    def info(self) -> None:
+        """Show the auxiliary sources."""
+        lines = [repr(self)[1:-1]]
+        for title, names in (
+            ("reduction", self.reduction_sources),
+            ("errata", self.errata_sources),
+        ):
+            lines += [f"{len(names)} {title} sources:", *(f"  - {n}" for n in sorted(names))]
+        sys.stdout.write("\n".join(lines) + "\n")
+
+    def __repr__(self) -> str:
+        return (
+            f"<xfelcat.AuxiliarySources for {len(self._sources)} sources"
+            f" and {len(self._trains)} trains>"
+        )

@@ -27,19 +27,6 @@ from .identity import aggregator_and_sequence
 from .records import Depth, FileLayout, KeySchema, Problem, RunValue
 from .runlength import IndexPattern, TrainList
 
-__all__ = [
-    "DataFile",
-    "Fetcher",
-    "FileComparison",
-    "FileFetcher",
-    "FileStat",
-    "FileTable",
-    "KnownFile",
-    "Numbered",
-    "RunFacts",
-    "compare_files",
-]
-
 T = TypeVar("T")
 
 

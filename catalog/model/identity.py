@@ -13,26 +13,6 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-__all__ = [
-    "LOOSE",
-    "PROPOSAL_BITS",
-    "RUN_BITS",
-    "FileName",
-    "RunIdentity",
-    "aggregator_and_sequence",
-    "identify_run",
-    "is_data_file",
-    "is_made_anew",
-    "parse_file_name",
-    "parse_proposal",
-    "parse_run",
-    "proposal_directory",
-    "run_ids_of_shard",
-    "shard_of",
-    "sql_home",
-    "sql_series",
-]
-
 _FILE_NAME = re.compile(
     r"(?P<prefix>[A-Z]+)-R(?P<run>\d{4,})-(?P<aggregator>[A-Z0-9_]+?)(?:-S(?P<seq>\d{5,}))?\.h5"
 )

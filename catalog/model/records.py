@@ -26,23 +26,6 @@ from .checks import Severity
 from .identity import RunIdentity
 from .runlength import IndexPattern, TrainList
 
-__all__ = [
-    "DType",
-    "Depth",
-    "FileLayout",
-    "FileRecord",
-    "KeyProfile",
-    "KeyRecord",
-    "KeySchema",
-    "Problem",
-    "RunRecord",
-    "RunValue",
-    "SourceRecord",
-    "decode_dtype",
-    "encode_dtype",
-    "utc_now",
-]
-
 DType = np.dtype[Any]
 RunValue = Any  # a numpy scalar, a str, or an ndarray
 

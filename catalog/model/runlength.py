@@ -14,8 +14,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["IndexPattern", "TrainList"]
-
 UInt64s = NDArray[np.uint64]
 Int64s = NDArray[np.int64]
 

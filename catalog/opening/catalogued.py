@@ -39,12 +39,11 @@ from ..store.read import (
     fetch_unusable_files,
 )
 from ..store.store import Store
-from .lazy import Probe
+from .scanned import Probe
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["BatchedCache", "ShardFetcher", "catalogued_facts", "find_run"]
 
 # Decoded keys that the runs of one open shard may share, before they are dropped and start anew:
 # some 50 MB.

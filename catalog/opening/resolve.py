@@ -39,8 +39,6 @@ from ..store.store import Store
 from .catalogued import catalogued_facts
 from .scanned import scanned_facts
 
-__all__ = ["look_up_run"]
-
 Chooser = Callable[[list[str]], list[str]]
 
 

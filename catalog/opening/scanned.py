@@ -1,19 +1,176 @@
-"""Facts of a run from file records in memory, scanned on the spot or seeded from a JSON map."""
+"""Facts of a run from file records in memory, and from the files themselves.
+
+``scanned_facts`` takes records that were scanned on the spot or seeded from a JSON data map.
+
+A file may be known by its outline, or by its source names only. The ``read_*`` functions open one
+file and read one fact, and ``Probe`` remembers it: the one fallback of ``RunFacts``, wherever the
+recorded facts come from. h5py is imported when the first file is opened: answering from the catalog
+must not pay for it.
+"""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.errors import ChangedFileError, FileStructureError
 from ..model.facts import FileTable, Numbered, RunFacts
 from ..model.records import FileLayout, FileRecord, KeySchema, RunValue
 from ..model.runlength import IndexPattern, TrainList
-from .lazy import Probe
 
-__all__ = ["RecordFetcher", "scanned_facts"]
+if TYPE_CHECKING:
+    from ..hdf5.interface import Group
+    from ..scan.outline import Outline
+
+
+T = TypeVar("T")
+S = TypeVar("S", KeySchema, FileLayout)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator["Group"]:
+    """An open file; whatever goes wrong with it is a FileStructureError with its path."""
+    from ..hdf5.interface import READ_ERRORS, reason_of
+    from ..hdf5.library import open_file
+
+    try:
+        with closing(open_file(path)) as file:
+            yield file.root
+    except FileStructureError as e:
+        if e.path:
+            raise
+        raise FileStructureError(path, e.reason) from None
+    except READ_ERRORS as e:
+        raise FileStructureError(path, reason_of(e)) from e
+
+
+def read_outline(path: str) -> "Outline":
+    """Trains, times, sources with index groups and legacy names, and METADATA of a file."""
+    from ..scan.outline import read_outline as read
+
+    with _opened(path) as root:
+        outline = read(root)
+        if not outline.usable:
+            reason = "; ".join(f.message for f in outline.faults if f.check in ("F02", "F03"))
+            raise FileStructureError(path, reason or "no EXDF file")
+        return outline
+
+
+def read_schema(path: str, section: str, source: str) -> KeySchema:
+    """The keys of a source in a file; empty where the file has no data of it."""
+    from ..scan.keys import index_groups, read_keys, source_leaves
+
+    with _opened(path) as root:
+        paths = source_leaves(root, section, source)
+        groups = [""] if section == "CONTROL" else index_groups(root, source)
+        return read_keys(root, section, source, paths, groups)[0]
+
+
+def read_pattern(
+    path: str, section: str, source: str, group: str, trains: TrainList
+) -> IndexPattern:
+    """INDEX of one group, for the given trains of the file; no rows where it has no index.
+
+    ``trains`` need not know which rows of INDEX hold no train (a JSON data map does not record it).
+    Raises ChangedFileError where they are not the trains of the file.
+    """
+    from ..scan.keys import read_index
+    from ..scan.outline import read_train_ids
+
+    with _opened(path) as root:
+        ids, dropped = read_train_ids(root)
+        if not np.array_equal(ids, trains.ids):
+            raise ChangedFileError(path, "its trains are not those that were recorded")
+        trains = TrainList.from_ids(ids, trains.suspect, dropped)
+        return read_index(root, source, group, trains, {})[0]
+
+
+def read_run_values(path: str, source: str) -> Mapping[str, RunValue]:
+    """RUN of a control source by key; empty where the file has none."""
+    from ..scan.keys import read_run_values as read
+
+    with _opened(path) as root:
+        return read(root, source)[0]
+
+
+class Probe:
+    """The facts of a run that its files have (a ``Fetcher``), each read once.
+
+    Equal schemas and layouts are the same object. A file that is no longer what it was raises
+    ChangedFileError. Safe to share between threads.
+    """
+
+    def __init__(self, directory: str, table: FileTable, train_lists: Sequence[TrainList]) -> None:
+        self._directory = directory
+        self._table = table
+        self._train_lists = train_lists
+        self._known: dict[tuple[Any, ...], Any] = {}
+        self._shared: dict[tuple[type, bytes], Any] = {}
+        self._patterns = Numbered[IndexPattern](attrgetter("token"))
+        self._patterns.number(IndexPattern.from_arrays((), ()))
+        self._lock = threading.RLock()
+
+    def layout(self, file: int) -> FileLayout:
+        """The sources of a file with their index groups, without schemas."""
+        return self._share(self._once(read_outline, file).layout)
+
+    def schema(self, file: int, section: str, source: str) -> KeySchema:
+        """The keys of a source in a file."""
+        return self._share(self._once(read_schema, file, section, source))
+
+    def pattern_numbers(
+        self, files: Sequence[int], section: str, source: str, group: str
+    ) -> list[int]:
+        """Numbers of the patterns of an index group in some files."""
+        trains = [self._train_lists[self._table.train_lists[file]] for file in files]
+        return [
+            self._patterns.number(self._once(read_pattern, file, section, source, group, listed))
+            for file, listed in zip(files, trains, strict=True)
+        ]
+
+    def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
+        """The patterns with these numbers."""
+        return [self._patterns.values[number] for number in numbers]
+
+    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
+        """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
+        return self._once(read_outline, file).timestamps
+
+    def metadata(self, file: int) -> Mapping[str, str | int]:
+        """The entries of METADATA of a file."""
+        return self._once(read_outline, file).metadata
+
+    def run_values(self, files: Sequence[int], source: str) -> Mapping[str, RunValue]:
+        """RUN of a control source, as the first of these files has it."""
+        return self._once(read_run_values, files[0], source)
+
+    def _share(self, value: S) -> S:
+        """The one object for all schemas or layouts equal to this one."""
+        shared: S = self._shared.setdefault((type(value), value.canonical), value)
+        return shared
+
+    def _once(self, read: Callable[..., T], file: int, *about: Any) -> T:
+        """What ``read`` finds in a file, which must be unchanged; read when first asked for."""
+        key = (read, file, *about)
+        with self._lock:
+            if key not in self._known:
+                path = os.path.join(self._directory, self._table.names[file])
+                try:
+                    now = os.stat(path)
+                except OSError as e:
+                    raise FileStructureError(path, e.strerror or str(e)) from e
+                known = self._table.sizes[file], self._table.mtimes_ns[file]
+                if (now.st_size, now.st_mtime_ns) != known:
+                    raise ChangedFileError(path, "its size or time is not what it was")
+                self._known[key] = read(path, *about)
+            found: T = self._known[key]
+            return found
 
 
 def scanned_facts(

@@ -144,7 +144,7 @@ def _write_source(f: h5py.File, run: RunSpec, file: FileSpec, source: SourceSpec
     place = run.file_token(file), source.name
     for group in source.groups:
         firsts, counts, _ = group.firsts_for(file.trains)
-        index = {"first": firsts, "count": counts}
+        index: dict[str, NDArray[Any]] = {"first": firsts, "count": counts}
         if run.version == "0.1":
             last = firsts + np.maximum(counts, 1) - 1
             index = {"first": firsts, "last": last, "status": counts > 0}

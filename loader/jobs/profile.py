@@ -48,9 +48,8 @@ from ...catalog.store.store import Store
 from ..read.execute import check_consistent, execute_plan
 from ..read.file_read import ReadPlan
 from ..read.files import OpenFiles
-from ..select.region import parse_region
 from ..select.rows import FileSlabs, merge_rows
-from ..select.selection import source_schema
+from ..select.selection import parse_region, source_schema
 from ..select.sources import SourceEntry, take_sources
 from ..select.trains import TrainSet
 
@@ -523,6 +522,6 @@ def make_profiles(task: RunTask, results: Iterable[FileResult]) -> list[KeyProfi
             continue
         fields = ("minimum", "maximum", "mean", "std", "first", "last")
         values = ((f, getattr(s, f)) for f in fields)
-        numbers = {f: None if v is None else float(v) for f, v in values}
+        numbers: dict[str, Any] = {f: None if v is None else float(v) for f, v in values}
         found.append(replace(known, **numbers))
     return found

@@ -19,8 +19,8 @@ from ..read.execute import execute_plan, execute_plans
 from ..read.file_read import ReadPlan, array_dtype, plan_read
 from ..read.files import OpenFiles
 from ..read.selected import SelectedData, SelectedKey
-from ..select.region import Region, parse_region
 from ..select.rows import Rows, RowStretch
+from ..select.selection import Region, parse_region
 
 if TYPE_CHECKING:
     import pandas as pd

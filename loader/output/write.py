@@ -28,7 +28,7 @@ from ..read.execute import checked_path, execute_plan
 from ..read.file_read import ReadPlan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
 from ..select.rows import FileSlabs
-from ..select.runinfo import is_single_run
+from ..select.sources import is_single_run
 
 _TEXT = h5py.string_dtype("ascii")
 _PART_BYTES = 128 << 20

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.records import DType, KeyRecord, decode_dtype
-from ..select.region import Region
 from ..select.rows import FileSlabs, Int64s, RowStretch, find_slabs
+from ..select.selection import Region
 from .chunks import StoredDataError, bytes_of, read_into
 from .direct import find_tasks
 from .files import DataFileHandle, OpenDataset, ReadOptions

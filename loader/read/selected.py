@@ -21,11 +21,16 @@ from ...catalog.model.errors import FileStructureError, SourceNameError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.names import VALUE_ENDING, is_timestamp, short_key, unit_text
 from ...catalog.model.records import KeyRecord, KeySchema
-from ..select import runinfo
-from ..select.region import Region, parse_region
-from ..select.rows import FileRef, Int64s, Rows
-from ..select.selection import source_schema
-from ..select.sources import SourceEntry, SourceTable
+from ..select.rows import FileRef, Int64s, Rows, SelectedFiles
+from ..select.selection import Region, parse_region, source_schema
+from ..select.sources import (
+    SourceEntry,
+    SourceTable,
+    collect_timestamps,
+    is_single_run,
+    run_metadata,
+    run_values,
+)
 from ..select.trains import TrainSet, Value
 from .execute import check_consistent, execute_plan
 from .file_read import ReadPlan, array_dtype
@@ -96,11 +101,11 @@ class SelectedData(Value):
 
     def timestamps(self) -> NDArray[np.datetime64]:
         """Time of each train in UTC, (trains,) datetime64[ns]; NaT where the files have none."""
-        return runinfo.collect_timestamps(self.table.refs, self.trains)
+        return collect_timestamps(self.table.refs, self.trains)
 
     def run_metadata(self) -> dict[str, Any]:
         """METADATA of the run; raises MultiRunError if the data come from several."""
-        return runinfo.run_metadata(self.refs or self.table.refs)
+        return run_metadata(self.refs or self.table.refs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +127,13 @@ class SelectedSource(Value):
         return self.is_control and not source_schema(self.entry).by_name
 
     @cached_property
+    def _selected(self) -> SelectedFiles:
+        return self.entry.files.within(self.trains)
+
+    @property
     def refs(self) -> tuple[FileRef, ...]:
         """The files that have any of the selected trains."""
-        return self.entry.files.within(self.trains).refs
+        return self._selected.refs
 
     @property
     def first_ref(self) -> FileRef | None:
@@ -193,7 +202,7 @@ class SelectedSource(Value):
 
     def rows(self, index_group: str) -> Rows:
         """The rows of an index group."""
-        return self.entry.rows(index_group, self.trains)
+        return self._selected.rows(self.entry.section, self.entry.real_name, index_group)
 
     def counts(self, index_group: str | None = None) -> Int64s:
         """Entries of each train, (trains,); by default the largest count over index groups."""
@@ -213,9 +222,9 @@ class SelectedSource(Value):
 
     def run_values(self, inc_timestamps: bool = True) -> dict[str, Any]:
         """RUN values by key; none unless it is a control source of a single run."""
-        if not (self.is_control and runinfo.is_single_run(self.entry.refs)):
+        if not (self.is_control and is_single_run(self.entry.refs)):
             return {}
-        return runinfo.run_values(self.entry, inc_timestamps=inc_timestamps)
+        return run_values(self.entry, inc_timestamps=inc_timestamps)
 
 
 @dataclass(frozen=True, eq=False)

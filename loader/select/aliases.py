@@ -17,8 +17,6 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ...catalog.model.errors import AliasError, SourceNameError, nearest
 
-__all__ = ["AliasIndexer", "load_definitions", "merge_aliases", "select_aliased"]
-
 Target = str | tuple[str, str]
 Aliases = Mapping[str, Target]
 Definitions = Mapping[str, Any] | str | PathLike[str]
@@ -337,20 +335,19 @@ class AliasIndexer(Generic[C, D]):
                 return [self._pair(selection)]
             return [(self._present(self._source_target(selection)), key_glob)]
         if isinstance(selection, Mapping):
-            return [
-                pair for alias, keys in selection.items() for pair in self._dict_pairs(alias, keys)
-            ]
+            pairs = []
+            for alias, keys in selection.items():
+                source = self._source_target(alias)
+                if keys is not None and not isinstance(keys, set | frozenset):
+                    raise TypeError(f"the keys of {alias!r} should be a set or None, not {keys!r}")
+                if keys:
+                    pairs += [self._key_pair(source, key) for key in sorted(keys)]
+                else:
+                    pairs.append((self._present(source), "*"))
+            return pairs
         if isinstance(selection, Iterable):
             return [self._pair(item) for item in selection]
         raise TypeError(f"expected an alias, a dict or an iterable of aliases, not {selection!r}")
-
-    def _dict_pairs(self, alias: str, keys: Any) -> list[tuple[str, str]]:
-        source = self._source_target(alias)
-        if keys is not None and not isinstance(keys, set | frozenset):
-            raise TypeError(f"the keys of {alias!r} should be a set or None, not {keys!r}")
-        if not keys:
-            return [(self._present(source), "*")]
-        return [self._key_pair(source, key) for key in sorted(keys)]
 
     def _pair(self, item: str | tuple[str, str]) -> tuple[str, str]:
         if isinstance(item, tuple) and len(item) == 2:

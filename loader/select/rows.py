@@ -15,9 +15,9 @@ that lie one behind the other in a file stay together, ordered by the first of t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -25,20 +25,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.facts import DataFile, RunFacts
 from ...catalog.model.runlength import IndexPattern, TrainList
-from .trains import NO_TRAINS, TrainSet, Value
-
-__all__ = [
-    "FileGroup",
-    "FileRef",
-    "FileSet",
-    "FileSlabs",
-    "Int64s",
-    "RowStretch",
-    "Rows",
-    "SelectedFiles",
-    "find_slabs",
-    "merge_rows",
-]
+from .trains import TrainSet, Value
 
 Int64s = NDArray[np.int64]
 UInt64s = NDArray[np.uint64]
@@ -104,7 +91,8 @@ class FileSet(Value):
     @cached_property
     def refs(self) -> tuple[FileRef, ...]:
         """All the files, ordered by the first train listed in each."""
-        return tuple(sorted((r for g in self.groups for r in g.refs), key=_first_train))
+        refs = (r for g in self.groups for r in g.refs)
+        return tuple(sorted(refs, key=lambda r: int(r.listed.starts[0]) if len(r.listed) else 0))
 
     def within(self, trains: TrainSet) -> "SelectedFiles":
         """Those of ``refs`` that have any of these trains; the last answers are kept."""
@@ -112,7 +100,10 @@ class FileSet(Value):
         if found is None:
             if len(self._selected) >= _KEPT_SELECTIONS:
                 self._selected.clear()
-            found = self._selected.setdefault(trains, _select_files(self.refs, trains))
+            every = [(ref, _start(ref, trains)) for ref in self.refs]
+            kept = [pair for pair in every if pair[1] >= 0 or pair[0].trains.overlaps(trains)]
+            found = SelectedFiles(tuple(r for r, _ in kept), trains, tuple(at for _, at in kept))
+            found = self._selected.setdefault(trains, found)
         return found
 
     @cached_property
@@ -120,12 +111,17 @@ class FileSet(Value):
         return {}
 
 
-def _first_train(ref: FileRef) -> int:
-    return int(ref.listed.starts[0]) if ref.listed.starts.size else 0
+def _start(ref: FileRef, trains: TrainSet) -> int:
+    """The position of the first train of a file, as in ``SelectedFiles.starts``."""
+    if not ref.is_one_stretch:
+        return -1
+    first = int(ref.listed.starts[0])
+    is_within = trains.covers(first, first + ref.listed.n_trains - 1)
+    return trains.position(first) if is_within else -1
 
 
 @dataclass(frozen=True, eq=False)
-class SelectedFiles(Value):
+class SelectedFiles:
     """The files of a ``FileSet`` that have any of the selected trains."""
 
     refs: tuple[FileRef, ...]
@@ -137,72 +133,36 @@ class SelectedFiles(Value):
 
     -1 for a file whose trains are not one stretch, do not all count or are not all selected.
     """
+    _rows: "dict[tuple[str, str, str] | tuple[int, ...], Rows]" = field(default_factory=dict)
+    """Rows by section, source and index group, and by the numbers of their index patterns."""
 
     def rows(self, section: str, source: str, group: str) -> "Rows":
         """The rows of an index group of a source; one object for all with the same INDEX."""
         place = (section, source, group)
-        numbers = self._numbers.get(place)
-        if numbers is None:
-            numbers = self._numbers[place] = self._find_numbers(*place)
-        rows = self._rows.get(numbers)
+        rows = self._rows.get(place)
         if rows is None:
-            patterns = self._find_patterns(numbers)
-            made = Rows(self.refs, self.starts, patterns, self.trains)
-            rows = self._rows.setdefault(numbers, made)
+            found = [facts.pattern_numbers(files, *place) for facts, files, _ in self._alike]
+            numbers = tuple(found[0] if len(found) == 1 else chain.from_iterable(found))
+            rows = self._rows.get(numbers)
+            if rows is None:
+                patterns: dict[int, IndexPattern] = {}
+                for (facts, _, places), own in zip(self._alike, found, strict=True):
+                    patterns |= zip(places, facts.numbered_patterns(own), strict=True)
+                ordered = tuple(map(patterns.__getitem__, range(len(numbers))))
+                rows = Rows(self.refs, self.starts, ordered, self.trains)
+                rows = self._rows.setdefault(numbers, rows)
+            self._rows[place] = rows
         return rows
 
     @cached_property
-    def _numbers(self) -> dict[tuple[str, str, str], tuple[int, ...]]:
-        """Pattern numbers by section, source and index group."""
-        return {}
-
-    @cached_property
-    def _rows(self) -> "dict[tuple[int, ...], Rows]":
-        """Rows by the pattern numbers of the files."""
-        return {}
-
-    @cached_property
-    def _alike(self) -> list[tuple[RunFacts, list[int]]]:
-        """The places in ``refs`` of the files of each run and layout; mostly there is one."""
-        places: dict[tuple[RunFacts, int], list[int]] = {}
+    def _alike(self) -> list[tuple[RunFacts, list[int], list[int]]]:
+        """The files of each run and layout: their numbers and their places in ``refs``."""
+        found: dict[tuple[RunFacts, int], tuple[RunFacts, list[int], list[int]]] = {}
         for at, (facts, number, *_) in enumerate(self.refs):
-            places.setdefault((facts, facts.table.layouts[number]), []).append(at)
-        return [(facts, at) for (facts, _), at in places.items()]
-
-    def _find_numbers(self, section: str, source: str, group: str) -> tuple[int, ...]:
-        if len(self._alike) == 1:
-            files = [ref.number for ref in self.refs]
-            return tuple(self._alike[0][0].pattern_numbers(files, section, source, group))
-        found = [0] * len(self.refs)
-        for facts, places in self._alike:
-            files = [self.refs[at].number for at in places]
-            numbers = facts.pattern_numbers(files, section, source, group)
-            for at, number in zip(places, numbers, strict=True):
-                found[at] = number
-        return tuple(found)
-
-    def _find_patterns(self, numbers: tuple[int, ...]) -> tuple[IndexPattern, ...]:
-        if len(self._alike) == 1:
-            return tuple(self._alike[0][0].numbered_patterns(numbers))
-        found: dict[int, IndexPattern] = {}
-        for facts, places in self._alike:
-            patterns = facts.numbered_patterns([numbers[at] for at in places])
-            found.update(zip(places, patterns, strict=True))
-        return tuple(found[at] for at in range(len(numbers)))
-
-
-def _select_files(refs: Sequence[FileRef], trains: TrainSet) -> SelectedFiles:
-    every = [(ref, _start(ref, trains)) for ref in refs]
-    found = [pair for pair in every if pair[1] >= 0 or pair[0].trains.overlaps(trains)]
-    return SelectedFiles(tuple(r for r, _ in found), trains, tuple(at for _, at in found))
-
-
-def _start(ref: FileRef, trains: TrainSet) -> int:
-    if not ref.is_one_stretch:
-        return -1
-    first = int(ref.listed.starts[0])
-    is_within = trains.covers(first, first + ref.listed.n_trains - 1)
-    return trains.position(first) if is_within else -1
+            alike = found.setdefault((facts, facts.table.layouts[number]), (facts, [], []))
+            alike[1].append(number)
+            alike[2].append(at)
+        return list(found.values())
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -317,11 +277,15 @@ class Rows(Value):
     def trains_with_rows(self) -> TrainSet:
         """The selected trains that have any row."""
         plain, found = [], []
-        for ref, pattern, _ in self._by_file:
+        for ref, pattern in zip(self.files, self.patterns, strict=True):
             if ref.is_one_stretch and pattern.n_trains == ref.listed.n_trains:
                 plain.append((ref.listed, pattern))
-            else:
-                found.append(_trains_with_rows(ref, pattern))
+                continue
+            size = min(pattern.n_trains, ref.listed.n_trains)
+            has_rows = pattern.count[:size] > 0
+            if ref.good_only:
+                has_rows &= ref.listed.good[:size]
+            found.append(TrainSet.from_ids(ref.listed.ids[:size][has_rows]))
         if plain:
             found.append(_plain_trains_with_rows(plain))
         return TrainSet.union_of(found) & self.trains
@@ -408,15 +372,6 @@ def _plain_trains_with_rows(files: Sequence[tuple[TrainList, IndexPattern]]) -> 
     within = np.cumsum(lengths) - lengths - np.repeat(trains_before, sizes)
     firsts = (np.repeat(starts, sizes) + within.astype(np.uint64))[has_rows]
     return TrainSet.from_stretches(firsts, firsts + (lengths[has_rows] - 1).astype(np.uint64))
-
-
-def _trains_with_rows(ref: FileRef, pattern: IndexPattern) -> TrainSet:
-    size = min(pattern.n_trains, ref.listed.n_trains)
-    has_rows = pattern.count[:size] > 0
-    if ref.good_only:
-        has_rows &= ref.listed.good[:size]
-    ids = ref.listed.ids[:size][has_rows]
-    return TrainSet.from_ids(ids) if ids.size else NO_TRAINS
 
 
 def _increases(ids: UInt64s) -> bool:

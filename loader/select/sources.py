@@ -1,36 +1,41 @@
-"""Sources of a collection, and the files of runs that hold them.
+"""Sources of a collection, the files of runs that hold them, and what those files say of the runs.
 
 1. ``SourceEntry``: a source, its selected keys, and the files that hold it.
 2. ``SourceMap``: the sources of a run by name, each made when it is asked for.
 3. ``SourceTable``: all sources of a collection, taken from the facts of a run (``take_sources``) or
    joined from several collections (``join_tables``), where no source has a train in two files.
+4. METADATA, times of trains and RUN values, and whether the files are of one run.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import repeat
-from typing import Any
+from itertools import pairwise, repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...catalog.model.errors import DuplicateTrainError, PropertyNameError
+from ...catalog.model.errors import DuplicateTrainError, MultiRunError, PropertyNameError
 from ...catalog.model.facts import RunFacts
-from ...catalog.model.names import key_spellings, short_key
-from ...catalog.model.records import KeyRecord, KeySchema, SourceRecord
+from ...catalog.model.identity import identify_run
+from ...catalog.model.names import (
+    LEGACY_VERSION,
+    is_timestamp,
+    key_spellings,
+    recorded_run,
+    short_key,
+)
+from ...catalog.model.records import KeyRecord, KeySchema, RunValue, SourceRecord
 from .rows import FileGroup, FileRef, FileSet, Rows
 from .trains import TrainSet, Value
 
-__all__ = [
-    "SourceEntry",
-    "SourceTable",
-    "join_sources",
-    "join_tables",
-    "take_sources",
-]
+if TYPE_CHECKING:
+    from datetime import datetime
 
 MAIN_SECTIONS = ("CONTROL", "INSTRUMENT")
+LOCAL_ZONE = "Europe/Berlin"
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,19 +214,10 @@ def take_sources(
     if not allow_duplicates:
         ends = {n: (int(s.firsts[0]), int(s.lasts[-1])) for n, s in sets.items() if len(s)}
         spans = [[ends[lists[ref.number]] for ref in g.refs if len(ref.trains)] for g in groups]
-        clear = {n for n, of_group in enumerate(spans) if _follow_each_other(of_group)}
+        # Where each file begins after the one before it ends, no train is in two of them.
+        clear = {n for n, s in enumerate(spans) if all(a[1] < b[0] for a, b in pairwise(s))}
         _refuse_duplicates(sources.one_of_each(besides=clear))
     return SourceTable(groups, sources, TrainSet.union_of(sets.values()), allow_duplicates)
-
-
-def _follow_each_other(spans: Iterable[tuple[int, int]]) -> bool:
-    """Whether each file begins after the ones before it end: then no train is in two of them."""
-    end = -1
-    for first, last in spans:
-        if first <= end:
-            return False
-        end = last
-    return True
 
 
 def join_tables(parts: Sequence[tuple[SourceTable, TrainSet]]) -> SourceTable:
@@ -261,7 +257,10 @@ def join_tables(parts: Sequence[tuple[SourceTable, TrainSet]]) -> SourceTable:
             if other is not None:
                 own = _distinct((*other.files.groups, *own))
             files = sets.setdefault(own, FileSet(own))
-            entry = entry if other is None else _merge(other, entry)
+            if other is not None:  # the source as both select it
+                mine, theirs = entry.keys, other.keys
+                keys = None if mine is None or theirs is None else mine | theirs
+                entry = replace(other, keys=keys, run_only=entry.run_only and other.run_only)
             found[name] = replace(entry, files=files)
     every = [narrow(part, g) for part, (table, _) in enumerate(parts) for g in table.groups]
     trains = TrainSet.union_of(trains for _, trains in parts)
@@ -269,12 +268,6 @@ def join_tables(parts: Sequence[tuple[SourceTable, TrainSet]]) -> SourceTable:
     if not allow_duplicates:
         _refuse_duplicates(found.values())
     return SourceTable(_distinct(every), found, trains, allow_duplicates)
-
-
-def _merge(one: SourceEntry, other: SourceEntry) -> SourceEntry:
-    """A source as two collections select it."""
-    keys = None if one.keys is None or other.keys is None else one.keys | other.keys
-    return replace(one, keys=keys, run_only=one.run_only and other.run_only)
 
 
 def _distinct(groups: Iterable[FileGroup]) -> tuple[FileGroup, ...]:
@@ -326,3 +319,122 @@ def join_sources(parts: Sequence[tuple[SourceEntry, TrainSet]]) -> SourceEntry:
         for entry, trains in parts
     ]
     return join_tables(tables).sources[parts[0][0].name]
+
+
+# -- facts of the run as a whole
+
+
+def is_single_run(refs: Sequence[FileRef]) -> bool:
+    """Whether all files are of one run, be it as raw and as processed data."""
+    runs = {r.facts.run_key: r for r in refs}
+    if len(runs) < 2:
+        return True
+    placed = [identify_run(r.facts.directory, r.facts.directory) for r in runs.values()]
+    if not any(p.is_loose for p in placed):
+        return len({(p.proposal, p.run) for p in placed}) == 1
+    # Outside a facility tree only METADATA has the numbers, and not before version 1.0.
+    names = {recorded_run(r.facts.metadata(r.number)) for r in runs.values()}
+    return len(names) == 1 and None not in next(iter(names))
+
+
+def run_metadata(refs: Sequence[FileRef], question: str = "run_metadata()") -> dict[str, Any]:
+    """METADATA of the file with the lowest aggregator and sequence; {} without files."""
+    if not is_single_run(refs):
+        raise MultiRunError(question)
+    if not refs:
+        return {}
+    ref = min(refs, key=lambda r: (r.data_file.aggregator, r.data_file.sequence, r.path))
+    return {"dataFormatVersion": LEGACY_VERSION, **ref.facts.metadata(ref.number)}
+
+
+def collect_timestamps(refs: Sequence[FileRef], trains: TrainSet) -> NDArray[np.datetime64]:
+    """Time of each train, (n,) datetime64[ns] in UTC; NaT where no file has it."""
+    times = np.full(len(trains), np.datetime64("NaT"), "datetime64[ns]")
+    missing = trains
+    for ref in refs:
+        if not missing.firsts.size:
+            break
+        if not ref.trains.overlaps(missing):
+            continue
+        recorded = ref.facts.timestamps(ref.number)
+        if recorded is None:
+            continue
+        ids = ref.listed.ids[: len(recorded)]
+        wanted = missing.contains(ids)
+        if ref.good_only:
+            wanted &= ref.listed.good[: ids.size]
+        # In reverse, so that of a train that is listed twice the first time stays.
+        ids, recorded = ids[wanted][::-1], recorded[: len(ids)][wanted][::-1]
+        times[trains.positions(ids)] = recorded.astype("datetime64[ns]")
+        missing = missing - TrainSet.from_ids(ids)
+    return times
+
+
+def label_timestamps(times: NDArray[np.datetime64], trains: TrainSet, local: bool) -> Any:
+    """The times as a pandas Series labelled with train IDs, in UTC or local time."""
+    import pandas as pd
+
+    series = pd.Series(times, index=trains.ids).dt.tz_localize("UTC")
+    return series.dt.tz_convert(LOCAL_ZONE) if local else series
+
+
+def list_datetimes(times: NDArray[np.datetime64], local: bool) -> list["datetime | None"]:
+    """The times as datetime objects, truncated to microseconds; None for NaT."""
+    from datetime import UTC, datetime, timedelta
+    from zoneinfo import ZoneInfo
+
+    zone = ZoneInfo(LOCAL_ZONE) if local else UTC
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    unknown = np.isnat(times).tolist()
+    microseconds = (times.astype(np.int64) // 1000).tolist()
+    return [
+        None if skip else (epoch + timedelta(microseconds=us)).astimezone(zone)
+        for us, skip in zip(microseconds, unknown, strict=True)
+    ]
+
+
+def run_values(
+    entry: SourceEntry, *, inc_timestamps: bool = True, allow_multi_run: bool = False
+) -> dict[str, RunValue]:
+    """RUN of a source by key; without timestamps, keys are spelt without ``.value``.
+
+    Raises
+    ------
+    ValueError
+        The source is no control source: RUN says nothing about it.
+    MultiRunError
+        The source is there from several runs.
+    """
+    if entry.section != "CONTROL":
+        raise ValueError(f"{entry.name!r} is no control source: it has no RUN values")
+    if not allow_multi_run and not is_single_run(entry.refs):
+        raise MultiRunError("a RUN value")
+    stored = _stored_values(entry)
+    if inc_timestamps:
+        return dict(stored)
+    return {short_key(k): v for k, v in stored.items() if not is_timestamp(k)}
+
+
+def _stored_values(entry: SourceEntry) -> Mapping[str, RunValue]:
+    for facts in dict.fromkeys(r.facts for r in entry.refs):
+        values = facts.run_values(entry.real_name)
+        if values:
+            return values
+    return {}
+
+
+def read_run_value(entry: SourceEntry, key: str, *, allow_multi_run: bool = False) -> RunValue:
+    """The RUN value of one key, which may be spelt without ``.value``."""
+    values = run_values(entry, allow_multi_run=allow_multi_run)
+    for name in key_spellings(key, entry.section):
+        if name in values:
+            return values[name]
+    raise PropertyNameError(key, entry.name, set(map(short_key, values)))
+
+
+def device_class(entry: SourceEntry) -> str | None:
+    """The Karabo class of a control source's device; None where unknown."""
+    if entry.section != "CONTROL":
+        return None
+    name = _stored_values(entry).get("classId.value")
+    return None if name is None else str(name)

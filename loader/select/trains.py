@@ -20,15 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...catalog.model.runlength import TrainList
 
-__all__ = [
-    "TrainSet",
-    "Value",
-    "by_id",
-    "by_index",
-    "select_trains",
-    "split_trains",
-]
-
 
 class Value:
     """Base of frozen dataclasses with cached properties; a pickle has their fields only."""
@@ -152,18 +143,13 @@ class TrainSet(Value):
         )
 
     def __sub__(self, other: "TrainSet") -> "TrainSet":
-        return self & other._complement()
-
-    def _complement(self) -> "TrainSet":
-        """All the other 64-bit numbers."""
-        before = self.firsts[self.firsts > 0] - _ONE
-        after = self.lasts[self.lasts < np.uint64(_MOST)] + _ONE
-        zero, most = np.zeros(1, np.uint64), np.full(1, _MOST, np.uint64)
-        starts_low = bool(self.firsts.size) and self.firsts[0] == 0
-        ends_high = bool(self.lasts.size) and self.lasts[-1] == _MOST
-        return TrainSet(
-            after if starts_low else np.concatenate((zero, after)),
-            before if ends_high else np.concatenate((before, most)),
+        # What they have in common with all the 64-bit numbers that ``other`` lacks.
+        before = other.firsts[other.firsts > 0] - _ONE
+        after = other.lasts[other.lasts < np.uint64(_MOST)] + _ONE
+        starts_low, ends_high = 0 in other.firsts[:1], _MOST in other.lasts[-1:]
+        return self & TrainSet(
+            after if starts_low else np.append(np.uint64(0), after),
+            before if ends_high else np.append(before, np.uint64(_MOST)),
         )
 
     @cached_property
@@ -250,9 +236,7 @@ class TrainSet(Value):
     @property
     def bounds(self) -> str:
         """First and last train in words."""
-        if not self.firsts.size:
-            return "no trains"
-        return f"trains {self.firsts[0]} to {self.lasts[-1]}"
+        return f"trains {self.firsts[0]} to {self.lasts[-1]}" if self.firsts.size else "no trains"
 
 
 NO_TRAINS = TrainSet(np.empty(0, np.uint64), np.empty(0, np.uint64))
@@ -345,12 +329,7 @@ def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
     """
     if isinstance(selection, by_id):
         return _by_id(trains, selection.value)
-    if isinstance(selection, by_index):
-        return _by_position(trains, selection.value)
-    return _by_position(trains, selection)
-
-
-def _by_position(trains: TrainSet, where: Any) -> TrainSet:
+    where = selection.value if isinstance(selection, by_index) else selection
     if isinstance(where, slice):
         start, stop, step = where.indices(len(trains))
         if step == 1:
@@ -364,8 +343,10 @@ def _by_position(trains: TrainSet, where: Any) -> TrainSet:
         return trains.span(position, position + 1)
     labelled = _labelled_mask(where)
     if labelled is not None:
-        return _found(trains, labelled)
-    if not isinstance(where, (list, range, np.ndarray)) and not _is_pandas(where):
+        return _by_id(trains, labelled)
+    pandas = sys.modules.get("pandas")
+    is_pandas = pandas is not None and isinstance(where, (pandas.Series, pandas.Index))
+    if not isinstance(where, (list, range, np.ndarray)) and not is_pandas:
         raise TypeError(
             f"cannot select trains by {type(where).__name__}: give a slice, positions, booleans,"
             " by_id[...] or by_index[...]"
@@ -401,10 +382,8 @@ def _by_id(trains: TrainSet, wanted: Any) -> TrainSet:
         )
     if isinstance(wanted, (list, set, frozenset)):
         # numpy would make floats of signed and unsigned integers together.
-        integers = [int(v) if isinstance(v, np.integer) else v for v in wanted]
-        values = np.asarray(integers)
-    else:
-        values = np.asarray(wanted)
+        wanted = [int(v) if isinstance(v, np.integer) else v for v in wanted]
+    values = np.asarray(wanted)
     if not values.size:
         return NO_TRAINS
     if values.ndim != 1 or (values.dtype.kind not in "iu" and values.dtype != object):
@@ -431,13 +410,10 @@ def _by_id_slice(trains: TrainSet, wanted: slice) -> TrainSet:
     asked = TrainSet(np.array([low], np.uint64), np.array([high], np.uint64))
     found = trains & asked
     if not found.firsts.size:
-        if start is None and stop is None:
-            return NO_TRAINS
-        return _nothing(trains, asked)
-    if abs(step) != 1:
-        at = np.arange(len(found))[:: int(step)]
-        return TrainSet.from_ids(found.at(at))
-    return found
+        return NO_TRAINS if start is None and stop is None else _nothing(trains, asked)
+    if abs(step) == 1:
+        return found
+    return TrainSet.from_ids(found.at(np.arange(len(found))[:: int(step)]))
 
 
 def _found(trains: TrainSet, ids: UInt64s) -> TrainSet:
@@ -458,11 +434,6 @@ def _nothing(trains: TrainSet, asked: TrainSet) -> TrainSet:
         f"no train in common: asked for {asked.bounds}, this data has {trains.bounds}"
         f" ({len(trains)} trains)"
     )
-
-
-def _is_pandas(value: object) -> bool:
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(value, (pandas.Series, pandas.Index))
 
 
 def _labelled_mask(value: object) -> UInt64s | None:

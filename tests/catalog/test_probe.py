@@ -11,7 +11,7 @@ from xfelcat.catalog.model.errors import ChangedFileError, FileStructureError
 from xfelcat.catalog.model.facts import FileTable
 from xfelcat.catalog.model.records import Depth
 from xfelcat.catalog.model.runlength import TrainList
-from xfelcat.catalog.opening import lazy
+from xfelcat.catalog.opening import scanned
 from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
 
@@ -52,28 +52,28 @@ def probe(*paths):
         [stat.st_mtime_ns for stat in stats],
         train_lists=[0] * len(paths),
     )
-    return lazy.Probe("", table, [TrainList.from_ids([1000, 1002, 1003])])
+    return scanned.Probe("", table, [TrainList.from_ids([1000, 1002, 1003])])
 
 
 def test_each_fact_is_that_of_the_scan(path):
     record = scan_file(path)
     sources = record.layout.sources
-    outline = lazy.read_outline(str(path))
+    outline = scanned.read_outline(str(path))
     assert outline.layout.sources == sources
     assert outline.trains.token == record.trains.token
     assert outline.timestamps.tolist() == record.timestamps.tolist()
     assert outline.metadata == record.metadata
-    assert lazy.read_run_values(str(path), XGM) == record.run_values[XGM]
-    assert lazy.read_run_values(str(path), "no/such/source") == {}
+    assert scanned.read_run_values(str(path), XGM) == record.run_values[XGM]
+    assert scanned.read_run_values(str(path), "no/such/source") == {}
     for source, schema in zip(sources, record.layout.schemas, strict=True):
         if schema is None:
             assert source.legacy_of == CAMERA
             continue
-        found = lazy.read_schema(str(path), source.section, source.name)
+        found = scanned.read_schema(str(path), source.section, source.name)
         assert found.canonical == schema.canonical
         for group in source.groups:
             slot = record.layout.slots[source.section, source.name, group]
-            pattern = lazy.read_pattern(
+            pattern = scanned.read_pattern(
                 str(path), source.section, source.name, group, record.trains
             )
             assert pattern.token == record.patterns[slot].token
@@ -85,7 +85,7 @@ def test_schemas_of_mocks_are_those_of_the_scan(build_mock, name):
     path = path if path.is_file() else sorted(path.glob("*.h5"))[0]
     record = scan_file(path)
     for source, schema in zip(record.layout.sources, record.layout.schemas, strict=True):
-        found = lazy.read_schema(str(path), source.section, source.name)
+        found = scanned.read_schema(str(path), source.section, source.name)
         assert found.canonical == schema.canonical, source
 
 
@@ -148,22 +148,22 @@ def test_changed_and_vanished_files(path):
 
 def test_trains_need_not_know_their_gaps_but_must_be_those_of_the_file(path):
     known = TrainList.from_ids([1000, 1002, 1003])
-    pattern = lazy.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", known)
+    pattern = scanned.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", known)
     assert pattern.first.tolist() == [0, 4, 6]
     other = TrainList.from_ids([1000, 1001, 1002])
     with pytest.raises(ChangedFileError, match=r"DA01-S00000.h5: its trains are not"):
-        lazy.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", other)
+        scanned.read_pattern(str(path), "INSTRUMENT", CAMERA, "data", other)
 
 
 def test_errors_name_the_file(path):
     with h5py.File(path, "r+") as f:
         del f["INDEX/trainId"]
     with pytest.raises(FileStructureError, match=r"DA01-S00000.h5: INDEX/trainId is missing"):
-        lazy.read_outline(str(path))
+        scanned.read_outline(str(path))
     path.write_text("text")
     with pytest.raises(FileStructureError, match=r"DA01-S00000.h5: not an HDF5 file"):
-        lazy.read_schema(str(path), "CONTROL", XGM)
+        scanned.read_schema(str(path), "CONTROL", XGM)
     path.unlink()
     with pytest.raises(FileStructureError) as caught:
-        lazy.read_outline(str(path))
+        scanned.read_outline(str(path))
     assert caught.value.path == str(path)

@@ -152,7 +152,7 @@ def facts_of_map(run):
 
 
 def test_importing_it_imports_no_h5py():
-    names = ("opening.scanned", "opening.lazy", "scan.datamap", "scan.locality", "scan.scan")
+    names = ("opening.scanned", "scan.datamap", "scan.locality", "scan.scan")
     code = "import sys, " + ", ".join(f"xfelcat.catalog.{n}" for n in names)
     code += "\nprint(sorted({'h5py', 'pandas'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

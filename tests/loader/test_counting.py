@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from xfelcat.catalog.model.facts import FileTable, RunFacts
 from xfelcat.catalog.model.records import Depth, FileLayout, SourceRecord
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
-from xfelcat.catalog.opening.lazy import Probe
+from xfelcat.catalog.opening.scanned import Probe
 from xfelcat.loader.select.rows import FileGroup, FileRef, FileSet
 from xfelcat.loader.select.sources import SourceEntry
 from xfelcat.loader.select.trains import TrainSet

@@ -15,11 +15,11 @@ from xfelcat.loader.examples import (
     KeySpec,
     RunSpec,
     control,
-    devices,
     instrument,
     split,
     write_run,
 )
+from xfelcat.loader.examples import specs as devices
 from xfelcat.loader.examples.specs import Unit
 from xfelcat.loader.show.display import (
     compact_names,

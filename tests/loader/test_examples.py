@@ -14,11 +14,11 @@ from extra_data.file_access import FileAccess
 from extra_data.validation import FileValidator
 from support import oracle
 from xfelcat.catalog.model.identity import identify_run, parse_file_name
+from xfelcat.catalog.model.names import FORMAT_VERSIONS
 from xfelcat.loader.examples import facility as faults
 from xfelcat.loader.examples import specs as devices
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 from xfelcat.loader.examples.specs import (
-    VERSIONS,
     FileSpec,
     GroupSpec,
     KeySpec,
@@ -74,7 +74,7 @@ def assert_as_described(run: extra_data.DataCollection, spec: RunSpec, n_keys: i
     return compared
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", FORMAT_VERSIONS)
 @pytest.mark.filterwarnings("ignore:Train validation is not fully:UserWarning")
 def test_extra_data_reads_what_was_described(tmp_path: Path, version: str) -> None:
     spec = small_run(version)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xfelcat.loader.select.region import parse_region
 from xfelcat.loader.select.rows import merge_rows
+from xfelcat.loader.select.selection import parse_region
 from xfelcat.loader.select.trains import by_id, by_index
 
 pytestmark = pytest.mark.fast

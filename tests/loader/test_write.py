@@ -10,22 +10,23 @@ import pytest
 from support import oracle
 from support.both_readers import keys_by_source, open_both, open_oracle, open_scanned
 from xfelcat.catalog.model.errors import InconsistentFilesError, TargetFileError, XfelcatError
+from xfelcat.catalog.model.names import FORMAT_VERSIONS
 from xfelcat.loader.examples import (
     FileSpec,
     GroupSpec,
     KeySpec,
     RunSpec,
     control,
-    devices,
     instrument,
     split,
     write_run,
 )
+from xfelcat.loader.examples import specs as devices
 from xfelcat.loader.output import write
 
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 MODULE = "SPB_DET_AGIPD1M-1/DET/1CH0:xtdf"
-VERSIONS = ("0.1", "0.5", "1.0", "1.1", "1.2", "1.3")
+
 METHODS = ("write", "write_virtual")
 old_version = pytest.mark.filterwarnings("ignore:Train validation is not fully:UserWarning")
 
@@ -60,7 +61,7 @@ def assert_same_data(written, reference, sources=None) -> None:
 
 @old_version
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", FORMAT_VERSIONS)
 def test_a_whole_run(tmp_path, version, method):
     spec = make_run(version)
     write_run(tmp_path / "r0007", spec)

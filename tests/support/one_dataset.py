@@ -11,8 +11,8 @@ from xfelcat.loader.read.chunks import StoredDataError
 from xfelcat.loader.read.execute import execute_plan
 from xfelcat.loader.read.file_read import ReadPlan
 from xfelcat.loader.read.files import OpenFiles, ReadOptions
-from xfelcat.loader.select.region import parse_region
 from xfelcat.loader.select.rows import FileSlabs
+from xfelcat.loader.select.selection import parse_region
 
 
 def inflate_by_zlib(stored, size):
