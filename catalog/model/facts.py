@@ -415,9 +415,13 @@ def compare_files(
         old = known.get(name)
         if old is None:
             result.new.append(name)
-        elif (old.size, old.mtime_ns) != (stat.size, stat.mtime_ns):
+            continue
+        # A file that could not be read at all stays so until it changes (or retry is set).
+        is_read = old.depth > Depth.UNREAD
+        too_shallow = is_read and (old.depth < depth or (verify and not old.verified))
+        if (old.size, old.mtime_ns) != (stat.size, stat.mtime_ns):
             result.changed.append(name)
-        elif force or (retry and old.retry) or _too_shallow(old, depth, verify):
+        elif force or (retry and old.retry) or too_shallow:
             result.shallow.append(name)
         elif old.missing:
             result.returned.append(name)
@@ -428,8 +432,3 @@ def compare_files(
         gone &= set(considered)
     result.vanished.extend(sorted(n for n in gone if not known[n].missing))
     return result
-
-
-def _too_shallow(old: KnownFile, depth: Depth, verify: bool) -> bool:
-    # A file that could not be read at all stays so until it changes (or retry is set).
-    return old.depth > Depth.UNREAD and (old.depth < depth or (verify and not old.verified))

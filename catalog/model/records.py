@@ -75,10 +75,6 @@ class KeyRecord(NamedTuple):
     prefix_name: str = ""
 
 
-def _digest(canonical: bytes) -> str:
-    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
-
-
 @dataclass(frozen=True, eq=False)
 class KeySchema:
     """The keys of a source, sorted by name; the same in thousands of runs."""
@@ -110,7 +106,7 @@ class KeySchema:
     @cached_property
     def digest(self) -> str:
         """128-bit hash of ``canonical``, 32 hexadecimal digits."""
-        return _digest(self.canonical)
+        return hashlib.blake2b(self.canonical, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +161,7 @@ class FileLayout:
     @cached_property
     def digest(self) -> str:
         """128-bit hash of ``canonical``, 32 hexadecimal digits."""
-        return _digest(self.canonical)
+        return hashlib.blake2b(self.canonical, digest_size=16).hexdigest()
 
 
 EMPTY_LAYOUT = FileLayout((), ())

@@ -75,26 +75,13 @@ def catalogued_facts(
 ) -> RunFacts:
     """The facts of one catalogued run.
 
+    ``directory`` is where its files lie now, by default where they were catalogued; ``names`` are
+    the files to use, by default all that can serve data; ``version`` is the version of the shard
+    to take if it is still there; ``known`` spares opening the shard and fetching the packed row.
+    Raises RunNotFoundError where the shard does not have the run.
+
     They pickle as a reference to this version of the shard. Where that is gone by then, the run is
     taken from the current version, and ChangedFileError raised if its files are not the same.
-
-    Parameters
-    ----------
-    store, shard, run_id
-        Where the run is catalogued.
-    directory
-        Where its files lie now; by default where they were catalogued.
-    names
-        The files to use, which are there; by default all that can serve data.
-    version
-        The version of the shard to take if it is still there; by default the current one.
-    known
-        The shard, open, and the packed row of the run, if the caller has fetched it already.
-
-    Raises
-    ------
-    RunNotFoundError
-        The shard does not have the run.
     """
     source, packed = known or (store.open_shard(shard, version), None)
     missing = RunNotFoundError(f"run {run_id} of shard {shard}", [str(store)])
@@ -205,7 +192,9 @@ class ShardFetcher:
         self._source, self._run_id, self._table = source, run_id, table
         self._index, self._decoded, self._recipe = index, decoded, recipe
         self._layouts = {number: decoded.layouts[number] for number in set(table.layouts)}
-        self._schemas = BatchedCache[int, KeySchema](self._fetch_schemas)
+        self._schemas = BatchedCache[int, KeySchema](
+            lambda numbers: decoded.schemas_of(source.cursor(), numbers)
+        )
         self._values = BatchedCache[int, Mapping[str, RunValue]](self._fetch_values)
         self._pid = os.getpid()
         self._twin: ShardFetcher | None = None
@@ -283,9 +272,6 @@ class ShardFetcher:
     def _all_schema_ids(self) -> list[int]:
         layouts = self._layouts.values()
         return [s for _, stored in layouts for s in stored.schema_ids if s is not None]
-
-    def _fetch_schemas(self, numbers: list[int]) -> dict[int, KeySchema]:
-        return self._decoded.schemas_of(self._source.cursor(), numbers)
 
     def _fetch_values(self, numbers: list[int]) -> dict[int, Mapping[str, RunValue]]:
         names = self._decoded.key_names

@@ -69,33 +69,12 @@ def look_up_run(
     save: bool = True,
     parallelize: bool = True,
 ) -> RunFacts:
-    """The facts of the run in a directory.
+    """The facts of the run in a directory; options and errors as of ``RunDirectory``.
 
-    Parameters
-    ----------
-    directory
-        The directory.
-    choose
-        Takes the sorted names of the data files and gives the ones to open. The others are neither
-        compared nor marked missing.
-    catalog
-        The first place to look.
-    trust
-        ``"stat"``, or ``"never-stat"`` to believe a catalog that knows the run; by default the
-        setting.
-    save
-        Whether to save the outlines of scanned files.
-    parallelize
-        Whether to scan in several processes.
-
-    Raises
-    ------
-    RunNotFoundError
-        The directory is absent, or has no data file.
-    FileStructureError
-        It is no directory, or may not be read.
-    CatalogNotFoundError
-        There is no catalog at the place that ``catalog`` names.
+    ``choose`` takes the sorted names of the data files and gives the ones to open; the others are
+    neither compared nor marked missing. ``catalog`` is the first place to look. ``trust`` is
+    ``"stat"``, or ``"never-stat"`` to believe a catalog that knows the run; by default the setting.
+    ``save`` saves the outlines of scanned files, ``parallelize`` scans in several processes.
     """
     settings = load_settings()
     trust = settings.trust if trust is None else trust
@@ -251,7 +230,12 @@ def scan_run(
 def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
     """Save outlines where this is allowed; runs in its own thread, and never fails."""
     with contextlib.suppress(XfelcatError, OSError):
-        for location in _places_to_save(found):
+        # Never in a catalog that a setting names, and never where a proposal has no scratch folder.
+        places = [_beside(found), user_catalog()]
+        if not found.identity.is_loose:
+            own = [p for p in _own_places(found) if p != _beside(found)]
+            places = [p for p in own if p == user_catalog() or os.path.isdir(os.path.dirname(p))]
+        for location in places:
             store = Store(location)
             try:
                 with store.write(found.identity.shard, wait=False) as writer:
@@ -272,14 +256,3 @@ def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
                 return
             except CatalogWriteError:
                 continue
-
-
-def _places_to_save(found: FoundRun) -> list[str]:
-    """Where outlines may be saved, in order: never in a catalog that a setting names.
-
-    Saving uses a proposal's scratch folder if it exists, and never makes one.
-    """
-    if found.identity.is_loose:
-        return [_beside(found), user_catalog()]
-    places = [p for p in _own_places(found) if p != _beside(found)]
-    return [p for p in places if p == user_catalog() or os.path.isdir(os.path.dirname(p))]

@@ -176,17 +176,9 @@ class Probe:
 def scanned_facts(
     directory: str, records: Sequence[FileRecord], run_key: object = None
 ) -> RunFacts:
-    """The facts of one run, from records of its files of any depth.
+    """The facts of one run, from records of its files of any depth, in any order.
 
-    Parameters
-    ----------
-    directory
-        Where the files lie.
-    records
-        Of all files of the run that are to be used or reported; in any order.
-    run_key
-        Hashable; equal for two sets of facts about the same run. By default the real path of the
-        directory.
+    By default ``run_key`` is the real path of the directory.
     """
     directory = os.fspath(directory)
     usable = sorted((r for r in records if r.usable), key=lambda r: r.name)

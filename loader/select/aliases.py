@@ -62,21 +62,11 @@ def _normal(alias: str) -> str:
 def load_definitions(*alias_defs: Definitions) -> dict[str, Target]:
     """One mapping from alias to target out of any number of definitions.
 
-    Parameters
-    ----------
-    alias_defs
-        Mappings, or paths of JSON, YAML or TOML files that hold one: from alias to the name of a
-        source, from alias to a pair of source and key, or from the name of a source to a mapping
-        from alias to key. An empty file defines nothing.
-
-    Raises
-    ------
-    AliasError
-        If a definition has another form, or two give one alias different targets.
-    ImportError
-        If a file's format is unknown, or the package that reads it is missing.
-    OSError
-        If a file cannot be read.
+    They are mappings, or paths of JSON, YAML or TOML files that hold one: from alias to the name of
+    a source, from alias to a pair of source and key, or from the name of a source to a mapping from
+    alias to key. An empty file defines nothing. Raises AliasError for another form and where two
+    give one alias different targets, ImportError for an unknown format, OSError for an unreadable
+    file.
     """
     merged: dict[str, Target] = {}
     for given in alias_defs:
@@ -122,8 +112,14 @@ def _read_file(path: Path) -> Mapping[str, Any]:
     text = path.read_text(encoding="utf-8")
     if not text.strip():
         return {}
+    import json
+    import tomllib
+
     try:
-        loaded = _parse_text(text, kind, path)
+        if kind == "yaml":
+            loaded = _parse_yaml(text, path)
+        else:
+            loaded = json.loads(text) if kind == "json" else tomllib.loads(text)
     except ValueError as error:
         raise AliasError(f"{path}: not valid {kind.upper()}: {error}") from error
     if loaded is None:
@@ -133,16 +129,7 @@ def _read_file(path: Path) -> Mapping[str, Any]:
     return loaded
 
 
-def _parse_text(text: str, kind: str, path: Path) -> Any:
-    """The content of a file; ValueError where it is malformed."""
-    if kind == "json":
-        import json
-
-        return json.loads(text)
-    if kind == "toml":
-        import tomllib
-
-        return tomllib.loads(text)
+def _parse_yaml(text: str, path: Path) -> Any:
     try:
         import yaml
     except ImportError as error:

@@ -31,25 +31,11 @@ Selection = dict[str, frozenset[str] | None]
 def expand_selection(
     sources: Mapping[str, SourceEntry], selection: Any, key_glob: str = "*"
 ) -> Selection:
-    """The sources and keys that a user selects.
+    """The sources and keys that a user selects; forms and errors as of ``DataCollection.select``.
 
-    Parameters
-    ----------
-    sources
-        What to select from.
-    selection
-        A glob for source names (with ``key_glob`` for keys); a dict of source names to sets of key
-        names, empty or None for all; a collection, source or key; or an iterable of globs,
-        (source glob, key glob) pairs, sources and keys.
-
-    Raises
-    ------
-    ValueError
-        A glob matches nothing.
-    SourceNameError, PropertyNameError
-        A source or key named in a dict does not exist.
-    TypeError
-        Anything else.
+    ``selection`` is a glob for source names (with ``key_glob`` for keys); a dict of source names to
+    sets of key names, empty or None for all; a collection, source or key; or an iterable of globs,
+    (source glob, key glob) pairs, sources and keys.
     """
     if isinstance(selection, str):
         return _match(sources, selection, key_glob)
@@ -164,11 +150,8 @@ def trains_with_all(
 ) -> TrainSet:
     """Those of the trains for which every selected key has data.
 
-    Warns
-    -----
-    UserWarning
-        If one source alone drops at least ``warn_frac`` of the trains, or if no train is left;
-        without ``warn_frac`` never.
+    With ``warn_frac``, warns if one source alone drops at least this part of the trains, or if no
+    train is left.
     """
     kept, warned = trains, False
     for entry in sources.values():
@@ -266,14 +249,8 @@ def parse_region(roi: Any, entry_shape: tuple[int, ...]) -> Region:
     """The region that ``roi`` selects of entries of this shape.
 
     ``roi`` has an item per dimension of the entry: an integer, a slice of any step, or one list of
-    positions or booleans; ``...`` stands for all dimensions not named, as do missing items.
-
-    Raises
-    ------
-    IndexError
-        Too many items, a position out of range, or more than one list.
-    TypeError
-        Anything else.
+    positions or booleans; ``...`` stands for all dimensions not named, as do missing items. Raises
+    IndexError for too many items, a position out of range or a second list, else TypeError.
     """
     items = _items(roi, len(entry_shape))
     hull: list[slice] = []
@@ -283,12 +260,13 @@ def parse_region(roi: Any, entry_shape: tuple[int, ...]) -> Region:
     lists = 0
     for axis, (item, size) in enumerate(zip(items, entry_shape, strict=True)):
         if isinstance(item, slice):
-            part, backwards = _ascending(item, size)
-            hull.append(part)
-            whole = whole and part == slice(0, size, 1) and not backwards
-            if backwards:
-                length = len(range(part.start, part.stop, part.step))
-                fancy.append((axis, np.arange(length - 1, -1, -1)))
+            chosen = range(*item.indices(size))
+            if chosen.step < 0 and len(chosen):  # read in ascending order, then reversed
+                fancy.append((axis, np.arange(len(chosen) - 1, -1, -1)))
+                chosen = chosen[::-1]
+            stop = chosen[-1] + 1 if len(chosen) else 0
+            hull.append(slice(chosen.start, stop, chosen.step) if stop else slice(0, 0, 1))
+            whole = whole and hull[-1] == slice(0, size, 1) and not fancy
             continue
         whole = False
         if isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
@@ -322,16 +300,6 @@ def _items(roi: Any, ndim: int) -> list[Any]:
     missing = [slice(None)] * (ndim - len(given) + dots)
     at = next((i for i, g in enumerate(given) if g is Ellipsis), len(given))
     return given[:at] + missing + given[at + dots :]
-
-
-def _ascending(item: slice, size: int) -> tuple[slice, bool]:
-    """The slice with the same positions in ascending order, and whether that reverses it."""
-    chosen = range(*item.indices(size))
-    if not len(chosen):
-        return slice(0, 0, 1), False
-    if chosen.step < 0:
-        return slice(chosen[-1], chosen[0] + 1, -chosen.step), True
-    return slice(chosen.start, chosen[-1] + 1, chosen.step), False
 
 
 def _position(at: int, size: int, axis: int) -> int:

@@ -142,24 +142,20 @@ class SourceMap(Mapping[str, SourceEntry]):
             record = listing[0][0]
             numbers = tuple(number for _, number in listing)
             groups = tuple(self._groups[number] for number in numbers)
-            found = SourceEntry(
-                record.section,
-                name,
-                record.legacy_of or name,
-                self._sets.setdefault(numbers, FileSet(groups)),
-                run_only=all(source.run_only for source, _ in listing),
-            )
+            files = self._sets.setdefault(numbers, FileSet(groups))
+            run_only = all(source.run_only for source, _ in listing)
+            stored = record.legacy_of or name
+            found = SourceEntry(record.section, name, stored, files, run_only=run_only)
             found = self._made.setdefault(name, found)
         return found
 
-    def one_of_each(self, besides: Iterable[int] = ()) -> Iterator[SourceEntry]:
+    def one_of_each(self, besides: Iterable[int]) -> Iterator[SourceEntry]:
         """Of the sources with data, one for each set of files, besides sets of one such group."""
         seen: set[int | tuple[int, ...]] = set(besides)
+        groups: int | tuple[int, ...]
         for name, listing in self._listings.items():
-            if len(listing) == 1:  # mostly
-                groups: int | tuple[int, ...] = listing[0][1]
-            else:
-                groups = tuple(number for _, number in listing)
+            # Mostly there is one, and making no tuple of it is faster.
+            groups = listing[0][1] if len(listing) == 1 else tuple(n for _, n in listing)
             if groups not in seen and not self[name].run_only:
                 seen.add(groups)
                 yield self[name]
@@ -398,12 +394,7 @@ def run_values(
 ) -> dict[str, RunValue]:
     """RUN of a source by key; without timestamps, keys are spelt without ``.value``.
 
-    Raises
-    ------
-    ValueError
-        The source is no control source: RUN says nothing about it.
-    MultiRunError
-        The source is there from several runs.
+    Raises ValueError for a source that is no control source, MultiRunError for one of several runs.
     """
     if entry.section != "CONTROL":
         raise ValueError(f"{entry.name!r} is no control source: it has no RUN values")
