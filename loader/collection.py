@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from .auxiliary import AuxiliarySources
 
-__all__ = ["DataCollection"]
 
 AliasTarget = str | tuple[str, str]
 _LEGACY = "{} is a legacy name for {}. Access via this name will be removed for future data."
@@ -355,9 +354,9 @@ class DataCollection(OverTrains):
         matplotlib.axes.Axes
             With one bar per source, the one with the least data at the top.
         """
-        from .show import plot
+        from .show import display
 
-        return plot.plot_missing_data(self.selected, min_saved_pct, expand_instrument)
+        return display.plot_missing_data(self.selected, min_saved_pct, expand_instrument)
 
     # -- data by source and key ------------------------------------------------------------------
 

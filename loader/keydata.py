@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..catalog.model.facts import DataFile
 from ..catalog.model.records import KeyRecord
-from .output import convert, dask, iterate
+from .output import convert, iterate
 from .read.selected import SelectedKey, SelectedSource, read_attributes
 from .select import runinfo
 from .select.selection import Selection
@@ -23,8 +23,6 @@ from .select.trains import TrainSet, Value, select_trains, split_trains
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-__all__ = ["KeyData", "OfSource", "OverTrains"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -349,7 +347,7 @@ class KeyData(OfSource):
         chunk_bytes
             About how large a chunk is at most, 128 MiB by default; a train is never divided.
         """
-        return dask.to_dask(self.selected, labelled, chunk_bytes)
+        return convert.to_dask(self.selected, labelled, chunk_bytes)
 
     def as_single_value(
         self,

@@ -1,8 +1,8 @@
-"""How does a user get from a path or a proposal and run number to a collection?
+"""Runs and files opened by path, or by proposal and run number.
 
-1. ``RunDirectory`` opens a directory, ``H5File`` one file; ``open_run`` finds the directories.
-2. Where the facts come from, the catalog or the files, is decided by ``catalog.lookup``.
-3. Files that could not be used are told in one warning; the rest is opened.
+``RunDirectory`` opens a directory, ``H5File`` one file; ``open_run`` finds the directories. The
+facts come from the catalog or the files (``catalog.opening.resolve``). One warning names the files
+that could not be used; the rest is opened.
 """
 
 import fnmatch
@@ -25,7 +25,6 @@ from .collection import DataCollection
 if TYPE_CHECKING:
     from ..catalog.model.facts import RunFacts
 
-__all__ = ["H5File", "RunDirectory", "open_run"]
 
 PathLike = str | os.PathLike[str]
 FileFilter = Callable[[list[str]], Iterable[str]]

@@ -1,31 +1,429 @@
-"""How are many runs opened as one thing, and one key of theirs loaded?
+"""Many runs opened as one thing, and one key of theirs as one array.
 
-``Runs`` is a frozen value: the places of runs, and what is to be selected of each. A run is opened
-when it is needed, from the catalog; the last ones stay open. What it takes to say which runs is in
-``places``, joining their data in ``across``.
+1. ``find_places``: the runs named by a table, by names and paths, or by a question; none is opened.
+2. ``collect_keys``: a key in every run that has it, and why the others lack it.
+3. ``to_array`` reads run after run into one array of the ``common_dtype``; ``to_xarray``,
+   ``to_dask``, ``to_series`` and ``to_frame`` label it with the run beside the train.
+4. ``Runs``, from ``open_runs``: a frozen value of the places and of what to select of each run. A
+   run is opened when it is needed, from the catalog; the last ones stay open.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..catalog.model.errors import RunNotFoundError, nearest
-from . import across
-from .across import KeysOfRuns, RunPlace, collect_keys, find_places
+from ..catalog.catalog import Catalog
+from ..catalog.model.errors import (
+    FileStructureError,
+    InconsistentRunsError,
+    PropertyNameError,
+    QueryError,
+    RunNotFoundError,
+    SourceNameError,
+    nearest,
+)
+from ..catalog.model.identity import RunIdentity, identify_run, parse_proposal, parse_run
+from ..catalog.model.names import from_text
+from ..catalog.questions.filters import RunFilter
 from .collection import DataCollection
-from .open import RunDirectory
+from .open import RunDirectory, find_proposal, find_run_directory
+from .output import convert
 from .read.files import OpenFiles
+from .select.region import parse_region
 from .select.trains import Value
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["Runs", "open_runs"]
+    from .keydata import KeyData
+
+# -- which runs --
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """A run that is not open: who it is, where it lies, and the catalog to ask first."""
+
+    identity: RunIdentity
+    path: str
+    catalog: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``p900010/raw/r0001``; the directory for a run outside a facility tree."""
+        return str(self.identity)
+
+
+def find_places(
+    runs: Any, catalog: PathLike | None, question: dict[str, Any]
+) -> tuple[RunPlace, ...]:
+    """The runs that are meant, each once, in the order given.
+
+    Raises
+    ------
+    QueryError
+        For filters or a table that mean no runs.
+    RunNotFoundError
+        For a run that neither the catalog nor the disk has.
+    CatalogNotFoundError
+        Where a catalog must be asked, and is not there.
+    TypeError
+        For what is nothing of the kind.
+    """
+    if runs is not None and question:
+        raise TypeError("give either runs or the filters of a question, not both")
+    location = None if catalog is None else os.fspath(catalog)
+    if runs is None:
+        asked = Catalog(location)
+        paths, location = _paths_of_table(asked.runs(**question), None), asked.location
+    elif hasattr(runs, "columns"):
+        location = location or runs.attrs.get("location")
+        paths = _paths_of_table(runs, location)
+    else:
+        several = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+        paths = _paths_of_names(several, location)
+    places = dict.fromkeys(_place(os.fspath(path), location) for path in paths)
+    return tuple(places)
+
+
+def _place(path: str, catalog: str | None) -> RunPlace:
+    absolute = os.path.abspath(os.path.expanduser(path))
+    return RunPlace(identify_run(absolute, os.path.realpath(absolute)), absolute, catalog)
+
+
+def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str]:
+    if "path" in frame.columns:
+        return [from_text(str(path)) for path in frame["path"].dropna()]
+    if "run_id" in frame.columns:
+        ids = [int(i) for i in frame["run_id"].dropna()]
+        known = Catalog(location).runs()
+        by_id = dict(zip(known["run_id"], known["path"], strict=True))
+        absent = [i for i in ids if i not in by_id]
+        if absent:
+            raise RunNotFoundError(f"run_id {absent[0]} in the catalog", [str(location)])
+        return [from_text(by_id[i]) for i in ids]
+    if {"proposal", "run"} <= set(frame.columns):
+        columns = [frame["proposal"], frame["run"]]
+        if "data_class" in frame.columns:
+            columns.append(frame["data_class"])
+        return _paths_of_names(list(zip(*columns, strict=True)), location)
+    raise QueryError(
+        "this table tells no runs: it has neither a column run_id or path, nor proposal and run;"
+        " SELECT one of them too"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Runs by number: ``run`` -1 for all of the proposal, ``data_class`` empty for all."""
+
+    proposal: int
+    data_class: str = ""
+    run: int = -1
+
+    def __str__(self) -> str:
+        run = f"r{self.run:04d}" if self.run >= 0 else ""
+        return "/".join(filter(None, (f"p{self.proposal:06d}", self.data_class, run)))
+
+
+def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
+    parsed = [_parse(item) for item in given]
+    wanted = {item.proposal for item in parsed if isinstance(item, _Named)}
+    known = _known_runs(sorted(wanted), location) if wanted else {}
+    paths: list[str] = []
+    for item in parsed:
+        if isinstance(item, str):
+            paths.append(item)
+            continue
+        found = [
+            path
+            for (proposal, data_class, run), path in known.items()
+            if proposal == item.proposal
+            and item.data_class in ("", data_class)
+            and item.run in (-1, run)
+        ]
+        paths += found or [_on_disk(item)]
+    return paths
+
+
+def _parse(item: Any) -> _Named | str:
+    """What one item of a list names: runs by number, or a path."""
+    if isinstance(item, str | os.PathLike):
+        named = RunFilter.named(item)
+        if not named.proposals:
+            return os.fspath(item)
+        number = named.runs[0][0] if named.runs else -1
+        return _Named(named.proposals[0], (named.data_classes or ("",))[0], number)
+    if isinstance(item, tuple) and len(item) in (2, 3):
+        proposal, run = parse_proposal(item[0]), parse_run(item[1])
+        if proposal is not None and run is not None:
+            return _Named(proposal, str(item[2]) if len(item) == 3 else "raw", run)
+    raise TypeError(
+        f"{item!r} names no run: write a path, 'p002012/raw/r0034',"
+        " (2012, 34) or (2012, 34, 'proc')"
+    )
+
+
+def _known_runs(proposals: list[int], location: str | None) -> dict[tuple[int, str, int], str]:
+    """The paths of the catalogued runs of some proposals; none where there is no catalog."""
+    catalog = Catalog(location)
+    if not catalog.exists():
+        return {}
+    frame = catalog.runs(proposal=proposals)
+    names = zip(frame["proposal"], frame["data_class"], frame["run"], strict=True)
+    return dict(zip(names, map(from_text, frame["path"]), strict=True))
+
+
+def _on_disk(named: _Named) -> str:
+    if named.run < 0:
+        raise RunNotFoundError(f"{named}: runs of this name in the catalog")
+    directory = find_proposal(named.proposal)
+    return find_run_directory(directory, named.run, named.data_class or "raw")
+
+
+Opener = Callable[[RunPlace], "DataCollection"]
+
+# Errors of a run that lacks what is to be loaded; a selection that matches nothing is a ValueError.
+_LACKING = (SourceNameError, PropertyNameError, RunNotFoundError, FileStructureError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class KeysOfRuns:
+    """A key in the runs that have it; ``errors`` are what the others said instead, by name."""
+
+    source: str
+    key: str
+    found: tuple[tuple[RunPlace, "KeyData"], ...]
+    errors: Mapping[str, Exception]
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """The runs that lack it by name, with the reason."""
+        return {name: str(error) for name, error in self.errors.items()}
+
+    @property
+    def keys(self) -> list["KeyData"]:
+        """The key in one run after the other."""
+        return [key for _, key in self.found]
+
+    @property
+    def places(self) -> list[RunPlace]:
+        """The runs that have it."""
+        return [place for place, _ in self.found]
+
+
+def collect_keys(places: Sequence[RunPlace], opened: Opener, source: str, key: str) -> KeysOfRuns:
+    """The key in every run that has it; no data are read."""
+    found: list[tuple[RunPlace, KeyData]] = []
+    errors: dict[str, Exception] = {}
+    for place in places:
+        try:
+            of_run = opened(place)[source, key]
+            _ = of_run.record
+        except _LACKING as error:
+            errors[place.name] = error
+        else:
+            found.append((place, of_run))
+    return KeysOfRuns(source, key, tuple(found), errors)
+
+
+def warn_of_lacking(what: str, lacking: Mapping[str, str], n_runs: int, *, stacklevel: int) -> None:
+    """One warning for all the runs that have nothing to give."""
+    if lacking:
+        name, reason = next(iter(lacking.items()))
+        warnings.warn(
+            f"{len(lacking)} of {n_runs} runs left out of {what}, the first {name}: {reason}",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def common_dtype(keys: KeysOfRuns, roi: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The type that holds the values of all runs as they are, and the shape of an entry.
+
+    Numbers of different types go together where a type holds both exactly: integers with integers,
+    floating point with floating point, and integers of up to 32 bits with floating point. Anything
+    else, and entries of different shapes, is an InconsistentRunsError.
+    """
+    (first_place, first), *others = keys.found
+    dtype, shape = first.dtype, parse_region(roi, first.entry_shape).shape
+    seen = [(first_place, first)]
+    for place, key in others:
+        other = parse_region(roi, key.entry_shape).shape
+        if other != shape:
+            detail = f"an entry has the shape {shape} against {other}"
+            raise InconsistentRunsError(
+                keys.source, keys.key, detail, (first_place.name, place.name)
+            )
+        joint = _joint(dtype, key.dtype)
+        if joint is None:
+            earlier = next(p for p, k in seen if _joint(k.dtype, key.dtype) is None)
+            detail = f"type {dtype} against {key.dtype}"
+            raise InconsistentRunsError(keys.source, keys.key, detail, (earlier.name, place.name))
+        dtype = joint
+        seen.append((place, key))
+    return dtype, shape
+
+
+def _joint(one: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any] | None:
+    """The type that holds what both hold, exactly; None where there is none."""
+    if one == other:
+        return one
+    if one.kind not in "iuf" or other.kind not in "iuf":
+        return None
+    joint = np.result_type(one, other)
+    if joint.kind == "f":
+        for dtype in (one, other):
+            if dtype.kind in "iu" and np.iinfo(dtype).bits > np.finfo(joint).nmant:
+                return None
+    return joint
+
+
+def to_array(keys: KeysOfRuns, roi: Any = ()) -> NDArray[Any]:
+    """The data of all runs, one after the other, each read to its place."""
+    dtype, shape = common_dtype(keys, roi)
+    lengths = [key.shape[0] for key in keys.keys]
+    out = np.empty((sum(lengths), *shape), dtype)
+    start = 0
+    for key, length in zip(keys.keys, lengths, strict=True):
+        key.ndarray(roi, out=out[start : start + length])
+        start += length
+    return out
+
+
+def labels(places: Sequence[RunPlace]) -> dict[str, list[Any]]:
+    """What tells the runs apart: the number, and proposal, data class or path where these differ.
+
+    A run outside a facility tree has -1 for a number.
+    """
+    identities = [place.identity for place in places]
+    found: dict[str, list[Any]] = {"run": [i.run for i in identities]}
+    if len({i.proposal for i in identities}) > 1:
+        found["proposal"] = [i.proposal for i in identities]
+    if len({i.data_class for i in identities}) > 1:
+        found["data_class"] = [i.data_class for i in identities]
+    if any(i.is_loose for i in identities):
+        found["path"] = [place.path for place in places]
+    return found
+
+
+def _coordinates(keys: KeysOfRuns) -> dict[str, Any]:
+    """Labels of every entry, to go along the dimension trainId."""
+    lengths = [key.shape[0] for key in keys.keys]
+    coords = {
+        name: ("trainId", np.repeat(np.asarray(values), lengths))
+        for name, values in labels(keys.places).items()
+    }
+    ids = [key.train_id_coordinates() for key in keys.keys]
+    return {"trainId": np.concatenate(ids)} | coords
+
+
+def _attributes(keys: KeysOfRuns) -> dict[str, Any]:
+    units = {key.units for key in keys.keys} - {None}
+    attrs: dict[str, Any] = {"units": units.pop()} if len(units) == 1 else {}
+    if units:
+        warnings.warn(
+            f"{keys.source} {keys.key} has different units in these runs: {sorted(map(str, units))}"
+            " and others; the values are as stored",
+            UserWarning,
+            stacklevel=5,
+        )
+    return attrs | ({"runs_lacking": list(keys.lacking)} if keys.lacking else {})
+
+
+def to_xarray(
+    keys: KeysOfRuns,
+    roi: Any,
+    extra_dims: Sequence[str] | None,
+    name: str | None,
+    *,
+    lazily: bool = False,
+) -> "xr.DataArray":
+    """The data of all runs labelled with train ID and run; read when it is used if ``lazily``."""
+    import xarray as xr
+
+    data = to_dask(keys) if lazily else to_array(keys, roi)
+    if data.dtype.names:
+        raise TypeError(
+            f"{keys.source} {keys.key} has several fields per entry: load the runs one by one"
+        )
+    dims = [f"dim_{i}" for i in range(data.ndim - 1)] if extra_dims is None else list(extra_dims)
+    if len(dims) != data.ndim - 1:
+        raise ValueError(f"extra_dims has {len(dims)} names for {data.ndim - 1} dimensions")
+    return xr.DataArray(
+        data,
+        dims=["trainId", *dims],
+        coords=_coordinates(keys),
+        name=name or keys.keys[0].selected.label("."),
+        attrs=_attributes(keys),
+    )
+
+
+def to_dask(keys: KeysOfRuns) -> Any:
+    """A dask array of all runs; chunks are those of the files."""
+    import dask.array as da
+
+    dtype, _ = common_dtype(keys, ())
+    parts = [convert.to_dask(key.selected, False) for key in keys.keys]
+    parts = [part if part.dtype == dtype else part.astype(dtype) for part in parts]
+    return da.concatenate(parts)  # type: ignore[no-untyped-call]
+
+
+def to_series(keys: KeysOfRuns) -> "pd.Series[Any]":
+    """1D data of all runs, labelled with run and train ID."""
+    import pandas as pd
+
+    if keys.keys[0].ndim > 1:
+        raise TypeError(
+            f"{keys.source} {keys.key} has {keys.keys[0].ndim} dimensions: use xarray()"
+        )
+    coords = _coordinates(keys)
+    ids = coords.pop("trainId")
+    levels = {n: coords[n][1] for n in ("proposal", "data_class", "path", "run") if n in coords}
+    index = pd.MultiIndex.from_arrays([*levels.values(), ids], names=[*levels, "trainId"])
+    series = pd.Series(to_array(keys), name=keys.keys[0].selected.label("/"), index=index)
+    series.attrs.update(_attributes(keys))
+    return series
+
+
+def to_frame(
+    places: Sequence[RunPlace], opened: Opener, choice: Callable[["DataCollection"], "pd.DataFrame"]
+) -> "tuple[pd.DataFrame, dict[str, str]]":
+    """The tables of all runs below each other, and the runs that have none, with the reason."""
+    import pandas as pd
+
+    frames, having = [], []
+    errors: dict[str, Exception] = {}
+    for place in places:
+        try:
+            frames.append(choice(opened(place)))
+        except _LACKING as error:
+            errors[place.name] = error
+        else:
+            having.append(place)
+    if not frames:
+        if errors:
+            raise next(iter(errors.values()))
+        return pd.DataFrame(), {}
+    known = labels(having)
+    levels = {n: known[n] for n in ("proposal", "data_class", "path", "run") if n in known}
+    keys: list[Any] = list(zip(*levels.values(), strict=True))
+    keys = [key[0] for key in keys] if len(levels) == 1 else keys
+    frame = pd.concat(frames, keys=keys, names=[*levels, "trainId"])
+    lacking = {name: str(error) for name, error in errors.items()}
+    if lacking:
+        frame.attrs["runs_lacking"] = list(lacking)
+    return frame, lacking
+
 
 _KEPT_OPEN = 32
 
@@ -225,12 +623,12 @@ class Runs(Value):
         found = collect_keys(self._places, self._opened, source, key)
         if not found.found:
             raise next(iter(found.errors.values()))
-        across.warn_of_lacking(f"{source} {key}", found.lacking, len(self), stacklevel=4)
+        warn_of_lacking(f"{source} {key}", found.lacking, len(self), stacklevel=4)
         return found
 
     def ndarray(self, source: str, key: str, roi: Any = ()) -> Any:
         """Read a key of all runs into one numpy array, run after run; see ``xarray``."""
-        return across.to_array(self._keys(source, key), roi)
+        return to_array(self._keys(source, key), roi)
 
     def xarray(
         self,
@@ -267,7 +665,7 @@ class Runs(Value):
         SourceNameError, PropertyNameError
             No run has the key.
         """
-        return across.to_xarray(self._keys(source, key), roi, extra_dims, name)
+        return to_xarray(self._keys(source, key), roi, extra_dims, name)
 
     def dask_array(self, source: str, key: str, labelled: bool = False) -> Any:
         """A dask array of a key of all runs, read when it is computed.
@@ -275,15 +673,11 @@ class Runs(Value):
         A DataArray around it, labelled as that of ``xarray``, if ``labelled``.
         """
         keys = self._keys(source, key)
-        return (
-            across.to_xarray(keys, (), None, None, lazily=True)
-            if labelled
-            else across.to_dask(keys)
-        )
+        return to_xarray(keys, (), None, None, lazily=True) if labelled else to_dask(keys)
 
     def series(self, source: str, key: str) -> "pd.Series[Any]":
         """Read a 1D key of all runs into a pandas Series, labelled with run and train ID."""
-        return across.to_series(self._keys(source, key))
+        return to_series(self._keys(source, key))
 
     def dataframe(self, fields: Any = None, *, timestamps: bool = False) -> "pd.DataFrame":
         """Read 1D keys of all runs as the columns of a pandas DataFrame.
@@ -298,12 +692,12 @@ class Runs(Value):
         pandas.DataFrame
             Labelled with run and train ID; NaN where a run lacks a column that others have.
         """
-        frame, lacking = across.to_frame(
+        frame, lacking = to_frame(
             self._places,
             self._opened,
             lambda run: run.get_dataframe(fields, timestamps=timestamps),
         )
-        across.warn_of_lacking("the table", lacking, len(self), stacklevel=3)
+        warn_of_lacking("the table", lacking, len(self), stacklevel=3)
         return frame
 
 

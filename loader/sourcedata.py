@@ -23,8 +23,6 @@ from .select.trains import TrainSet
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SourceData"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SourceData(OfSource):

@@ -31,14 +31,12 @@ from ..catalog.model.errors import (
     SourceNameError,
 )
 from ..catalog.model.names import short_key
-from .across import find_places
 from .collection import DataCollection
 from .open import H5File, RunDirectory
 from .output.convert import name_dimensions
 from .read.selected import SelectedData, SelectedKey
+from .runs import find_places
 from .select.trains import TrainSet, Value
-
-__all__ = ["LazyRows", "XfelcatBackend"]
 
 # About what a dask chunk has where xarray is asked for chunks of its own choice.
 CHUNK_BYTES = 128 * 2**20

@@ -46,8 +46,8 @@ from ...catalog.scan.jobs import (
 from ...catalog.store.read import file_stats, fresh_profiles
 from ...catalog.store.store import Store
 from ..read.execute import check_consistent, execute_plan
+from ..read.file_read import ReadPlan
 from ..read.files import OpenFiles
-from ..read.plan import ReadPlan
 from ..select.region import parse_region
 from ..select.rows import FileSlabs, merge_rows
 from ..select.selection import source_schema

@@ -1,12 +1,8 @@
-"""What does each train hold, one after the other?
+"""Data train by train, of one key or of a collection.
 
 Trains are read in blocks of many and given out one by one as views. While one block is used, a
-thread reads the next, within a budget of memory.
-
-1. ``key_trains``, ``key_train``: the trains of one key.
-2. ``collection_trains``, ``collection_train``: dicts of all selected sources and keys.
-3. ``_read_blocks``: the blocks, in their order. A block that cannot be read is read train by train,
-   so that the trains before the one that fails are given.
+thread reads the next, within a budget of memory. A block that cannot be read is read train by
+train, so that the trains before the one that fails are given.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +18,6 @@ from ..read.files import OpenFiles
 from ..read.selected import SelectedData, SelectedKey
 from ..select.rows import Rows
 from ..select.trains import NO_TRAINS, TrainSet
-
-__all__ = ["collection_train", "collection_trains", "key_train", "key_trains", "train_at"]
 
 _Block = TypeVar("_Block")
 

@@ -1,8 +1,8 @@
-"""How are the modules of a detector, read for one train, put together into one array?
+"""The modules of a detector, read for one train, as one array.
 
 1. ``stack_data`` stacks one key of every source of a train, in the order of their numbers.
 2. ``stack_detector_data`` puts each module at its place, and fills the places of missing ones.
-3. ``StackView`` is the same without a copy: it holds the modules' arrays and indexes through them.
+3. ``StackView`` is the same without a copy: it keeps the modules' arrays and indexes through them.
 
 A train is what ``DataCollection.trains()`` yields: arrays by source and key.
 """
@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["StackView", "stack_data", "stack_detector_data"]
 
 Array = NDArray[Any]
 Train = Mapping[str, Mapping[str, Array]]

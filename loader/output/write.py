@@ -1,13 +1,13 @@
-"""How do selected data become a file again?
+"""EXDF files of selected data: copies, and views of the files they are in.
 
 1. ``write_file`` copies the data, a bounded part at a time.
 2. ``write_virtual_file`` writes virtual datasets instead: each a list of slabs in the source files.
 3. ``virtual_dataset`` does that for one key, and returns the open dataset.
 
-The files are EXDF of one sequence: METADATA, INDEX, RUN (where the data come from one run) and the
-selected sources, without auxiliary ones. What INDEX says of the new file is worked out from the
-rows each train really has, so gaps in the sources' INDEX are left behind. A file is written beside
-its target under another name and takes its place when it is complete.
+A file has one sequence: METADATA, INDEX, RUN (where the data come from one run) and the selected
+sources, without auxiliary ones. Its INDEX follows from the rows each train really has, so gaps in
+the sources' INDEX are left behind. It is written under another name and takes the place of its
+target when it is complete.
 """
 
 import os
@@ -25,12 +25,10 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import MultiRunError, TargetFileError
 from ...catalog.model.records import decode_dtype
 from ..read.execute import checked_path, execute_plan
-from ..read.plan import ReadPlan
+from ..read.file_read import ReadPlan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
 from ..select.rows import FileSlabs
 from ..select.runinfo import is_single_run
-
-__all__ = ["virtual_dataset", "write_file", "write_virtual_file"]
 
 _TEXT = h5py.string_dtype("ascii")
 _PART_BYTES = 128 << 20

@@ -20,10 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..select.rows import FileSlabs, Int64s
-from .chunks import ChunkLayout, ChunkMap
-from .decode import Inflate, bytes_of, decode_chunk, read_array, read_into
-
-__all__ = ["find_tasks"]
+from .chunks import ChunkLayout, ChunkMap, Inflate, bytes_of, decode_chunk, read_array, read_into
 
 Task = Callable[[], None]
 Slices = tuple[slice, ...]

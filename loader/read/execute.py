@@ -23,17 +23,8 @@ from ...catalog.model.errors import (
 )
 from ...catalog.model.records import KeyRecord
 from ..select.rows import FileRef, FileSlabs
-from .file_read import FileRead, ReadPool, ReadTarget, read_small
+from .file_read import FileRead, ReadPlan, ReadPool, ReadTarget, read_small
 from .files import DataFileHandle, OpenDataset, OpenFiles
-from .plan import ReadPlan
-
-__all__ = [
-    "allocate",
-    "check_consistent",
-    "checked_path",
-    "execute_plan",
-    "execute_plans",
-]
 
 Array = NDArray[Any]
 

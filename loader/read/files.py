@@ -26,10 +26,16 @@ from ...catalog.config import load_settings
 from ...catalog.model.errors import ChangedFileError, FileStructureError
 from ...catalog.model.facts import DataFile
 from ...catalog.model.records import encode_dtype
-from .chunks import ChunkLayout, ChunkMap, NotPlainError, find_layout, locate_chunks, plain_handle
-from .decode import Inflate, find_inflate
-
-__all__ = ["DataFileHandle", "OpenDataset", "OpenFiles", "ReadOptions", "find_read_options"]
+from .chunks import (
+    ChunkLayout,
+    ChunkMap,
+    Inflate,
+    NotPlainError,
+    find_inflate,
+    find_layout,
+    locate_chunks,
+    plain_handle,
+)
 
 DEFAULT_LIMIT = 256  # a process may mostly open 1024
 DATASET_LIMIT = 512

@@ -27,17 +27,8 @@ from ..select.selection import source_schema
 from ..select.sources import SourceEntry, SourceTable
 from ..select.trains import TrainSet, Value
 from .execute import check_consistent, execute_plan
+from .file_read import ReadPlan, array_dtype
 from .files import OpenFiles
-from .plan import ReadPlan, array_dtype
-
-__all__ = [
-    "HasSelectedKey",
-    "SelectedData",
-    "SelectedKey",
-    "SelectedSource",
-    "read_attributes",
-    "require_group",
-]
 
 
 @dataclass(frozen=True, eq=False)

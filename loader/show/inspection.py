@@ -19,18 +19,6 @@ import numpy as np
 
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
 
-__all__ = [
-    "Difference",
-    "compare_runs",
-    "data_extent",
-    "file_rows",
-    "key_rows",
-    "natural_key",
-    "same_value",
-    "source_rows",
-    "sources_of",
-]
-
 Row = dict[str, Any]
 
 

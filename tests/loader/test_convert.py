@@ -9,7 +9,7 @@ import xarray as xr
 from support import rich_run
 from support.both_readers import open_scanned
 from xfelcat.catalog.model.errors import NoDataError
-from xfelcat.loader.output import dask
+from xfelcat.loader.output import convert
 from xfelcat.loader.select.trains import by_index
 
 pytestmark = pytest.mark.fast
@@ -123,7 +123,7 @@ def test_dask_chunks_are_of_one_file_and_bounded(run, monkeypatch):
     expected = key.ndarray()
     assert len(key.dask_array().chunks[0]) == 2  # files
     row = expected[0].nbytes
-    monkeypatch.setattr(dask, "CHUNK_BYTES", 5 * row)
+    monkeypatch.setattr(convert, "CHUNK_BYTES", 5 * row)
     array = key.dask_array()
     assert sum(array.chunks[0]) == len(expected)
     assert max(array.chunks[0]) <= 5 + 4  # a train stays whole
@@ -150,11 +150,11 @@ def test_the_size_of_dask_chunks_can_be_said(run):
 def test_dask_tasks_share_open_files_in_a_process_and_close_them_in_another(tmp_path, monkeypatch):
     run = open_scanned(rich_run.write_rich_run(tmp_path))
     key = run[MODULE, "image.data"]
-    monkeypatch.setattr(dask, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(convert, "CHUNK_BYTES", 1)
     threads = []
-    real = dask.execute_plan
+    real = convert.execute_plan
     monkeypatch.setattr(
-        dask, "execute_plan", lambda *a, n_threads: threads.append(n_threads) or real(*a)
+        convert, "execute_plan", lambda *a, n_threads: threads.append(n_threads) or real(*a)
     )
     array = key.dask_array()
     array.compute(scheduler="threads")

@@ -15,7 +15,7 @@ from xfelcat.catalog.model.errors import FileStructureError
 from xfelcat.catalog.model.records import KeyRecord
 from xfelcat.loader.read import direct
 from xfelcat.loader.read import file_read as piece_module
-from xfelcat.loader.read.decode import StoredDataError, decode_chunk, find_inflate
+from xfelcat.loader.read.chunks import StoredDataError, decode_chunk, find_inflate
 from xfelcat.loader.read.execute import execute_plan, execute_plans
 
 try:

@@ -19,7 +19,7 @@ from xfelcat.loader.examples import (
     split,
     write_run,
 )
-from xfelcat.loader.show import plot
+from xfelcat.loader.show import display
 
 N_TRAINS = 3000
 
@@ -72,7 +72,7 @@ def test_rows_as_extra_data(facility, number, limit, expand):
     reference = {name: share for name, share in reference.items() if share < limit}
     labels = [t.get_text() for t in axes.get_yticklabels()]
     assert set(labels) == set(reference)
-    rows = {r.label: r for r in plot.coverage_rows(ours.selected, expand_instrument=expand)}
+    rows = {r.label: r for r in display.coverage_rows(ours.selected, expand_instrument=expand)}
     assert {name: round(rows[name].percent, 2) for name in labels} == reference
     shares = [rows[name].percent for name in labels]
     assert shares == sorted(shares)
@@ -82,7 +82,7 @@ def test_rows_as_extra_data(facility, number, limit, expand):
 def test_rows_say_which_trains_have_data(facility):
     written = facility.run(900032, 2)
     run = open_scanned(written.path)
-    rows = {r.label: r.present for r in plot.coverage_rows(run.selected, expand_instrument=True)}
+    rows = {r.label: r.present for r in display.coverage_rows(run.selected, expand_instrument=True)}
     assert "SPB_RR_SYS/TSYS/TIMESERVER" not in rows
     for source, key in (
         ("SPB_DET_AGIPD1M-1/DET/4CH0:xtdf", "image.data"),
@@ -94,7 +94,7 @@ def test_rows_say_which_trains_have_data(facility):
         assert rows[f"{source} {key.split('.')[0]}.*"].tolist() == expected
         assert 0 < sum(expected) < len(expected)
     some = run.select("*ADC*").select_trains(np.s_[3:9])
-    (row,) = plot.coverage_rows(some.select("*", "peaks.*").selected, expand_instrument=False)
+    (row,) = display.coverage_rows(some.select("*", "peaks.*").selected, expand_instrument=False)
     assert row.present.tolist() == [t % 2 == 0 for t in some.train_ids]
 
 
@@ -153,7 +153,7 @@ def test_pixels_show_where_data_is_missing(many):
     axes = many.select(["*_00:*", "*_79:*"]).plot_missing_data(101)
     images = [im.get_array()[0] for im in axes.images]
     assert len(images) == 2
-    present, missing = np.array(plot._PRESENT), np.array(plot._MISSING)
+    present, missing = np.array(display._PRESENT), np.array(display._MISSING)
     for image, share in zip(images, (80 / 90, 1 / 90), strict=True):
         columns = len(image)
         assert 300 < columns < N_TRAINS
@@ -168,20 +168,20 @@ def test_pixels_show_where_data_is_missing(many):
 def test_a_single_missing_train_among_many_is_visible():
     present = np.ones(10_000, dtype=bool)
     present[4321] = False
-    share = plot._missing_share(present, 500)
+    share = display._missing_share(present, 500)
     assert np.flatnonzero(share).tolist() == [216]
-    colours = plot._colours(share)[0]
+    colours = display._colours(share)[0]
     distance = np.abs(colours[216] - colours[0]).max()
     assert distance > 0.1
-    assert np.abs(plot._colours(np.array([1.0]))[0, 0] - plot._MISSING).max() < 1e-9
+    assert np.abs(display._colours(np.array([1.0]))[0, 0] - display._MISSING).max() < 1e-9
 
 
 @pytest.mark.parametrize(
     ("n_missing", "text"), [(0, "100.0"), (1, "99.9"), (1999, "<0.1"), (2000, "0.0")]
 )
 def test_shares_are_not_rounded_to_all_or_nothing(n_missing, text):
-    row = plot.CoverageRow("x", np.arange(2000) >= n_missing)
-    assert plot._share(row) == text
+    row = display.CoverageRow("x", np.arange(2000) >= n_missing)
+    assert display._share(row) == text
 
 
 def test_control_sources_without_data_are_shown(tmp_path):
@@ -196,5 +196,5 @@ def test_control_sources_without_data_are_shown(tmp_path):
 
 
 def test_matplotlib_is_imported_when_a_plot_is_made():
-    code = "import sys, xfelcat.loader.show.plot; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, xfelcat.loader.show.display; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,8 +14,8 @@ from xfelcat.catalog.model.errors import (
     RunNotFoundError,
     SourceNameError,
 )
-from xfelcat.loader import across
 from xfelcat.loader import runs as module
+from xfelcat.loader import runs as runs_module
 
 pytestmark = pytest.mark.fast
 
@@ -221,7 +221,7 @@ def test_only_the_last_runs_stay_open(demo, runs, monkeypatch):
     ],
 )
 def test_types_that_go_together(one, other, joint):
-    found = across._joint(np.dtype(one), np.dtype(other))
+    found = runs_module._joint(np.dtype(one), np.dtype(other))
     assert found == (None if joint is None else np.dtype(joint))
 
 
