@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from ..catalog.config import load_settings
 from ..catalog.model.errors import FileStructureError, RunNotFoundError, nearest
 from ..catalog.model.identity import parse_proposal, parse_run
-from ..catalog.model.records import Problem
 from ..catalog.opening.resolve import look_up_run
 from ..catalog.scan.discover import neighbours
 from ..catalog.scan.locality import lc_any
@@ -222,7 +221,10 @@ def open_run(
         for directory in _run_directories(proposal_dir, run, data)
     ]
     collection = reduce(_overlay, parts)
-    path = _alias_file(aliases, proposal_dir)
+    path = None if aliases is None else os.fspath(aliases)
+    if path is not None and "{}" in path:  # as the default one: only if it is there
+        path = path.replace("{}", proposal_dir)
+        path = path if os.path.isfile(path) else None
     return collection if path is None else collection.with_aliases(path)
 
 
@@ -300,17 +302,6 @@ def _overlay(below: DataCollection, above: DataCollection) -> DataCollection:
     return below.union(above)
 
 
-def _alias_file(aliases: PathLike | None, proposal_dir: str) -> str | None:
-    """The alias file to load; the default one, and any with ``{}``, only if it is there."""
-    if aliases is None:
-        return None
-    path = os.fspath(aliases)
-    if "{}" not in path:
-        return path
-    path = path.replace("{}", proposal_dir)
-    return path if os.path.isfile(path) else None
-
-
 def _chooser(
     directory: str, include: str, file_filter: FileFilter
 ) -> Callable[[list[str]], list[str]] | None:
@@ -327,17 +318,12 @@ def _chooser(
 
 def _warn_of_problems(facts: "RunFacts", opened: str) -> None:
     """One warning for all files that were left out; an error if none is left."""
-    told = [_sentence(p) for p in facts.problems]
-    more = f" (and {len(told) - _SHOWN_PROBLEMS} more)" if len(told) > _SHOWN_PROBLEMS else ""
-    reasons = "; ".join(told[:_SHOWN_PROBLEMS]) + more
+    listed = [f"{os.path.basename(p.path)}: {p.message}" for p in facts.problems]
+    n_more = len(listed) - _SHOWN_PROBLEMS
+    reasons = "; ".join(listed[:_SHOWN_PROBLEMS]) + (f" (and {n_more} more)" if n_more > 0 else "")
     if not facts.n_files:
         raise FileStructureError(opened, f"no usable data file: {reasons}")
-    if told:
-        n_all = facts.n_files + len({p.path for p in facts.problems})
-        left_out = len({p.path for p in facts.problems})
-        message = f"{opened}: {left_out} of {n_all} files left out: {reasons}"
+    if listed:
+        n_out = len({p.path for p in facts.problems})
+        message = f"{opened}: {n_out} of {facts.n_files + n_out} files left out: {reasons}"
         warnings.warn(message, UserWarning, stacklevel=3)
-
-
-def _sentence(problem: Problem) -> str:
-    return f"{os.path.basename(problem.path)}: {problem.message}"

@@ -91,13 +91,10 @@ def find_places(
     else:
         several = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
         paths = _paths_of_names(several, location)
-    places = dict.fromkeys(_place(os.fspath(path), location) for path in paths)
+    places: dict[RunPlace, None] = {}
+    for path in map(os.path.abspath, map(os.path.expanduser, map(os.fspath, paths))):
+        places[RunPlace(identify_run(path, os.path.realpath(path)), path, location)] = None
     return tuple(places)
-
-
-def _place(path: str, catalog: str | None) -> RunPlace:
-    absolute = os.path.abspath(os.path.expanduser(path))
-    return RunPlace(identify_run(absolute, os.path.realpath(absolute)), absolute, catalog)
 
 
 def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str]:
@@ -138,7 +135,11 @@ class _Named:
 def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
     parsed = [_parse(item) for item in given]
     wanted = {item.proposal for item in parsed if isinstance(item, _Named)}
-    known = _known_runs(sorted(wanted), location) if wanted else {}
+    known: dict[tuple[int, str, int], str] = {}  # runs of these proposals in the catalog
+    if wanted and (catalog := Catalog(location)).exists():
+        frame = catalog.runs(proposal=sorted(wanted))
+        names = zip(frame["proposal"], frame["data_class"], frame["run"], strict=True)
+        known = dict(zip(names, map(from_text, frame["path"]), strict=True))
     paths: list[str] = []
     for item in parsed:
         if isinstance(item, str):
@@ -151,7 +152,12 @@ def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
             and item.data_class in ("", data_class)
             and item.run in (-1, run)
         ]
-        paths += found or [_on_disk(item)]
+        if not found and item.run < 0:
+            raise RunNotFoundError(f"{item}: runs of this name in the catalog")
+        if not found:
+            folder = item.data_class or "raw"
+            found = [find_run_directory(find_proposal(item.proposal), item.run, folder)]
+        paths += found
     return paths
 
 
@@ -171,23 +177,6 @@ def _parse(item: Any) -> _Named | str:
         f"{item!r} names no run: write a path, 'p002012/raw/r0034',"
         " (2012, 34) or (2012, 34, 'proc')"
     )
-
-
-def _known_runs(proposals: list[int], location: str | None) -> dict[tuple[int, str, int], str]:
-    """The paths of the catalogued runs of some proposals; none where there is no catalog."""
-    catalog = Catalog(location)
-    if not catalog.exists():
-        return {}
-    frame = catalog.runs(proposal=proposals)
-    names = zip(frame["proposal"], frame["data_class"], frame["run"], strict=True)
-    return dict(zip(names, map(from_text, frame["path"]), strict=True))
-
-
-def _on_disk(named: _Named) -> str:
-    if named.run < 0:
-        raise RunNotFoundError(f"{named}: runs of this name in the catalog")
-    directory = find_proposal(named.proposal)
-    return find_run_directory(directory, named.run, named.data_class or "raw")
 
 
 Opener = Callable[[RunPlace], "DataCollection"]
@@ -524,7 +513,7 @@ class Runs(Value):
 
     def items(self) -> Iterator[tuple[str, DataCollection]]:
         """(Name, run) of each run."""
-        return ((place.name, self._opened(place)) for place in self._places)
+        return zip(self.names, self, strict=True)
 
     def __contains__(self, item: object) -> bool:
         return any(_is_meant(place, item) for place in self._places)
@@ -551,8 +540,7 @@ class Runs(Value):
         return self._opened(found[0])
 
     @cached_property
-    def _kept(self) -> dict[RunPlace, DataCollection]:
-        """The runs that were opened last, the latest at the end."""
+    def _kept(self) -> dict[RunPlace, DataCollection]:  # opened last, the latest at the end
         return {}
 
     def _opened(self, place: RunPlace) -> DataCollection:
@@ -560,21 +548,18 @@ class Runs(Value):
         kept = self._kept
         run = kept.pop(place, None)
         if run is None:
-            run = self._open(place).with_files(self._files)
+            run = RunDirectory(
+                place.path,
+                catalog=place.catalog,
+                trust=self.trust,
+                inc_suspect_trains=self.inc_suspect_trains,
+            ).with_files(self._files)
             for method, args, options in self._steps:
                 run = getattr(run, method)(*args, **options)
         kept[place] = run
         while len(kept) > _KEPT_OPEN:
             del kept[next(iter(kept))]
         return run
-
-    def _open(self, place: RunPlace) -> DataCollection:
-        return RunDirectory(
-            place.path,
-            catalog=place.catalog,
-            trust=self.trust,
-            inc_suspect_trains=self.inc_suspect_trains,
-        )
 
     def __repr__(self) -> str:
         if not self._places:

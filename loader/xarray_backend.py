@@ -15,7 +15,6 @@ import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -75,10 +74,6 @@ class LazyRows(Value):
         n_rows = self.key.shape[0] if self.rows is None else self.rows.size
         return (n_rows, *self.key.entry_shape)
 
-    @cached_property
-    def _row_trains(self) -> NDArray[np.uint64]:
-        return self.key.rows.coordinates
-
     def read(self, positions: NDArray[np.int64], roi: tuple[slice, ...]) -> NDArray[Any]:
         """The rows at some positions, a region of each; missing ones are NaN, or None in text."""
         rows = positions if self.rows is None else self.rows[positions]
@@ -86,26 +81,24 @@ class LazyRows(Value):
         found = self._read_rows(rows[there], roi)
         if self.rows is None:
             return found
-        filled = np.full((rows.size, *found.shape[1:]), self._missing, self.dtype)
+        missing = None if self.key.dtype.kind == "O" else np.nan
+        filled = np.full((rows.size, *found.shape[1:]), missing, self.dtype)
         filled[there] = found
         return filled
 
-    @property
-    def _missing(self) -> Any:
-        return None if self.key.dtype.kind == "O" else np.nan
-
     def _read_rows(self, rows: NDArray[np.int64], roi: tuple[slice, ...]) -> NDArray[Any]:
         """Rows of the key, in any order; only the trains that have them are read."""
-        trains = TrainSet.from_ids(np.unique(self._row_trains[rows]))
+        row_trains = self.key.rows.coordinates
+        trains = TrainSet.from_ids(np.unique(row_trains[rows]))
         part = self.key.with_trains(trains)
-        held = np.flatnonzero(trains.contains(self._row_trains))
-        if not np.array_equal(part.rows.coordinates, self._row_trains[held]):
+        there = np.flatnonzero(trains.contains(row_trains))
+        if not np.array_equal(part.rows.coordinates, row_trains[there]):
             # Data out of order come in another order where only a part is taken.
-            part, held = self.key, np.arange(self._row_trains.size)
+            part, there = self.key, np.arange(row_trains.size)
         data = part.read(roi)
-        if np.array_equal(held, rows):
+        if np.array_equal(there, rows):
             return data
-        taken: NDArray[Any] = data[np.searchsorted(held, rows)]
+        taken: NDArray[Any] = data[np.searchsorted(there, rows)]
         return taken
 
 
@@ -131,7 +124,7 @@ def choose_keys(
             data = of_source.key(key_name)
             short = short_key(key_name) if of_source.is_control else key_name
             wanted = key is None or any(fnmatch.fnmatchcase(n, key) for n in (short, key_name))
-            if wanted and _is_plain(data):
+            if wanted and (data.record.dtype == "str" or data.dtype.kind in "biufc"):
                 found[short if group is not None else data.label(".")] = data
     if key is not None and names and not found:
         raise PropertyNameError(key, names[0], run.source(names[0]).keys())
@@ -154,10 +147,6 @@ def _source_names(
     return names
 
 
-def _is_plain(key: SelectedKey) -> bool:
-    return key.record.dtype == "str" or key.dtype.kind in "biufc"
-
-
 def choose_rows(keys: dict[str, SelectedKey], join: Join) -> DatasetRows:
     """The rows of these keys that go together.
 
@@ -170,7 +159,15 @@ def choose_rows(keys: dict[str, SelectedKey], join: Join) -> DatasetRows:
         (first,) = groups.values()
         return DatasetRows(first.rows.coordinates, {n: LazyRows(k) for n, k in keys.items()})
     several = {place for place, key in groups.items() if key.rows.counts.max(initial=0) > 1}
-    _warn_of_several(several)
+    if several:
+        (source, group), *others = sorted(several)
+        more = f" and {len(others)} more" if others else ""
+        warnings.warn(
+            f"left out of the dataset, having several entries per train: {source} {group}.*{more};"
+            f" open it with group={source!r}, key={group + '.*'!r}",
+            UserWarning,
+            stacklevel=4,
+        )
     once = {n: k for n, k in keys.items() if (k.entry.name, k.record.group) not in several}
     with_data = {n: k.with_trains(k.rows.trains_with_rows) for n, k in once.items()}
     sets = [k.trains for k in with_data.values()]
@@ -196,19 +193,6 @@ def _over_trains(key: SelectedKey, trains: TrainSet) -> LazyRows:
         there = own[order][at_safe] == trains.ids
         rows[there] = order[at_safe[there]]
     return LazyRows(key, rows)
-
-
-def _warn_of_several(places: Iterable[tuple[str, str]]) -> None:
-    listed = sorted(places)
-    if listed:
-        source, group = listed[0]
-        more = f" and {len(listed) - 1} more" if len(listed) > 1 else ""
-        warnings.warn(
-            f"left out of the dataset, having several entries per train: {source} {group}.*{more};"
-            f" open it with group={source!r}, key={group + '.*'!r}",
-            UserWarning,
-            stacklevel=5,
-        )
 
 
 class XfelcatBackend(BackendEntrypoint):

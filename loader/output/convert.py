@@ -159,8 +159,19 @@ def to_single_value(
     if not data.size:
         raise NoDataError(key.entry.name, key.name)
     if data.dtype.kind not in "iufc":
-        return _only_value(key, data)
-    value = _reducer(reduce_by)(data)
+        elements = data.reshape(-1)
+        if any(not np.array_equal(element, elements[0]) for element in elements[1:]):
+            raise ValueError(f"{key.label(' ')} is not one value: it has different ones")
+        return elements[0]
+    function: Any = getattr(np, reduce_by, None) if isinstance(reduce_by, str) else reduce_by
+    if reduce_by == "first":
+        value = data[0]
+    elif not callable(function):
+        raise ValueError(
+            f"reduce_by is 'first', the name of a numpy function, or a function, not {reduce_by!r}"
+        )
+    else:
+        value = function(data, axis=0) if isinstance(reduce_by, str) else function(data)
     if not np.allclose(data, value, rtol=rtol, atol=atol):
         distance = np.abs(data - np.asarray(value))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -171,26 +182,6 @@ def to_single_value(
             " allow more with rtol= or atol="
         )
     return value
-
-
-def _only_value(key: SelectedKey, data: NDArray[Any]) -> Any:
-    elements = data.reshape(-1)
-    if any(not np.array_equal(element, elements[0]) for element in elements[1:]):
-        raise ValueError(f"{key.label(' ')} is not one value: it has different ones")
-    return elements[0]
-
-
-def _reducer(reduce_by: str | Callable[[NDArray[Any]], Any]) -> Callable[[NDArray[Any]], Any]:
-    if callable(reduce_by):
-        return reduce_by
-    if reduce_by == "first":
-        return lambda data: data[0]
-    function = getattr(np, reduce_by, None) if isinstance(reduce_by, str) else None
-    if not callable(function):
-        raise ValueError(
-            f"reduce_by is 'first', the name of a numpy function, or a function, not {reduce_by!r}"
-        )
-    return lambda data: function(data, axis=0)
 
 
 def name_dimensions(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:

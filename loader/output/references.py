@@ -65,12 +65,6 @@ class _Array:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.metadata["shape"])
 
-    def chunk_numbers(self) -> Iterator[str]:
-        """What Zarr calls the chunks: ``0.0``, ``0.1``, ..."""
-        chunks = self.metadata["chunks"]
-        grid = (range(-(-n // c)) for n, c in zip(self.shape, chunks, strict=True))
-        return (".".join(map(str, at)) for at in product(*grid))
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Piece:
@@ -160,10 +154,16 @@ def write_zarr_references(
     arrays, trains = _find_arrays(keys, progress)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.suffix == ".json":
-            _write_json(arrays, trains, target)
-        else:
+        if target.suffix != ".json":
             _write_parquet(arrays, trains, target)
+            return
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with open(draft, "x", encoding="utf-8") as file:
+                json.dump(_references(arrays, trains), file)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
         raise TargetWriteError(str(target), error.strerror or str(error)) from error
 
@@ -177,10 +177,12 @@ def _references(arrays: dict[str, _Array], trains: NDArray[np.uint64]) -> dict[s
     refs[".zmetadata"] = json.dumps({"zarr_consolidated_format": 1, "metadata": metadata})
     refs["trainId/0"] = f"base64:{base64.b64encode(_packed(trains)).decode()}"
     for name, array in arrays.items():
+        chunks = array.metadata["chunks"]
+        grid = (range(-(-n // c)) for n, c in zip(array.shape, chunks, strict=True))
         columns = (array.file.tolist(), array.offset.tolist(), array.size.tolist())
-        for number, file, offset, size in zip(array.chunk_numbers(), *columns, strict=True):
+        for at, file, offset, size in zip(product(*grid), *columns, strict=True):
             if file >= 0:
-                refs[f"{name}/{number}"] = [array.paths[file], offset, size]
+                refs[f"{name}/{'.'.join(map(str, at))}"] = [array.paths[file], offset, size]
     return {"version": 1, "refs": refs}
 
 
@@ -218,16 +220,6 @@ def _zarray(
 
 def _packed(trains: NDArray[np.uint64]) -> bytes:
     return zlib.compress(trains.astype("<u8").tobytes(), 9)
-
-
-def _write_json(arrays: dict[str, _Array], trains: NDArray[np.uint64], target: Path) -> None:
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with open(draft, "x", encoding="utf-8") as file:
-            json.dump(_references(arrays, trains), file)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _write_parquet(arrays: dict[str, _Array], trains: NDArray[np.uint64], target: Path) -> None:
@@ -408,20 +400,20 @@ def _find_rows_per_chunk(key: SelectedKey, pieces: list[_Piece]) -> int:
         edges += piece.slabs.targets.tolist()
         if piece.chunk_shape is None:  # nothing may be read behind its end
             edges.append(int(piece.slabs.stops[-1] - piece.slabs.starts[-1]))
-    return _divisor(math.gcd(*edges), max(CHUNK_BYTES // max(row_bytes, 1), 1))
-
-
-def _divisor(number: int, most: int) -> int:
-    """The largest divisor that is not more than ``most``; ``most`` for 0."""
+    number, most = math.gcd(*edges), max(CHUNK_BYTES // max(row_bytes, 1), 1)
     if number <= most:
-        return number or most
+        return number or most  # 0: every edge is at row 0
     small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
     return max(n for m in small for n in (m, number // m) if n <= most)
 
 
 def _require_alike(key: SelectedKey, first: _Piece, piece: _Piece) -> None:
     if first.codecs != piece.codecs:
-        here, there = map(_codecs_text, (piece.codecs, first.codecs))
+        here, there = (
+            " and ".join(f"{c['id']} {c['level']}" if "level" in c else c["id"] for c in p.codecs)
+            or "no filter"
+            for p in (piece, first)
+        )
         reason = f"its chunks go through {here}, those of {first.path} {there}"
         raise _irregular(key, piece.path, reason, _IN_ONE_FILE)
     plain = first.chunks.layout.holds_rows and piece.chunks.layout.holds_rows
@@ -433,11 +425,6 @@ def _require_alike(key: SelectedKey, first: _Piece, piece: _Piece) -> None:
         raise _irregular(
             key, piece.path, f"it is stored {here}, {first.path} {there}", _IN_ONE_FILE
         )
-
-
-def _codecs_text(codecs: tuple[dict[str, Any], ...]) -> str:
-    names = [f"{c['id']} {c['level']}" if "level" in c else c["id"] for c in codecs]
-    return " and ".join(names) or "no filter"
 
 
 def _require_lined_up(key: SelectedKey, pieces: list[_Piece], per_chunk: int) -> None:

@@ -44,54 +44,19 @@ PutData = Callable[[h5py.Group, str, SelectedKey], h5py.Dataset]
 
 
 def write_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Copy the selected data to a new file.
-
-    Parameters
-    ----------
-    data
-        What to write.
-    filename
-        The file; one that exists is overwritten.
-
-    Raises
-    ------
-    TargetFileError
-        If the file is one of those that the data come from.
-    """
+    """Copy the selected data to a new file; see ``DataCollection.write``."""
     _write(data, Path(filename), _copy)
 
 
 def write_virtual_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Write a file whose datasets are views of the selected data in their files.
-
-    Parameters and errors are those of ``write_file``.
-    """
+    """Write a file of views of the selected data; see ``DataCollection.write_virtual``."""
     _write(data, Path(filename), _link)
 
 
 def virtual_dataset(
     key: SelectedKey, filename: str | os.PathLike[str] | None = None
 ) -> h5py.Dataset:
-    """Write a file with one virtual dataset, and open it.
-
-    Parameters
-    ----------
-    key
-        The source and key, and the trains of it.
-    filename
-        The file; one that exists is overwritten. None makes a file in the directory for temporary
-        files, which is the caller's to delete.
-
-    Returns
-    -------
-    h5py.Dataset
-        Open for reading; the file is ``.file``, and is closed by ``.file.close()``.
-
-    Raises
-    ------
-    TargetFileError
-        If the file is one of those that the data come from.
-    """
+    """One virtual dataset in a file; see ``DataCollection.get_virtual_dataset``."""
     if filename is None:
         handle, name = tempfile.mkstemp(prefix="xfelcat-", suffix=".h5")
         os.close(handle)
@@ -149,8 +114,12 @@ def _write(data: SelectedData, target: Path, put: PutData) -> None:
         if is_modern:
             known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
             f["INDEX/timestamp"] = known.astype(np.uint64)
-            suspect = _suspect_trains(data)
-            f["INDEX/flag"] = (~np.isin(trains, suspect)).astype(np.int32)
+            lists = dict.fromkeys(ref.listed for ref in data.table.refs)
+            good = np.concatenate([trains[:0], *(t.ids[t.good] for t in lists)])
+            suspect = np.concatenate([trains[:0], *(t.ids[t.suspect] for t in lists)])
+            # Suspect in some file, and good in none.
+            is_good = ~np.isin(trains, suspect) | np.isin(trains, good)
+            f["INDEX/flag"] = is_good.astype(np.int32)
             _write_run_metadata(metadata, data)
         _write_source_list(metadata.create_group("dataSources") if is_modern else metadata, rows)
 
@@ -160,7 +129,6 @@ def _write_source(
 ) -> list[tuple[str, str]]:
     """Data and INDEX of a source; the rows of the source list about it."""
     indexed: set[str] = set()
-    section = "CONTROL" if source.is_control else "INSTRUMENT"
     for name in sorted(source.keys()):
         key = source.key(name)
         group = f"{source.entry.name}/{key.record.group}".rstrip("/")
@@ -171,18 +139,7 @@ def _write_source(
     if source.is_control:
         f.require_group(f"CONTROL/{source.entry.name}")
         indexed.add(source.entry.name)
-    return [(section, group) for group in sorted(indexed)]
-
-
-def _suspect_trains(data: SelectedData) -> NDArray[np.uint64]:
-    """The trains that are suspect in some file, and good in none."""
-    lists = dict.fromkeys(ref.listed for ref in data.table.refs)
-    nothing = np.empty(0, dtype=np.uint64)
-    suspect = np.concatenate([nothing, *(trains.ids[trains.suspect] for trains in lists)])
-    if not suspect.size:
-        return suspect
-    good = np.concatenate([nothing, *(trains.ids[trains.good] for trains in lists)])
-    return np.setdiff1d(suspect, good)
+    return [(source.entry.section, group) for group in sorted(indexed)]
 
 
 def _write_index(f: h5py.File, group: str, key: SelectedKey, trains: NDArray[np.uint64]) -> None:

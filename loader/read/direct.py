@@ -9,7 +9,7 @@ read: a chunk is missing or unusual, or chunks are so small that HDF5 is as fast
    (``find_parts``), compressed neighbours in one read.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -159,8 +159,15 @@ class Part:
 def find_parts(chunks: ChunkMap, slabs: FileSlabs, hull: Slices) -> list[Part] | None:
     """The parts of chunks that hold the hull of the rows of slabs; None if HDF5 is to read any."""
     layout, offsets, sizes = chunks.layout, chunks.offsets, chunks.sizes
-    entry = list(_entry_parts(layout, hull))
-    per_row = prod(layout.grid[1:])
+    # The chunks beside each other that hold the hull of a row: number, part, where it goes.
+    grid = layout.grid
+    strides = [prod(grid[axis + 1 :]) for axis in range(1, len(grid))]
+    cuts = [list(_cut(part, n)) for part, n in zip(hull, layout.chunk_shape[1:], strict=True)]
+    entry: list[tuple[int, Slices, Slices]] = []
+    for cell in product(*cuts):
+        number = sum(at * stride for (at, _, _), stride in zip(cell, strides, strict=True))
+        entry.append((number, tuple(part for _, part, _ in cell), tuple(to for _, _, to in cell)))
+    per_row = prod(grid[1:])
     block = layout.chunk_shape[0]
     if not layout.deflated:
         span = _find_span(layout, hull)
@@ -171,10 +178,8 @@ def find_parts(chunks: ChunkMap, slabs: FileSlabs, hull: Slices) -> list[Part] |
         while row < stop:  # a block of rows of one chunk at a time
             chunk, first = divmod(row, layout.chunk_shape[0])
             end = min(stop, (chunk + 1) * layout.chunk_shape[0], row + block)
-            rows, to_rows = (
-                slice(first, first + end - row),
-                slice(at + row - start, at + end - start),
-            )
+            rows = slice(first, first + end - row)
+            to_rows = slice(at + row - start, at + end - start)
             for below, chosen, to in entry:
                 number = chunk * per_row + below
                 offset = int(offsets[number])
@@ -183,16 +188,6 @@ def find_parts(chunks: ChunkMap, slabs: FileSlabs, hull: Slices) -> list[Part] |
                 parts.append(Part(offset, int(sizes[number]), (rows, *chosen), (to_rows, *to)))
             row = end
     return parts
-
-
-def _entry_parts(layout: ChunkLayout, hull: Slices) -> Iterator[tuple[int, Slices, Slices]]:
-    """The chunks beside each other that hold the hull of a row: number, part, where it goes."""
-    grid = layout.grid
-    strides = [prod(grid[axis + 1 :]) for axis in range(1, len(grid))]
-    cuts = [list(_cut(part, n)) for part, n in zip(hull, layout.chunk_shape[1:], strict=True)]
-    for cell in product(*cuts):
-        number = sum(at * stride for (at, _, _), stride in zip(cell, strides, strict=True))
-        yield number, tuple(chosen for _, chosen, _ in cell), tuple(to for _, _, to in cell)
 
 
 def _cut(part: slice, length: int) -> Iterator[tuple[int, slice, slice]]:
@@ -281,8 +276,14 @@ def _read_deflated(
     by_chunk: dict[int, list[Part]] = {}
     for part in parts:
         by_chunk.setdefault(part.offset, []).append(part)
-    ends = ((at, at + by_chunk[at][0].size) for at in sorted(by_chunk))
-    for run in _neighbours(ends):
+    runs: list[list[tuple[int, int]]] = []  # of chunks that one read of bounded size takes
+    for begin in sorted(by_chunk):
+        end = begin + by_chunk[begin][0].size
+        if runs and begin - runs[-1][-1][1] <= GAP_BYTES and end - runs[-1][0][0] <= BLOCK_BYTES:
+            runs[-1].append((begin, end))
+        else:
+            runs.append([(begin, end)])
+    for run in runs:
         begin, end = run[0][0], run[-1][1]
         stored = bytes_of(read_array(handle, begin, (end - begin,), np.dtype(np.uint8)))
         for first, last in run:
@@ -290,15 +291,3 @@ def _read_deflated(
             items = decode_chunk(chunk, layout.chunk_shape, layout.dtype, layout.shuffled, inflate)
             for part in by_chunk[first]:
                 target[part.to] = items[part.chosen]
-
-
-def _neighbours(ends: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Stretches of bytes, sorted, put together where one read of bounded size takes several."""
-    run: list[tuple[int, int]] = []
-    for begin, end in ends:
-        if run and (begin - run[-1][1] > GAP_BYTES or end - run[0][0] > BLOCK_BYTES):
-            yield run
-            run = []
-        run.append((begin, end))
-    if run:
-        yield run

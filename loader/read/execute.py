@@ -55,15 +55,11 @@ def execute_plan(
 
     Parameters
     ----------
-    plan
-        From ``plan_read``.
-    files
-        Where open files are kept.
     out
         An array of ``plan.shape`` to read into; converted as HDF5 or numpy does where its type
         differs. None allocates one.
     n_threads
-        How many threads read; None asks the settings.
+        How many threads read; None takes the setting.
 
     Raises
     ------

@@ -188,7 +188,7 @@ class FileRead:
         self.running: Futures = []
 
     def start(self) -> None:
-        """Read; ``running`` are what threads still have to do of it."""
+        """Read; ``running`` is what threads still have to do of it."""
         self.running = self._fill()
 
     def complete(self) -> None:
@@ -266,7 +266,10 @@ class FileRead:
         """
         from h5py import h5s
 
-        if not array.flags.c_contiguous or not _converts_alike(self.target.dtype, array.dtype):
+        stored, wanted = self.target.dtype, array.dtype
+        real = stored.kind in "iuf" and wanted.kind in "iuf"
+        alike = stored == wanted or (real and np.can_cast(stored, wanted, "safe"))
+        if not array.flags.c_contiguous or not alike:
             return False
         dataset, hull, shape = self._found.id, self._region.hull, self._region.hull_shape
         offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
@@ -283,14 +286,6 @@ def _await(running: Futures) -> None:
     wait(running)
     for future in running:
         future.result()
-
-
-def _converts_alike(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether HDF5 converts, and as numpy does, so that it may write to the destination itself."""
-    if stored == wanted:
-        return True
-    real = stored.kind in "iuf" and wanted.kind in "iuf"
-    return real and bool(np.can_cast(stored, wanted, "safe"))
 
 
 def _join_close(slabs: FileSlabs, row_bytes: int) -> FileSlabs | None:

@@ -98,16 +98,15 @@ class DataFileHandle:
         except (KeyError, TypeError, ValueError, UnicodeEncodeError):
             found = self.file.get(path)
         if not isinstance(found, Dataset):
-            found = self._find(path, key)
-        return None if found is None else OpenDataset(found.id)
+            from ...catalog.hdf5.library import LibraryGroup
+            from ...catalog.scan.keys import find_dataset
 
-    def _find(self, path: str, key: str) -> Any:
-        from ...catalog.hdf5.library import LibraryGroup
-        from ...catalog.scan.keys import find_dataset
-
-        section, _, source = path[1 : -len(key) - 1].partition("/")
-        found = find_dataset(LibraryGroup(self.file.id), section, source, key)
-        return None if found is None else self.file[found]
+            section, _, source = path[1 : -len(key) - 1].partition("/")
+            place = find_dataset(LibraryGroup(self.file.id), section, source, key)
+            if place is None:
+                return None
+            found = self.file[place]
+        return OpenDataset(found.id)
 
     def chunks(self, dataset: "OpenDataset", n_bytes: int) -> ChunkMap | None:
         """The chunk map of one of its datasets, if about so many bytes are to be read of it.

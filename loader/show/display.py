@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import MultiRunError
 from ...catalog.model.names import parse_module, run_text
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
-from .inspection import Row, key_rows, natural_key
+from .inspection import key_rows, natural_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,16 +170,6 @@ def _dtype_text(dtype: str) -> str:
     return "string" if dtype == "str" else dtype
 
 
-def _key_line(row: Row) -> str:
-    """Name, type, entry shape and unit of a key."""
-    parts = [_dtype_text(row["dtype"])]
-    if row["shape"]:
-        parts.append(f"entry shape {_shape(row['shape'])}")
-    if row["unit"]:
-        parts.append(row["unit"])
-    return f"      - {row['key']}\t[{', '.join(parts)}]"
-
-
 # -- text ------------------------------------------------------------------------------------------
 
 
@@ -210,23 +200,7 @@ def collection_info(
     with_aggregators: bool = False,
     auxiliary: Mapping[str, SelectedSource] | None = None,
 ) -> str:
-    """A readable summary: run, time, trains, detectors and sources.
-
-    Parameters
-    ----------
-    data
-        What to describe.
-    details_for_sources
-        Glob pattern, or several, for the sources to list with all their keys.
-    counts
-        Say of each instrument source in how many trains it has data.
-    group_sources
-        Put sources whose names differ in one part on one line.
-    with_aggregators
-        Name the aggregator of each source.
-    auxiliary
-        Sources of REDUCTION and ERRATA to list too.
-    """
+    """A readable summary: run, time, trains, detectors and sources; see ``DataCollection.info``."""
     given = (details_for_sources,) if isinstance(details_for_sources, str) else details_for_sources
     style = _Style(tuple(given), counts, group_sources, with_aggregators)
     lines = [f"{name + ':':<16}{text}" for name, text in run_facts(data)]
@@ -248,7 +222,11 @@ def collection_info(
     lines += _listed(data, controls, style)
     lines += _legacy_lines(data.legacy)
     if auxiliary is not None:
-        lines += _auxiliary_lines(auxiliary, style)
+        for section in ("REDUCTION", "ERRATA"):
+            sources = {n: s for n, s in auxiliary.items() if s.entry.section == section}
+            lines += ["", f"{_number(sources, f'{section.lower()} source')}:"]
+            for name in sorted(sources, key=natural_key):
+                lines += _source_lines(sources[name], style)
     return "\n".join(lines)
 
 
@@ -277,21 +255,16 @@ def _source_lines(source: SelectedSource, style: _Style) -> Iterator[str]:
     if details or (style.counts and not source.is_control):
         for group in source.groups_with_data():
             yield f"    - {group or 'Control keys'}: {_counts_phrase(source.counts(group))}"
-            yield from (_key_line(row) for row in rows if row["index_group"] == group)
+            for row in rows:
+                if row["index_group"] == group:
+                    parts = [_dtype_text(row["dtype"])]
+                    parts += [f"entry shape {_shape(row['shape'])}"] if row["shape"] else []
+                    parts += [row["unit"]] if row["unit"] else []
+                    yield f"      - {row['key']}\t[{', '.join(parts)}]"
     run_only = [row for row in rows if row["index_group"] == "RUN"]
     if run_only:
         yield "    - Additional run keys (1 value per run)"
         yield from (f"      - {row['key']}\t= {row['run_value']!s:.60}" for row in run_only)
-
-
-def _auxiliary_lines(sources: Mapping[str, SelectedSource], style: _Style) -> Iterator[str]:
-    """The sources of REDUCTION and ERRATA."""
-    for section in ("REDUCTION", "ERRATA"):
-        names = [name for name, source in sources.items() if source.entry.section == section]
-        yield ""
-        yield f"{_number(names, f'{section.lower()} source')}:"
-        for name in sorted(names, key=natural_key):
-            yield from _source_lines(sources[name], style)
 
 
 def _legacy_lines(legacy: dict[str, str]) -> Iterator[str]:
@@ -462,33 +435,34 @@ def coverage_rows(data: SelectedData, *, expand_instrument: bool) -> list[Covera
 def plot_missing_data(
     data: SelectedData, min_saved_pct: float = 95, expand_instrument: bool = False
 ) -> "Axes":
-    """Plot the sources that miss data for some trains.
+    """Plot the sources that lack data in some trains; see ``DataCollection.plot_missing_data``."""
+    import matplotlib.pyplot as plt
 
-    Parameters
-    ----------
-    data
-        The data to look at; no data file is opened for what the catalog knows.
-    min_saved_pct
-        Show the sources that have data for less than this percentage of the trains.
-    expand_instrument
-        Show the index groups of INSTRUMENT sources one by one.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        With one bar per source, the one with the least data at the top. Its figure is as high as
-        the number of bars needs.
-    """
     rows = coverage_rows(data, expand_instrument=expand_instrument)
     shown = [row for row in rows if row.present.size and row.percent < min_saved_pct]
     shown.sort(key=lambda row: row.percent)
     title = f"Sources with data for less than {min_saved_pct:g} % of the trains"
-    axes = _make_axes(shown)
+    # A figure of its own, with room for the names to the left.
+    names = max((len(row.label) for row in shown), default=0) * _CHARACTER_INCHES
+    height = 1.7 + _ROW_INCHES * max(len(shown), 1)
+    width = names + 6.6
+    box = (
+        (names + 0.35) / width,
+        0.62 / height,
+        (width - names - 0.35 - 0.9) / width,
+        (height - 0.62 - 0.75) / height,
+    )
+    axes = plt.figure(figsize=(width, height)).add_axes(box)
     _draw(axes, shown, len(data.trains))
+    trains = f"{len(data.trains)} trains"
+    try:
+        run = run_text(data.run_metadata())
+    except MultiRunError:
+        run = "several runs"
     what = "index groups" if expand_instrument else "sources"
     axes.set_title(title, loc="left", fontsize=12, pad=26)
     axes.annotate(
-        f"{_describe(data)} · {len(shown)} of {len(rows)} {what}",
+        f"{f'{run} · {trains}' if run else trains} · {len(shown)} of {len(rows)} {what}",
         (0, 1),
         (0, 8),
         xycoords="axes fraction",
@@ -496,34 +470,6 @@ def plot_missing_data(
         fontsize=9,
     )
     return axes
-
-
-def _describe(data: SelectedData) -> str:
-    """The run, where there is one and its files say which; and the number of trains."""
-    trains = f"{len(data.trains)} trains"
-    try:
-        metadata = data.run_metadata()
-    except MultiRunError:
-        return f"several runs · {trains}"
-    run = run_text(metadata)
-    return f"{run} · {trains}" if run else trains
-
-
-def _make_axes(rows: list[CoverageRow]) -> "Axes":
-    """Axes in a figure of its own, with room for the names to the left."""
-    import matplotlib.pyplot as plt
-
-    names = max((len(row.label) for row in rows), default=0) * _CHARACTER_INCHES
-    height = 1.7 + _ROW_INCHES * max(len(rows), 1)
-    width = names + 6.6
-    figure = plt.figure(figsize=(width, height))
-    box = (
-        (names + 0.35) / width,
-        0.62 / height,
-        (width - names - 0.35 - 0.9) / width,
-        (height - 0.62 - 0.75) / height,
-    )
-    return figure.add_axes(box)
 
 
 def _draw(axes: "Axes", rows: list[CoverageRow], n_trains: int) -> None:

@@ -98,19 +98,14 @@ def key_rows(source: SelectedSource) -> list[Row]:
 
 def file_rows(key: SelectedKey) -> list[Row]:
     """name, trains, trains_with_data and entries of each file that holds the key."""
-    return list(_file_rows(key))
-
-
-def _file_rows(key: SelectedKey) -> Iterator[Row]:
     counts = dict(zip(key.trains.to_list(), key.rows.counts.tolist(), strict=True))
+    rows = []
     for ref in key.refs:
         here = [counts[t] for t in ref.trains.to_list() if t in counts]
-        yield {
-            "file": ref.path,
-            "trains": len(here),
-            "trains_with_data": sum(n > 0 for n in here),
-            "entries": sum(here),
-        }
+        with_data = sum(n > 0 for n in here)
+        row = {"file": ref.path, "trains": len(here), "trains_with_data": with_data}
+        rows.append(row | {"entries": sum(here)})
+    return rows
 
 
 def _dtype_name(dtype: "np.dtype[Any]") -> str:
@@ -168,7 +163,11 @@ def compare_runs(
         else:
             found += _source_differences(name, one, other, tolerance)
             if timestamps and one.is_control and other.is_control:
-                found += _time_differences(name, one, other)
+                times, other_times = one.run_values(), other.run_values()
+                for key in sorted(times.keys() & other_times.keys()):
+                    a, b = times[key], other_times[key]
+                    if key.endswith(".timestamp") and not same_value(a, b):
+                        found.append(Difference("value", name, key, a, b))
     return [d for d in found if values or d.what != "value"]
 
 
@@ -190,15 +189,6 @@ def _source_differences(
                 yield Difference(what, name, key, a[what], b[what])
         if not same_value(a["run_value"], b["run_value"], tolerance):
             yield Difference("value", name, key, a["run_value"], b["run_value"])
-
-
-def _time_differences(
-    name: str, one: SelectedSource, other: SelectedSource
-) -> Iterator[Difference]:
-    times, other_times = one.run_values(), other.run_values()
-    for key in sorted(times.keys() & other_times.keys()):
-        if key.endswith(".timestamp") and not same_value(times[key], other_times[key]):
-            yield Difference("value", name, key, times[key], other_times[key])
 
 
 def same_value(first: Any, second: Any, tolerance: float = 0.0) -> bool:
