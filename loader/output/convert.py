@@ -59,11 +59,7 @@ def to_dataframe(data: SelectedData, timestamps: bool) -> "pd.DataFrame":
     """All 1D keys as columns, a row for every train with data in any of them."""
     import pandas as pd
 
-    keys = [
-        key
-        for key in data.all_keys()
-        if timestamps or not (key.source.is_control and key.name.endswith(".timestamp"))
-    ]
+    keys = list(data.all_keys(timestamps))
     for key in keys:
         _check_series(key)
     if not keys:

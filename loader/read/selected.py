@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.errors import FileStructureError, SourceNameError
+from ...catalog.model.facts import RunFacts
 from ...catalog.model.names import VALUE_ENDING, is_timestamp, short_key, unit_text
 from ...catalog.model.records import KeyRecord, KeySchema
 from ..select import runinfo
@@ -64,18 +65,26 @@ class SelectedData(Value):
         return [r for r in self.table.refs if r.trains.overlaps(self.trains)]
 
     def source(self, name: str) -> "SelectedSource":
-        """One source; raises SourceNameError if there is none of this name."""
-        entry = self.sources.get(name)
-        if entry is None:
-            raise SourceNameError(name, self.sources)
-        return SelectedSource(entry, self.trains, self.files)
+        """One source, made once; raises SourceNameError if there is none of this name."""
+        found = self._made.get(name)
+        if found is None:
+            if name not in self.sources:
+                raise SourceNameError(name, self.sources)
+            made = SelectedSource(self.sources[name], self.trains, self.files)
+            found = self._made.setdefault(name, made)
+        return found
+
+    @cached_property
+    def _made(self) -> "dict[str, SelectedSource]":
+        return {}  # run[source, key] for many keys asks each time for files and schema of a source
 
     def all_keys(self, inc_timestamps: bool = True) -> Iterator["SelectedKey"]:
-        """All selected keys, source by source."""
+        """All selected keys, source by source; without the timestamps of control keys if asked."""
         for name in self.sources:
             source = self.source(name)
-            for key in sorted(source.keys(inc_timestamps)):
-                yield source.key(key)
+            for key in sorted(source.keys()):
+                if inc_timestamps or not (source.is_control and is_timestamp(key)):
+                    yield SelectedKey(source, key)
 
     def with_trains(self, trains: TrainSet) -> "SelectedData":
         """The same sources for other trains."""
@@ -132,7 +141,18 @@ class SelectedSource(Value):
     def schema(self) -> KeySchema:
         """The keys that ``first_ref`` has of it, selected or not."""
         ref = self.first_ref
-        return KeySchema(()) if ref is None else self.entry.schema(ref)
+        return KeySchema(()) if ref is None else self.schema_in(ref)
+
+    @cached_property
+    def _schemas(self) -> dict[tuple[RunFacts, int], KeySchema]:
+        return {}
+
+    def schema_in(self, ref: FileRef) -> KeySchema:
+        """The keys that one of its files has; kept, since each key of the source asks."""
+        found = self._schemas.get(ref.key)
+        if found is None:
+            found = self._schemas[ref.key] = self.entry.schema(ref)
+        return found
 
     def keys(self, inc_timestamps: bool = True) -> set[str]:
         """Names of the selected keys.
@@ -257,7 +277,8 @@ class SelectedKey(Value):
     @property
     def _stored_path(self) -> str:
         """Path of the dataset in its files, under the source name that they use."""
-        return f"/{self.entry.section}/{self.entry.real_name}/{self.name.replace('.', '/')}"
+        entry = self.source.entry
+        return f"/{entry.section}/{entry.real_name}/{self.name.replace('.', '/')}"
 
     def label(self, joint: str) -> str:
         """Source and key in one name, without the ``.value`` of a control key."""
@@ -277,14 +298,13 @@ class SelectedKey(Value):
 
     def plan(self, region: Region | None = None) -> ReadPlan:
         """How to read a region of every entry, by default all; raises InconsistentFilesError."""
-        found = self.rows
-        known = [(r, self.entry.schema(r).by_name.get(self.name)) for r in found.refs]
-        record = check_consistent(self.entry.name, self.record, known)
+        found, source = self.rows, self.source
+        known = [(r, source.schema_in(r).by_name.get(self.name)) for r in found.refs]
+        record = check_consistent(source.entry.name, self.record, known)
         if region is None:
-            region = parse_region((), self.entry_shape)
-        return ReadPlan(
-            self.entry.name, self._stored_path, record, region, found.n_rows, found.slabs
-        )
+            region = parse_region((), record.entry_shape)
+        path = self._stored_path
+        return ReadPlan(source.entry.name, path, record, region, found.n_rows, found.slabs)
 
     def read(self, roi: Any = (), out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The data, (entries, ...), or a region of every entry; into ``out`` if it is given."""
