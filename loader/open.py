@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 FileFilter = Callable[[list[str]], Iterable[str]]
 DEFAULT_ALIASES = "{}/usr/extra-data-aliases.yml"
-_SHOWN_PROBLEMS = 5
+_SHOWN_PROBLEMS = 5  # in one warning, which a terminal still shows whole
 
 
 def RunDirectory(

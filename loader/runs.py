@@ -66,7 +66,7 @@ class RunPlace:
 def find_places(
     runs: Any, catalog: PathLike | None, question: dict[str, Any]
 ) -> tuple[RunPlace, ...]:
-    """The runs that are meant, each once, in the order given.
+    """The runs that the caller names, each once, in the order given.
 
     Raises
     ------
@@ -187,7 +187,7 @@ _LACKING = (SourceNameError, PropertyNameError, RunNotFoundError, FileStructureE
 
 @dataclass(frozen=True, slots=True)
 class KeysOfRuns:
-    """A key in the runs that have it; ``errors`` are what the others said instead, by name."""
+    """A key in the runs that have it; ``errors`` of the others by name."""
 
     source: str
     key: str
@@ -414,7 +414,7 @@ def to_frame(
     return frame, lacking
 
 
-_KEPT_OPEN = 32
+_KEPT_OPEN = 32  # runs: loops over several keys of as many open none of them twice
 
 
 def open_runs(

@@ -201,7 +201,7 @@ def name_dimensions(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
     }
 
 
-CHUNK_BYTES = 128 * 2**20
+CHUNK_BYTES = 128 * 2**20  # as dask aims at for chunks of its own choice
 
 
 def to_dask(key: SelectedKey, labelled: bool, chunk_bytes: int | None = None) -> Any:

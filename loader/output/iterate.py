@@ -21,7 +21,7 @@ from ..select.trains import NO_TRAINS, TrainSet
 
 _Block = TypeVar("_Block")
 
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 8 * 2**20  # read at once: many small trains share the cost of a read
 AHEAD_BYTES = 256 * 2**20  # the largest block that is read ahead, beside the one in use
 
 

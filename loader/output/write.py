@@ -31,8 +31,8 @@ from ..select.rows import FileSlabs
 from ..select.sources import is_single_run
 
 _TEXT = h5py.string_dtype("ascii")
-_PART_BYTES = 128 << 20
-_CHUNK_BYTES = 256 << 10
+_PART_BYTES = 128 << 20  # in memory at once while a key is copied
+_CHUNK_BYTES = 256 << 10  # well below the chunk cache of HDF5, 1 MiB
 _UNIT_ATTRIBUTES = {
     "unitSymbol": "unit_symbol",
     "unitName": "unit_name",

@@ -38,7 +38,7 @@ from .chunks import (
 )
 
 DEFAULT_LIMIT = 256  # a process may mostly open 1024
-DATASET_LIMIT = 512
+DATASET_LIMIT = 512  # open per file: each takes an identifier and memory of HDF5
 # To ask HDF5 for the layout of a dataset takes as long as to read about so many bytes by HDF5.
 WORTH_LAYOUT = 64 * 2**10
 WORTH_READ = 24 * 2**10  # for each time that HDF5 has to be called
