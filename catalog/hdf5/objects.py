@@ -321,13 +321,15 @@ class OwnGroup(_OwnObject):
 
     opens_cheaply = True
 
-    @_doubting
     def find(self, path: bytes) -> "OwnGroup | OwnDataset | None":
         """The object of a path below the group."""
-        at = self.file.find(self.at, path)
-        if at is None:
-            return None
-        header = self.file.header(at)
+        try:  # as ``_doubting`` does, without its call
+            at = self.file.find(self.at, path)
+            if at is None:
+                return None
+            header = self.file.header(at)
+        except DAMAGES as e:
+            raise NotUnderstoodError(str(e)) from e
         below = self.path.rstrip(b"/") + b"/" + path
         if header.is_group:
             return OwnGroup(self.file, at, below)
@@ -387,17 +389,23 @@ def _walk(file: OwnFile, at: int, above: bytes, names: list[bytes], seen: set[in
 class OwnDataset(_OwnObject):
     """A dataset; see ``interface.Dataset``."""
 
-    @property
-    @_doubting
-    def shape(self) -> tuple[int, ...] | None:
-        """Its dimensions now; None where it has no dataspace."""
-        return _shape(self.file.header(self.at).messages[_SPACE])
+    # Without the decorator, and so a call less: a run is opened with tens of thousands of these.
 
     @property
-    @_doubting
+    def shape(self) -> tuple[int, ...] | None:
+        """Its dimensions now; None where it has no dataspace."""
+        try:
+            return _shape(self.file.header(self.at).messages[_SPACE])
+        except DAMAGES as e:
+            raise NotUnderstoodError(str(e)) from e
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Its dtype as h5py has it."""
-        return self.file.values.dtype(self.file.header(self.at).messages[_TYPE])
+        try:
+            return self.file.values.dtype(self.file.header(self.at).messages[_TYPE])
+        except DAMAGES as e:
+            raise NotUnderstoodError(str(e)) from e
 
     def read(self) -> NDArray[Any]:
         """All its values; ValueError where they are implausibly many."""
