@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     from .questions.export import ExportedView, ViewProgress
     from .scan.jobs import JobProgress
 
-__all__ = [
-    "Catalog",
-]
-
 
 class Catalog:
     """The catalog of the runs of a facility; asking it touches no data file.
@@ -747,7 +743,7 @@ class Catalog:
         CatalogNotFoundError
             Where nothing was ingested yet.
         """
-        from .questions.forget import find_known, forget
+        from .questions.find import find_known, forget
 
         return forget(self._store, find_known(self._store, targets))
 

@@ -16,22 +16,20 @@ from typer.core import TyperGroup
 from ..catalog.model.errors import XfelcatError
 from .output import say
 
-__all__ = ["app", "main"]
-
 # In the order of the help: the module of the command, and its function or group there.
 _COMMANDS = {
     "ingest": ("ingest", "ingest_command"),
     "watch": ("watch", "watch_command"),
     "find": ("find", "find_command"),
     "sql": ("sql", "sql_command"),
-    "profile": ("profile", "profile_command"),
+    "profile": ("ingest", "profile_command"),
     "ls": ("ls", "ls_command"),
     "info": ("info", "info_command"),
-    "diff": ("diff", "diff_command"),
+    "diff": ("open", "diff_command"),
     "open": ("open", "open_command"),
     "audit": ("audit", "audit_command"),
     "validate": ("validate", "validate_command"),
-    "inventory": ("inventory", "inventory_command"),
+    "inventory": ("find", "inventory_command"),
     "forget": ("db", "forget_command"),
     "locality": ("open", "locality_command"),
     "demo": ("demo", "demo_command"),

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from ..catalog.store.store import Store
     from ..loader.jobs.deepcheck import DeepOptions, RunDataCheck
 
-__all__ = ["Threshold", "audit_command", "report_lines", "summary_lines"]
-
 
 class Threshold(StrEnum):
     """From which severity on findings make a command fail."""

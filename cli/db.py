@@ -12,7 +12,6 @@ from .progress import count, showing_bar, size_text
 if TYPE_CHECKING:
     from ..catalog.store.store import Store
 
-__all__ = ["app", "forget_command"]
 
 app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True, add_completion=False)
 
@@ -142,7 +141,7 @@ def forget_command(
     catalog: CatalogOption = None,
 ) -> None:
     """Delete all that is known of some runs from the catalog; no data file is touched."""
-    from ..catalog.questions.forget import find_known, forget
+    from ..catalog.questions.find import find_known, forget
 
     store = open_store(catalog)
     known = find_known(store, targets)

@@ -21,7 +21,6 @@ from .progress import count, showing_bar, size_text
 if TYPE_CHECKING:
     from ..loader.examples.facility import FacilitySummary
 
-__all__ = ["demo_command", "tour"]
 
 PROPOSAL = "SPB/202405/p900032"
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..catalog.questions.question import Question
     from ..loader.sourcedata import SourceData
 
-__all__ = ["app"]
 
 app = typer.Typer(help="Write what other tools read.", no_args_is_help=True, add_completion=False)
 

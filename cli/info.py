@@ -36,15 +36,6 @@ if TYPE_CHECKING:
     from ..loader.collection import DataCollection
     from ..loader.keydata import KeyData
 
-__all__ = [
-    "bar",
-    "catalog_lines",
-    "freshness_text",
-    "info_command",
-    "key_lines",
-    "run_lines",
-    "source_lines",
-]
 
 _CELLS = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..catalog.questions.filters import RunFilter
     from ..catalog.store.store import Store
 
-__all__ = ["ls_command"]
 
 Row = dict[str, Any]
 Sink = tuple[Format, Path | None]  # how and where rows go that are not for people

@@ -1,14 +1,21 @@
-"""``xfelcat open``: IPython with a run; ``xfelcat locality``: the files that are only on tape."""
+"""``xfelcat open``, ``diff`` and ``locality``: a run in IPython, two runs compared, files on tape."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .options import CatalogOption, RunArgument, argument, open_named, open_store
-from .output import say
-
-__all__ = ["locality_command", "open_command"]
+from .options import (
+    CatalogOption,
+    FormatOption,
+    OutputOption,
+    RunArgument,
+    argument,
+    open_named,
+    open_store,
+)
+from .output import Format, choose_format, say, value_text, write_rows
+from .progress import count
 
 
 def open_command(run: RunArgument, *, catalog: CatalogOption = None) -> None:
@@ -66,3 +73,73 @@ def locality_command(
     say(", ".join(counts))
     if any(groups.values()):
         raise typer.Exit(1)
+
+
+_LONGEST = 30
+_COLUMNS = ("what", "source", "key", "first", "second")
+
+
+def diff_command(
+    first: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run directory, p002012/raw/r0034 or 2012/34.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare it with.")],
+    *,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="RUN values no further apart than this share of the larger are the same.",
+        ),
+    ] = 0.0,
+    values: Annotated[
+        bool, typer.Option("--values/--no-values", help="Whether RUN values are compared.")
+    ] = True,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Compare when RUN values were set, too.")
+    ] = False,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Compare two runs: sources, keys, dtypes, shapes, units and RUN values.
+
+    Exits as diff does: 0 if nothing differs, 1 if something does, 2 if a run cannot be opened.
+    """
+    from ..catalog.model.errors import XfelcatError
+    from ..loader.show.inspection import compare_runs
+
+    chosen = choose_format(format_, output)
+    store = open_store(catalog)
+    try:
+        sides = [open_named(text, store)[1].selected for text in (first, second)]
+        found = compare_runs(*sides, tolerance=tolerance, values=values, timestamps=timestamps)
+    except XfelcatError as error:
+        say(f"xfelcat: {error}")
+        raise typer.Exit(2) from None
+    if found or chosen is not Format.TABLE:
+        write_rows(_rows(found, chosen), chosen, output, names=_COLUMNS)
+    kinds: dict[str, int] = {}
+    for difference in found:
+        kinds[difference.what] = kinds.get(difference.what, 0) + 1
+    parts = ", ".join(f"{n} of {what}" for what, n in kinds.items())
+    say(f"{count(len(found), 'difference')}{': ' if parts else ''}{parts}")
+    raise typer.Exit(1 if found else 0)
+
+
+def _rows(found: list[Any], chosen: Format) -> list[dict[str, str | None]]:
+    """The differences as rows; what a run has as text, since it is of every type."""
+    at_most = _LONGEST if chosen is Format.TABLE else None
+    return [
+        {
+            "what": d.what,
+            "source": d.source,
+            "key": d.key,
+            "first": value_text(d.first, at_most, one_line=False),
+            "second": value_text(d.second, at_most, one_line=False),
+        }
+        for d in found
+    ]

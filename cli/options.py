@@ -34,35 +34,6 @@ if TYPE_CHECKING:
     from ..catalog.store.store import Store
     from ..loader.collection import DataCollection
 
-__all__ = [
-    "CatalogOption",
-    "DeepOption",
-    "ExcludeOption",
-    "FormatOption",
-    "JobsOption",
-    "OutputOption",
-    "RateOption",
-    "RunArgument",
-    "SampleOption",
-    "SeedOption",
-    "StrictOption",
-    "TimeLimitOption",
-    "argument",
-    "catalogued_run",
-    "existing_store",
-    "named_runs",
-    "open_known",
-    "open_named",
-    "open_path",
-    "open_store",
-    "option",
-    "say_if_behind",
-    "say_provenance",
-    "time_option",
-    "with_question",
-    "with_run_filter",
-    "wrong_usage",
-]
 
 _SHORT = re.compile(
     r"p?(?P<proposal>\d{1,6})[/ ]\s*(?:(?P<data_class>[A-Za-z]\w*)[/ ]\s*)?r?(?P<run>\d{1,6})/?"

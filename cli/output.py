@@ -26,16 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
-__all__ = [
-    "Format",
-    "aligned",
-    "choose_format",
-    "say",
-    "show_table",
-    "value_text",
-    "write_answer",
-    "write_rows",
-]
 
 _ROWS_ON_TERMINAL = 1000
 

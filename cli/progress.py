@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..catalog.model.records import Problem
     from ..catalog.scan.jobs import JobProgress
 
-__all__ = ["count", "say_problems", "showing_bar", "showing_progress", "size_text"]
 
 _SECONDS_PER_LINE = 10.0
 

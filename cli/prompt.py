@@ -27,8 +27,7 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import PostgresLexer
 
 from ..catalog.model.errors import XfelcatError, nearest
-from ..catalog.questions.sql import run_sql
-from ..catalog.questions.view_docs import describe_views, schema_text
+from ..catalog.questions.sql import describe_views, run_sql, schema_text
 from ..catalog.store.store import Store
 from .options import say_if_behind
 from .output import Format, choose_format, say, write_answer
@@ -36,8 +35,6 @@ from .progress import count
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
-
-__all__ = ["Conversation", "Words", "history", "is_complete", "new_session", "run_prompt"]
 
 
 # Completion offers, after a dot at the start, the prompt's own commands and what they take; after

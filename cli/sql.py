@@ -23,8 +23,6 @@ from .options import (
 )
 from .output import Format, choose_format, say, write_answer
 
-__all__ = ["sql_command"]
-
 
 def sql_command(
     text: Annotated[
@@ -109,7 +107,7 @@ def _statement(text: str | None, file: Path | None) -> str:
 
 
 def _show_schema(names: list[str], chosen: Format, output: Path | None) -> None:
-    from ..catalog.questions.view_docs import columns_table, describe_views, schema_text
+    from ..catalog.questions.sql import columns_table, describe_views, schema_text
 
     with wrong_usage():
         views = describe_views(*names)

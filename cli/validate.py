@@ -23,7 +23,6 @@ from .progress import count, showing_progress, size_text
 if TYPE_CHECKING:
     from ..loader.jobs.validation import CondensedProblem, ValidationReport
 
-__all__ = ["validate_command"]
 
 _COLUMNS = ("check_id", "severity", "message", "place", "path")
 _NOUNS = {"E": "error", "W": "warning", "I": "remark"}

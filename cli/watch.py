@@ -24,8 +24,6 @@ from .options import (
 if TYPE_CHECKING:
     from ..catalog.store.store import Store
 
-__all__ = ["LogFormat", "format_event", "watch_command"]
-
 
 class LogFormat(StrEnum):
     """How events are written."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from xfelcat.catalog.questions.view_docs import EXAMPLES, describe_views
+from xfelcat.catalog.questions.sql import EXAMPLES, describe_views
 from xfelcat.catalog.store.schema import create_schema
 
 pytestmark = pytest.mark.fast

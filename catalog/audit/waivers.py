@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.checks import choose_checks
 from ..model.errors import ConfigError, QueryError
+from ..questions.conditions import glob_to_regex
 from ..questions.filters import RunFilter
-from ..questions.patterns import glob_to_regex
 from .run_checks import rows_table
 
 if TYPE_CHECKING:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["coverage", "coverage_by_class", "lacking", "source_coverage"]
 
 # Of each source of the runs ``chosen``, in how many trains it has data: the most of an index group,
 # NULL where that is not known. A source whose keys differ between the files of a run has several

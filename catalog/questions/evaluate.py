@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.names import to_text
-from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand
+from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand, Pattern
 from .execute import Sql, all_of, ask, indices, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches
-from .patterns import Pattern
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["Evaluation", "comparisons"]
 
 # Up to so many pairs of source and key are read one at a time: the database then skips the blocks
 # that have other pairs. Statements of more parts take longer to plan than that saves.

@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = [
-    "Answer",
-    "Provenance",
-    "Sql",
-    "all_of",
-    "any_of",
-    "ask",
-    "fetch",
-    "indices",
-    "interruptible",
-    "is_one_of",
-    "numbers",
-    "sql",
-]
 
 T = TypeVar("T")
 # Rows per batch where their size is limited: small against the limit, large against the overhead.

@@ -23,13 +23,12 @@ from ..store.store import Store
 from .execute import Provenance, Sql, all_of, ask, is_one_of, numbers, sql
 from .filters import provenance
 from .question import EVERYTHING, Question, RunIds, select_runs
-from .view_docs import describe_views
+from .sql import describe_views
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["ExportedView", "ViewProgress", "export_views"]
 
 # Few at first: how many rows a run has is known only from those that were read.
 _RUNS_AT_FIRST = 32

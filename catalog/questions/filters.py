@@ -26,37 +26,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
 from ..model.names import VALUE_ENDING, sql_unit, to_text, to_utc
-from .conditions import conditions_of
+from .conditions import Pattern, PatternLike, conditions_of, text_matches
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
-from .patterns import Pattern, PatternLike, text_matches
 
 if TYPE_CHECKING:
     import duckdb
 
     from ..store.store import Store
 
-__all__ = [
-    "ALL_DATA",
-    "ALL_RUNS",
-    "FILTERS",
-    "OUTLINE_ONLY",
-    "UNIT",
-    "Choice",
-    "ConditionChoice",
-    "DataFilter",
-    "Filter",
-    "KeyChoice",
-    "RunChoice",
-    "RunFilter",
-    "RunsChoice",
-    "SourceChoice",
-    "Spec",
-    "control_key_matches",
-    "filters_of",
-    "parse_filters",
-    "parse_time",
-    "provenance",
-]
 
 # What people may give: one of a thing or several.
 Numbers = int | str | Iterable[int | str]

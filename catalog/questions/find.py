@@ -6,32 +6,28 @@ merged file; every value is bound.
 1. ``runs``: which runs there are; ``find_runs``: and with which RUN values.
 2. ``find``: which runs have a source, or a key of it; ``sources`` and ``keys`` sum that up.
 3. ``files``, ``train_ranges``, ``run_values``: what the runs consist of.
+4. ``find_known`` finds the runs of a name or path in the shards, which are the truth, and
+   ``forget`` takes them out of the catalog; nothing else deletes facts.
 
 The methods of ``Catalog`` of these names document the columns.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
-from ..model.errors import QueryError
+from ..model.errors import QueryError, RunNotFoundError, nearest
+from ..model.identity import RunIdentity
+from ..model.names import from_text
 from ..model.records import Depth
 from ..store.store import Store
 from .execute import Answer, Sql, all_of, any_of, ask, sql
-from .filters import UNIT, provenance
+from .filters import ALL_RUNS, UNIT, RunFilter, provenance
 from .question import EVERYTHING, Question, Selection, select_runs
 
 if TYPE_CHECKING:
     import duckdb
-
-__all__ = [
-    "files",
-    "find",
-    "find_runs",
-    "keys",
-    "run_values",
-    "runs",
-    "sources",
-    "train_ranges",
-]
 
 _RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class"
 _OF_RUN = f"{_RUN_NAMES}, run.instrument, run.cycle"
@@ -346,3 +342,77 @@ def _files_with_data(selection: Selection, column: str, run_id: str, equals: str
         groups=data.groups(),
         conditions=all_of(selection.conditions_on("file.run_id")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """A run of the catalog: its number, the shard that keeps it, its name, its path, its files."""
+
+    run_id: int
+    shard: str
+    name: str
+    path: str
+    n_files: int
+
+
+def find_known(store: Store, targets: Iterable[str | PathLike[str]]) -> list[KnownRun]:
+    """The catalogued runs that the targets name, each once, in the order of shards and runs.
+
+    A target is ``p002012``, ``p002012/raw``, ``p002012/raw/r0001``, or a path: the run there, or
+    all runs below; the path need not exist any more.
+
+    Raises CatalogNotFoundError where there is no catalog, and RunNotFoundError for a target that
+    names no catalogued run.
+    """
+    store.require()
+    found: dict[int, KnownRun] = {}
+    for target in targets:
+        named = list(_known(store, RunFilter.named(target)))
+        if not named:
+            text = fspath(target)
+            known = [known for run in _known(store, ALL_RUNS) for known in (run.name, run.path)]
+            raise RunNotFoundError(
+                f"{text}: a catalogued run of this name or path",
+                looked_at=[str(store.location)],
+                nearest=nearest(text, known),
+            )
+        found |= {run.run_id: run for run in named}
+    return sorted(found.values(), key=lambda run: run.run_id)
+
+
+def forget(store: Store, runs: Iterable[KnownRun]) -> int:
+    """Take runs out of the catalog with all that is known of them; returns how many were there.
+
+    Raises CatalogWriteError where the catalog cannot be written; what is forgotten by then stays
+    forgotten.
+    """
+    by_shard: dict[str, list[KnownRun]] = {}
+    for run in runs:
+        by_shard.setdefault(run.shard, []).append(run)
+    n_forgotten = 0
+    for shard, of_shard in by_shard.items():
+        with store.write(shard) as writer:
+            n_forgotten += sum(writer.forget_run(run.run_id) for run in of_shard)
+    if n_forgotten:
+        store.publish_merged()
+    return n_forgotten
+
+
+def _known(store: Store, where: RunFilter) -> Iterable[KnownRun]:
+    statement = sql(
+        "SELECT run_id, proposal, run.run, data_class, directory, n_files FROM run"
+        " WHERE {filter} ORDER BY run_id",
+        filter=all_of(where.conditions()),
+    )
+    only = {f"p{proposal:06d}" for proposal in where.proposals}
+    for shard in store.shards():
+        if only and shard not in only:
+            continue
+        with store.read(shard) as cursor:
+            rows = ask(cursor, statement).to_pylist() if cursor else []
+        for row in rows:
+            path = from_text(row["directory"])
+            name = path
+            if row["proposal"] is not None:
+                name = str(RunIdentity(row["proposal"], row["run"], row["data_class"]))
+            yield KnownRun(row["run_id"], shard, name, path, row["n_files"])

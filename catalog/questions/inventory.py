@@ -23,23 +23,6 @@ from ..store.store import Store
 from .execute import Answer, all_of, ask, sql
 from .filters import ALL_RUNS, OUTLINE_ONLY, RunFilter, provenance
 
-__all__ = [
-    "GROUPS",
-    "PERIODS",
-    "QUESTIONS",
-    "count_runs",
-    "duplicates",
-    "growth",
-    "inventory",
-    "key_profile",
-    "largest",
-    "open_findings",
-    "orphans",
-    "summarize",
-    "unverified",
-    "volume",
-]
-
 _OF_RUN = ("instrument", "cycle", "proposal", "data_class")
 _OF_FILE = ("aggregator", "format_version")
 GROUPS = (*_OF_RUN, *_OF_FILE, "source")

@@ -22,7 +22,6 @@ from .filters import ALL_DATA, ALL_RUNS, DataFilter, RunFilter, filters_of, pars
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["EVERYTHING", "Question", "RunIds", "Selection", "select_runs"]
 
 RunIds = NDArray[np.uint64]
 

@@ -15,7 +15,7 @@ from xfelcat.catalog.model.errors import CatalogNotFoundError
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.records import Depth, Problem
 from xfelcat.catalog.questions.filters import ALL_RUNS, RunFilter
-from xfelcat.catalog.questions.forget import find_known, forget
+from xfelcat.catalog.questions.find import find_known, forget
 from xfelcat.catalog.store.care import check, compact, upgrade_shards
 from xfelcat.catalog.store.connections import POOL
 from xfelcat.catalog.store.store import Store

@@ -9,7 +9,7 @@ import pytest
 from xfelcat import Catalog
 from xfelcat.catalog.model.errors import CatalogNotFoundError, QueryError, TargetWriteError
 from xfelcat.catalog.questions import export
-from xfelcat.catalog.questions.view_docs import describe_views
+from xfelcat.catalog.questions.sql import describe_views
 
 NAMES = [view.name for view in describe_views()]
 

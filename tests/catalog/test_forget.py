@@ -7,7 +7,7 @@ import pytest
 from support.questions import find, runs
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.errors import CatalogNotFoundError, RunNotFoundError
-from xfelcat.catalog.questions.forget import find_known, forget
+from xfelcat.catalog.questions.find import find_known, forget
 from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.store import Store
 

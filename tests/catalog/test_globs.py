@@ -6,7 +6,7 @@ import duckdb
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from xfelcat.catalog.questions.patterns import glob_to_regex, is_glob
+from xfelcat.catalog.questions.conditions import glob_to_regex, is_glob
 
 pytestmark = pytest.mark.fast
 

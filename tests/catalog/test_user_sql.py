@@ -7,8 +7,7 @@ import time
 import pytest
 from xfelcat import Catalog
 from xfelcat.catalog.model.errors import CatalogNotFoundError, CatalogWriteError, QueryError
-from xfelcat.catalog.questions.sql import MEMORY_LIMIT, TIME_LIMIT, run_sql
-from xfelcat.catalog.questions.view_docs import describe_views
+from xfelcat.catalog.questions.sql import MEMORY_LIMIT, TIME_LIMIT, describe_views, run_sql
 from xfelcat.catalog.store.store import Store
 
 pytestmark = pytest.mark.fast

@@ -16,7 +16,7 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from xfelcat.catalog.model.errors import CatalogNotFoundError
-from xfelcat.catalog.questions.view_docs import describe_views
+from xfelcat.catalog.questions.sql import describe_views
 from xfelcat.catalog.store.store import Store
 from xfelcat.cli import prompt
 from xfelcat.cli.prompt import Conversation, Words, is_complete
