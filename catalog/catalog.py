@@ -46,18 +46,26 @@ class Catalog:
     (runs whose keys are not known), ``runs_undated`` (left out of a question about time) and
     ``oldest_ingest`` (ISO text).
 
-    All questions over runs take the same filters as keyword arguments; what is not given is open:
+    All questions over runs take the same filters as keyword arguments ``**where``; what is not
+    given is open:
 
     - which runs: ``proposal``, ``run``, ``instrument``, ``cycle``, ``data_class``, ``since``,
-      ``until``, ``below``, and ``train`` (a train ID, or a range of them, of which the run has
+      ``until``, ``below`` (see ``RunFilter.of``); ``inventory``, ``audit`` and ``report`` take
+      these alone;
+    - which runs, by what they have: ``train`` (a train ID, or a range of them, of which the run has
       one), ``min_trains``, ``has`` and ``has_not`` (``"SOURCE"`` or ``"SOURCE KEY"``, several in a
       list: all of them, none of them), ``where`` (a condition on RUN values, see ``find_runs``);
-    - which data: ``source`` and ``key`` (globs, or regular expressions after ``"re:"``),
-      ``device_class``, ``dtype``, ``shape`` (of one entry), ``unit``. ``min_trains`` then counts
-      the trains with such data.
+      ``coverage`` and ``export`` take these, too;
+    - which data: ``source``, ``key``, ``device_class``, ``dtype``, ``shape`` (of one entry),
+      ``unit``. ``min_trains`` then counts the trains with such data; ``runs`` and ``files`` give
+      those that have such data.
 
-    They raise QueryError for a filter that has no meaning, and CatalogNotFoundError where nothing
-    was ingested yet.
+    ``source`` and ``key`` are globs: ``*`` matches any text (also ``/``), ``?`` one character,
+    ``[xyz]`` one of these, ``[!xyz]`` none of these; upper and lower case differ. Or a regular
+    expression: ``"re:..."``, or compiled; or several in a list. Keys of control sources match with
+    ``.value`` or without, and their timestamps only if the glob ends in ``timestamp``. ``limit`` is
+    the most rows to give. All methods but ``ingest`` and ``compact`` raise QueryError for a value
+    that has no meaning, and CatalogNotFoundError where nothing was ingested yet.
 
     Parameters
     ----------
@@ -132,11 +140,6 @@ class Catalog:
     def runs(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
 
-        Parameters
-        ----------
-        **where
-            Filters; with one of data, the runs that have such data.
-
         Returns
         -------
         pandas.DataFrame
@@ -174,21 +177,8 @@ class Catalog:
     ) -> "pd.DataFrame":
         """The runs that have a source, or a key of it: one row per run, source and key.
 
-        Parameters
-        ----------
-        source
-            A glob: ``*`` matches any text (also ``/``), ``?`` one character, ``[xyz]`` one of
-            these, ``[!xyz]`` none of these; upper and lower case differ. Or a regular expression:
-            ``"re:..."``, or compiled; or several in a list.
-        key
-            The same; the keys of control sources with ``.value`` or without, and their timestamps
-            only if the glob ends in ``timestamp``. None: rows per source and index group, with the
-            glob of its keys (``image.*``) for a key, and no dtype, shape or unit, unless a filter
-            is about these.
-        limit
-            Give this many rows at most.
-        **where
-            Filters.
+        Without ``key`` the rows are per source and index group, with the glob of its keys
+        (``image.*``) for a key, and no dtype, shape or unit, unless a filter is about these.
 
         Returns
         -------
@@ -229,8 +219,6 @@ class Catalog:
 
             Or a mapping, all of which must hold: ``{"SOURCE KEY": 0.5}``, ``{...: [1, 2]}`` (one of
             them), ``{...: ("<", 0.5)}``, ``{...: ("between", 0, 1)}``. Or a list of these.
-        **choice
-            Filters.
 
         Returns
         -------
@@ -253,13 +241,6 @@ class Catalog:
 
     def sources(self, source: Any = "*", **where: Unpack[SourceChoice]) -> "pd.DataFrame":
         """The sources of the runs, in the order of their names.
-
-        Parameters
-        ----------
-        source
-            As for ``find``.
-        **where
-            Filters.
 
         Returns
         -------
@@ -285,13 +266,6 @@ class Catalog:
     def keys(self, source: Any = "*", key: Any = "*", **where: Unpack[KeyChoice]) -> "pd.DataFrame":
         """The keys of the runs' sources, and what they are; a row per type, shape and unit.
 
-        Parameters
-        ----------
-        source, key
-            As for ``find``.
-        **where
-            Filters.
-
         Returns
         -------
         pandas.DataFrame
@@ -305,10 +279,7 @@ class Catalog:
     def files(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The files of the runs, in the order of runs and names.
 
-        Parameters
-        ----------
-        **where
-            Filters; with one of data, the files that list such sources, with such keys.
+        With a filter of data, the files that list such sources, with such keys.
 
         Returns
         -------
@@ -324,10 +295,7 @@ class Catalog:
     def train_ranges(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The train IDs of the runs: one row per range without a gap, in the order of runs.
 
-        Parameters
-        ----------
-        **where
-            Filters; with one of data, the trains of the files that list such sources.
+        With a filter of data, the trains of the files that list such sources.
 
         Returns
         -------
@@ -347,15 +315,6 @@ class Catalog:
         **where: Unpack[KeyChoice],
     ) -> "pd.DataFrame":
         """The RUN values: the state of the control devices at the start of the runs.
-
-        Parameters
-        ----------
-        source, key
-            As for ``find``.
-        limit
-            Give this many rows at most.
-        **where
-            Filters.
 
         Returns
         -------
@@ -387,8 +346,6 @@ class Catalog:
         most_decoded
             For how many runs at most, in their order, the index is decoded where counts do not
             suffice; 2 to 10 ms each.
-        **where
-            Filters of runs.
 
         Returns
         -------
@@ -426,15 +383,13 @@ class Catalog:
 
         Parameters
         ----------
-        source
-            As for ``find``.
         neighbours
             How many runs before, and how many after, are looked at, in the same proposal and data
             class.
         at_least
             How many of them must have the source.
         **where
-            Filters; those of runs say which runs may lack something, not which have it.
+            Those of runs say which runs may lack something, not which have it.
 
         Returns
         -------
@@ -474,8 +429,6 @@ class Catalog:
         ------
         QueryError
             For a statement that does not read, that cannot be run, or that exceeds a limit.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
 
         Examples
         --------
@@ -515,17 +468,7 @@ class Catalog:
         per
             The period of growth: day, week, month (the default) or year.
         limit
-            Give this many runs at most; by default 20 for largest and unverified.
-        **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``.
-
-        Raises
-        ------
-        QueryError
-            For a question, group or period that there is not.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
+            By default 20 for largest and unverified.
 
         Examples
         --------
@@ -566,9 +509,7 @@ class Catalog:
         progress
             Called with the view, and how many runs of it are done, of how many.
         **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below, train,
-            min_trains, has, has_not, where; see ``Catalog``. The views sources, keys and audits
-            cannot be filtered, and are left out of all views then.
+            The views sources, keys and audits cannot be filtered, and are left out of all views.
 
         Returns
         -------
@@ -577,12 +518,8 @@ class Catalog:
 
         Raises
         ------
-        QueryError
-            For a view or filter that has no meaning.
         TargetWriteError
             For a file that exists or cannot be written; nothing is replaced then.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
         """
         from .questions.export import export_views
 
@@ -628,9 +565,6 @@ class Catalog:
             From where on something is a finding.
         progress
             Called with what is being done, how many steps of it are done, and of how many.
-        **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``.
 
         Returns
         -------
@@ -640,14 +574,10 @@ class Catalog:
 
         Raises
         ------
-        QueryError
-            For a check, level or filter that there is not.
         ConfigError
             For a file of waivers that is wrong.
         RunNotFoundError
             Where the filters select no catalogued run.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
 
         Examples
         --------
@@ -694,9 +624,6 @@ class Catalog:
             The file to write; one that exists is replaced.
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
-        **where
-            Which runs: proposal, run, instrument, cycle, data_class, since, until, below; see
-            ``RunFilter.of``.
 
         Returns
         -------
@@ -705,14 +632,10 @@ class Catalog:
 
         Raises
         ------
-        QueryError
-            For a filter that has no meaning.
         ConfigError
             For a file of waivers that is wrong.
         TargetWriteError
             For a file that cannot be written.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
         """
         from .audit.audit import waiver_file
         from .audit.waivers import read_waivers
@@ -740,8 +663,6 @@ class Catalog:
         ------
         RunNotFoundError
             For a target that names no catalogued run; nothing is deleted then.
-        CatalogNotFoundError
-            Where nothing was ingested yet.
         """
         from .questions.find import find_known, forget
 

@@ -1,16 +1,17 @@
 """``xfelcat info``: a facility, an instrument, a proposal, a run, a source or a key.
 
-1. ``catalog_lines``, ``run_lines``, ``source_lines``, ``key_lines``: text for a terminal of 80
-   columns or a pipe; names, which may be long, come last in their line.
-2. ``info_command``: above a run, the catalog sums up (``inventory``), and a proposal's sources come
-   with the share of its runs that have them. A run and what is in it come from what opening it
-   reads (``inspection``); how fresh and how deep that is, from the catalog's row of the run.
-3. ``bar``: a share as ten characters and a percentage.
+Above a run, the catalog sums up (``inventory``), and a proposal's sources come with the share of
+its runs that have them. A run and what is in it come from what opening it reads (``inspection``);
+how fresh and how deep that is, from the catalog's row of the run. Each ``_describe_*`` gives text
+for a terminal of 80 columns or a pipe, in which names, which may be long, come last in their line,
+and the rows that the text is made of, for programs.
 """
 
 import fnmatch
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ..catalog.questions.filters import RunFilter
     from ..catalog.store.store import Store
     from ..loader.collection import DataCollection
-    from ..loader.keydata import KeyData
 
 
 _CELLS = 10
@@ -42,6 +42,8 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LONGEST_VALUE = 36
 
 Row = dict[str, Any]
+Facts = list[tuple[str, str]]
+Description = tuple[list[str], list[Row]]  # lines for people, rows for programs
 
 
 def bar(part: int, whole: int) -> str:
@@ -56,8 +58,8 @@ def bar(part: int, whole: int) -> str:
     return f"{cells:<{_CELLS}} {'<1' if part and not percent else percent:>3}%"
 
 
-def _facts(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
-    return (f"{name + ':':<16}{text}" for name, text in pairs)
+def _facts(pairs: Facts) -> list[str]:
+    return [f"{name + ':':<16}{text}" for name, text in pairs]
 
 
 def _time(moment: Any) -> str:
@@ -67,31 +69,43 @@ def _time(moment: Any) -> str:
 # Above a run ------------------------------------------------------------------------------------
 
 
-def catalog_lines(
-    groups: list[Row], coverage: list[Row], findings: dict[str, int]
-) -> Iterator[str]:
+def _describe_catalog(store: "Store", where: "RunFilter") -> Description:
     """A facility, an instrument or a proposal: groups of runs, and a proposal's sources."""
+    from ..catalog.questions.coverage import coverage_by_class
+    from ..catalog.questions.inventory import open_findings, summarize
+
+    answer = summarize(store, where)
+    say(str(answer.provenance))
+    groups: list[Row] = answer.table.to_pylist()
     if not groups:
-        yield "the catalog holds no run"
-        return
-    yield from _facts(_totals(groups, findings))
-    yield ""
-    proposals = {group["proposal"] for group in groups}
-    instruments = {group["instrument"] for group in groups}
-    by: tuple[str, ...]
-    if len(proposals) == 1:
-        by = ("data_class",)
-    elif len(instruments) > 1:
-        by = ("instrument",)
-    else:
-        by = ("cycle", "proposal")
-    yield from _group_table(groups, by)
-    if coverage:
-        yield ""
-        yield from _coverage_lines(coverage)
+        return ["the catalog holds no run"], groups
+    lines = [*_facts(_totals(groups, open_findings(store, where))), ""]
+    if len({group["proposal"] for group in groups}) > 1:
+        several = len({group["instrument"] for group in groups}) > 1
+        by = ("instrument",) if several else ("cycle", "proposal")
+        return lines + _group_table(groups, by), groups
+    lines += _group_table(groups, ("data_class",))
+    coverage: list[Row] = coverage_by_class(store, where).table.to_pylist()
+    for data_class, of_class in groupby(coverage, lambda row: row["data_class"]):
+        rows = list(of_class)
+        runs = count(rows[0]["of_runs"], f"{data_class or '-'} run")
+        lines += ["", f"{count(len(rows), 'source')} in {runs}:"]
+        lines += _table(
+            ("runs that have it", "trains with data", "section", "source"),
+            _put_together(
+                (
+                    bar(row["runs"], row["of_runs"]),
+                    bar(row["trains"], row["of_trains"]),
+                    row["section"],
+                    row["source"],
+                )
+                for row in rows
+            ),
+        )
+    return lines, coverage or groups
 
 
-def _totals(groups: list[Row], findings: dict[str, int]) -> list[tuple[str, str]]:
+def _totals(groups: list[Row], findings: dict[str, int]) -> Facts:
     def total(name: str) -> int:
         return sum(group[name] or 0 for group in groups)
 
@@ -123,7 +137,7 @@ def _totals(groups: list[Row], findings: dict[str, int]) -> list[tuple[str, str]
     ]
 
 
-def _group_table(groups: list[Row], by: Sequence[str]) -> Iterator[str]:
+def _group_table(groups: list[Row], by: Sequence[str]) -> list[str]:
     """Runs, files, size, first and last data of groups of groups."""
     merged: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for group in groups:
@@ -139,156 +153,130 @@ def _group_table(groups: list[Row], by: Sequence[str]) -> Iterator[str]:
                 size_text(sum(m["bytes"] or 0 for m in members)),
                 f"{min(firsts):%Y-%m-%d}" if firsts else "",
                 f"{max(lasts):%Y-%m-%d}" if lasts else "",
-                " ".join(_group_name(n, v) for n, v in zip(by, values, strict=True)),
+                " ".join(
+                    "-" if v is None else f"p{v:06d}" if name == "proposal" else str(v)
+                    for name, v in zip(by, values, strict=True)
+                ),
             )
         )
     head = ("runs", "files", "size", "first data", "last data", " ".join(by).replace("_", " "))
-    yield from _table(head, rows, to_right=(0, 1, 2))
-
-
-def _group_name(column: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"p{value:06d}" if column == "proposal" else str(value)
-
-
-def _coverage_lines(coverage: list[Row]) -> Iterator[str]:
-    by_class: dict[Any, list[Row]] = defaultdict(list)
-    for row in coverage:
-        by_class[row["data_class"]].append(row)
-    for at, (data_class, rows) in enumerate(by_class.items()):
-        of_runs = rows[0]["of_runs"]
-        yield from [""] if at else []
-        yield f"{count(len(rows), 'source')} in {count(of_runs, f'{data_class or chr(45)} run')}:"
-
-        def cells(row: Row) -> tuple[str, ...]:
-            return (
-                bar(row["runs"], row["of_runs"]),
-                bar(row["trains"], row["of_trains"]),
-                row["section"],
-            )
-
-        head = ("runs that have it", "trains with data", "section", "source")
-        yield from _table(head, _put_together(rows, cells))
+    return _table(head, rows, to_right=(0, 1, 2))
 
 
 # A run and what is in it ------------------------------------------------------------------------
 
 
-def freshness_text(known: Row | None) -> str:
+def _freshness(known: Row | None) -> str:
     """How deep and how fresh what the catalog knows of a run is."""
     if known is None:
         return "no; read from the files just now"
-    lost = [f"{known[f'files_{how}']} {how}" for how in ("missing", "unread")]
-    lost = [text for text in lost if not text.startswith("0 ")]
+    lost = [f"{n} {how}" for how in ("missing", "unread") if (n := known[f"files_{how}"])]
     depth = {"full": "in full", "outline": "by outline", "names": "by names"}
-    parts = [
-        f"{depth.get(known['depth'], known['depth'])}, {known['ingested_at']:%Y-%m-%d %H:%M} UTC",
-        f"{count(known['files'], 'file')}{' (' + ', '.join(lost) + ')' if lost else ''}",
-        size_text(known["bytes"] or 0),
-    ]
-    return ", ".join(parts)
+    return (
+        f"{depth.get(known['depth'], known['depth'])}, {known['ingested_at']:%Y-%m-%d %H:%M} UTC, "
+        f"{count(known['files'], 'file')}{' (' + ', '.join(lost) + ')' if lost else ''}, "
+        f"{size_text(known['bytes'] or 0)}"
+    )
 
 
-def run_lines(path: str, run: "DataCollection", rows: list[Row], freshness: str) -> Iterator[str]:
+def _describe_run(target: str, store: "Store") -> Description:
     """A run: its facts, and its sources with in how many trains they have data."""
     from ..loader.show.display import detector_groups, run_facts
+    from ..loader.show.inspection import source_rows
 
+    path, run, known = open_known(target, store)
+    rows = source_rows(run.selected)
     detectors, _ = detector_groups({row["source"] for row in rows})
     modules = {name for detector in detectors for name in detector.sources.values()}
-    yield path
-    yield from _facts([*run_facts(run.selected), ("Catalogued", freshness)])
+    lines = [path, *_facts([*run_facts(run.selected), ("Catalogued", _freshness(known))])]
     for section, noun in (("INSTRUMENT", "instrument source"), ("CONTROL", "control source")):
-        of_section = [row for row in rows if row["section"] == section]
-        yield ""
-        yield f"{count(len({row['source'] for row in of_section}), noun)}:"
-
-        def cells(row: Row) -> tuple[str, ...]:
+        cells = []
+        for row in rows:
+            if row["section"] != section:
+                continue
             share = bar(row["trains"], row["of_trains"]) if row["keys"] else "RUN values only"
             aggregator = row["aggregator"] or "?"
             if row["source"] in modules:  # each has its own, of the same name
                 aggregator = aggregator.rstrip("0123456789") + "*"
-            return (share, str(row["keys"]), aggregator, row["index_group"])
-
+            cells.append((share, str(row["keys"]), aggregator, row["index_group"], row["source"]))
+        lines += ["", f"{count(len({name for *_, name in cells}), noun)}:"]
         head = ("trains with data", "keys", "aggregator", "group", "source")
-        yield from _table(head, _put_together(of_section, cells), to_right=(1,))
+        lines += _table(head, _put_together(cells), to_right=(1,))
+    return lines, rows
 
 
-def source_lines(
-    path: str, run: "DataCollection", rows: dict[str, list[Row]], freshness: str
-) -> Iterator[str]:
+def _describe_sources(target: str, glob: str, store: "Store") -> Description:
     """Sources of a run: when they have data, their keys with units, and their RUN values."""
-    yield path
-    yield from _facts([("Catalogued", freshness)])
-    for name, keys in rows.items():
+    from ..catalog.model.errors import SourceNameError
+    from ..loader.show.inspection import key_rows, sources_of
+
+    path, run, known = open_known(target, store)
+    names = [glob] if glob in run.all_sources else []
+    names = names or [name for name in sources_of(run.selected) if fnmatch.fnmatchcase(name, glob)]
+    if not names:
+        raise SourceNameError(glob, run.all_sources)
+    lines = [path, *_facts([("Catalogued", _freshness(known))])]
+    rows: list[Row] = []
+    for name in names:
         source = run[name]
-        yield ""
-        yield name
         facts = [
             ("Section", source.section),
             ("Aggregator", source.aggregator or "several or unknown"),
         ]
         if source.is_control and source.is_single_run and source.device_class:
             facts.append(("Device class", source.device_class))
-        yield from _facts(facts)
-        groups = [] if source.is_run_only else sorted(source.index_groups)
-        for group in groups:
+        for group in [] if source.is_run_only else sorted(source.index_groups):
             counts = source.data_counts(labelled=False, index_group=group)
-            yield from _extent_lines(run, counts, f"{group}.*" if group else "")
-        lines = [
+            facts += _extent(run, counts, f"{group}.*" if group else "Data")
+        keys = key_rows(source.selected)
+        cells = [
             (
                 key["key"],
                 key["dtype"],
-                "scalar" if not key["shape"] else " × ".join(map(str, key["shape"])),
+                " × ".join(map(str, key["shape"])) or "scalar",
                 key["unit"],
                 value_text(key["run_value"], _LONGEST_VALUE) or "",
             )
             for key in keys
         ]
-        if lines:
-            yield ""
-            yield from _table(("key", "dtype", "shape", "unit", "RUN value"), lines)
+        table = _table(("key", "dtype", "shape", "unit", "RUN value"), cells)
+        lines += ["", name, *_facts(facts), *([""] if table else []), *table]
+        rows += [
+            {"source": name, **key, "run_value": value_text(key["run_value"], None)} for key in keys
+        ]
+    return lines, rows
 
 
-def key_lines(
-    path: str,
-    run: "DataCollection",
-    key: "KeyData",
-    files: list[Row],
-    freshness: str,
-    profile: Row | None,
-) -> Iterator[str]:
+def _describe_key(target: str, source: str, name: str, store: "Store") -> Description:
     """A key: what it is like, when it has data, what it did, and in which files it is."""
-    import os
+    from ..catalog.questions.inventory import key_profile
+    from ..loader.show.inspection import file_rows
 
-    yield path
-    yield from _facts([("Catalogued", freshness)])
-    yield ""
-    yield f"{key.source} {key.key}"
-    counts = key.data_counts(labelled=False)
-    dtype = "str" if key.dtype.kind == "O" else str(key.dtype)
+    path, run, known = open_known(target, store)
+    key = run[source, name]
     facts = [
         ("Section", key.section),
         ("Index group", key.index_group or "-"),
-        ("dtype", dtype),
+        ("dtype", "str" if key.dtype.kind == "O" else str(key.dtype)),
         ("Entry shape", " × ".join(map(str, key.entry_shape)) or "scalar"),
         ("Unit", f"{key.units or '-'}{f' ({key.units_name})' if key.units_name else ''}"),
         ("Size", size_text(key.nbytes)),
+        *_extent(run, key.data_counts(labelled=False), "Data"),
     ]
-    yield from _facts(facts)
-    yield from _extent_lines(run, counts, "")
-    if profile is not None:
-        yield from _profile_lines(profile, key.units or "")
-    yield ""
-    head = ("trains with data", "entries", "file")
-    lines = [
+    if profile := known and key_profile(store, known["run_id"], key.source, key.key):
+        facts += _profile_facts(profile, key.units or "")
+    rows = file_rows(key.selected)
+    cells = [
         (bar(f["trains_with_data"], f["trains"]), str(f["entries"]), os.path.basename(f["file"]))
-        for f in files
+        for f in rows
     ]
-    yield from _table(head, lines, to_right=(1,))
+    head = ("trains with data", "entries", "file")
+    catalogued = _facts([("Catalogued", _freshness(known))])
+    lines = [path, *catalogued, "", f"{key.source} {key.key}", *_facts(facts), ""]
+    return lines + _table(head, cells, to_right=(1,)), rows
 
 
-def _profile_lines(profile: Row, unit: str) -> Iterator[str]:
+def _profile_facts(profile: Row, unit: str) -> Facts:
     """What `xfelcat profile` read of a key."""
     if profile["first_text"] is not None:
         texts = [value_text(profile[f"{end}_text"], _LONGEST_VALUE) for end in ("first", "last")]
@@ -311,51 +299,43 @@ def _profile_lines(profile: Row, unit: str) -> Iterator[str]:
     stale = "; files have changed since: xfelcat profile reads them again"
     at = f"{profile['profiled_at']:%Y-%m-%d %H:%M} UTC"
     facts.append(("Profiled", f"{at}{stale if profile['stale'] else ''}"))
-    yield from _facts(facts)
+    return facts
 
 
-def _extent_lines(run: "DataCollection", counts: Any, group: str) -> Iterator[str]:
-    """In which trains of a run there are data, and when that was."""
+def _extent(run: "DataCollection", counts: Any, name: str) -> Facts:
+    """In which trains of a run there are data, and when that was, as far as that is recorded."""
     import numpy as np
 
     from ..loader.show.inspection import data_extent
 
     extent = data_extent(run.train_ids, counts)
     n, of_n = extent["trains"], extent["of_trains"]
-    facts = [(group or "Data", f"{bar(n, of_n)} {n} of {of_n} trains")]
+    facts = [(name, f"{bar(n, of_n)} {n} of {of_n} trains")]
     if n:
-        with_data = np.flatnonzero(counts)
-        few, many = int(counts[with_data].min()), int(counts[with_data].max())
+        few, many = int(counts[counts > 0].min()), int(counts.max())
         entries = str(few) if few == many else f"{few} to {many}"
         facts.append(("Entries", f"{extent['entries']}, {entries} per train with data"))
-        for name, train in (("First data", "first_train"), ("Last data", "last_train")):
-            facts.append((name, f"train {extent[train]}{_at(run, extent[train])}"))
-    yield from _facts(facts)
-
-
-def _at(run: "DataCollection", train_id: int) -> str:
-    """When a train was, if that is recorded."""
-    import numpy as np
-
-    moment = run.train_timestamps()[run.train_ids.index(train_id)]
-    if np.isnat(moment):
-        return ""
-    return f" at {moment.astype('datetime64[s]').item():%Y-%m-%d %H:%M:%S} UTC"
+        for label, train_id in (
+            ("First data", extent["first_train"]),
+            ("Last data", extent["last_train"]),
+        ):
+            moment = run.train_timestamps()[run.train_ids.index(train_id)]
+            at = "" if np.isnat(moment) else f" at {moment.astype('datetime64[s]').item()} UTC"
+            facts.append((label, f"train {train_id}{at}"))
+    return facts
 
 
 # Tables -----------------------------------------------------------------------------------------
 
 
-def _put_together(
-    rows: list[Row], cells: Callable[[Row], tuple[str, ...]]
-) -> list[tuple[str, ...]]:
-    """One line for sources with the same cells, where their names are alike."""
+def _put_together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """One line for sources, the last cells, with the same other cells, where names are alike."""
     from ..loader.show.display import compact_names, detector_groups, number_ranges
     from ..loader.show.inspection import natural_key
 
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for row in rows:
-        groups[cells(row)].append(row["source"])
+    for *cells, source in rows:
+        groups[tuple(cells)].append(source)
     lines = []
     for same, names in groups.items():
         detectors, others = detector_groups(names)
@@ -366,11 +346,11 @@ def _put_together(
 
 def _table(
     head: tuple[str, ...], rows: Sequence[tuple[str, ...]], to_right: Sequence[int] = ()
-) -> Iterator[str]:
+) -> list[str]:
     """Aligned columns; one that has nothing in any row is left out."""
     kept = [at for at in range(len(head)) if any(row[at] for row in rows)]
     lines = [[row[at] for at in kept] for row in (head, *rows)] if rows else []
-    return (f"  {line}" for line in aligned(lines, [at in to_right for at in kept]))
+    return [f"  {line}" for line in aligned(lines, [at in to_right for at in kept])]
 
 
 def info_command(
@@ -405,14 +385,14 @@ def info_command(
     store = open_store(catalog)
     where = named_runs(target)
     if target is None or (source is None and _is_several(store, target, where)):
-        lines, rows = _of_catalog(store, where)
+        lines, rows = _describe_catalog(store, where)
         say_if_behind(store)
     elif source is None:
-        lines, rows = _of_run(target, store)
+        lines, rows = _describe_run(target, store)
     elif key is None:
-        lines, rows = _of_sources(target, source, store)
+        lines, rows = _describe_sources(target, source, store)
     else:
-        lines, rows = _of_key(target, source, key, store)
+        lines, rows = _describe_key(target, source, key, store)
     if chosen is Format.TABLE and output is None:
         for line in lines:
             typer.echo(line)
@@ -431,54 +411,3 @@ def _is_several(store: "Store", target: str, where: "RunFilter") -> bool:
         return count_runs(store, where) > 0
     except CatalogNotFoundError:
         return False
-
-
-def _of_catalog(store: "Store", where: "RunFilter") -> tuple[Iterator[str], list[Row]]:
-    from ..catalog.questions.coverage import coverage_by_class
-    from ..catalog.questions.inventory import open_findings, summarize
-
-    answer = summarize(store, where)
-    say(str(answer.provenance))
-    groups: list[Row] = answer.table.to_pylist()
-    coverage: list[Row] = []
-    if len({group["proposal"] for group in groups}) == 1:
-        coverage = coverage_by_class(store, where).table.to_pylist()
-    lines = catalog_lines(groups, coverage, open_findings(store, where))
-    return lines, coverage or groups
-
-
-def _of_run(target: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
-    from ..loader.show.inspection import source_rows
-
-    path, run, known = open_known(target, store)
-    rows = source_rows(run.selected)
-    return run_lines(path, run, rows, freshness_text(known)), rows
-
-
-def _of_sources(target: str, glob: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
-    from ..catalog.model.errors import SourceNameError
-    from ..loader.show.inspection import key_rows, sources_of
-
-    path, run, known = open_known(target, store)
-    names = [glob] if glob in run.all_sources else []
-    names = names or [name for name in sources_of(run.selected) if fnmatch.fnmatchcase(name, glob)]
-    if not names:
-        raise SourceNameError(glob, run.all_sources)
-    rows = {name: key_rows(run[name].selected) for name in names}
-    flat = [
-        {"source": name, **row, "run_value": value_text(row["run_value"], None)}
-        for name in names
-        for row in rows[name]
-    ]
-    return source_lines(path, run, rows, freshness_text(known)), flat
-
-
-def _of_key(target: str, source: str, key: str, store: "Store") -> tuple[Iterator[str], list[Row]]:
-    from ..catalog.questions.inventory import key_profile
-    from ..loader.show.inspection import file_rows
-
-    path, run, known = open_known(target, store)
-    wanted = run[source, key]
-    rows = file_rows(wanted.selected)
-    profile = known and key_profile(store, known["run_id"], wanted.source, wanted.key)
-    return key_lines(path, run, wanted, rows, freshness_text(known), profile), rows

@@ -1,4 +1,4 @@
-"""``xfelcat open``, ``diff`` and ``locality``: a run in IPython, two runs compared, files on tape."""
+"""``xfelcat open``, ``diff``, ``locality``: a run in IPython, two runs compared, files on tape."""
 
 from pathlib import Path
 from typing import Annotated, Any
