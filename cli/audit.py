@@ -7,6 +7,7 @@
 import dataclasses
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,10 +34,8 @@ from .output import Format, choose_format, say, write_answer
 from .progress import count, say_problems, showing_bar, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.audit.audit import AuditOptions, AuditReport, Progress
+    from ..catalog.audit.audit import AuditOptions, AuditReport
     from ..catalog.model.checks import Limits
-    from ..catalog.store.store import Store
-    from ..loader.jobs.deepcheck import DeepOptions, RunDataCheck
 
 
 class Threshold(StrEnum):
@@ -154,7 +153,7 @@ def audit_command(
         raise typer.BadParameter(f"{html} cannot be written: {html.parent} is no directory")
     from ..catalog.audit.audit import audit
     from ..catalog.audit.disk import DiskOptions
-    from ..loader.jobs.deepcheck import DeepOptions
+    from ..loader.jobs.deepcheck import DeepOptions, RunDataCheck
 
     where = dataclasses.replace(where, below=RunFilter.of(below=paths or None).below)
     roots = tuple(str(p) for p in paths or ())
@@ -172,7 +171,8 @@ def audit_command(
 
         data = None
         if deep:
-            data = _data_check(store, DeepOptions(sample, seed, jobs, time_limit), progress)
+            deep_options = DeepOptions(sample, seed, jobs, time_limit)
+            data = RunDataCheck(store.location, deep_options, partial(progress, "reading data"))
             options = dataclasses.replace(options, deep=data)
         report = audit(store, where, options, progress)
     if format_ is None and output is None:
@@ -185,7 +185,10 @@ def audit_command(
     if data is not None and data.left_out:
         say_problems(data.left_out)
     if html is not None:
-        _write_html(html, store, where, report)
+        from ..catalog.report.page import write_report
+
+        n_bytes = write_report(store, where, html, report.findings.table)
+        say(f"report written to {html}, {size_text(n_bytes)}")
     # What is shown decides: all that is there, or what is new, or what is gone.
     if (new or not resolved) and report.fails(fail_on.value, new=new):
         raise typer.Exit(1)
@@ -219,27 +222,6 @@ def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -
         for row in rows:
             row.pop("meaning"), row.pop("remedy")
     write_answer(pa.Table.from_pylist(rows), chosen, output)
-
-
-def _data_check(
-    store: "Store", options: "DeepOptions", progress: "Progress | None"
-) -> "RunDataCheck":
-    """What reads data for the audit, telling how it goes on."""
-    from ..loader.jobs.deepcheck import RunDataCheck
-
-    def steps(done: int, total: int) -> None:
-        if progress:
-            progress("reading data", done, total)
-
-    return RunDataCheck(store.location, options, steps)
-
-
-def _write_html(path: Path, store: "Store", where: "RunFilter", report: "AuditReport") -> None:
-    """What was found, as a page."""
-    from ..catalog.report.page import write_report
-
-    n_bytes = write_report(store, where, path, report.findings.table)
-    say(f"report written to {path}, {size_text(n_bytes)}")
 
 
 _LINES_PER_CHECK = 8

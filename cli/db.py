@@ -1,17 +1,13 @@
 """``xfelcat db``: status, upgrade, merge, compact and check of the catalog itself; ``forget``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import CatalogOption, argument, existing_store, open_store
 from .output import say
 from .progress import count, showing_bar, size_text
-
-if TYPE_CHECKING:
-    from ..catalog.store.store import Store
-
 
 app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True, add_completion=False)
 
@@ -21,6 +17,7 @@ def status_command(catalog: CatalogOption = None) -> None:
     """Show where the catalog lies, its versions, its size, and whether it is complete."""
     from importlib.metadata import version
 
+    from ..catalog.questions.filters import provenance
     from ..catalog.store.care import shard_states
     from ..catalog.store.versions import SCHEMA_VERSION
 
@@ -41,18 +38,8 @@ def status_command(catalog: CatalogOption = None) -> None:
         _show("", f"{n_too_old} of a schema version that cannot be upgraded: ingest them again")
     if n_newer:
         _show("", f"{n_newer} of a newer schema version, which this xfelcat cannot read")
-    if store.exists():
-        _show_merged(store)
-
-
-def _show(name: str, text: str) -> None:
-    typer.echo(f"{name:<10} {text}")
-
-
-def _show_merged(store: "Store") -> None:
-    """The merged file, and the runs in it."""
-    from ..catalog.questions.filters import provenance
-
+    if not store.exists():
+        return
     stale = store.merged_is_stale()
     with store.read_merged() as cursor:
         known = provenance(cursor, store)
@@ -61,6 +48,10 @@ def _show_merged(store: "Store") -> None:
     at = known.oldest_ingest
     oldest = f", oldest ingest {at:%Y-%m-%d %H:%M} UTC" if at else ""
     _show("runs", f"{known.runs_searched}, {known.runs_outline_only} by outline only{oldest}")
+
+
+def _show(name: str, text: str) -> None:
+    typer.echo(f"{name:<10} {text}")
 
 
 def _size(folder: Path) -> int:

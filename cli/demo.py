@@ -10,17 +10,13 @@ import shlex
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import argument
 from .output import Format, say, write_answer
 from .progress import count, showing_bar, size_text
-
-if TYPE_CHECKING:
-    from ..loader.examples.facility import FacilitySummary
-
 
 PROPOSAL = "SPB/202405/p900032"
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"
@@ -34,28 +30,19 @@ def demo_command(
     ] = 1,
 ) -> None:
     """Write a small synthetic facility: three proposals, with a few faulty runs."""
-    summary = _write(directory, scale)
-    say("wrong on purpose:")
-    for fault in summary.faults:
-        say(f"  {fault.check}  {fault.path}: {fault.description}")
-    typer.echo(_sizes(summary))
-
-
-def _sizes(summary: "FacilitySummary") -> str:
-    what = f"{count(len(summary.runs), 'run')}, {count(summary.n_files, 'file')}"
-    return f"{summary.root}: {what}, {size_text(summary.n_bytes)}"
-
-
-def _write(directory: Path, scale: int = 1) -> "FacilitySummary":
-    """Write the facility, with a bar on a terminal."""
     from ..loader.examples.facility import write_facility
 
     try:
         with showing_bar("writing") as show:
-            return write_facility(directory, progress=show, scale=scale)
+            summary = write_facility(directory, progress=show, scale=scale)
     except OSError as error:
         reason = error.strerror or str(error)
         raise typer.BadParameter(f"{directory} cannot be written: {reason}") from None
+    say("wrong on purpose:")
+    for fault in summary.faults:
+        say(f"  {fault.check}  {fault.path}: {fault.description}")
+    what = f"{count(len(summary.runs), 'run')}, {count(summary.n_files, 'file')}"
+    typer.echo(f"{summary.root}: {what}, {size_text(summary.n_bytes)}")
 
 
 def tour(directory: Path) -> None:

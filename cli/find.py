@@ -129,6 +129,8 @@ def inventory_command(
 
     From the catalog alone. A table has sizes for people; json, csv and parquet have bytes.
     """
+    import pyarrow as pa
+
     from ..catalog.questions.inventory import inventory
 
     chosen = choose_format(format_, output)
@@ -140,12 +142,8 @@ def inventory_command(
         for at, name in enumerate(table.column_names):
             if name.endswith("bytes"):
                 sizes = [None if n is None else size_text(n) for n in table.column(at).to_pylist()]
-                table = table.set_column(at, name.replace("bytes", "size"), [_texts(sizes)])
+                table = table.set_column(
+                    at, name.replace("bytes", "size"), pa.array(sizes, pa.string())
+                )
     write_answer(table, chosen, output)
     say_provenance(answer, store)
-
-
-def _texts(values: list[str | None]) -> object:
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())

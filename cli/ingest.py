@@ -93,8 +93,13 @@ def ingest_command(
         raise typer.Exit(130) from None
     for path in report.to_scan:
         typer.echo(path)
+    _finish(report, _ingest_summary(report), strict)
+
+
+def _finish(report: "IngestReport | ProfileReport", summary: list[str], strict: bool) -> None:
+    """Report what a job did and what was wrong; exit 130 if stopped, 1 if ``strict`` wants it."""
     say_problems(report.problems)
-    for line in summary(report):
+    for line in summary:
         say(line)
     if report.interrupted:
         raise typer.Exit(130)
@@ -102,8 +107,7 @@ def ingest_command(
         raise typer.Exit(1)
 
 
-def summary(report: "IngestReport") -> list[str]:
-    """What an ingest did, in a few lines."""
+def _ingest_summary(report: "IngestReport") -> list[str]:
     if report.dry_run:
         found = f"{count(report.runs_found, 'run')} found, {report.runs_unchanged} as catalogued"
         return [f"{found}; {count(len(report.to_scan), 'file')} to scan; nothing was written"]
@@ -158,17 +162,10 @@ def profile_command(
     store = existing_store(catalog)
     with showing_progress() as progress:
         report = profile_runs(store, where, options, progress)
-    say_problems(report.problems)
-    for line in _summary(report):
-        say(line)
-    if report.interrupted:
-        raise typer.Exit(130)
-    if strict and report.problems:
-        raise typer.Exit(1)
+    _finish(report, _profile_summary(report), strict)
 
 
-def _summary(report: "ProfileReport") -> list[str]:
-    """What was done, in a few lines."""
+def _profile_summary(report: "ProfileReport") -> list[str]:
     runs = f"{count(report.runs_found, 'run')} searched: {report.runs_profiled} profiled"
     if report.runs_fresh:
         runs += f", {report.runs_fresh} as they were"

@@ -1,7 +1,10 @@
 """``xfelcat open``, ``diff``, ``locality``: a run in IPython, two runs compared, files on tape."""
 
+from collections import Counter
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,6 +23,12 @@ from .progress import count
 
 def open_command(run: RunArgument, *, catalog: CatalogOption = None) -> None:
     """Open a run in IPython: run, xfelcat and np are there to work with."""
+    import importlib
+
+    import numpy as np
+
+    from ..loader.show.display import collection_info
+
     try:
         import IPython
     except ImportError:
@@ -29,16 +38,6 @@ def open_command(run: RunArgument, *, catalog: CatalogOption = None) -> None:
         )
         raise typer.Exit(1) from None
     path, collection = open_named(run, open_store(catalog), save=True)
-    _start(IPython, path, collection)
-
-
-def _start(ipython: Any, path: str, collection: Any) -> None:
-    import importlib
-
-    import numpy as np
-
-    from ..loader.show.display import collection_info
-
     config = importlib.import_module("traitlets.config").Config()
     config.TerminalInteractiveShell.banner1 = (
         f"{path}\n{collection_info(collection.selected)}\n\n"
@@ -46,7 +45,7 @@ def _start(ipython: Any, path: str, collection: Any) -> None:
     )
     package = importlib.import_module(__name__.partition(".")[0])
     namespace = {"run": collection, "xfelcat": package, "np": np}
-    ipython.start_ipython(argv=[], user_ns=namespace, config=config)
+    IPython.start_ipython(argv=[], user_ns=namespace, config=config)
 
 
 def locality_command(
@@ -121,25 +120,13 @@ def diff_command(
         say(f"xfelcat: {error}")
         raise typer.Exit(2) from None
     if found or chosen is not Format.TABLE:
-        write_rows(_rows(found, chosen), chosen, output, names=_COLUMNS)
-    kinds: dict[str, int] = {}
-    for difference in found:
-        kinds[difference.what] = kinds.get(difference.what, 0) + 1
+        # A RUN value, which may be of any type, is a text; a table has the beginning of a long one.
+        shown = partial(
+            value_text, at_most=_LONGEST if chosen is Format.TABLE else None, one_line=False
+        )
+        rows = [asdict(d) | {"first": shown(d.first), "second": shown(d.second)} for d in found]
+        write_rows(rows, chosen, output, names=_COLUMNS)
+    kinds = Counter(difference.what for difference in found)
     parts = ", ".join(f"{n} of {what}" for what, n in kinds.items())
     say(f"{count(len(found), 'difference')}{': ' if parts else ''}{parts}")
     raise typer.Exit(1 if found else 0)
-
-
-def _rows(found: list[Any], chosen: Format) -> list[dict[str, str | None]]:
-    """The differences as rows; what a run has as text, since it is of every type."""
-    at_most = _LONGEST if chosen is Format.TABLE else None
-    return [
-        {
-            "what": d.what,
-            "source": d.source,
-            "key": d.key,
-            "first": value_text(d.first, at_most, one_line=False),
-            "second": value_text(d.second, at_most, one_line=False),
-        }
-        for d in found
-    ]

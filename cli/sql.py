@@ -71,7 +71,10 @@ def sql_command(
     if schema:
         _show_schema([] if text is None else text.split(), chosen, output)
         return
-    seconds, memory = time_limit or None, _memory(memory_limit)
+    seconds, memory = time_limit or None, None
+    if memory_limit.strip() != "0":
+        with wrong_usage():
+            memory = check_memory_limit(memory_limit)
     if text is None and file is None and sys.stdin.isatty():
         if not sys.stdout.isatty():
             raise typer.BadParameter('there is no statement; try xfelcat sql "SELECT * FROM runs"')
@@ -84,14 +87,6 @@ def sql_command(
     answer = run_sql(store, statement, time_limit=seconds, memory_limit=memory)
     write_answer(answer.table, chosen, output)
     say_provenance(answer, store)
-
-
-def _memory(text: str) -> int | None:
-    """The bytes of an option; None for no limit of ours."""
-    if text.strip() == "0":
-        return None
-    with wrong_usage():
-        return check_memory_limit(text)
 
 
 def _statement(text: str | None, file: Path | None) -> str:

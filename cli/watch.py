@@ -96,6 +96,12 @@ def watch_command(
     """
     from ..catalog.watch.watch import WatchOptions, watch
 
+    def audit_runs(store: "Store", run_ids: Sequence[int]) -> dict[str, Any]:
+        from ..catalog.audit.audit import AuditOptions, log_fields
+        from ..catalog.audit.audit import audit as audit_store
+
+        return log_fields(audit_store(store, options=AuditOptions(run_ids=tuple(run_ids))))
+
     options = WatchOptions(
         interval=interval,
         quiet=quiet,
@@ -107,7 +113,7 @@ def watch_command(
         reads_per_second=reads_per_second,
         time_limit=time_limit,
         once=once,
-        audit=_audit if audit else None,
+        audit=audit_runs if audit else None,
     )
 
     def log(event: str, level: str = "info", **fields: Any) -> None:
@@ -122,13 +128,6 @@ def watch_command(
         signal.signal(signal.SIGTERM, before)
     if once and not went_well:
         raise typer.Exit(1)
-
-
-def _audit(store: "Store", run_ids: Sequence[int]) -> dict[str, Any]:
-    """Audit some runs, from their proposals alone; the fields for the log."""
-    from ..catalog.audit.audit import AuditOptions, audit, log_fields
-
-    return log_fields(audit(store, options=AuditOptions(run_ids=tuple(run_ids))))
 
 
 def format_event(
