@@ -6,6 +6,7 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,9 +77,9 @@ def ls_command(
         here = path if not where.runs and os.path.isdir(path) else known[0]["path"]
         _show_collection(here, open_path(here, store), details or (), sink)
     elif known:
-        _show_runs(known, sink)
+        _show(known, _run_line, sink)
     elif groups:
-        _show_groups(groups, sink)
+        _show(groups, _group_line, sink)
     else:
         _show_directory(target or "", path, store, details or (), sink)
 
@@ -135,21 +136,26 @@ def _show_directory(
             _show_collection(path, open_path(path, store), details, sink)
             return
         stats = list_run(found.directory).values()
-        identity = found.identity
-        row = {name: getattr(identity, name) for name in ("instrument", "cycle", "data_class")}
-        numbers: Row = {"proposal": None, "run": None}
-        if not identity.is_loose:
-            numbers = {"proposal": identity.proposal, "run": identity.run}
-        sizes = [s.size for s in stats if s.size >= 0]
-        rows.append(row | numbers | {"path": found.directory, "files": len(stats)})
-        rows[-1]["bytes"] = sum(sizes)
+        of = found.identity
+        rows.append(
+            {
+                "instrument": of.instrument,
+                "cycle": of.cycle,
+                "data_class": of.data_class,
+                "proposal": None if of.is_loose else of.proposal,
+                "run": None if of.is_loose else of.run,
+                "path": found.directory,
+                "files": len(stats),
+                "bytes": sum(s.size for s in stats if s.size >= 0),
+            }
+        )
     if not rows:
         raise RunNotFoundError(f"any run at or below {path}")
     say("from directory listings; `xfelcat ingest` adds trains and times")
     if len({row["proposal"] for row in rows}) == 1:
-        _show_runs(rows, sink)
+        _show(rows, _run_line, sink)
     else:
-        _show_groups(_grouped(rows), sink)
+        _show(_grouped(rows), _group_line, sink)
 
 
 def _grouped(rows: list[Row]) -> list[Row]:
@@ -167,26 +173,15 @@ def _grouped(rows: list[Row]) -> list[Row]:
     return list(groups.values())
 
 
-def _show_runs(rows: list[Row], sink: Sink | None) -> None:
-    """A row per run."""
-    _write(rows, [_run_line(row) for row in rows], sink)
-    _say_total(rows, len(rows))
-
-
-def _show_groups(groups: list[Row], sink: Sink | None) -> None:
-    """A row per proposal and data class, or loose run."""
-    _write(groups, [_group_line(group) for group in groups], sink)
-    _say_total(groups, sum(group["runs"] for group in groups))
-
-
-def _write(rows: list[Row], lines: list[Row], sink: Sink | None) -> None:
-    """Lines for people, or rows for programs."""
-    write_rows(lines if sink is None else rows, *(sink or (Format.TABLE, None)))
-
-
-def _say_total(rows: list[Row], n_runs: int) -> None:
+def _show(rows: list[Row], line: Callable[[Row], Row], sink: Sink | None) -> None:
+    """A line per run, or per proposal and data class or loose run; rows for programs."""
+    if sink is None:
+        write_rows([line(row) for row in rows], Format.TABLE)
+    else:
+        write_rows(rows, *sink)
     size = size_text(sum(row["bytes"] or 0 for row in rows))
     n_files = sum(row["files"] for row in rows)
+    n_runs = sum(row.get("runs", 1) for row in rows)
     say(f"{count(n_runs, 'run')}, {count(n_files, 'file')}, {size}")
 
 
@@ -237,5 +232,4 @@ def _show_collection(path: str, collection: Any, details: Any, sink: Sink | None
         typer.echo(path)
         typer.echo(collection_info(collection.selected, details))
     else:
-        rows = source_rows(collection.selected)
-        _write(rows, rows, sink)
+        write_rows(source_rows(collection.selected), *sink)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ..catalog.scan.jobs import JobProgress
 
 
-_SECONDS_PER_LINE = 10.0
+_SECONDS_PER_LINE = 10.0  # a log of a night stays readable
+_PUBLISHING = "merging for questions over all runs ..."
 
 
 def count(n: int, noun: str) -> str:
@@ -39,98 +40,82 @@ def size_text(n_bytes: float) -> str:
     return f"{n_bytes:.1f} PB"
 
 
-class _Counts:
-    """What has been reported so far, in words."""
-
-    def __init__(self) -> None:
-        self.n_runs = self.n_runs_done = 0
-        self.n_files = self.n_files_done = 0
-        self.n_bytes = self.n_problems = 0
-        self._started = time.monotonic()
-
-    def add(self, files: int, size: int, problems: int) -> None:
-        self.n_files_done += files
-        self.n_bytes += size
-        self.n_problems += problems
-
-    def __str__(self) -> str:
-        seconds = max(time.monotonic() - self._started, 1e-3)
-        return (
-            f"{self.n_files_done}/{self.n_files} files, {size_text(self.n_bytes)},"
-            f" {self.n_files_done / seconds:.0f} files/s, {count(self.n_problems, 'problem')}"
-        )
-
-
 class _Lines:
     """Progress as plain lines, not too many."""
 
     def __init__(self) -> None:
-        self._counts = _Counts()
-        self._said_at = time.monotonic()
+        self._n_runs = self._n_runs_done = 0
+        self._n_files = self._n_files_done = 0
+        self._n_bytes = self._n_problems = 0
+        self._started = self._shown_at = time.monotonic()
 
     def found(self, runs: int) -> None:
-        self._counts.n_runs = runs
+        self._n_runs = runs
         say(f"{count(runs, 'run')} found")
 
     def planned(self, files: int, size: int) -> None:
-        self._counts.n_files += files
+        self._n_files += files
 
     def scanned(self, files: int, size: int, problems: int) -> None:
-        self._counts.add(files, size, problems)
-        self._say_now_and_then()
+        self._n_files_done += files
+        self._n_bytes += size
+        self._n_problems += problems
+        self._show_files()
 
     def finished_run(self, label: str) -> None:
-        self._counts.n_runs_done += 1
-        self._say_now_and_then()
+        self._n_runs_done += 1
+        self._show_files()
 
     def publishing(self) -> None:
-        say("merging for questions over all runs ...")
+        say(_PUBLISHING)
 
-    def _say_now_and_then(self) -> None:
-        if time.monotonic() - self._said_at >= _SECONDS_PER_LINE:
-            self._said_at = time.monotonic()
-            say(f"{self._counts.n_runs_done}/{self._counts.n_runs} runs; {self._counts}")
+    def _files_text(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        return (
+            f"{self._n_files_done}/{self._n_files} files, {size_text(self._n_bytes)},"
+            f" {self._n_files_done / seconds:.0f} files/s, {count(self._n_problems, 'problem')}"
+        )
+
+    def _show_files(self) -> None:
+        if time.monotonic() - self._shown_at >= _SECONDS_PER_LINE:
+            self._shown_at = time.monotonic()
+            say(f"{self._n_runs_done}/{self._n_runs} runs; {self._files_text()}")
 
 
-class _Bars:
+class _Bars(_Lines):
     """Progress as a bar of runs and a bar of the files planned so far."""
 
     def __init__(self, progress: "Progress") -> None:
-        self._counts = _Counts()
+        super().__init__()
         self._progress = progress
         self._runs: TaskID = progress.add_task("looking for runs", total=None, counts="")
         self._files: TaskID = progress.add_task("files", total=None, counts="", visible=False)
 
     def found(self, runs: int) -> None:
-        self._counts.n_runs = runs
+        self._n_runs = runs
         self._progress.update(
             self._runs, description="runs", total=runs, counts=f"0/{runs} runs", completed=0
         )
 
     def planned(self, files: int, size: int) -> None:
-        self._counts.n_files += files
-        self._show_files()
-
-    def scanned(self, files: int, size: int, problems: int) -> None:
-        self._counts.add(files, size, problems)
+        super().planned(files, size)
         self._show_files()
 
     def finished_run(self, label: str) -> None:
-        self._counts.n_runs_done += 1
-        done, total = self._counts.n_runs_done, self._counts.n_runs
-        counts = f"{done}/{total} runs, {label}"
-        self._progress.update(self._runs, completed=done, counts=counts)
+        self._n_runs_done += 1
+        counts = f"{self._n_runs_done}/{self._n_runs} runs, {label}"
+        self._progress.update(self._runs, completed=self._n_runs_done, counts=counts)
 
     def publishing(self) -> None:
-        self._progress.update(self._runs, counts="merging for questions over all runs ...")
+        self._progress.update(self._runs, counts=_PUBLISHING)
 
     def _show_files(self) -> None:
         self._progress.update(
             self._files,
-            visible=self._counts.n_files > 0,
-            total=self._counts.n_files,
-            completed=self._counts.n_files_done,
-            counts=str(self._counts),
+            visible=self._n_files > 0,
+            total=self._n_files,
+            completed=self._n_files_done,
+            counts=self._files_text(),
         )
 
 

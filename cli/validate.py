@@ -1,6 +1,7 @@
 """``xfelcat validate``: the checks of one file or run, without a catalog."""
 
 import os
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,9 +67,10 @@ def validate_command(
     with wrong_usage():
         checks = applicable_checks(one_file=one_file, deep=deep or list_, skip=skip or ())
     if list_:
-        names = ("id", "severity", "level", "title")
-        rows = [{n: getattr(c, n) for n in names} for c in checks]
-        rows = [{"check": row.pop("id"), **row} for row in rows]
+        rows = [
+            {"check": c.id, "severity": c.severity, "level": c.level, "title": c.title}
+            for c in checks
+        ]
         write_rows(rows, chosen, output)
         return
     if path is None:
@@ -88,16 +90,8 @@ def validate_command(
         for found in report.condensed():
             typer.echo("\n".join(_lines(found, report.path)))
     else:
-        rows = [
-            {
-                "check_id": p.check,
-                "severity": p.severity,
-                "message": p.message,
-                "place": p.where,
-                "path": p.path,
-            }
-            for p in report.problems
-        ]
+        of = attrgetter("check", "severity", "message", "where", "path")
+        rows = [dict(zip(_COLUMNS, of(p), strict=True)) for p in report.problems]
         write_rows(rows, chosen, output, names=_COLUMNS)
     say(_summary(report))
     if not report.ok:

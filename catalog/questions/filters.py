@@ -380,25 +380,16 @@ class RunFilter:
             runs=((int(m["run"]), int(m["run"])),) if m["run"] else (),
         )
 
-    @property
-    def is_timed(self) -> bool:
-        """Whether it asks about times, which old files do not record."""
-        return self.since is not None or self.until is not None
+    def conditions(self, *, undated: bool = False) -> list[Sql]:
+        """The conditions on ``run``, a row of the table or of the view of runs.
 
-    def conditions(self) -> list[Sql]:
-        """The conditions on ``run``, a row of the table or of the view of runs."""
-        found = self._conditions_but_time()
-        if self.since:
-            found.append(sql("run.ended_at >= {since}", since=self.since))
-        if self.until:
-            found.append(sql("run.started_at < {until}", until=self.until))
-        return found
-
-    def undated(self) -> list[Sql]:
-        """The conditions on runs that only the question about time leaves out, having no times."""
-        return [*self._conditions_but_time(), Sql("run.started_at IS NULL")]
-
-    def _conditions_but_time(self) -> list[Sql]:
+        ``undated`` is for the runs that only a question about time leaves out, having no times.
+        """
+        times = [Sql("run.started_at IS NULL")] if undated else []
+        if self.since and not undated:
+            times.append(sql("run.ended_at >= {since}", since=self.since))
+        if self.until and not undated:
+            times.append(sql("run.started_at < {until}", until=self.until))
         parts = [
             [sql("run.proposal = {number}", number=number) for number in self.proposals],
             [sql("run.run BETWEEN {low} AND {high}", low=low, high=up) for low, up in self.runs],
@@ -407,7 +398,7 @@ class RunFilter:
             [text_matches("run.data_class", glob) for glob in self.data_classes],
             [_seen_below(self.below)] if self.below else [],
         ]
-        return [any_of(part) for part in parts if part]
+        return [*(any_of(part) for part in parts if part), *times]
 
 
 ALL_RUNS = RunFilter()
@@ -431,21 +422,18 @@ def provenance(
     cursor: "duckdb.DuckDBPyConnection", store: "Store", where: RunFilter = ALL_RUNS
 ) -> Provenance:
     """How many runs a question with this filter searches, and how far they are known."""
-    known = sql(
+    counted = (
         f"SELECT count(*), count(*) FILTER ({OUTLINE_ONLY}), min(run.ingested_at)"
-        " FROM run WHERE {filter}",
-        filter=all_of(where.conditions()),
+        " FROM run WHERE {filter}"
     )
-    n_runs, n_outline_only, oldest = _only_row(cursor, known)
-    n_undated = 0
-    if where.is_timed:
-        undated = sql("SELECT count(*) FROM run WHERE {undated}", undated=all_of(where.undated()))
-        (n_undated,) = _only_row(cursor, undated)
+
+    def count(undated: bool) -> tuple[Any, ...]:
+        statement = sql(counted, filter=all_of(where.conditions(undated=undated)))
+        return tuple(column[0].as_py() for column in ask(cursor, statement).columns)
+
+    n_runs, n_outline_only, oldest = count(undated=False)
+    n_undated = count(undated=True)[0] if where.since or where.until else 0  # as old files are
     return Provenance(str(store.location), n_runs, n_outline_only, n_undated, oldest)
-
-
-def _only_row(cursor: "duckdb.DuckDBPyConnection", statement: Sql) -> tuple[Any, ...]:
-    return tuple(column[0].as_py() for column in ask(cursor, statement).columns)
 
 
 # Sources and keys -------------------------------------------------------------------------------
@@ -537,12 +525,10 @@ class DataFilter:
 
     def key_conditions(self) -> list[Sql]:
         """The conditions on rows of ``schema_key`` but for the name."""
-        shapes = [
-            sql("schema_key.entry_shape = {shape}::BIGINT[]", shape=list(s)) for s in self.shapes
-        ]
+        shape = "schema_key.entry_shape = {shape}::BIGINT[]"
         parts = [
             [sql("schema_key.dtype = {dtype}", dtype=dtype) for dtype in self.dtypes],
-            shapes,
+            [sql(shape, shape=list(s)) for s in self.shapes],
             [p.matches(UNIT) for p in self.units],
         ]
         return [any_of(part) for part in parts if part]
