@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
+from .questions import coverage, export, find, inventory, sql
 from .questions.filters import (
     Choice,
     ConditionChoice,
@@ -163,9 +164,7 @@ class Catalog:
            proposal  run
         0    900032    1
         """
-        from .questions.find import runs
-
-        return runs(self._store, Question.of(**where)).to_frame()
+        return find.runs(self._store, Question.of(**where)).to_frame()
 
     def find(
         self,
@@ -197,10 +196,8 @@ class Catalog:
         0    900032    1  beamPosition.ixPos.value   mm      20
         1    900032    2  beamPosition.ixPos.value   mm      32
         """
-        from .questions.find import find
-
         question = Question.of(source=source, key=key, **where)
-        return find(self._store, question, limit=limit).to_frame()
+        return find.find(self._store, question, limit=limit).to_frame()
 
     def find_runs(
         self, where: str | Mapping[Any, Any] | Sequence[Any], **choice: Unpack[ConditionChoice]
@@ -235,9 +232,7 @@ class Catalog:
         >>> found.columns[8:10].tolist()
         ['SA1_XTD2_XGM/XGM/DOOCS gainMode', 'path']
         """
-        from .questions.find import find_runs
-
-        return find_runs(self._store, Question.of(where=where, **choice)).to_frame()
+        return find.find_runs(self._store, Question.of(where=where, **choice)).to_frame()
 
     def sources(self, source: Any = "*", **where: Unpack[SourceChoice]) -> "pd.DataFrame":
         """The sources of the runs, in the order of their names.
@@ -259,9 +254,7 @@ class Catalog:
         2     CONTROL         SPB_XTD9_XGM/XGM/DOOCS      20
         3  INSTRUMENT  SPB_XTD9_XGM/XGM/DOOCS:output      15
         """
-        from .questions.find import sources
-
-        return sources(self._store, Question.of(source=source, **where)).to_frame()
+        return find.sources(self._store, Question.of(source=source, **where)).to_frame()
 
     def keys(self, source: Any = "*", key: Any = "*", **where: Unpack[KeyChoice]) -> "pd.DataFrame":
         """The keys of the runs' sources, and what they are; a row per type, shape and unit.
@@ -272,9 +265,7 @@ class Catalog:
             Columns section, source, key, index_group, dtype, shape (of one entry), unit, runs,
             trains (with data, summed over runs), entries.
         """
-        from .questions.find import keys
-
-        return keys(self._store, Question.of(source=source, key=key, **where)).to_frame()
+        return find.keys(self._store, Question.of(source=source, key=key, **where)).to_frame()
 
     def files(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The files of the runs, in the order of runs and names.
@@ -288,9 +279,7 @@ class Catalog:
             (bytes), mtime, aggregator, sequence, depth, verified, format_version, locality, trains,
             scanned_at, missing_since.
         """
-        from .questions.find import files
-
-        return files(self._store, Question.of(**where)).to_frame()
+        return find.files(self._store, Question.of(**where)).to_frame()
 
     def train_ranges(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The train IDs of the runs: one row per range without a gap, in the order of runs.
@@ -302,9 +291,7 @@ class Catalog:
         pandas.DataFrame
             Columns run_id, proposal, run, data_class, first_train, last_train, trains.
         """
-        from .questions.find import train_ranges
-
-        return train_ranges(self._store, Question.of(**where)).to_frame()
+        return find.train_ranges(self._store, Question.of(**where)).to_frame()
 
     def run_values(
         self,
@@ -322,10 +309,8 @@ class Catalog:
             Columns run_id, proposal, run, data_class, source, key, dtype, number (of scalars), text
             (of strings), shape (of arrays, whose values are not given), unit.
         """
-        from .questions.find import run_values
-
         question = Question.of(source=source, key=key, **where)
-        return run_values(self._store, question, limit=limit).to_frame()
+        return find.run_values(self._store, question, limit=limit).to_frame()
 
     def coverage(
         self,
@@ -364,12 +349,10 @@ class Catalog:
            run data_class  trains  *XGM*  *AGIPD* image.*  together
         0    4        red      20     20               20        20
         """
-        from .questions.coverage import coverage
-
         several = [DataFilter.parse(d) for d in (data if isinstance(data, list) else [data])]
         question = Question.of(**where)
         options: Any = {"at_least": at_least, "most_decoded": most_decoded}
-        return coverage(self._store, several, question, **options).to_frame()
+        return coverage.coverage(self._store, several, question, **options).to_frame()
 
     def lacking(
         self,
@@ -397,10 +380,10 @@ class Catalog:
             Columns run_id, proposal, run, data_class, instrument, cycle, section, source,
             neighbours_with, neighbours, path.
         """
-        from .questions.coverage import lacking
-
         question = Question.of(source=source, **where)
-        return lacking(self._store, question, neighbours=neighbours, at_least=at_least).to_frame()
+        return coverage.lacking(
+            self._store, question, neighbours=neighbours, at_least=at_least
+        ).to_frame()
 
     def sql(
         self,
@@ -439,10 +422,8 @@ class Catalog:
         1        raw    21
         2        red     1
         """
-        from .questions.sql import run_sql
-
         limits: Any = {"time_limit": time_limit, "memory_limit": memory_limit}
-        return run_sql(self._store, text, parameters, **limits).to_frame()
+        return sql.run_sql(self._store, text, parameters, **limits).to_frame()
 
     def inventory(
         self,
@@ -481,11 +462,9 @@ class Catalog:
         3        SPB        raw    10
         4        SPB        red     1
         """
-        from .questions.inventory import inventory
-
         groups = [by] if isinstance(by, str) else by
         where_ = RunFilter.of(**where)
-        answer = inventory(self._store, question, where_, by=groups, per=per, limit=limit)
+        answer = inventory.inventory(self._store, question, where_, by=groups, per=per, limit=limit)
         return answer.to_frame()
 
     def export(
@@ -521,10 +500,10 @@ class Catalog:
         TargetWriteError
             For a file that exists or cannot be written; nothing is replaced then.
         """
-        from .questions.export import export_views
-
         asked = Question.of(**where)
-        return export_views(self._store, directory, views, asked, force=force, progress=progress)
+        return export.export_views(
+            self._store, directory, views, asked, force=force, progress=progress
+        )
 
     def audit(
         self,
@@ -664,9 +643,7 @@ class Catalog:
         RunNotFoundError
             For a target that names no catalogued run; nothing is deleted then.
         """
-        from .questions.find import find_known, forget
-
-        return forget(self._store, find_known(self._store, targets))
+        return find.forget(self._store, find.find_known(self._store, targets))
 
     def compact(self) -> None:
         """Rewrite the databases in order, without what forgotten runs left behind."""
