@@ -1,8 +1,4 @@
-"""``xfelcat audit``: what is wrong with the catalogued runs, and what has changed.
-
-1. ``summary_lines``: by check, the worst first; similar findings are one line, with an example.
-2. ``report_lines``: what was checked and recorded, what is waived, and the totals.
-"""
+"""``xfelcat audit``: what is wrong with the catalogued runs, and what has changed."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -230,7 +226,10 @@ _LINES_PER_CHECK = 8
 def summary_lines(
     report: "AuditReport", *, new: bool = False, resolved: bool = False
 ) -> Iterator[str]:
-    """The findings that are there; or what is new, what is resolved, or both."""
+    """The findings that are there; or what is new, what is resolved, or both.
+
+    By check, the worst first; similar findings are one line, with an example.
+    """
     rows = report.findings.summary.to_pylist()
     if new or resolved:
         rows = [r for r in rows if (new and r["new"]) or (resolved and r["status"] == "resolved")]

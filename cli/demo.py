@@ -1,8 +1,7 @@
 """``xfelcat demo`` and ``make demo``: a synthetic facility, and a tour of the commands with it.
 
-1. ``demo_command`` writes the synthetic facility.
-2. ``tour`` (``python -m xfelcat.cli.demo DIR``) writes it, ingests it, asks a question, opens a run
-   and writes a report, each step under the command that a user would type.
+``tour`` (``python -m xfelcat.cli.demo DIR``) writes the facility, ingests it, asks a question,
+opens a run and writes a report, each step under the command that a user would type.
 """
 
 import os

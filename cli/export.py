@@ -1,8 +1,4 @@
-"""``xfelcat export``: views of the catalog as Parquet, keys as references for Zarr.
-
-1. ``parquet_command``: the catalog's views as Parquet files.
-2. ``zarr_command``: keys of a run as references that Zarr readers understand.
-"""
+"""``xfelcat export``: views of the catalog as Parquet, keys of a run as references for Zarr."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -17,6 +17,7 @@ from .options import (
     FormatOption,
     OutputOption,
     argument,
+    catalogued_runs,
     named_runs,
     open_path,
     open_store,
@@ -71,7 +72,7 @@ def ls_command(
     where = named_runs(target)
     groups = _groups(store, where)
     n_runs = sum(group["runs"] for group in groups)
-    known = _runs(store, where) if len({g["proposal"] for g in groups}) == 1 else []
+    known = catalogued_runs(where, store) if len({g["proposal"] for g in groups}) == 1 else []
     is_run = bool(where.runs) or known[0]["realpath"] == os.path.realpath(path) if known else False
     if is_run and n_runs == 1:
         here = path if not where.runs and os.path.isdir(path) else known[0]["path"]
@@ -98,15 +99,6 @@ def _groups(store: "Store", where: "RunFilter") -> list[Row]:
         say(f"from the catalog: {answer.provenance}")
     rows: list[Row] = answer.table.to_pylist()
     return [row | {"path": row["path"] and from_text(row["path"])} for row in rows]
-
-
-def _runs(store: "Store", where: "RunFilter") -> list[Row]:
-    from ..catalog.model.names import from_text
-    from ..catalog.questions.find import runs
-    from ..catalog.questions.question import Question
-
-    rows: list[Row] = runs(store, Question(where)).table.to_pylist()
-    return [row | {n: from_text(row[n]) for n in ("path", "realpath")} for row in rows]
 
 
 def _show_directory(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.errors import QueryError
-from ..catalog.questions.filters import ALL_RUNS, FILTERS, Filter, RunFilter, filters_of, parse_time
+from ..catalog.questions.filters import ALL_RUNS, Filter, RunFilter, filters_of, parse_time
 from .output import Format, say
 from .progress import count
 
@@ -176,12 +176,6 @@ def _with_filters(parameter: str, make: Callable[..., Any], filters: Sequence[Fi
     return decorate
 
 
-def _make_question(**choice: Any) -> "Question":
-    from ..catalog.questions.question import Question
-
-    return Question.of(**choice)
-
-
 def with_run_filter(*names: str) -> Decorator:
     """Decorate a command with a parameter ``where``, a ``RunFilter``, of all or some filters."""
     filters = [f for f in filters_of("run") if f.name in names or not names]
@@ -190,7 +184,13 @@ def with_run_filter(*names: str) -> Decorator:
 
 def with_question(*scopes: str) -> Decorator:
     """Decorate a command with a parameter ``question``, a ``Question``, of some scopes."""
-    return _with_filters("question", _make_question, [f for f in FILTERS if f.scope in scopes])
+
+    def make(**choice: Any) -> "Question":
+        from ..catalog.questions.question import Question
+
+        return Question.of(**choice)
+
+    return _with_filters("question", make, filters_of(*scopes))
 
 
 def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
@@ -255,8 +255,7 @@ def named_runs(text: str | None) -> RunFilter:
 
 def _by_numbers(text: str) -> RunFilter | None:
     """The run of a short form; None for anything else."""
-    m = _SHORT.fullmatch(text)
-    if m is None:
+    if (m := _SHORT.fullmatch(text)) is None:
         return None
     data_class = m["data_class"] or "raw"
     return RunFilter.of(proposal=m["proposal"], run=m["run"], data_class=data_class)
@@ -297,22 +296,28 @@ def open_path(path: str, store: "Store", *, save: bool = False) -> "DataCollecti
 def catalogued_run(text: str, store: "Store") -> Row | None:
     """The row of the view runs for the one run of this name; None if the catalog has no such."""
     from ..catalog.model.errors import CatalogNotFoundError
-    from ..catalog.model.names import from_text
-    from ..catalog.questions.find import runs
-    from ..catalog.questions.question import Question
 
     path = os.path.abspath(os.path.expanduser(text))
     numbered = None if os.path.isdir(path) else _by_numbers(text)
     where = numbered or RunFilter.of(below=path)
     try:
-        rows: list[Row] = runs(store, Question(where)).table.slice(0, 2).to_pylist()
+        rows = catalogued_runs(where, store, at_most=2)
     except CatalogNotFoundError:
         return None
     if len(rows) != 1:
         return None
-    row = rows[0] | {name: from_text(rows[0][name]) for name in ("path", "realpath")}
-    is_it = numbered is not None or os.path.realpath(path) == row["realpath"] or path == row["path"]
-    return row if is_it else None
+    is_it = numbered or os.path.realpath(path) == rows[0]["realpath"] or path == rows[0]["path"]
+    return rows[0] if is_it else None
+
+
+def catalogued_runs(where: RunFilter, store: "Store", at_most: int | None = None) -> list[Row]:
+    """Rows of the view runs."""
+    from ..catalog.model.names import from_text
+    from ..catalog.questions.find import runs
+    from ..catalog.questions.question import Question
+
+    rows: list[Row] = runs(store, Question(where)).first(at_most).table.to_pylist()
+    return [row | {name: from_text(row[name]) for name in ("path", "realpath")} for row in rows]
 
 
 def _find_named(text: str, store: "Store") -> tuple[str, Row | None]:

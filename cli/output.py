@@ -7,7 +7,6 @@
 """
 
 import csv
-import io
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
@@ -130,7 +130,13 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:
     if chosen is Format.PARQUET:
-        _write_parquet(table, file)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            pq.write_table(table, file)
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+            raise typer.BadParameter(f"Parquet cannot hold these rows: {error}") from None
         return
     if chosen is Format.TABLE and file is sys.stdout.buffer and sys.stdout.isatty():
         sys.stdout.flush()
@@ -149,16 +155,6 @@ def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:
     for line in lines:
         # Paths may hold bytes that are no UTF-8; they leave as they came.
         file.write(line.encode("utf-8", "surrogateescape") + b"\n")
-
-
-def _write_parquet(table: "pa.Table", file: IO[bytes]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        pq.write_table(table, file)
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        raise typer.BadParameter(f"Parquet cannot hold these rows: {error}") from None
 
 
 def _rows(
@@ -240,18 +236,11 @@ def _json_value(value: Any) -> Any:
 
 def _csv_lines(table: "pa.Table") -> Iterator[str]:
     """Comma-separated, with a header; nothing for a missing value, arrays as JSON."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="")
-
-    def line(values: Any) -> str:
-        buffer.seek(0)
-        buffer.truncate()
-        writer.writerow(values)
-        return buffer.getvalue()
-
-    yield line(table.column_names)
+    # writerow returns what the write of its file does: here, the line.
+    writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="")
+    yield writer.writerow(table.column_names)
     for row in _rows(table, lambda kind: None if _is_plain(kind) else _csv_value):
-        yield line(row)
+        yield writer.writerow(row)
 
 
 def _csv_value(value: Any) -> Any:

@@ -1,10 +1,4 @@
-"""Progress and problems of long commands, on stderr.
-
-1. ``showing_progress``: on stderr, bars on a terminal, else a plain line every few seconds.
-2. ``say_problems``: every problem with its path and reason, grouped by check.
-3. ``showing_bar``: a bar for what is done of something else, on a terminal.
-4. ``size_text``: bytes for people.
-"""
+"""Progress and problems of long commands, on stderr: bars on a terminal, else lines."""
 
 import sys
 import time

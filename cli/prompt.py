@@ -59,7 +59,11 @@ class Words:
         ``before`` is the text in front of the cursor, ``text`` all of it.
         """
         if before.lstrip().startswith("."):
-            yield from self._of_command(before.lstrip())
+            command, space, rest = before.lstrip().partition(" ")
+            if not space:
+                yield from _fitting(command, ((name, "") for name in self.commands))
+            elif " " not in rest.lstrip():
+                yield from _fitting(rest, ((word, "") for word in self.commands.get(command, ())))
             return
         word = _LAST_WORD.search(before)
         typed = word[0] if word else ""
@@ -75,13 +79,6 @@ class Words:
             yield from _fitting(start, ((view, "view") for view in self.views))
             yield from _fitting(start, ((word, "") for word in self.keywords))
             yield from _fitting(start, ((name, "function") for name in self.functions))
-
-    def _of_command(self, before: str) -> Iterator[tuple[str, int, str]]:
-        command, space, rest = before.partition(" ")
-        if not space:
-            yield from _fitting(command, ((name, "") for name in self.commands))
-        elif not rest.strip() or " " not in rest:
-            yield from _fitting(rest, ((word, "") for word in self.commands.get(command, ())))
 
     def _columns(self, views: Iterable[str]) -> dict[str, str]:
         """The columns of several views, each once, with what they mean."""
@@ -253,7 +250,9 @@ def _words(store: Store) -> Words:
     )
 
 
-def _bindings() -> KeyBindings:
+def new_session(store: Store, **options: Any) -> PromptSession[str]:
+    """What reads entries; ``options`` are those of PromptSession (input and output, for tests)."""
+
     bindings = KeyBindings()
 
     @bindings.add("enter", filter=~is_searching)
@@ -263,12 +262,6 @@ def _bindings() -> KeyBindings:
             buffer.validate_and_handle()
         else:
             buffer.insert_text("\n")
-
-    return bindings
-
-
-def new_session(store: Store, **options: Any) -> PromptSession[str]:
-    """What reads entries; ``options`` are those of PromptSession (input and output, for tests)."""
 
     def continued(width: int, line: int, wrapped: int) -> "StyleAndTextTuples":
         return [("", " " * (width - 2) + "> ")]
@@ -280,7 +273,7 @@ def new_session(store: Store, **options: Any) -> PromptSession[str]:
         lexer=PygmentsLexer(PostgresLexer),
         completer=_Completer(_words(store)),
         complete_while_typing=False,
-        key_bindings=_bindings(),
+        key_bindings=bindings,
         history=history(),
         enable_history_search=True,
         **options,

@@ -22,7 +22,7 @@ from .output import Format, choose_format, say, write_rows
 from .progress import count, showing_progress, size_text
 
 if TYPE_CHECKING:
-    from ..loader.jobs.validation import CondensedProblem, ValidationReport
+    from ..loader.jobs.validation import CondensedProblem
 
 
 _COLUMNS = ("check_id", "severity", "message", "place", "path")
@@ -93,7 +93,13 @@ def validate_command(
         of = attrgetter("check", "severity", "message", "where", "path")
         rows = [dict(zip(_COLUMNS, of(p), strict=True)) for p in report.problems]
         write_rows(rows, chosen, output, names=_COLUMNS)
-    say(_summary(report))
+    counts = [
+        count(sum(p.severity == severity for p in report.problems), noun)
+        for severity, noun in _NOUNS.items()
+    ]
+    looked = f"{count(report.files, 'file')} ({size_text(report.bytes)}), "
+    looked += f"{count(len(report.checks), 'check')}, {report.seconds:.1f} s"
+    say(f"{', '.join(counts)}; {looked}")
     if not report.ok:
         raise typer.Exit(1)
 
@@ -109,13 +115,3 @@ def _lines(found: "CondensedProblem", validated: str) -> list[str]:
         f"{example.check} {_NOUNS[found.severity]}: {found.check.title}{often}",
         f"    {where}: {example.message}" if where else f"    {example.message}",
     ]
-
-
-def _summary(report: "ValidationReport") -> str:
-    counts = [
-        count(sum(p.severity == severity for p in report.problems), noun)
-        for severity, noun in _NOUNS.items()
-    ]
-    looked = f"{count(report.files, 'file')} ({size_text(report.bytes)}), "
-    looked += f"{count(len(report.checks), 'check')}, {report.seconds:.1f} s"
-    return f"{', '.join(counts)}; {looked}"

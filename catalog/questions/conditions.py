@@ -28,6 +28,7 @@ A condition compares what patterns match:
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 from ..model.errors import QueryError
@@ -54,7 +55,10 @@ class Pattern:
         if isinstance(given, Pattern):
             return given
         if isinstance(given, re.Pattern):
-            given = f"{_PREFIX}{_flags_of(given)}{given.pattern}"
+            letters = "".join(letter for flag, letter in _FLAGS.items() if given.flags & flag)
+            if given.flags & ~(re.UNICODE | sum(_FLAGS)):
+                raise QueryError(f"flags of {given.pattern!r} other than I, M and S cannot be used")
+            given = f"{_PREFIX}{f'(?{letters})' if letters else ''}{given.pattern}"
         if not isinstance(given, str):
             raise QueryError(f"{given!r} is no name: write a glob, or a regular expression re:...")
         if given.startswith(_PREFIX):
@@ -86,14 +90,6 @@ class Pattern:
         if self.text.startswith(_PREFIX):
             return sql(f"regexp_full_match({column}, {{regex}})", regex=self.regex)
         return text_matches(column, self.text)
-
-
-def _flags_of(pattern: re.Pattern[str]) -> str:
-    letters = "".join(letter for flag, letter in _FLAGS.items() if pattern.flags & flag)
-    others = pattern.flags & ~(re.UNICODE | sum(_FLAGS))
-    if others:
-        raise QueryError(f"flags of {pattern.pattern!r} other than I, M and S cannot be used")
-    return f"(?{letters})" if letters else ""
 
 
 def _check_regex(regex: str) -> None:
@@ -137,18 +133,12 @@ def _parts(glob: str) -> Iterator[str]:
             yield ".*"
         elif char == "?":
             yield "."
-        elif char == "[" and (end := _class_end(glob, at)) >= 0:
+        # Right after the opening, a "]" is one of the characters; a "[" never closed means itself.
+        elif char == "[" and (end := glob.find("]", at + glob.startswith("!", at) + 1)) >= 0:
             yield _character_class(glob[at:end])
             at = end + 1
         else:
             yield _escaped(char)
-
-
-def _class_end(glob: str, start: int) -> int:
-    """Where the bracket that closes a class stands; -1 where none does, and ``[`` means itself."""
-    # Right after the opening, a "]" is one of the characters.
-    first = start + 1 if glob[start : start + 1] == "!" else start
-    return glob.find("]", first + 1)
 
 
 def _character_class(content: str) -> str:
@@ -273,12 +263,7 @@ def conditions_of(given: Any) -> Condition | None:
         parts = [c for c in map(conditions_of, given) if c is not None]
     else:
         raise QueryError(f"{given!r} is no condition: {_EXAMPLE}")
-    if not parts:
-        return None
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = Both(whole, part)
-    return whole
+    return reduce(Both, parts) if parts else None
 
 
 def _compared(operand: Any, given: Any) -> Comparison:

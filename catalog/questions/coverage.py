@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +31,9 @@ from .filters import ALL_RUNS, DataFilter, RunFilter, provenance
 from .question import EVERYTHING, Question, Selection, select_runs
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
+
+    from .execute import Cursor
 
 
 # Of each source of the runs ``chosen``, in how many trains it has data: the most of an index group,
@@ -119,6 +121,8 @@ def coverage_by_class(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
 # by run; for no more than ``most_decoded`` runs, in the order of runs.
 
 Int64s = NDArray[np.int64]
+_OF_RUN = ["run_id", "proposal", "run", "data_class", "instrument", "cycle", "trains"]
+_RUN_NAMES = ", ".join(f"run.{name}" for name in _OF_RUN[:-1])
 
 
 def coverage(
@@ -145,44 +149,49 @@ def coverage(
     if not 0 <= at_least <= 1:
         raise QueryError(f"at_least={at_least}: give a share from 0 to 1")
     with store.read_merged() as cursor:
-        runs = ask(cursor, _covered_runs(select_runs(cursor, question, *data)))
+        selection = select_runs(cursor, question, *data)
+        statement = sql(
+            f"""SELECT {_RUN_NAMES}, run.n_trains AS trains, run.directory AS path, run.loose_path
+            FROM run WHERE {{conditions}} AND run.depth = {{full}} AND run.n_trains > 0
+            ORDER BY run.run_id""",
+            conditions=all_of(selection.conditions()),
+            full=Depth.FULL.value,
+        )
+        runs = ask(cursor, statement)
         ids: NDArray[np.uint64] = runs.column("run_id").to_numpy()
         trains: Int64s = runs.column("trains").to_numpy()
         bounds = [_bounds(cursor, filter_, ids, trains) for filter_ in data]
         low = np.maximum(sum(b[0] for b in bounds) - (len(data) - 1) * trains, 0)
         high = reduce(np.minimum, (b[1] for b in bounds))
         wanted = (high > 0) & (high >= np.ceil(at_least * trains))
-        open_ = np.flatnonzero(wanted & _differ(bounds, low, high))[:most_decoded]
-        _decode(cursor, store, runs.take(pa.array(open_)), open_, data, bounds, low, high)
+        # The runs of which the counts do not say all.
+        is_open = reduce(np.logical_or, (b[0] != b[1] for b in bounds), low != high)
+        open_ = np.flatnonzero(wanted & is_open)[:most_decoded]
+        rows = runs.take(pa.array(open_)).to_pylist()
+        matching = [_matching_groups(cursor, filter_, rows) for filter_ in data]
+        for row, position in zip(rows, open_.tolist(), strict=True):
+            sets = _trains_with_data(store, row, [m[row["run_id"]] for m in matching])
+            if sets is None:  # forgotten since the databases were merged
+                continue
+            for (least, most), found in zip(bounds, sets, strict=True):
+                least[position] = most[position] = found.size
+            together = reduce(lambda a, b: np.intersect1d(a, b, assume_unique=True), sets)
+            low[position] = high[position] = together.size
         wanted &= high >= np.ceil(at_least * trains)
         table = runs.select(_OF_RUN)
-        for name, values in _named_columns(data, bounds, low, high).items():
-            table = table.append_column(name, pa.array(values))
+        for number, (filter_, (_, most)) in enumerate(zip(data, bounds, strict=True)):
+            name = str(filter_)
+            name = f"{name} ({number + 1})" if name in table.column_names[len(_OF_RUN) :] else name
+            table = table.append_column(name, pa.array(most))
+        table = table.append_column("together", pa.array(low))
+        table = table.append_column("at_most", pa.array(high))
         table = table.append_column("path", runs.column("path"))
         return Answer(table.filter(pa.array(wanted)), provenance(cursor, store, question.runs))
 
 
-_OF_RUN = ["run_id", "proposal", "run", "data_class", "instrument", "cycle", "trains"]
-_Bounds = tuple[Int64s, Int64s]
-
-
-def _covered_runs(selection: Selection) -> Sql:
-    names = ", ".join(f"run.{name}" for name in _OF_RUN[:-1])
-    return sql(
-        f"""SELECT {names}, run.n_trains AS trains, run.directory AS path, run.loose_path
-        FROM run WHERE {{conditions}} AND run.depth = {{full}} AND run.n_trains > 0
-        ORDER BY run.run_id""",
-        conditions=all_of(selection.conditions()),
-        full=Depth.FULL.value,
-    )
-
-
 def _bounds(
-    cursor: "duckdb.DuckDBPyConnection",
-    filter_: DataFilter,
-    ids: NDArray[np.uint64],
-    trains: Int64s,
-) -> _Bounds:
+    cursor: "Cursor", filter_: DataFilter, ids: NDArray[np.uint64], trains: Int64s
+) -> tuple[Int64s, Int64s]:
     """How many trains of each run have data of a filter, at least and at most."""
     low, high = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64)
     if not ids.size:
@@ -205,53 +214,16 @@ def _bounds(
     return np.minimum(low, trains), np.minimum(high, trains)
 
 
-def _differ(bounds: Sequence[_Bounds], low: Int64s, high: Int64s) -> NDArray[np.bool_]:
-    """In which runs not all is known from the counts."""
-    return reduce(np.logical_or, (b[0] != b[1] for b in bounds), low != high)
-
-
-def _named_columns(
-    data: Sequence[DataFilter], bounds: Sequence[_Bounds], low: Int64s, high: Int64s
-) -> dict[str, Int64s]:
-    columns = {}
-    for number, (filter_, (_, most)) in enumerate(zip(data, bounds, strict=True)):
-        name = str(filter_)
-        columns[name if name not in columns else f"{name} ({number + 1})"] = most
-    return columns | {"together": low, "at_most": high}
-
-
-def _decode(
-    cursor: "duckdb.DuckDBPyConnection",
-    store: Store,
-    runs: "pa.Table",
-    at: NDArray[np.intp],
-    data: Sequence[DataFilter],
-    bounds: Sequence[_Bounds],
-    low: Int64s,
-    high: Int64s,
-) -> None:
-    """Replace the bounds of some runs, which are rows ``at`` of all, by what the shards say."""
-    rows = runs.to_pylist()
-    matching = [_matching_groups(cursor, filter_, [r["run_id"] for r in rows]) for filter_ in data]
-    for row, position in zip(rows, at.tolist(), strict=True):
-        sets = _trains_with_data(store, row, [m[row["run_id"]] for m in matching])
-        if sets is None:  # forgotten since the databases were merged
-            continue
-        for (least, most), ids in zip(bounds, sets, strict=True):
-            least[position] = most[position] = ids.size
-        together = reduce(lambda a, b: np.intersect1d(a, b, assume_unique=True), sets)
-        low[position] = high[position] = together.size
-
-
 _Group = tuple[str, str, str]  # section, source, index group
 
 
 def _matching_groups(
-    cursor: "duckdb.DuckDBPyConnection", filter_: DataFilter, ids: Sequence[int]
+    cursor: "Cursor", filter_: DataFilter, runs: Sequence[dict[str, Any]]
 ) -> dict[int, set[_Group]]:
     found: dict[int, set[_Group]] = defaultdict(set)
-    if not ids:
+    if not runs:
         return found
+    ids = [run["run_id"] for run in runs]
     statement = sql(
         """SELECT run_id, section, source.name, index_group
         FROM {groups} JOIN source USING (source_id)
@@ -281,14 +253,11 @@ def _trains_with_data(
     for file in range(len(facts.files)):
         ids = facts.trains(file).ids
         for section, source, group in facts.layout(file).slots:
-            takers = [
-                f for f, w in zip(found, wanted, strict=True) if (section, source, group) in w
-            ]
-            if takers:
+            is_wanted = [(section, source, group) in groups for groups in wanted]
+            if any(is_wanted):
                 (pattern,) = facts.patterns([file], section, source, group)
-                with_rows = ids[pattern.count > 0]
-                for taker in takers:
-                    taker.append(with_rows)
+                for parts in compress(found, is_wanted):
+                    parts.append(ids[pattern.count > 0])
     return [np.unique(np.concatenate(parts)) for parts in found]
 
 
@@ -323,7 +292,7 @@ def lacking(
         present = _read_present(cursor, question.data, series)
         found = _absent(present, series, neighbours, at_least)
         if selection.ids is not None:
-            found = found.only(np.isin(series.run_ids[found.run], selection.ids))
+            found = found[:, np.isin(series.run_ids[found[1]], selection.ids)]
         table = _rows(cursor, series, present, found)
         return Answer(table, provenance(cursor, store, question.runs))
 
@@ -349,27 +318,8 @@ class _Present:
     source: Int64s
     run: Int64s  # position in the series
 
-    def source_ids(self, source: Int64s) -> Int64s:
-        return source // (len(self.sections) + 1)
 
-    def sections_of(self, source: Int64s) -> "pa.ChunkedArray":
-        return self.sections.take(source % (len(self.sections) + 1) - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Absent:
-    source: Int64s
-    run: Int64s
-    n_with: Int64s
-    n_neighbours: Int64s
-
-    def only(self, chosen: NDArray[np.bool_]) -> "_Absent":
-        return _Absent(
-            *(a[chosen] for a in (self.source, self.run, self.n_with, self.n_neighbours))
-        )
-
-
-def _read_series(cursor: "duckdb.DuckDBPyConnection", selection: Selection) -> _Series:
+def _read_series(cursor: "Cursor", selection: Selection) -> _Series:
     within = Sql("true")
     if selection.ids is not None:
         low, high = (selection.ids[[0, -1]] >> _RUN_BITS) if selection.ids.size else (1, 0)
@@ -384,9 +334,7 @@ def _read_series(cursor: "duckdb.DuckDBPyConnection", selection: Selection) -> _
     return _Series(ids, place, length[number], number)
 
 
-def _read_present(
-    cursor: "duckdb.DuckDBPyConnection", data: DataFilter, series: _Series
-) -> _Present:
+def _read_present(cursor: "Cursor", data: DataFilter, series: _Series) -> _Present:
     ids = series.run_ids
     low, high = (int(ids[0]), int(ids[-1])) if ids.size else (1, 0)
     # Sections by number: millions of rows are read.
@@ -416,11 +364,11 @@ def _distinct(numbers: Int64s) -> Int64s:
     return numbers[is_first]
 
 
-def _absent(present: _Present, series: _Series, neighbours: int, at_least: int) -> _Absent:
-    """The runs near which a source is, but not in them."""
+def _absent(present: _Present, series: _Series, neighbours: int, at_least: int) -> Int64s:
+    """Source, run, neighbours with the source and all neighbours, of runs that lack a source."""
     # One number for (source, run) in which neighbours differ by 1, and series lie far apart.
     if not present.run.size:
-        return _Absent(*(np.zeros(0, np.int64),) * 4)
+        return np.zeros((4, 0), np.int64)
     apart = 2 * neighbours + 1
     at = np.arange(len(series.run_ids)) + apart * series.number
     width = int(at[-1] if at.size else 0) + apart
@@ -440,32 +388,31 @@ def _absent(present: _Present, series: _Series, neighbours: int, at_least: int) 
     )
     place, length = series.place[run], series.length[run]
     n_around = np.minimum(place - 1, neighbours) + np.minimum(length - place, neighbours)
-    return _Absent(source, run, n_with, n_around).only(n_with >= at_least)
+    return np.stack([source, run, n_with, n_around])[:, n_with >= at_least]
 
 
-def _rows(
-    cursor: "duckdb.DuckDBPyConnection", series: _Series, present: _Present, found: _Absent
-) -> "pa.Table":
+def _rows(cursor: "Cursor", series: _Series, present: _Present, found: Int64s) -> "pa.Table":
     import pyarrow as pa
 
-    ids = np.unique(series.run_ids[found.run])
-    columns = ", ".join(f"run.{name}" for name in _OF_RUN[:-1])
+    source, run, n_with, n_around = found
+    ids = np.unique(series.run_ids[run])
     runs = ask(
         cursor,
         sql(
-            f"SELECT {columns}, run.directory AS path FROM run WHERE {{these}} ORDER BY run.run_id",
+            f"SELECT {_RUN_NAMES}, run.directory AS path FROM run WHERE {{these}} ORDER BY 1",
             these=is_one_of("run.run_id", ids),
         ),
     )
     names = ask(cursor, Sql("SELECT source_id, name FROM source ORDER BY source_id"))
-    place = np.searchsorted(names.column("source_id").to_numpy(), present.source_ids(found.source))
-    rows = runs.take(np.searchsorted(ids, series.run_ids[found.run]))
+    source_ids, sections = np.divmod(source, len(present.sections) + 1)
+    place = np.searchsorted(names.column("source_id").to_numpy(), source_ids)
+    rows = runs.take(np.searchsorted(ids, series.run_ids[run]))
     table = rows.select(_OF_RUN[:-1])
     for name, values in (
-        ("section", present.sections_of(found.source)),
+        ("section", present.sections.take(sections - 1)),
         ("source", names.column("name").take(place)),
-        ("neighbours_with", pa.array(found.n_with)),
-        ("neighbours", pa.array(found.n_neighbours)),
+        ("neighbours_with", pa.array(n_with)),
+        ("neighbours", pa.array(n_around)),
         ("path", rows.column("path")),
     ):
         table = table.append_column(name, values)

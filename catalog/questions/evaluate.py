@@ -21,8 +21,9 @@ from .execute import Sql, all_of, ask, indices, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
+
+    from .execute import Cursor
 
 
 # Up to so many pairs of source and key are read one at a time: the database then skips the blocks
@@ -57,18 +58,13 @@ class _Found:
         return np.repeat(rows, lengths), np.repeat(self.low[rows], lengths) + within
 
 
+@dataclass(frozen=True)
 class Evaluation:
     """A condition, looked at for runs with these sorted ids."""
 
-    def __init__(
-        self,
-        cursor: "duckdb.DuckDBPyConnection",
-        run_ids: NDArray[np.uint64],
-        condition: Condition,
-    ) -> None:
-        self._cursor = cursor
-        self._run_ids = run_ids
-        self._condition = condition
+    _cursor: "Cursor"
+    _run_ids: NDArray[np.uint64]
+    _condition: Condition
 
     @cached_property
     def _found(self) -> dict[Comparison, _Found]:
@@ -128,12 +124,10 @@ class Evaluation:
         Where several sources or keys match, it is the first, in the order of names, that fulfils
         the comparison, else the first; a column ``"SOURCE KEY: source"`` names it.
         """
+        first = {comparison.operand: comparison for comparison in reversed(self._found)}
         columns: dict[str, pa.Array] = {}
-        shown = set()
         for comparison, found in self._found.items():
-            operand = comparison.operand
-            if operand not in shown:
-                shown.add(operand)
+            if first[comparison.operand] is comparison:
                 columns |= self._shown(comparison, found)
         return columns
 

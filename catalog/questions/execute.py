@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    Cursor = duckdb.DuckDBPyConnection
+
 
 T = TypeVar("T")
 # Rows per batch where their size is limited: small against the limit, large against the overhead.
@@ -132,17 +134,9 @@ class Answer:
         import pandas as pd
         import pyarrow as pa
 
-        nullable = {
-            pa.bool_(): pd.BooleanDtype(),
-            pa.int8(): pd.Int8Dtype(),
-            pa.int16(): pd.Int16Dtype(),
-            pa.int32(): pd.Int32Dtype(),
-            pa.int64(): pd.Int64Dtype(),
-            pa.uint8(): pd.UInt8Dtype(),
-            pa.uint16(): pd.UInt16Dtype(),
-            pa.uint32(): pd.UInt32Dtype(),
-            pa.uint64(): pd.UInt64Dtype(),
-        }
+        names = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+        nullable = {getattr(pa, n.lower())(): getattr(pd, f"{n}Dtype")() for n in names}
+        nullable[pa.bool_()] = pd.BooleanDtype()
         frame: pd.DataFrame = self.table.to_pandas(types_mapper=nullable.get)
         for at, kind in enumerate(self.table.schema.types):
             if pa.types.is_list(kind):
@@ -167,9 +161,7 @@ def _tuples(lists: "pa.ChunkedArray") -> list[tuple[Any, ...] | None]:
     return found
 
 
-def ask(
-    cursor: "duckdb.DuckDBPyConnection", statement: Sql, *, size_limit: int | None = None
-) -> "pa.Table":
+def ask(cursor: "Cursor", statement: Sql, *, size_limit: int | None = None) -> "pa.Table":
     """The rows of a composed statement; every value in it is bound.
 
     Raises MemoryError where they are more than ``size_limit`` bytes.
@@ -213,7 +205,7 @@ def indices(
 
 
 def fetch(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: "Cursor",
     sql: str,
     values: Sequence[Any] | Mapping[str, Any] = (),
     *,
@@ -236,9 +228,7 @@ def fetch(
     return _exact_types(interruptible(cursor, read, time_limit))
 
 
-def interruptible(
-    cursor: "duckdb.DuckDBPyConnection", work: Callable[[], T], time_limit: float | None = None
-) -> T:
+def interruptible(cursor: "Cursor", work: Callable[[], T], time_limit: float | None = None) -> T:
     """What ``work`` gives, which asks the cursor something; to be interrupted as ``fetch``."""
     results: list[T] = []
     errors: list[BaseException] = []

@@ -12,7 +12,7 @@ a time; what is in memory is about ``_ROWS_AT_ONCE`` rows.
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,9 @@ from .question import EVERYTHING, Question, RunIds, select_runs
 from .sql import describe_views
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
+
+    from .execute import Cursor
 
 
 # Few at first: how many rows a run has is known only from those that were read.
@@ -77,18 +78,17 @@ def export_views(
         if ids is None:
             found = ask(cursor, Sql("SELECT run_id FROM run ORDER BY run_id"))
             ids = numbers(found.column("run_id"))
-        batch_of = partial(_condition, ids, question == EVERYTHING)
+        conditions_of = partial(_conditions, ids, question == EVERYTHING)
         try:
             target.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".xfelcat-export-", dir=target) as drafts:
-                rows = {
-                    name: _write(
-                        cursor, name, len(ids), batch_of, basis, Path(drafts) / name, progress
-                    )
-                    for name in names
-                }
-                for name, path in paths.items():
-                    (Path(drafts) / name).replace(path)
+                drafted = {name: Path(drafts) / name for name in names}
+                rows = {}
+                for name, draft in drafted.items():
+                    batches = _batches(cursor, name, len(ids), conditions_of)
+                    rows[name] = _write(batches, name, basis, draft, progress)
+                for name, draft in drafted.items():
+                    draft.replace(paths[name])
         except OSError as error:
             raise TargetWriteError(str(target), error.strerror or str(error)) from error
     return [ExportedView(n, path, rows[n], path.stat().st_size) for n, path in paths.items()]
@@ -107,10 +107,8 @@ def _chosen(views: Sequence[str], question: Question) -> list[str]:
 
 
 def _write(
-    cursor: "duckdb.DuckDBPyConnection",
+    batches: "Iterable[tuple[pa.Table, int, int]]",
     name: str,
-    n_runs: int,
-    batch_of: "Callable[[int, int], Sql]",
     basis: Provenance,
     path: Path,
     progress: ViewProgress | None,
@@ -121,7 +119,7 @@ def _write(
     rows = 0
     writer = None
     try:
-        for table, done, total in _batches(cursor, name, n_runs, batch_of):
+        for table, done, total in batches:
             if writer is None:
                 metadata = json.dumps({"view": name} | basis.as_dict())
                 schema = table.schema.with_metadata({"xfelcat": metadata})
@@ -138,10 +136,7 @@ def _write(
 
 
 def _batches(
-    cursor: "duckdb.DuckDBPyConnection",
-    view: str,
-    total: int,
-    batch_of: "Callable[[int, int], Sql]",
+    cursor: "Cursor", view: str, total: int, conditions_of: Callable[[int, int], Sql]
 ) -> Iterator[tuple["pa.Table", int, int]]:
     """The rows of a view, how many runs are done with them, and of how many; at least one table."""
     if "run_id" not in ask(cursor, Sql(f"FROM {view} LIMIT 0")).column_names:
@@ -150,7 +145,7 @@ def _batches(
     done, batch = 0, _RUNS_AT_FIRST
     while True:
         end = min(done + batch, total)
-        of_runs = batch_of(done, end)
+        of_runs = conditions_of(done, end)
         table = ask(cursor, sql(f"FROM {view} WHERE {{of_runs}} ORDER BY run_id", of_runs=of_runs))
         yield table, end, total
         if end == total:
@@ -160,7 +155,7 @@ def _batches(
         done = end
 
 
-def _condition(ids: RunIds, are_all: bool, done: int, end: int) -> Sql:
+def _conditions(ids: RunIds, are_all: bool, done: int, end: int) -> Sql:
     """The condition on rows of ``ids[done:end]``.
 
     Of all runs also on what lies between: findings of no run have no run_id, or that of a run that

@@ -30,9 +30,8 @@ from .conditions import Pattern, PatternLike, conditions_of, text_matches
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
 
 if TYPE_CHECKING:
-    import duckdb
-
     from ..store.store import Store
+    from .execute import Cursor
 
 
 # What people may give: one of a thing or several.
@@ -418,9 +417,7 @@ def _seen_below(paths: tuple[str, ...]) -> Sql:
 OUTLINE_ONLY = "run.depth BETWEEN 1 AND 2"
 
 
-def provenance(
-    cursor: "duckdb.DuckDBPyConnection", store: "Store", where: RunFilter = ALL_RUNS
-) -> Provenance:
+def provenance(cursor: "Cursor", store: "Store", where: RunFilter = ALL_RUNS) -> Provenance:
     """How many runs a question with this filter searches, and how far they are known."""
     counted = (
         f"SELECT count(*), count(*) FILTER ({OUTLINE_ONLY}), min(run.ingested_at)"

@@ -27,7 +27,7 @@ from .filters import ALL_RUNS, UNIT, RunFilter, provenance
 from .question import EVERYTHING, Question, Selection, select_runs
 
 if TYPE_CHECKING:
-    import duckdb
+    from .execute import Cursor
 
 _RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class"
 _OF_RUN = f"{_RUN_NAMES}, run.instrument, run.cycle"
@@ -284,9 +284,7 @@ def run_values(
         return Answer(table, provenance(cursor, store, question.runs))
 
 
-def _answer(
-    cursor: "duckdb.DuckDBPyConnection", store: Store, question: Question, statement: Sql
-) -> Answer:
+def _answer(cursor: "Cursor", store: Store, question: Question, statement: Sql) -> Answer:
     return Answer(ask(cursor, statement), provenance(cursor, store, question.runs))
 
 
@@ -294,15 +292,13 @@ def _limited(limit: int | None) -> Sql:
     return Sql("") if limit is None else sql("LIMIT {limit}", limit=limit)
 
 
-def _select_by_data(cursor: "duckdb.DuckDBPyConnection", question: Question) -> Selection:
+def _select_by_data(cursor: "Cursor", question: Question) -> Selection:
     """The runs; if the question has a filter of data, those that have such data."""
     has = () if question.data.is_empty else (question.data,)
     return select_runs(cursor, question, *has)
 
 
-def _runs(
-    cursor: "duckdb.DuckDBPyConnection", store: Store, question: Question, selection: Selection
-) -> Answer:
+def _runs(cursor: "Cursor", store: Store, question: Question, selection: Selection) -> Answer:
     statement = sql(
         "SELECT run.* FROM runs AS run WHERE {conditions} ORDER BY run.run_id",
         conditions=all_of(selection.conditions()),

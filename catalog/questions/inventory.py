@@ -168,14 +168,8 @@ def unverified(store: Store, limit: int | None = 20, where: RunFilter = ALL_RUNS
     )
 
 
-QUESTIONS: dict[str, Callable[..., Answer]] = {
-    "volume": volume,
-    "growth": growth,
-    "largest": largest,
-    "duplicates": duplicates,
-    "orphans": orphans,
-    "unverified": unverified,
-}
+_ANSWERS = (volume, growth, largest, duplicates, orphans, unverified)
+QUESTIONS: dict[str, Callable[..., Answer]] = {answer.__name__: answer for answer in _ANSWERS}
 
 
 def inventory(store: Store, question: str, where: RunFilter = ALL_RUNS, **options: Any) -> Answer:

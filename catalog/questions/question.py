@@ -20,7 +20,7 @@ from .execute import Sql, all_of, ask, is_one_of, numbers, sql
 from .filters import ALL_DATA, ALL_RUNS, DataFilter, RunFilter, filters_of, parse_filters
 
 if TYPE_CHECKING:
-    import duckdb
+    from .execute import Cursor
 
 
 RunIds = NDArray[np.uint64]
@@ -106,13 +106,24 @@ class Selection:
         return sql(f"{run_id} BETWEEN {{low}} AND {{high}}", low=int(low), high=int(high))
 
 
-def select_runs(
-    cursor: "duckdb.DuckDBPyConnection", question: Question, *has: DataFilter
-) -> Selection:
+def select_runs(cursor: "Cursor", question: Question, *has: DataFilter) -> Selection:
     """The runs that a question selects, and that ``has`` match something in."""
     if question == Question(data=question.data) and not has:
         return Selection(question)
-    ids, first, last = _candidates(cursor, question)
+    conditions = question.runs.conditions()
+    if question.min_trains:
+        conditions.append(sql("run.n_trains >= {least}", least=question.min_trains))
+    if question.trains:
+        low, high = question.trains
+        overlaps = "run.first_train <= {high} AND run.last_train >= {low}"
+        conditions.append(sql(overlaps, low=low, high=high))
+    statement = sql(
+        "SELECT run.run_id, coalesce(run.first_train, 0), coalesce(run.last_train, 0)"
+        " FROM run WHERE {conditions} ORDER BY run.run_id",
+        conditions=all_of(conditions),
+    )
+    table = ask(cursor, statement)
+    ids, first, last = (numbers(column).astype(np.uint64) for column in table.columns)
     n_before = ids.size
     if question.trains:
         ids = ids[_has_train(cursor, ids, first, last, question.trains)]
@@ -128,33 +139,8 @@ def select_runs(
     return Selection(question, ids, is_narrowed, evaluation)
 
 
-def _candidates(
-    cursor: "duckdb.DuckDBPyConnection", question: Question
-) -> tuple[RunIds, RunIds, RunIds]:
-    """Ids, and first and last trains (0 where there are none), by the table of runs alone."""
-    conditions = question.runs.conditions()
-    if question.min_trains:
-        conditions.append(sql("run.n_trains >= {least}", least=question.min_trains))
-    if question.trains:
-        low, high = question.trains
-        overlaps = "run.first_train <= {high} AND run.last_train >= {low}"
-        conditions.append(sql(overlaps, low=low, high=high))
-    statement = sql(
-        "SELECT run.run_id, coalesce(run.first_train, 0), coalesce(run.last_train, 0)"
-        " FROM run WHERE {conditions} ORDER BY run.run_id",
-        conditions=all_of(conditions),
-    )
-    table = ask(cursor, statement)
-    ids, first, last = (numbers(column).astype(np.uint64) for column in table.columns)
-    return ids, first, last
-
-
 def _has_train(
-    cursor: "duckdb.DuckDBPyConnection",
-    ids: RunIds,
-    first: RunIds,
-    last: RunIds,
-    trains: tuple[int, int],
+    cursor: "Cursor", ids: RunIds, first: RunIds, last: RunIds, trains: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """Which of the runs have a train of a range, both ends included."""
     low, high = (np.uint64(t) for t in trains)
@@ -173,7 +159,7 @@ def _has_train(
     return has_one | np.isin(ids, _ids(cursor, found))
 
 
-def _having(cursor: "duckdb.DuckDBPyConnection", filter_: DataFilter, among: RunIds) -> RunIds:
+def _having(cursor: "Cursor", filter_: DataFilter, among: RunIds) -> RunIds:
     """The runs, at least those ``among`` some, that have data that a filter matches."""
     if not among.size:
         return among
@@ -186,6 +172,6 @@ def _having(cursor: "duckdb.DuckDBPyConnection", filter_: DataFilter, among: Run
     return _ids(cursor, found)
 
 
-def _ids(cursor: "duckdb.DuckDBPyConnection", statement: Sql) -> RunIds:
+def _ids(cursor: "Cursor", statement: Sql) -> RunIds:
     found: RunIds = numbers(ask(cursor, statement).column(0))
     return np.sort(found)

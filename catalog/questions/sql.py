@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import QueryError, nearest
-from ..store.schema import SchemaColumn, views
+from ..store.schema import views
 from ..store.store import Store
 from .execute import Answer, fetch
 from .filters import provenance
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
+
+    from .execute import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,160 +50,112 @@ class View:
     example: str
 
 
-# Question and statement; docs/views.md shows the same with what they give.
-EXAMPLES = {
-    "runs": (
-        "How many runs and how much data has each instrument?",
-        """
-        SELECT instrument, data_class, count(*) AS runs, sum(bytes) / 1e6 AS MB
-        FROM runs
-        GROUP BY ALL
-        ORDER BY ALL
-        """,
-    ),
-    "run_locations": (
-        "Which runs were seen at more than one place?",
-        """
-        SELECT proposal, run, data_class, count(*) AS places
-        FROM run_locations
-        GROUP BY ALL
-        HAVING places > 1
-        """,
-    ),
-    "files": (
-        "The five largest files.",
-        """
-        SELECT proposal, run, name, size, trains
-        FROM files
-        ORDER BY size DESC, name
-        LIMIT 5
-        """,
-    ),
-    "file_changes": (
-        "Raw files that changed after they were catalogued.",
-        """
-        SELECT proposal, run, name, mtime, replaced_at
-        FROM file_changes
-        WHERE data_class = 'raw'
-        """,
-    ),
-    "sources": (
-        "The sources that most runs have.",
-        """
-        SELECT source, section, runs
-        FROM sources
-        ORDER BY runs DESC, source
-        LIMIT 5
-        """,
-    ),
-    "keys": (
-        "Keys of the cameras, and what they are like.",
-        """
-        SELECT key, dtype, shape, unit, runs
-        FROM keys
-        WHERE source GLOB '*CAM*'
-          AND key NOT LIKE '%.timestamp'
-        ORDER BY source, key, runs DESC
-        """,
-    ),
-    "run_sources": (
-        "The detector modules that have frames in fewer than 76 % of the trains of a run.",
-        """
-        SELECT runs.proposal, runs.run, runs.data_class, source, entries, s.trains,
-            runs.trains AS of_trains
-        FROM run_sources AS s
-        JOIN runs USING (run_id)
-        WHERE index_group = 'image'
-          AND s.trains < 0.76 * runs.trains
-        ORDER BY ALL
-        LIMIT 3
-        """,
-    ),
-    "run_keys": (
-        "Runs in which a camera's images have a given shape.",
-        """
-        SELECT proposal, run, source, dtype, trains
-        FROM run_keys
-        WHERE key = 'data.image.pixels'
-          AND shape = [32, 32]
-        """,
-    ),
-    "train_ranges": (
-        "Which runs hold train 2508780005?",
-        """
-        SELECT DISTINCT proposal, run, data_class
-        FROM train_ranges
-        WHERE 2508780005 BETWEEN first_train AND last_train
-        """,
-    ),
-    "train_flags": (
-        "Suspect trains.",
-        """
-        SELECT DISTINCT proposal, run, train_id
-        FROM train_flags
-        ORDER BY ALL
-        """,
-    ),
-    "run_values": (
-        "Runs in which a photon energy was set above 10 keV at the start.",
-        """
-        SELECT proposal, run, number AS energy
-        FROM run_values
-        WHERE source GLOB '*UND/DOOCS/ENERGY'
-          AND key = 'actualPosition.value'
-          AND data_class = 'raw'
-          AND number > 10
-        ORDER BY ALL
-        LIMIT 5
-        """,
-    ),
-    "key_profiles": (
-        "Keys whose value moved during a run (none before `xfelcat profile` has read any).",
-        """
-        SELECT proposal, run, source, key, minimum, maximum, changes
-        FROM key_profiles
-        WHERE changes > 0
-          AND NOT stale
-        ORDER BY ALL
-        LIMIT 5
-        """,
-    ),
-    "findings": (
-        "What is wrong at present, by check.",
-        """
-        SELECT check_id, severity, count(*) AS found, min(message) AS example
-        FROM findings
-        WHERE resolved_at IS NULL
-          AND severity <> 'I'
-        GROUP BY ALL
-        ORDER BY ALL
-        LIMIT 6
-        """,
-    ),
-    "audits": (
-        "The last audits, newest first (none before `xfelcat audit` has run).",
-        """
-        SELECT audit_id, started_at, seconds, runs, errors, warnings, new, resolved
-        FROM audits
-        ORDER BY audit_id DESC
-        LIMIT 5
-        """,
-    ),
-}
+# View, question and statement; docs/views.md shows the same with what they give.
+_EXAMPLES = """\
+runs: How many runs and how much data has each instrument?
+SELECT instrument, data_class, count(*) AS runs, sum(bytes) / 1e6 AS MB
+FROM runs
+GROUP BY ALL
+ORDER BY ALL
+
+run_locations: Which runs were seen at more than one place?
+SELECT proposal, run, data_class, count(*) AS places
+FROM run_locations
+GROUP BY ALL
+HAVING places > 1
+
+files: The five largest files.
+SELECT proposal, run, name, size, trains
+FROM files
+ORDER BY size DESC, name
+LIMIT 5
+
+file_changes: Raw files that changed after they were catalogued.
+SELECT proposal, run, name, mtime, replaced_at
+FROM file_changes
+WHERE data_class = 'raw'
+
+sources: The sources that most runs have.
+SELECT source, section, runs
+FROM sources
+ORDER BY runs DESC, source
+LIMIT 5
+
+keys: Keys of the cameras, and what they are like.
+SELECT key, dtype, shape, unit, runs
+FROM keys
+WHERE source GLOB '*CAM*'
+  AND key NOT LIKE '%.timestamp'
+ORDER BY source, key, runs DESC
+
+run_sources: The detector modules that have frames in fewer than 76 % of the trains of a run.
+SELECT runs.proposal, runs.run, runs.data_class, source, entries, s.trains,
+    runs.trains AS of_trains
+FROM run_sources AS s
+JOIN runs USING (run_id)
+WHERE index_group = 'image'
+  AND s.trains < 0.76 * runs.trains
+ORDER BY ALL
+LIMIT 3
+
+run_keys: Runs in which a camera's images have a given shape.
+SELECT proposal, run, source, dtype, trains
+FROM run_keys
+WHERE key = 'data.image.pixels'
+  AND shape = [32, 32]
+
+train_ranges: Which runs hold train 2508780005?
+SELECT DISTINCT proposal, run, data_class
+FROM train_ranges
+WHERE 2508780005 BETWEEN first_train AND last_train
+
+train_flags: Suspect trains.
+SELECT DISTINCT proposal, run, train_id
+FROM train_flags
+ORDER BY ALL
+
+run_values: Runs in which a photon energy was set above 10 keV at the start.
+SELECT proposal, run, number AS energy
+FROM run_values
+WHERE source GLOB '*UND/DOOCS/ENERGY'
+  AND key = 'actualPosition.value'
+  AND data_class = 'raw'
+  AND number > 10
+ORDER BY ALL
+LIMIT 5
+
+key_profiles: Keys whose value moved during a run (none before `xfelcat profile` has read any).
+SELECT proposal, run, source, key, minimum, maximum, changes
+FROM key_profiles
+WHERE changes > 0
+  AND NOT stale
+ORDER BY ALL
+LIMIT 5
+
+findings: What is wrong at present, by check.
+SELECT check_id, severity, count(*) AS found, min(message) AS example
+FROM findings
+WHERE resolved_at IS NULL
+  AND severity <> 'I'
+GROUP BY ALL
+ORDER BY ALL
+LIMIT 6
+
+audits: The last audits, newest first (none before `xfelcat audit` has run).
+SELECT audit_id, started_at, seconds, runs, errors, warnings, new, resolved
+FROM audits
+ORDER BY audit_id DESC
+LIMIT 5
+"""
+EXAMPLES: dict[str, tuple[str, str]] = {}
+for _block in _EXAMPLES.strip().split("\n\n"):
+    _head, _, _statement = _block.partition("\n")
+    _view, _, _question = _head.partition(": ")
+    EXAMPLES[_view] = (_question, _statement)
 
 # What is counted in something else than pieces; times have their type.
-_UNITS = {
-    "bytes": "bytes",
-    "size": "bytes",
-    "seconds": "s",
-    "number": "of the key",
-    "minimum": "of the key",
-    "maximum": "of the key",
-    "mean": "of the key",
-    "std": "of the key",
-    "first": "of the key",
-    "last": "of the key",
-}
+_OF_KEY = ("number", "minimum", "maximum", "mean", "std", "first", "last")
+_UNITS = {"bytes": "bytes", "size": "bytes", "seconds": "s"} | dict.fromkeys(_OF_KEY, "of the key")
 
 
 def describe_views(*names: str) -> list[View]:
@@ -216,22 +169,14 @@ def describe_views(*names: str) -> list[View]:
             near = nearest(name, known)
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise QueryError(f"there is no view {name!r}{hint} (there are {', '.join(known)})")
-    return [
-        View(
-            name, known[name].meaning, tuple(map(_with_unit, known[name].columns)), *_example(name)
-        )
-        for name in names or known
-    ]
-
-
-def _with_unit(column: SchemaColumn) -> ViewColumn:
-    unit = "UTC" if column.type == "TIMESTAMP" else _UNITS.get(column.name, "")
-    return ViewColumn(column.name, column.type, unit, column.meaning)
-
-
-def _example(view: str) -> tuple[str, str]:
-    question, statement = EXAMPLES[view]
-    return question, textwrap.dedent(statement).strip()
+    described = []
+    for name in names or known:
+        columns = []
+        for c in known[name].columns:
+            unit = "UTC" if c.type == "TIMESTAMP" else _UNITS.get(c.name, "")
+            columns.append(ViewColumn(c.name, c.type, unit, c.meaning))
+        described.append(View(name, known[name].meaning, tuple(columns), *EXAMPLES[name]))
+    return described
 
 
 def columns_table(views: list[View]) -> "pa.Table":
@@ -326,7 +271,7 @@ def check_memory_limit(limit: str | int) -> int:
     return size
 
 
-def _check_statement(cursor: "duckdb.DuckDBPyConnection", text: str) -> None:
+def _check_statement(cursor: "Cursor", text: str) -> None:
     """Raise QueryError unless the text is one reading statement."""
     import duckdb
 
@@ -351,7 +296,7 @@ def _check_statement(cursor: "duckdb.DuckDBPyConnection", text: str) -> None:
 
 
 def _run(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: "Cursor",
     text: str,
     parameters: Sequence[Any],
     time_limit: float | None,
@@ -391,7 +336,7 @@ _NO_COLUMN = (
 _UNGROUPED = re.compile(r'column "?(?P<n>[^"\s]+)"? must appear in the GROUP BY')
 
 
-def explain(cursor: "duckdb.DuckDBPyConnection", text: str, error: str) -> str:
+def explain(cursor: "Cursor", text: str, error: str) -> str:
     """One sentence on why the statement ``text`` ended with ``error``, and what to do."""
     views = _columns_of_views(cursor)
     first = error.partition("\n")[0]
@@ -471,7 +416,7 @@ def _line(error: str) -> str:
     return f" (in line {m[1]}: {m[2].strip()})" if m else ""
 
 
-def _columns_of_views(cursor: "duckdb.DuckDBPyConnection") -> dict[str, list[str]]:
+def _columns_of_views(cursor: "Cursor") -> dict[str, list[str]]:
     """The views, and the columns of each."""
     sql = (
         "SELECT view_name, list(column_name ORDER BY column_index)"
