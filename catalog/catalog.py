@@ -151,7 +151,6 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> catalog.runs(instrument="SPB", data_class="proc")[["proposal", "run", "trains"]]
            proposal  run  trains
@@ -188,7 +187,6 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.find("SA1*", "beamPosition.ixPos", proposal=900032, run="1-2")
         >>> found[["proposal", "run", "key", "unit", "trains"]]
@@ -226,7 +224,6 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.find_runs("SA1_XTD2_XGM/XGM/DOOCS gainMode in (1, 2)", proposal=900032)
         >>> found.columns[8:10].tolist()
@@ -245,7 +242,6 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> catalog.sources("*XGM*", proposal=900032, run=1)[["section", "source", "trains"]]
               section                         source  trains
@@ -342,7 +338,6 @@ class Catalog:
 
         Examples
         --------
-        >>> from xfelcat import Catalog
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.coverage(["*XGM*", "*AGIPD* image.*"], at_least=0.9, proposal=900032)
         >>> found[["run", "data_class", "trains", "*XGM*", "*AGIPD* image.*", "together"]]
@@ -381,9 +376,8 @@ class Catalog:
             neighbours_with, neighbours, path.
         """
         question = Question.of(source=source, **where)
-        return coverage.lacking(
-            self._store, question, neighbours=neighbours, at_least=at_least
-        ).to_frame()
+        answer = coverage.lacking(self._store, question, neighbours=neighbours, at_least=at_least)
+        return answer.to_frame()
 
     def sql(
         self,

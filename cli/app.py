@@ -1,10 +1,8 @@
 """The ``xfelcat`` program: its commands, and the exit codes of what goes wrong.
 
-1. ``_COMMANDS`` names the module of each command, which is imported when the command runs: with all
-   of them imported, a command would take a third more CPU time before it begins.
-2. ``_Commands`` turns what goes wrong into an exit code: an XfelcatError is one line on stderr and
-   1, Ctrl-C is 130, wrong usage is 2 (typer's own); a bug keeps its traceback.
-3. ``main`` is the entry point.
+The module of a command is imported when the command runs: with all of them imported, a command
+would take a third more CPU time before it begins. An XfelcatError is one line on stderr and exit
+code 1, Ctrl-C is 130, wrong usage is 2 (typer's own); a bug keeps its traceback.
 """
 
 from importlib import import_module

@@ -46,12 +46,23 @@ def demo_command(
 
 def tour(directory: Path) -> None:
     """Everything once, from nothing to an array, in ``directory``."""
+    import pyarrow as pa
+
+    from ..loader.open import RunDirectory
+
     facility, catalog = directory / "facility", os.path.relpath(directory / "catalog")
     report = directory / "report.html"
     _run("demo", facility)
     _run("ingest", facility, "--catalog", catalog)
     _run("find", XGM, "beamPosition.ixPos", "--catalog", catalog)
-    _open_one(facility / PROPOSAL / "raw" / "r0001", catalog)
+    path = facility / PROPOSAL / "raw" / "r0001"
+    typer.secho(f"\n>>> run = RunDirectory({str(path)!r})", bold=True)
+    run = RunDirectory(path, catalog=catalog)
+    counts = f"{count(len(run.train_ids), 'train')}, {count(len(run.all_sources), 'source')}"
+    typer.echo(f"{counts}; opened from the catalog, without a look into a file")
+    typer.secho(f"\n>>> run.get_dataframe([({XGM!r}, 'beamPosition.*')]).head(8)", bold=True)
+    frame = run.get_dataframe([(XGM, "beamPosition.*")]).head(8)
+    write_answer(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), Format.TABLE)
     _run("audit", "--no-save", "--fail-on", "never", "--html", report, "--catalog", catalog)
     _run("db", "status", "--catalog", catalog)
     typer.echo(f"\nGo on with:  export XFELCAT_CATALOG={shlex.quote(os.path.abspath(catalog))}")
@@ -68,21 +79,6 @@ def _run(*words: str | Path) -> None:
     with redirect_stderr(sys.stdout):
         if code := app(texts, standalone_mode=False):
             raise SystemExit(code)
-
-
-def _open_one(path: Path, catalog: str) -> None:
-    """One run from the catalog, and a table of the values of its XGM."""
-    import pyarrow as pa
-
-    from ..loader.open import RunDirectory
-
-    typer.secho(f"\n>>> run = RunDirectory({str(path)!r})", bold=True)
-    run = RunDirectory(path, catalog=catalog)
-    counts = f"{count(len(run.train_ids), 'train')}, {count(len(run.all_sources), 'source')}"
-    typer.echo(f"{counts}; opened from the catalog, without a look into a file")
-    typer.secho(f"\n>>> run.get_dataframe([({XGM!r}, 'beamPosition.*')]).head(8)", bold=True)
-    frame = run.get_dataframe([(XGM, "beamPosition.*")]).head(8)
-    write_answer(pa.Table.from_pandas(frame.reset_index(), preserve_index=False), Format.TABLE)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import fnmatch
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -381,10 +382,17 @@ def info_command(
 
     With --format json, csv or parquet: rows of what it consists of.
     """
+    from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.questions.inventory import count_runs
+
     chosen = choose_format(format_, output)
     store = open_store(catalog)
     where = named_runs(target)
-    if target is None or (source is None and _is_several(store, target, where)):
+    several = target is None
+    if target is not None and source is None and not where.runs:  # more than the one of this name
+        with suppress(CatalogNotFoundError):
+            several = catalogued_run(target, store) is None and count_runs(store, where) > 0
+    if target is None or several:
         lines, rows = _describe_catalog(store, where)
         say_if_behind(store)
     elif source is None:
@@ -398,16 +406,3 @@ def info_command(
             typer.echo(line)
     else:
         write_rows(rows, chosen, output)
-
-
-def _is_several(store: "Store", target: str, where: "RunFilter") -> bool:
-    """Whether the catalog has runs there, and more than the one that is named."""
-    from ..catalog.model.errors import CatalogNotFoundError
-    from ..catalog.questions.inventory import count_runs
-
-    if where.runs or catalogued_run(target, store) is not None:
-        return False
-    try:
-        return count_runs(store, where) > 0
-    except CatalogNotFoundError:
-        return False

@@ -1,12 +1,12 @@
 """``xfelcat ls``: a facility, an instrument, a proposal, a run or a file.
 
-1. A file, or a run: the text of the loader's ``info``, from the catalog where it knows the run.
-2. Anything above: a row per run of one proposal, or a row per proposal and data class; from the
-   catalog if it knows a run there, else from directory listings, which know names and sizes only.
+What is above a run comes from the catalog if it knows a run there, else from directory listings,
+which know names and sizes only.
 """
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +27,6 @@ from .output import Format, choose_format, say, write_rows
 from .progress import count, size_text
 
 if TYPE_CHECKING:
-    from ..catalog.questions.filters import RunFilter
     from ..catalog.store.store import Store
 
 
@@ -62,6 +61,10 @@ def ls_command(
     With --format json, csv or parquet: a row per run of one proposal, else per proposal and data
     class; of a run or file a row per source and index group.
     """
+    from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.model.names import from_text
+    from ..catalog.questions.inventory import summarize
+
     chosen = choose_format(format_, output)
     sink = None if chosen is Format.TABLE and output is None else (chosen, output)
     store = open_store(catalog)
@@ -70,7 +73,14 @@ def ls_command(
         _show_collection(path, open_path(path, store), details or (), sink)
         return
     where = named_runs(target)
-    groups = _groups(store, where)
+    groups: list[Row] = []
+    with suppress(CatalogNotFoundError):
+        answer = summarize(store, where)
+        if answer.table.num_rows:
+            say(f"from the catalog: {answer.provenance}")
+        groups = answer.table.to_pylist()
+    for group in groups:
+        group["path"] = group["path"] and from_text(group["path"])
     n_runs = sum(group["runs"] for group in groups)
     known = catalogued_runs(where, store) if len({g["proposal"] for g in groups}) == 1 else []
     is_run = bool(where.runs) or known[0]["realpath"] == os.path.realpath(path) if known else False
@@ -83,22 +93,6 @@ def ls_command(
         _show(groups, _group_line, sink)
     else:
         _show_directory(target or "", path, store, details or (), sink)
-
-
-def _groups(store: "Store", where: "RunFilter") -> list[Row]:
-    """The catalogued runs, summed up; stderr gets where they are known from."""
-    from ..catalog.model.errors import CatalogNotFoundError
-    from ..catalog.model.names import from_text
-    from ..catalog.questions.inventory import summarize
-
-    try:
-        answer = summarize(store, where)
-    except CatalogNotFoundError:
-        return []
-    if answer.table.num_rows:
-        say(f"from the catalog: {answer.provenance}")
-    rows: list[Row] = answer.table.to_pylist()
-    return [row | {"path": row["path"] and from_text(row["path"])} for row in rows]
 
 
 def _show_directory(

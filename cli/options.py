@@ -1,13 +1,9 @@
-"""Options and arguments that several commands share.
+"""Options and arguments that several commands share, and the catalog and runs that they name.
 
-1. The annotated types of options; ``with_question`` and ``with_run_filter`` give a command those of
-   the table of filters.
-2. ``open_store``: the catalog of a command, named on stderr; ``say_provenance``: what its answer
-   rests on.
-3. ``open_named``: the run of a path, of ``p002012/raw/r0034``, or of the short forms
-   ``p002012/r0034``, ``2012/34``, ``2012/proc/34`` and ``"2012 34"``, in which the data class is
-   raw by default. A directory that exists is that; else the catalog is asked, which may know a run
-   whose directory is gone; then the data root. ``named_runs``: what names several runs.
+A run is named by its path, ``p002012/raw/r0034``, or the short forms ``p002012/r0034``,
+``2012/34``, ``2012/proc/34`` and ``"2012 34"``, in which the data class is raw by default. A
+directory that exists is that; else the catalog is asked, which may know a run whose directory is
+gone; then the data root.
 """
 
 import inspect
@@ -90,7 +86,10 @@ JobsOption = Annotated[
 TimeLimitOption = Annotated[
     float,
     typer.Option(
-        "--time-limit", metavar="SECONDS", min=0.1, help="Give up a file that takes longer."
+        "--time-limit",
+        metavar="SECONDS",
+        min=0.1,
+        help="Give up a file, or a directory, that takes longer.",
     ),
 ]
 RateOption = Annotated[
@@ -206,10 +205,7 @@ def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
 
 
 def existing_store(catalog: Path | None) -> "Store":
-    """The same, which must exist.
-
-    Raises CatalogNotFoundError where nothing was ingested yet.
-    """
+    """The same; raises CatalogNotFoundError where nothing was ingested yet."""
     store = open_store(catalog)
     store.require()
     return store
@@ -328,11 +324,9 @@ def _find_named(text: str, store: "Store") -> tuple[str, Row | None]:
     path = os.path.abspath(os.path.expanduser(text))
     if os.path.isdir(path):
         return path, None
-    known = catalogued_run(text, store)
-    if known is not None:
+    if known := catalogued_run(text, store):
         return known["path"], known
-    m = _SHORT.fullmatch(text)
-    if m is None:
+    if (m := _SHORT.fullmatch(text)) is None:
         what = f"{text} (a run directory, or a name like p002012/raw/r0034)"
         raise RunNotFoundError(what, looked_at=[path, str(store.location)])
     proposal = find_proposal(m["proposal"])

@@ -1,9 +1,7 @@
 """Messages, rows of answers and tables on a terminal, in a pipe or in a file.
 
-1. ``say`` writes messages to stderr, so that stdout has nothing but the answer.
-2. ``write_answer`` writes the rows of an answer in one of the formats.
-3. ``aligned`` lines up columns of text. ``show_table`` fits a table to the width of a terminal;
-   anywhere else a table has every column, and nothing is cut.
+Messages go to stderr, so that stdout has nothing but the answer. ``show_table`` fits a table to the
+width of a terminal; anywhere else a table has every column, and nothing is cut.
 """
 
 import csv
@@ -24,7 +22,6 @@ import typer
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from rich.console import Console
 
 
 _ROWS_ON_TERMINAL = 1000
@@ -239,13 +236,13 @@ def _csv_lines(table: "pa.Table") -> Iterator[str]:
     # writerow returns what the write of its file does: here, the line.
     writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="")
     yield writer.writerow(table.column_names)
-    for row in _rows(table, lambda kind: None if _is_plain(kind) else _csv_value):
+
+    def cell(value: Any) -> Any:
+        plain = _json_value(value)
+        return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
+
+    for row in _rows(table, lambda kind: None if _is_plain(kind) else cell):
         yield writer.writerow(row)
-
-
-def _csv_value(value: Any) -> Any:
-    plain = _json_value(value)
-    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
 
 
 def _cell_converter(kind: "pa.DataType") -> Converter:
@@ -317,6 +314,7 @@ Column = tuple[str, Cells, bool]  # name, values, whether it goes to the right
 def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -> None:
     """Write a table to the terminal at stdout; ``is_number`` says which columns go to the right."""
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
@@ -328,10 +326,24 @@ def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -
         return
     if _needed(shown) > console.width:
         shown = _without_repeats(shown)
+    rows = list(zip(*(column for _, column, _ in shown), strict=True))
     if _needed(shown, at_most=_UNFOLDED) > console.width:
-        _show_blocks(console, shown)
-    else:
-        _show_grid(console, shown)
+        width = max(len(name) for name, _, _ in shown)
+        for number, row in enumerate(rows):
+            console.rule(f"row {number + 1} of {len(rows)}", align="left", style="dim")
+            for (name, _, _), text in zip(shown, row, strict=True):
+                line = Text(f"{name:<{width}}  ", style="bold")
+                line.append(text, style="not bold")
+                console.print(line, soft_wrap=True)
+        return
+    grid = Table(box=None, pad_edge=False, padding=(0, _BETWEEN, 0, 0))
+    for name, column, to_right in shown:
+        short = _width(name, column) <= _UNFOLDED
+        justify: Any = "right" if to_right else "left"
+        grid.add_column(Text(name), overflow="fold", justify=justify, no_wrap=short)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console.print(grid)
 
 
 def _split_columns(
@@ -377,30 +389,3 @@ def _common_start(paths: Cells) -> str:
 
 def _width(name: str, column: Cells) -> int:
     return max(map(len, (name, *column)))
-
-
-def _show_grid(console: "Console", shown: Sequence[Column]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=None, pad_edge=False, padding=(0, _BETWEEN, 0, 0))
-    for name, column, to_right in shown:
-        short = _width(name, column) <= _UNFOLDED
-        justify = "right" if to_right else "left"
-        grid.add_column(Text(name), overflow="fold", justify=justify, no_wrap=short)  # type: ignore[arg-type]
-    for row in zip(*(column for _, column, _ in shown), strict=True):
-        grid.add_row(*map(Text, row))
-    console.print(grid)
-
-
-def _show_blocks(console: "Console", shown: Sequence[Column]) -> None:
-    from rich.text import Text
-
-    width = max(len(name) for name, _, _ in shown)
-    n_rows = len(shown[0][1])
-    for number in range(n_rows):
-        console.rule(f"row {number + 1} of {n_rows}", align="left", style="dim")
-        for name, column, _ in shown:
-            line = Text(f"{name:<{width}}  ", style="bold")
-            line.append(column[number], style="not bold")
-            console.print(line, soft_wrap=True)

@@ -1,10 +1,7 @@
 """The prompt of ``xfelcat sql``: entries, completion and history.
 
-1. ``Words``: the words that can stand where one types: the text before the cursor in, words out.
-2. ``Conversation``: what an entry does, be it a statement or a command that begins with a dot. It
-   knows no terminal.
-3. ``run_prompt``: reads entries from the terminal, with history, completion and colours, until the
-   end. Enter sends what ends with a semicolon or begins with a dot, else it begins a new line.
+Enter sends what ends with a semicolon or begins with a dot, else it begins a new line. ``Words``
+and ``Conversation`` know no terminal.
 """
 
 import re
@@ -69,8 +66,11 @@ class Words:
         typed = word[0] if word else ""
         qualifier, dot, start = typed.rpartition(".")
         if dot:
-            columns = self._columns([self._view_of(qualifier, text)])
-            yield from _fitting(start, columns.items())
+            alias = rf"\s+(?:AS\s+)?{re.escape(qualifier)}\b"
+            aliased = (v for v in self.views if re.search(rf"\b{v}{alias}", text, re.IGNORECASE))
+            view = qualifier.casefold()
+            view = view if view in self.views else next(aliased, "")
+            yield from _fitting(start, self._columns([view]).items())
         elif re.search(r"\b(?:FROM|JOIN|DESCRIBE|SUMMARIZE)\s+\w*\Z", before, re.IGNORECASE):
             yield from _fitting(start, ((view, "view") for view in self.views))
         elif start:
@@ -87,15 +87,6 @@ class Words:
             for name, meaning in self.views.get(view, {}).items():
                 found.setdefault(name, meaning)
         return found
-
-    def _view_of(self, qualifier: str, text: str) -> str:
-        """The view that a name in front of a dot stands for; "" for none."""
-        if qualifier.casefold() in self.views:
-            return qualifier.casefold()
-        for view in self.views:
-            if re.search(rf"\b{view}\s+(?:AS\s+)?{re.escape(qualifier)}\b", text, re.IGNORECASE):
-                return view
-        return ""
 
 
 def _fitting(start: str, words: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int, str]]:

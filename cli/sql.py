@@ -82,23 +82,19 @@ def sql_command(
 
         run_prompt(open_store(catalog), seconds, memory, chosen)
         return
-    statement = _statement(text, file)
+    if text is not None and file is not None:
+        raise typer.BadParameter("give the statement or --file, not both")
+    if file is None:
+        statement = sys.stdin.read() if text is None or text == "-" else text
+    else:
+        try:
+            statement = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{file} cannot be read: {error}") from None
     store = open_store(catalog)
     answer = run_sql(store, statement, time_limit=seconds, memory_limit=memory)
     write_answer(answer.table, chosen, output)
     say_provenance(answer, store)
-
-
-def _statement(text: str | None, file: Path | None) -> str:
-    """The statement, from the one place it was given in."""
-    if text is not None and file is not None:
-        raise typer.BadParameter("give the statement or --file, not both")
-    if file is not None:
-        try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"{file} cannot be read: {error}") from None
-    return sys.stdin.read() if text is None or text == "-" else text
 
 
 def _show_schema(names: list[str], chosen: Format, output: Path | None) -> None:

@@ -12,10 +12,6 @@ A condition compares what patterns match:
     SPB_XTD2_ATT/MDL/MAIN actualTransmission < 0.5
     *XGM* gainMode in (1, 2) and not max(*XGM* pulseEnergy.photonFlux) between 100 and 900
 
-1. ``Comparison`` of an ``Operand`` with values; ``Both``, ``Either`` and ``Not`` of conditions.
-2. ``parse_condition`` makes one from text, ``conditions_of`` from the mapping or list that Python
-   gives.
-
     condition:  comparison | not condition | condition and condition | condition or condition
                 | (condition)
     comparison: operand  = != < <= > >=  value | operand [not] between value and value
@@ -340,6 +336,10 @@ class _Parser:
         self._at += taken
         return taken
 
+    def _expect(self, word: str) -> None:
+        if not self._takes(word):
+            raise self._fail(repr(word))
+
     def _fail(self, wanted: str) -> QueryError:
         before = " ".join(t.text for t in self._tokens[: self._at][-3:])
         place = f"after {before!r}" if before else "at the start"
@@ -368,8 +368,7 @@ class _Parser:
             return Not(self._not())
         if self._takes("("):
             condition = self.either()
-            if not self._takes(")"):
-                raise self._fail("')'")
+            self._expect(")")
             return condition
         return self._comparison()
 
@@ -381,8 +380,7 @@ class _Parser:
             raise self._fail(f"a function ({', '.join(FUNCTIONS)})")
         self._at += 2
         operand = Operand(self._name("a source"), self._name("a key"), function)
-        if not self._takes(")"):
-            raise self._fail("')'")
+        self._expect(")")
         return operand
 
     def _name(self, wanted: str) -> Pattern:
@@ -405,13 +403,11 @@ class _Parser:
     def _values(self, operator: str) -> tuple[Value, ...]:
         if operator == "between":
             low = self._value()
-            if not self._takes("and"):
-                raise self._fail("'and'")
+            self._expect("and")
             return low, self._value()
         if operator != "in":
             return (self._value(),)
-        if not self._takes("("):
-            raise self._fail("'('")
+        self._expect("(")
         values = [self._value()]
         while self._takes(","):
             values.append(self._value())

@@ -1,10 +1,5 @@
 """How completely runs have data: coverage of sources, of data together, and gaps among neighbours.
 
-1. ``source_coverage`` and ``coverage_by_class``: in how many runs a source is, and in what share of
-   their trains it has data.
-2. ``coverage``: in how many of its trains a run has several data together.
-3. ``lacking``: the runs that lack a source that their neighbours have.
-
 A source belongs to some proposals only, so its runs are compared with those of the proposals and
 data classes that have it at all, and its trains with those of the runs that have it. Sums are made
 in SQL: over 10^5 runs no row per run leaves the database, except where numpy compares neighbours.
@@ -26,9 +21,9 @@ from ..model.names import from_text
 from ..model.records import Depth
 from ..opening.catalogued import find_run
 from ..store.store import Store
-from .execute import Answer, Sql, all_of, ask, is_one_of, sql
+from .execute import Answer, Sql, all_of, ask, is_one_of, limited, sql
 from .filters import ALL_RUNS, DataFilter, RunFilter, provenance
-from .question import EVERYTHING, Question, Selection, select_runs
+from .question import EVERYTHING, Question, select_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +73,7 @@ def source_coverage(where: RunFilter = ALL_RUNS, *, limit: int | None = None) ->
         GROUP BY section, source.name
         ORDER BY sum(runs) DESC, section, source.name {{limit}}""",
         filter=all_of(where.conditions()),
-        limit=Sql("") if limit is None else sql("LIMIT {limit}", limit=limit),
+        limit=limited(limit),
     )
 
 
@@ -288,7 +283,18 @@ def lacking(
         )
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
-        series = _read_series(cursor, selection)
+        within = Sql("true")
+        if selection.ids is not None:
+            low, high = (selection.ids[[0, -1]] >> _RUN_BITS) if selection.ids.size else (1, 0)
+            first, end = (int(low) << int(_RUN_BITS)), (int(high) + 1) << int(_RUN_BITS)
+            within = sql("run_id BETWEEN {first} AND {last}", first=first, last=end - 1)
+        statement = sql("SELECT run_id FROM run WHERE {within} ORDER BY run_id", within=within)
+        ids: NDArray[np.uint64] = ask(cursor, statement).column("run_id").to_numpy()
+        _, start, number, length = np.unique(
+            ids >> _RUN_BITS, return_index=True, return_inverse=True, return_counts=True
+        )
+        place = np.arange(1, len(ids) + 1) - start[number]
+        series = _Series(ids, place, length[number], number)
         present = _read_present(cursor, question.data, series)
         found = _absent(present, series, neighbours, at_least)
         if selection.ids is not None:
@@ -317,21 +323,6 @@ class _Present:
     sections: "pa.ChunkedArray"
     source: Int64s
     run: Int64s  # position in the series
-
-
-def _read_series(cursor: "Cursor", selection: Selection) -> _Series:
-    within = Sql("true")
-    if selection.ids is not None:
-        low, high = (selection.ids[[0, -1]] >> _RUN_BITS) if selection.ids.size else (1, 0)
-        first, end = (int(low) << int(_RUN_BITS)), (int(high) + 1) << int(_RUN_BITS)
-        within = sql("run_id BETWEEN {first} AND {last}", first=first, last=end - 1)
-    statement = sql("SELECT run_id FROM run WHERE {within} ORDER BY run_id", within=within)
-    ids: NDArray[np.uint64] = ask(cursor, statement).column("run_id").to_numpy()
-    _, start, number, length = np.unique(
-        ids >> _RUN_BITS, return_index=True, return_inverse=True, return_counts=True
-    )
-    place = np.arange(1, len(ids) + 1) - start[number]
-    return _Series(ids, place, length[number], number)
 
 
 def _read_present(cursor: "Cursor", data: DataFilter, series: _Series) -> _Present:

@@ -2,9 +2,6 @@
 
 Values are stored once per stretch of runs. The stretches of an operand are read once, and laid over
 the sorted run ids with numpy: a condition is an array of bool, one per run.
-
-1. ``Evaluation.holds``: for each run whether the condition holds.
-2. ``Evaluation.columns``: for each operand the value to show in each run, with its unit.
 """
 
 from dataclasses import dataclass
@@ -124,29 +121,27 @@ class Evaluation:
         Where several sources or keys match, it is the first, in the order of names, that fulfils
         the comparison, else the first; a column ``"SOURCE KEY: source"`` names it.
         """
-        first = {comparison.operand: comparison for comparison in reversed(self._found)}
         columns: dict[str, pa.Array] = {}
+        shown = set()
         for comparison, found in self._found.items():
-            if first[comparison.operand] is comparison:
-                columns |= self._shown(comparison, found)
-        return columns
-
-    def _shown(self, comparison: Comparison, found: _Found) -> "dict[str, pa.Array]":
-        row_of_run = np.full(len(self._run_ids), -1, np.int64)
-        for chosen in (~found.ok, found.ok):
-            rows, runs = found.runs(chosen)
-            row_of_run[runs[::-1]] = rows[::-1]  # of several, the first one stays
-        row_of_run = row_of_run[self.holds]
-        take = indices(row_of_run, row_of_run >= 0)
-        operand = comparison.operand
-        units = ask(self._cursor, _units(operand)).column("unit").to_pylist()
-        unit = f" [{' or '.join(units)}]" if units else ""
-        value = found.rows.column("text" if comparison.is_text else "number")
-        columns = {f"{operand}{unit}": value.take(take).combine_chunks()}
-        for name in ("source", "key"):
-            if not getattr(operand, name).is_exact:
-                of_run = found.rows.column(name).take(take)
-                columns[f"{operand}: {name}"] = of_run.combine_chunks()
+            operand = comparison.operand
+            if operand in shown:
+                continue
+            shown.add(operand)
+            row_of_run = np.full(len(self._run_ids), -1, np.int64)
+            for chosen in (~found.ok, found.ok):
+                rows, runs = found.runs(chosen)
+                row_of_run[runs[::-1]] = rows[::-1]  # of several, the first one stays
+            row_of_run = row_of_run[self.holds]
+            take = indices(row_of_run, row_of_run >= 0)
+            units = ask(self._cursor, _units(operand)).column("unit").to_pylist()
+            unit = f" [{' or '.join(units)}]" if units else ""
+            value = found.rows.column("text" if comparison.is_text else "number")
+            columns[f"{operand}{unit}"] = value.take(take).combine_chunks()
+            for name in ("source", "key"):
+                if not getattr(operand, name).is_exact:
+                    of_run = found.rows.column(name).take(take)
+                    columns[f"{operand}: {name}"] = of_run.combine_chunks()
         return columns
 
 

@@ -1,11 +1,5 @@
 """SQL with the values bound to it, its execution, and answers with their provenance.
 
-1. ``Sql`` is a piece of SQL text with its bound values; ``sql`` composes pieces into larger ones.
-2. ``ask`` runs such a statement on a cursor of the catalog, ``fetch`` a plain text; ``numbers`` are
-   those of a column.
-3. ``Answer``: the rows, as an Arrow table, with their ``Provenance``: how many runs were searched,
-   how many of them are known by an outline only, how old the oldest facts are.
-
 Questions are written as SQL text, not with SQLAlchemy: importing that alone costs as much CPU time
 (0.18 s) as all else that a command needs, and its statements were twice as long as their SQL.
 """
@@ -72,6 +66,11 @@ def _joined(word: str, conditions: Iterable[Sql], none: str) -> Sql:
     text = word.join(c.text for c in several) if several else none
     whole = f"(({text}))" if len(several) > 1 else f"({text})"
     return Sql(whole, tuple(value for c in several for value in c.values))
+
+
+def limited(limit: int | None) -> Sql:
+    """The end of a statement that gives so many rows at most; None for all."""
+    return Sql("") if limit is None else sql("LIMIT {limit}", limit=limit)
 
 
 def is_one_of(column: str, listed: "Sequence[Any] | NDArray[Any]", kind: str = "UBIGINT") -> Sql:

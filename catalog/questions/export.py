@@ -3,10 +3,8 @@
 One file per view. A view over 10^5 runs has up to 10^9 rows, so it is read and written some runs at
 a time; what is in memory is about ``_ROWS_AT_ONCE`` rows.
 
-1. ``export_views``: the views, checked, and the files they go to; none is replaced unasked.
-2. ``_batches``: the rows of a view, some runs at a time.
-3. Files are written under other names, and take their places when all are complete. All are of the
-   same published state of the catalog.
+Files are written under other names, and take their places when all are complete. All are of the
+same published state of the catalog.
 """
 
 import json

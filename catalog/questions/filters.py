@@ -3,11 +3,9 @@
 Every question over runs takes the same filters, as keyword arguments of ``Catalog`` and as options
 of the command line; both follow from ``FILTERS``.
 
-1. ``FILTERS``: the name of each filter, what it is about, its parser, and its option and help.
-2. ``RunChoice`` ... ``Choice``: the same names as keyword arguments, for type checkers.
-3. ``RunFilter``: which runs, by their own row alone. ``DataFilter``: which sources and keys. In SQL
-   the tables that they speak of are ``run`` and ``run_source``, by these names.
-4. ``provenance``: how many runs a question with a filter searches, and how far these are known.
+``RunChoice`` ... ``Choice`` are the same names for type checkers. ``RunFilter`` is about runs, by
+their own row alone, ``DataFilter`` about sources and keys. In SQL the tables that they speak of are
+``run`` and ``run_source``, by these names.
 
 Names are matched in the small tables of distinct names, and the large tables are read by the
 integer ids found there: over 10^5 runs this takes a hundredth of the time.
@@ -283,10 +281,6 @@ class _Having(RunChoice, total=False):
     has_not: "Spec | list[Spec] | None"
 
 
-class _Where(TypedDict, total=False):
-    where: str | Mapping[Any, Any] | Sequence[Any] | None
-
-
 class _Data(TypedDict, total=False):
     device_class: Patterns | None
     dtype: Any
@@ -294,33 +288,34 @@ class _Data(TypedDict, total=False):
     unit: Patterns | None
 
 
-class _Key(TypedDict, total=False):
-    key: Patterns | None
-
-
-class _Source(TypedDict, total=False):
-    source: Patterns | None
-
-
 # The keyword arguments of questions that do not name some of them as parameters of their own.
-class RunsChoice(_Having, _Where, total=False):
+class RunsChoice(_Having, total=False):
     """All filters of runs."""
+
+    where: str | Mapping[Any, Any] | Sequence[Any] | None
 
 
 class KeyChoice(RunsChoice, _Data, total=False):
     """The same, and what sources and keys are like."""
 
 
-class SourceChoice(KeyChoice, _Key, total=False):
+class SourceChoice(KeyChoice, total=False):
     """The same, and names of keys."""
 
+    key: Patterns | None
 
-class Choice(SourceChoice, _Source, total=False):
+
+class Choice(SourceChoice, total=False):
     """The same, and names of sources: all that there are."""
 
+    source: Patterns | None
 
-class ConditionChoice(_Having, _Data, _Key, _Source, total=False):
+
+class ConditionChoice(_Having, _Data, total=False):
     """All but ``where``."""
+
+    key: Patterns | None
+    source: Patterns | None
 
 
 # Runs -------------------------------------------------------------------------------------------

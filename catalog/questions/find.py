@@ -1,15 +1,8 @@
 """Questions over all runs of the catalog: which runs there are, and what they have.
 
 Every question takes a ``Question`` and gives an ``Answer``. Statements are SQL on the tables of the
-merged file; every value is bound.
-
-1. ``runs``: which runs there are; ``find_runs``: and with which RUN values.
-2. ``find``: which runs have a source, or a key of it; ``sources`` and ``keys`` sum that up.
-3. ``files``, ``train_ranges``, ``run_values``: what the runs consist of.
-4. ``find_known`` finds the runs of a name or path in the shards, which are the truth, and
-   ``forget`` takes them out of the catalog; nothing else deletes facts.
-
-The methods of ``Catalog`` of these names document the columns.
+merged file; every value is bound. The methods of ``Catalog`` of these names document the columns.
+``find_known`` looks into the shards, which are the truth; nothing but ``forget`` deletes facts.
 """
 
 from collections.abc import Iterable
@@ -22,7 +15,7 @@ from ..model.identity import RunIdentity
 from ..model.names import from_text
 from ..model.records import Depth
 from ..store.store import Store
-from .execute import Answer, Sql, all_of, any_of, ask, sql
+from .execute import Answer, Sql, all_of, any_of, ask, limited, sql
 from .filters import ALL_RUNS, UNIT, RunFilter, provenance
 from .question import EVERYTHING, Question, Selection, select_runs
 
@@ -36,10 +29,7 @@ _MOST_BYTES = 4 * 10**9
 
 
 def runs(store: Store, question: Question = EVERYTHING) -> Answer:
-    """The runs, in the order proposal, data class, run; loose runs last.
-
-    With a filter of data, the runs that have such data.
-    """
+    """The runs, in the order proposal, data class, run; loose runs last."""
     with store.read_merged() as cursor:
         return _runs(cursor, store, question, _select_by_data(cursor, question))
 
@@ -69,9 +59,7 @@ def find_runs(store: Store, question: Question) -> Answer:
 def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = None) -> Answer:
     """The runs that have a source, or a key of it: one row per run, source and key.
 
-    Where the question has no filter of keys there is one row per run, source and index group. A run
-    of which only an outline is known can be found by source, not by key. At most ``limit`` rows are
-    given, the first in the order of runs, sources and keys.
+    A run of which only an outline is known can be found by source, not by key.
     """
     data = question.data
     if data.is_about_keys:
@@ -106,7 +94,7 @@ def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = N
             sources=data.found_sources(),
             joined=joined,
             conditions=all_of([*_of_sources(selection), *data.key_conditions()]),
-            limit=_limited(limit),
+            limit=limited(limit),
         )
         return _answer(cursor, store, question, statement)
 
@@ -183,10 +171,7 @@ def keys(store: Store, question: Question = EVERYTHING) -> Answer:
 
 
 def files(store: Store, question: Question = EVERYTHING) -> Answer:
-    """The files of the runs, in the order of runs and names.
-
-    With a filter of data, the files that list such sources, with such keys.
-    """
+    """The files of the runs, in the order of runs and names."""
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
         statement = sql(
@@ -199,10 +184,7 @@ def files(store: Store, question: Question = EVERYTHING) -> Answer:
 
 
 def train_ranges(store: Store, question: Question = EVERYTHING) -> Answer:
-    """The train IDs of the runs, in the order of runs: one row per range without a gap.
-
-    With a filter of data, the trains of the files that list such sources, with such keys.
-    """
+    """The train IDs of the runs, in the order of runs: one row per range without a gap."""
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
         ordinal = ("train_list", "train_list.run_id", "train_list.ordinal")
@@ -273,7 +255,7 @@ def run_values(
             keys=data.found_keys(),
             of_runs=all_of(selection.conditions_on("run_source.run_id")),
             conditions=all_of(conditions),
-            limit=_limited(limit),
+            limit=limited(limit),
         )
         try:
             table = ask(cursor, statement, size_limit=_MOST_BYTES)
@@ -286,10 +268,6 @@ def run_values(
 
 def _answer(cursor: "Cursor", store: Store, question: Question, statement: Sql) -> Answer:
     return Answer(ask(cursor, statement), provenance(cursor, store, question.runs))
-
-
-def _limited(limit: int | None) -> Sql:
-    return Sql("") if limit is None else sql("LIMIT {limit}", limit=limit)
 
 
 def _select_by_data(cursor: "Cursor", question: Question) -> Selection:

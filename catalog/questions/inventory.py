@@ -6,21 +6,21 @@ files that are there; a run counts on the day of its first train, or of its newe
 records no time.
 
 1. ``volume``: runs, files and bytes by any of ``GROUPS``; ``growth``: the same over time.
-2. ``largest`` runs; ``duplicates``: runs whose files are, by name and size, those of another run,
-   and runs that were seen at several places; ``orphans``: runs of another data class without the
-   raw run they came from; ``unverified``: runs with files whose datasets were never all opened.
+2. Lists of runs. ``largest``; ``duplicates``: runs (``kind`` files) with all names and sizes of
+   files of the first such run, ``other_path``, and runs (location) seen at several places;
+   ``orphans``: runs of another data class whose raw run is not catalogued, or has no file left;
+   ``unverified``: runs with files whose datasets were never all opened, oldest scan first.
 3. ``summarize``: all that is known of groups of runs; ``count_runs``; ``open_findings``.
 4. ``key_profile``: what a key did during a run, if `xfelcat profile` has read it.
 """
 
-from collections.abc import Callable, Sequence
-from inspect import signature
+from collections.abc import Sequence
 from typing import Any
 
 from ..model.errors import QueryError, nearest
 from ..model.names import to_text
 from ..store.store import Store
-from .execute import Answer, all_of, ask, sql
+from .execute import Answer, all_of, ask, limited, sql
 from .filters import ALL_RUNS, OUTLINE_ONLY, RunFilter, provenance
 
 _OF_RUN = ("instrument", "cycle", "proposal", "data_class")
@@ -28,6 +28,7 @@ _OF_FILE = ("aggregator", "format_version")
 GROUPS = (*_OF_RUN, *_OF_FILE, "source")
 PERIODS = ("day", "week", "month", "year")
 _NAMES = "run.proposal, run.run, run.data_class, run.instrument, run.cycle"
+_OF_BOTH = f"{_NAMES}, run.n_files AS files, run.bytes, run.directory AS path"
 
 
 def volume(
@@ -91,29 +92,17 @@ def growth(
     )
 
 
-def largest(store: Store, limit: int | None = 20, where: RunFilter = ALL_RUNS) -> Answer:
-    """The largest runs, the largest first."""
-    return _answer(
-        store,
+# Lists of runs: their statement, and how many there are unless a limit is given.
+_RUN_LISTS = {
+    "largest": (
         f"""SELECT {_NAMES}, n_files AS files, bytes, n_trains AS trains, started_at,
             directory AS path
         FROM run WHERE {{filter}} ORDER BY bytes DESC NULLS LAST, run_id""",
-        where,
-        limit,
-    )
-
-
-def duplicates(store: Store, limit: int | None = None, where: RunFilter = ALL_RUNS) -> Answer:
-    """Runs that are there twice, and runs of one directory more than they need.
-
-    ``kind`` is ``files`` where all files have the names and sizes of those of ``other_path``, the
-    first run that has them; ``location`` where one run was seen at two paths that do not lead to
-    the same directory now known, which may be links, a move, or a copy.
-    """
-    columns = f"{_NAMES}, run.n_files AS files, run.bytes, run.directory AS path"
-    # Of one text per file: the hashes of names and sizes by themselves cancel each other.
-    return _answer(
-        store,
+        20,
+    ),
+    # Marks are hashes of one text per file: those of names and sizes by themselves cancel each
+    # other. Places of one run that do not lead to the same directory may be links, a move, a copy.
+    "duplicates": (
         f"""WITH marked AS (
             SELECT run_id, bit_xor(hash(concat(name, '/', size))) AS mark, sum(size) AS size,
                 count(*) AS n
@@ -122,39 +111,27 @@ def duplicates(store: Store, limit: int | None = None, where: RunFilter = ALL_RU
             SELECT run_id, min(run_id) OVER (PARTITION BY mark, n, size) AS first_id FROM marked
         )
         FROM (
-            SELECT 'files' AS kind, {columns}, other.directory AS other_path FROM firsts
+            SELECT 'files' AS kind, {_OF_BOTH}, other.directory AS other_path FROM firsts
             JOIN run ON run.run_id = firsts.run_id
             JOIN run AS other ON other.run_id = firsts.first_id
             WHERE firsts.run_id <> firsts.first_id AND {{filter}}
             UNION ALL
-            SELECT 'location', {columns}, run_location.path FROM run
+            SELECT 'location', {_OF_BOTH}, run_location.path FROM run
             JOIN run_location ON run_location.run_id = run.run_id
                 AND run_location.path NOT IN (run.directory, run.realpath)
             WHERE {{filter}}
         ) ORDER BY bytes DESC, path, other_path""",
-        where,
-        limit,
-    )
-
-
-def orphans(store: Store, limit: int | None = None, where: RunFilter = ALL_RUNS) -> Answer:
-    """Runs of a data class other than raw whose raw run is not catalogued, or has no file left."""
-    return _answer(
-        store,
+        None,
+    ),
+    "orphans": (
         f"""SELECT {_NAMES}, n_files AS files, bytes, ingested_at, directory AS path
         FROM run WHERE data_class <> 'raw' AND NOT EXISTS (
             FROM run AS other WHERE other.proposal = run.proposal AND other.run = run.run
             AND other.data_class = 'raw' AND other.n_files > other.n_files_missing
         ) AND {{filter}} ORDER BY run_id""",
-        where,
-        limit,
-    )
-
-
-def unverified(store: Store, limit: int | None = 20, where: RunFilter = ALL_RUNS) -> Answer:
-    """Runs with files not all of whose datasets were opened (``ingest --verify``), oldest first."""
-    return _answer(
-        store,
+        None,
+    ),
+    "unverified": (
         f"""SELECT {_NAMES}, n_files AS files, unverified_files, unverified_bytes, oldest_scan,
             directory AS path
         FROM run JOIN (
@@ -163,13 +140,11 @@ def unverified(store: Store, limit: int | None = 20, where: RunFilter = ALL_RUNS
             FROM file WHERE verified IS NOT TRUE AND missing_since IS NULL GROUP BY run_id
         ) AS unverified ON unverified.run_id = run.run_id
         WHERE {{filter}} ORDER BY oldest_scan, run.run_id""",
-        where,
-        limit,
-    )
-
-
-_ANSWERS = (volume, growth, largest, duplicates, orphans, unverified)
-QUESTIONS: dict[str, Callable[..., Answer]] = {answer.__name__: answer for answer in _ANSWERS}
+        20,
+    ),
+}
+QUESTIONS = {"volume": ("by",), "growth": ("per", "by")} | dict.fromkeys(_RUN_LISTS, ("limit",))
+"""The options that each inventory takes."""
 
 
 def inventory(store: Store, question: str, where: RunFilter = ALL_RUNS, **options: Any) -> Answer:
@@ -179,12 +154,16 @@ def inventory(store: Store, question: str, where: RunFilter = ALL_RUNS, **option
     """
     if question not in QUESTIONS:
         raise QueryError(f"no inventory of {question!r}: there are {', '.join(QUESTIONS)}")
-    answer = QUESTIONS[question]
     given = {name: value for name, value in options.items() if value is not None}
-    wrong = next((n for n in given if n not in signature(answer).parameters), None)
+    wrong = next((n for n in given if n not in QUESTIONS[question]), None)
     if wrong is not None:
         raise QueryError(f"the inventory {question} takes no {wrong}")
-    return answer(store, **given, where=where)
+    if question == "volume":
+        return volume(store, **given, where=where)
+    if question == "growth":
+        return growth(store, **given, where=where)
+    template, limit = _RUN_LISTS[question]
+    return _answer(store, template, where, given.get("limit", limit))
 
 
 def summarize(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
@@ -241,8 +220,8 @@ def open_findings(store: Store, where: RunFilter = ALL_RUNS) -> dict[str, int]:
 
 def _answer(store: Store, template: str, where: RunFilter, limit: int | None = None) -> Answer:
     """The answer to a statement with ``{filter}`` for the conditions on ``run``."""
-    statement = sql(template, filter=all_of(where.conditions()))
-    if limit is not None:
-        statement = sql("{all} LIMIT {limit}", all=statement, limit=limit)
+    statement = sql(
+        f"{template} {{limit}}", filter=all_of(where.conditions()), limit=limited(limit)
+    )
     with store.read_merged() as cursor:
         return Answer(ask(cursor, statement), provenance(cursor, store, where))

@@ -1,11 +1,7 @@
 """A question over runs, and the selection of runs that it makes.
 
-1. ``Question.of`` makes a question from the keyword arguments of ``Choice``, which the methods of
-   ``Catalog`` and the options of the command line are.
-2. ``select_runs`` finds the ``Selection``. Conditions on the table of runs go into the SQL of an
-   answer as they are. All others (trains, what a run has or lacks, RUN values) are looked up
-   beforehand, each by one statement, as sets of run ids.
-3. ``Selection.conditions`` is the selection in a statement that reads ``run`` and larger tables.
+Conditions on the table of runs go into the SQL of an answer as they are. All others (trains, what a
+run has or lacks, RUN values) are looked up beforehand, each by one statement, as sets of run ids.
 """
 
 from dataclasses import dataclass

@@ -1,13 +1,10 @@
 """Users' own SQL on the documented views, and what is wrong with a statement that cannot be run.
 
-1. ``describe_views``: the views, in the order of the documentation, from the comments in the schema
-   itself; units, and an example of each view, are added here. ``columns_table`` has the same as
-   rows, ``schema_text`` as text for a terminal.
-2. ``run_sql`` checks one statement, runs it on the merged file within its limits, and gives the
-   rows. The connection is limited in memory and locked up (the file is attached read-only; other
-   files and settings are out of reach).
-3. ``explain`` turns DuckDB's message, which has several lines and names tables that users do not
-   see, into what is wrong and what to do, with the nearest names there are.
+The views and their columns come from the comments in the schema itself; units, and an example of
+each view, are added here. A statement runs on the merged file, on a connection that is limited in
+memory and locked up (the file is attached read-only; other files and settings are out of reach).
+DuckDB's messages have several lines and name tables that users do not see: ``explain`` turns them
+into what is wrong and what to do, with the nearest names there are.
 """
 
 import re
@@ -166,9 +163,8 @@ def describe_views(*names: str) -> list[View]:
     known = views()
     for name in names:
         if name not in known:
-            near = nearest(name, known)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise QueryError(f"there is no view {name!r}{hint} (there are {', '.join(known)})")
+            near = _near(name, known)
+            raise QueryError(f"there is no view {name!r}{near} (there are {', '.join(known)})")
     described = []
     for name in names or known:
         columns = []
@@ -338,14 +334,24 @@ _UNGROUPED = re.compile(r'column "?(?P<n>[^"\s]+)"? must appear in the GROUP BY'
 
 def explain(cursor: "Cursor", text: str, error: str) -> str:
     """One sentence on why the statement ``text`` ended with ``error``, and what to do."""
-    views = _columns_of_views(cursor)
+    rows = cursor.execute(
+        "SELECT view_name, list(column_name ORDER BY column_index)"
+        " FROM duckdb_views() JOIN duckdb_columns() ON table_name = view_name"
+        " WHERE duckdb_views.database_name = 'xfelcat'"
+        " AND duckdb_columns.database_name = 'xfelcat' AND NOT duckdb_views.internal"
+        " GROUP BY view_name ORDER BY min(view_oid)"
+    )
+    views: dict[str, list[str]] = dict(rows.fetchall())
     first = error.partition("\n")[0]
     for pattern in _NO_COLUMN:
         if m := pattern.search(first):
             of = m.groupdict().get("of") or ""
             return _no_column(m["q"] or m["n"], of, text, error, views)
-    if (m := _UNGROUPED.search(first)) and not _is_known(m["n"], text, views):
-        return _no_column(m["n"], "", text, error, views)
+    if m := _UNGROUPED.search(first):
+        of_named = [c for view in _named_views("", text, views) for c in views[view]]
+        is_alias = re.search(rf'\bAS\s+"?{re.escape(m["n"])}\b', text, re.IGNORECASE)
+        if m["n"].casefold() not in of_named and not is_alias:
+            return _no_column(m["n"], "", text, error, views)
     if m := re.search(r'Referenced table "(.+?)" not found', first):
         near = _near(m[1].rpartition(".")[2], _quoted_after("Candidate tables", error))
         return f"nothing after FROM is named {m[1]!r}{near} ({_VIEWS})"
@@ -391,14 +397,6 @@ def _named_views(of: str, text: str, views: Iterable[str]) -> list[str]:
     return aliased or named
 
 
-def _is_known(name: str, text: str, views: dict[str, list[str]]) -> bool:
-    """Whether a view that the statement names has the column, or it is an alias in there."""
-    asked = _named_views("", text, views)
-    if any(name.casefold() in views[view] for view in asked):
-        return True
-    return bool(re.search(rf'\bAS\s+"?{re.escape(name)}\b', text, re.IGNORECASE))
-
-
 def _quoted_after(label: str, error: str) -> list[str]:
     """The names in double quotes on the line of a message that begins with a label."""
     m = re.search(rf"{label}:? (.*)", error)
@@ -414,16 +412,3 @@ def _line(error: str) -> str:
     """The line of the statement that an error message quotes."""
     m = re.search(r"^LINE (\d+): (.*)$", error, re.MULTILINE)
     return f" (in line {m[1]}: {m[2].strip()})" if m else ""
-
-
-def _columns_of_views(cursor: "Cursor") -> dict[str, list[str]]:
-    """The views, and the columns of each."""
-    sql = (
-        "SELECT view_name, list(column_name ORDER BY column_index)"
-        " FROM duckdb_views() JOIN duckdb_columns() ON table_name = view_name"
-        " WHERE duckdb_views.database_name = 'xfelcat'"
-        " AND duckdb_columns.database_name = 'xfelcat' AND NOT duckdb_views.internal"
-        " GROUP BY view_name ORDER BY min(view_oid)"
-    )
-    found: Sequence[tuple[str, list[str]]] = cursor.execute(sql).fetchall()
-    return dict(found)
