@@ -22,7 +22,7 @@ from ..catalog.model.identity import identify_run, parse_file_name
 from ..catalog.model.records import FileLayout
 from .keydata import KeyData, OfSource
 from .read.files import OpenFiles
-from .read.selected import SelectedSource, require_group
+from .read.selected import SelectedSource, aggregator_of, require_group
 from .select.rows import FileGroup, FileRef, FileSet
 from .select.selection import Selection, match_keys
 from .select.sources import (
@@ -76,7 +76,7 @@ class SourceData(OfSource):
     @property
     def aggregator(self) -> str | None:
         """The aggregator that wrote its first file; None for a file without one in its name."""
-        return self.selected.aggregator
+        return aggregator_of(self.selected)
 
     @property
     def data_category(self) -> str | None:

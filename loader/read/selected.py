@@ -140,12 +140,6 @@ class SelectedSource(Value):
         """The first of ``refs``, else of all files of the source; None if it has no file."""
         return next(iter(self.refs or self.entry.refs), None)
 
-    @property
-    def aggregator(self) -> str | None:
-        """The aggregator that wrote ``first_ref``; None for a file without one in its name."""
-        ref = self.first_ref
-        return None if ref is None else ref.data_file.aggregator or None
-
     @cached_property
     def schema(self) -> KeySchema:
         """The keys that ``first_ref`` has of it, selected or not."""
@@ -319,6 +313,12 @@ class SelectedKey(Value):
         """The data, (entries, ...), or a region of every entry; into ``out`` if it is given."""
         region = parse_region(roi, self.entry_shape)
         return execute_plan(self.plan(region), self.source.files, out)
+
+
+def aggregator_of(source: SelectedSource) -> str | None:
+    """The aggregator that wrote ``first_ref``; None for a file without one in its name."""
+    ref = source.first_ref
+    return None if ref is None else ref.data_file.aggregator or None
 
 
 def require_group(source: SelectedSource, index_group: str) -> None:

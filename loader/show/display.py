@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError
 from ...catalog.model.names import parse_module, run_text
-from ..read.selected import SelectedData, SelectedKey, SelectedSource
+from ..read.selected import SelectedData, SelectedKey, SelectedSource, aggregator_of
 from .inspection import key_rows, natural_key
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _listed(data: SelectedData, names: list[str], style: _Style) -> Iterator[str
 
 def _source_lines(source: SelectedSource, style: _Style) -> Iterator[str]:
     """A source; with its counts or its keys if the style says so."""
-    aggregator = f"[{source.aggregator or '?'}] " if style.with_aggregators else ""
+    aggregator = f"[{aggregator_of(source) or '?'}] " if style.with_aggregators else ""
     yield f"  - {aggregator}{source.entry.name}"
     details = style.is_detailed(source.entry.name)
     rows = key_rows(source) if details else []

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..read.selected import SelectedData, SelectedKey, SelectedSource
+from ..read.selected import SelectedData, SelectedKey, SelectedSource, aggregator_of
 
 Row = dict[str, Any]
 
@@ -50,7 +50,7 @@ def source_rows(data: SelectedData) -> list[Row]:
                 "section": source.entry.section,
                 "source": name,
                 "index_group": group,
-                "aggregator": source.aggregator,
+                "aggregator": aggregator_of(source),
                 "keys": sum(not group or key.startswith(f"{group}.") for key in keys),
             }
             rows.append(row | data_extent(data.trains.to_list(), counts))
