@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 SHELL = re.compile(r"[|<>$;&`]")  # what only a shell understands
+PLACE = re.compile(r"\b(?:catalog|loader|cli|migrations|tests)/[\w./]*\w/?")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -94,3 +95,13 @@ def test_commands_run(page, demo, environ, monkeypatch):
 def test_links_lead_somewhere(page):
     targets = [t for t in LINK.findall(page.read_text()) if "://" not in t]
     assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_the_files_it_names_are_there(page):
+    named = re.findall(
+        r"\b(?:catalog|loader|cli|migrations|tests)/[\w./]*\w/?", (ROOT / page).read_text()
+    )
+    assert len(named) > 20
+    places = {name: ROOT / name for name in named if "NNNN" not in name}
+    assert [n for n, p in places.items() if not (p.exists() or p.with_suffix(".py").exists())] == []

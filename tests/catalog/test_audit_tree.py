@@ -2,7 +2,7 @@
 
 A raw run of two aggregators and a detector of two modules in three sequences, and its corrected
 run, are written with one fault at a place that Hypothesis picks, ingested and audited. The same
-faults, and those between many runs, are tried without files in ``test_catalog_checks``.
+faults, and those between many runs, are tried without files in ``test_run_checks``.
 """
 
 import os
