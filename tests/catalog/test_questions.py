@@ -126,8 +126,9 @@ OF_RUN = {"data_class", "instrument"}
 @given(data=st.data())
 def test_runs_by_train(data, facility):
     every = sorted({t for run in facility.runs.values() for t in run.train_ids})
-    first = data.draw(st.sampled_from(every)) + data.draw(st.integers(-2, 2))
-    last = first + data.draw(st.sampled_from([0, 0, 1, 5, 100, 10**7]))
+    most = 2**64 - 1  # a run of the facility has a broken train ID, which is this one
+    first = min(data.draw(st.sampled_from(every)) + data.draw(st.integers(-2, 2)), most)
+    last = min(first + data.draw(st.sampled_from([0, 0, 1, 5, 100, 10**7])), most)
     expected = [
         i for i, run in facility.runs.items() if any(first <= t <= last for t in run.train_ids)
     ]
