@@ -16,7 +16,7 @@ from support.both_readers import open_both
 from support.mock_runs import MOCKS
 from support.same_results import assert_same, assert_same_outcome
 
-# Those of every kind run each time; `make test-slow` runs all of them.
+# Those of every kind run each time; `make test-long` runs all of them.
 QUICK = (
     "lpd_mini_gap-1.0",
     "fxe_da-1.3",

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent.parent
 PARTS = ("catalog", "loader", "cli", "migrations")
 SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 
-# What the redesign of 2026 set itself, detector classes not counted.
-MOST_LINES, MOST_MODULES = 36_900, 156
+# The redesign of 2026 set itself 33,000 lines in 135 modules, detector classes not counted. Until the
+# lines are that few, they do not become more.
+MOST_LINES, MOST_MODULES = 33_950, 135
 NOT_COUNTED = ("loader/detectors",)
 
 
