@@ -1,4 +1,4 @@
-"""``xfelcat ingest`` and ``xfelcat profile``: runs, and what keys did in them, into the catalog."""
+"""``xfelcat ingest``: runs into the catalog."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,19 +13,15 @@ from .options import (
     StrictOption,
     TimeLimitOption,
     argument,
-    existing_store,
     open_store,
     option,
     time_option,
-    with_run_filter,
 )
 from .output import say
-from .progress import count, say_problems, showing_progress, size_text
+from .progress import count, finish_job, showing_progress, size_text
 
 if TYPE_CHECKING:
     from ..catalog.ingest.ingest import IngestReport
-    from ..catalog.questions.filters import RunFilter
-    from ..loader.jobs.profile import ProfileReport
 
 
 def ingest_command(
@@ -93,18 +89,7 @@ def ingest_command(
         raise typer.Exit(130) from None
     for path in report.to_scan:
         typer.echo(path)
-    _finish(report, _ingest_summary(report), strict)
-
-
-def _finish(report: "IngestReport | ProfileReport", summary: list[str], strict: bool) -> None:
-    """Report what a job did and what was wrong; exit 130 if stopped, 1 if ``strict`` wants it."""
-    say_problems(report.problems)
-    for line in summary:
-        say(line)
-    if report.interrupted:
-        raise typer.Exit(130)
-    if strict and report.problems:
-        raise typer.Exit(1)
+    finish_job(report, _ingest_summary(report), strict)
 
 
 def _ingest_summary(report: "IngestReport") -> list[str]:
@@ -124,56 +109,4 @@ def _ingest_summary(report: "IngestReport") -> list[str]:
     if report.interrupted:
         kept = f"{count(report.runs_written, 'run')} kept; the same command goes on from there"
         lines.append(f"interrupted: {kept}")
-    return lines
-
-
-@with_run_filter()
-def profile_command(
-    source: Annotated[
-        str, typer.Argument(help="Glob of source names, in quotes: '*XGM*'.", show_default=False)
-    ] = "*",
-    key: Annotated[
-        str | None,
-        typer.Argument(
-            help="Glob of keys: 'beamPosition.*'; left out, the values of control sources.",
-            show_default=False,
-        ),
-    ] = None,
-    *,
-    where: "RunFilter",
-    force: Annotated[
-        bool, typer.Option("--force", help="Read keys again whose profile still holds.")
-    ] = False,
-    jobs: JobsOption = None,
-    time_limit: TimeLimitOption = 120.0,
-    strict: StrictOption = False,
-    catalog: CatalogOption = None,
-) -> None:
-    """Summarise each control value per run (extremes, mean, changes, ...) and store it.
-
-    Count, NaNs, extremes, mean, standard deviation, first, last and number of changes of each key
-    and run are kept with the catalog, and are asked for in the view key_profiles. Keys whose
-    profile still holds are not read again. Instrument sources are read only for a KEY that is
-    named; arrays never are. Ctrl-C stops, and keeps what is complete.
-    """
-    from ..loader.jobs.profile import ProfileOptions, profile_runs
-
-    options = ProfileOptions(source, key, force, jobs, time_limit)
-    store = existing_store(catalog)
-    with showing_progress() as progress:
-        report = profile_runs(store, where, options, progress)
-    _finish(report, _profile_summary(report), strict)
-
-
-def _profile_summary(report: "ProfileReport") -> list[str]:
-    runs = f"{count(report.runs_found, 'run')} searched: {report.runs_profiled} profiled"
-    if report.runs_fresh:
-        runs += f", {report.runs_fresh} as they were"
-    if report.runs_without:
-        runs += f", {report.runs_without} without such keys"
-    keys = f"{count(report.keys_read, 'profile')} written, {report.keys_fresh} still hold;"
-    keys += f" {count(report.files_read, 'file')} read in {report.seconds:.1f} s"
-    lines = [runs, keys, count(len(report.problems), "problem")]
-    if report.interrupted:
-        lines.append("interrupted: what was complete is kept; the same command goes on from there")
     return lines

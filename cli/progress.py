@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
 from ..catalog.model.checks import SEVERITIES
 from .output import say
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from ..catalog.model.records import Problem
-    from ..catalog.scan.jobs import JobProgress
+    from ..catalog.scan.jobs import JobProgress, JobReport
 
 
 _SECONDS_PER_LINE = 10.0  # a log of a night stays readable
@@ -159,3 +161,14 @@ def say_problems(problems: Sequence["Problem"]) -> None:
         for problem in of_group:
             where = f" [{problem.where}]" if problem.where else ""
             say(f"  {problem.path}{where}: {problem.message}")
+
+
+def finish_job(report: "JobReport", summary: list[str], strict: bool) -> None:
+    """Report what a job did and what was wrong; exit 130 if stopped, 1 if ``strict`` wants it."""
+    say_problems(report.problems)
+    for line in summary:
+        say(line)
+    if report.interrupted:
+        raise typer.Exit(130)
+    if strict and report.problems:
+        raise typer.Exit(1)

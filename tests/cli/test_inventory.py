@@ -5,7 +5,7 @@ import json
 import pytest
 from xfelcat import Catalog
 from xfelcat.catalog.questions.inventory import QUESTIONS
-from xfelcat.cli.find import Inventory
+from xfelcat.cli.inventory import Inventory
 
 
 def test_every_question_can_be_asked(xfelcat, demo):

@@ -1,0 +1,35 @@
+"""``xfelcat locality``: files of a directory that are only on tape."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import argument
+from .output import say
+
+
+def locality_command(
+    path: Annotated[Path, argument("PATH", "A run directory, or one file.", exists=True)],
+) -> None:
+    """Report which files are on disk, only on tape, or unavailable.
+
+    Lists the files that cannot be read at once; exits 1 if there are any.
+    """
+    from ..catalog.scan.locality import survey_locality
+
+    survey = survey_locality(path)
+    groups = {
+        "only on tape": survey.on_tape,
+        "unavailable": survey.unavailable,
+        "of unknown locality": tuple(survey.unknown),
+    }
+    for what, paths in groups.items():
+        for each in paths:
+            answer = survey.unknown.get(each)
+            typer.echo(f"{what}: {each}" + (f" ({answer})" if answer else ""))
+    counts = [f"{len(survey.on_disk)} on disk"]
+    counts += [f"{len(paths)} {what}" for what, paths in groups.items() if paths]
+    say(", ".join(counts))
+    if any(groups.values()):
+        raise typer.Exit(1)

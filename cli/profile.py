@@ -1,0 +1,71 @@
+"""``xfelcat profile``: summaries of control values during each run."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import (
+    CatalogOption,
+    JobsOption,
+    StrictOption,
+    TimeLimitOption,
+    existing_store,
+    with_run_filter,
+)
+from .progress import count, finish_job, showing_progress
+
+if TYPE_CHECKING:
+    from ..catalog.questions.filters import RunFilter
+    from ..loader.jobs.profile import ProfileReport
+
+
+@with_run_filter()
+def profile_command(
+    source: Annotated[
+        str, typer.Argument(help="Glob of source names, in quotes: '*XGM*'.", show_default=False)
+    ] = "*",
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            help="Glob of keys: 'beamPosition.*'; left out, the values of control sources.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    where: "RunFilter",
+    force: Annotated[
+        bool, typer.Option("--force", help="Read keys again whose profile still holds.")
+    ] = False,
+    jobs: JobsOption = None,
+    time_limit: TimeLimitOption = 120.0,
+    strict: StrictOption = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Summarise each control value per run (extremes, mean, changes, ...) and store it.
+
+    Count, NaNs, extremes, mean, standard deviation, first, last and number of changes of each key
+    and run are kept with the catalog, and are asked for in the view key_profiles. Keys whose
+    profile still holds are not read again. Instrument sources are read only for a KEY that is
+    named; arrays never are. Ctrl-C stops, and keeps what is complete.
+    """
+    from ..loader.jobs.profile import ProfileOptions, profile_runs
+
+    options = ProfileOptions(source, key, force, jobs, time_limit)
+    store = existing_store(catalog)
+    with showing_progress() as progress:
+        report = profile_runs(store, where, options, progress)
+    finish_job(report, _profile_summary(report), strict)
+
+
+def _profile_summary(report: "ProfileReport") -> list[str]:
+    runs = f"{count(report.runs_found, 'run')} searched: {report.runs_profiled} profiled"
+    if report.runs_fresh:
+        runs += f", {report.runs_fresh} as they were"
+    if report.runs_without:
+        runs += f", {report.runs_without} without such keys"
+    keys = f"{count(report.keys_read, 'profile')} written, {report.keys_fresh} still hold;"
+    keys += f" {count(report.files_read, 'file')} read in {report.seconds:.1f} s"
+    lines = [runs, keys, count(len(report.problems), "problem")]
+    if report.interrupted:
+        lines.append("interrupted: what was complete is kept; the same command goes on from there")
+    return lines
