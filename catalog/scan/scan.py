@@ -4,7 +4,7 @@
 
 1. what is no regular file is recognized by its stat and not opened;
 2. METADATA and the top of INDEX give the outline (``outline``);
-3. names, datasets, INDEX and RUN give the rest (``keys``, ``index``) where depth FULL is wanted;
+3. names, datasets, INDEX and RUN give the rest (``keys``) where depth FULL is wanted;
    a record of an earlier sequence file of the same aggregator saves most of that work;
 4. the file is stat'ed again: facts of a file that changed meanwhile are marked to be retried.
 
