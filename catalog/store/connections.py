@@ -146,7 +146,9 @@ def connect_write(
         connection.execute("CHECKPOINT xfelcat")
         connection.execute("USE memory")
         connection.execute("DETACH xfelcat")
-    except duckdb.IOException as error:  # a full disk, a quota
+    except (duckdb.IOException, duckdb.TransactionException) as error:
+        # A full disk, a quota; a commit into a directory that is gone. Nobody else writes the file,
+        # so no transaction fails by a conflict.
         raise CatalogWriteError(str(path.parent), str(error).splitlines()[0]) from error
     finally:
         connection.close()

@@ -5,7 +5,7 @@ import extra_data
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import rich_run
 from support.both_readers import open_both
@@ -301,6 +301,13 @@ def take(run, whole, step, make_by_id):
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@example(
+    [
+        ("keys", "SA1_XTD2_XGM/XGM/DOOCS", "*i*"),
+        ("deselect", "SA1_XTD2_XGM/XGM/DOOCS", "*"),
+        ("union", 0, 1),
+    ]
+)
 @given(steps)
 def test_any_chain_of_selections(hidden, chain):
     ours, theirs = whole, their_whole = hidden
@@ -313,6 +320,8 @@ def test_any_chain_of_selections(hidden, chain):
             return
         if step[0] == "by_id" and isinstance(their_error, TypeError):
             return  # EXtra-data fails where the slice begins in a gap
+        if step[0] == "union" and isinstance(their_error, IndexError) and not ours.all_sources:
+            return  # EXtra-data fails to join what has no files
         assert their_error is None
         ours, theirs = mine, other
     assert ours.train_ids == theirs.train_ids
