@@ -17,14 +17,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import Severity
 from .identity import RunIdentity
 from .runlength import IndexPattern, TrainList
+
+if TYPE_CHECKING:
+    from .checks import Severity  # the table of checks is no business of opening a run
 
 DType = np.dtype[Any]
 RunValue = Any  # a numpy scalar, a str, or an ndarray
@@ -45,7 +47,7 @@ class Problem:
 
     check: str
     """Its ID in the table of audit checks."""
-    severity: Severity
+    severity: "Severity"
     """E for an error, W for a warning, I for information."""
     message: str
     """One clear sentence without the path."""
