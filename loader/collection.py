@@ -17,7 +17,6 @@ import numpy as np
 from ..catalog.model.facts import RunFacts
 from ..catalog.model.names import parse_module
 from .keydata import KeyData, OverTrains
-from .output import convert, iterate
 from .read.files import OpenFiles
 from .read.selected import SelectedData, SelectedSource
 from .select.aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
@@ -36,7 +35,7 @@ from .select.sources import (
     list_datetimes,
     take_sources,
 )
-from .select.trains import TrainSet, by_id
+from .select.trains import TrainSet, by_id, train_at
 from .sourcedata import AuxiliarySources, SourceData
 
 if TYPE_CHECKING:
@@ -413,6 +412,8 @@ class DataCollection(OverTrains):
         TypeError
             A selected key has more than one dimension.
         """
+        from .output import convert
+
         chosen = self if fields is None else self.select(fields)
         return convert.to_dataframe(chosen.selected, timestamps)
 
@@ -474,6 +475,8 @@ class DataCollection(OverTrains):
             ``data[source][key]``; only what has data. ``data[source]["metadata"]`` names source
             and train.
         """
+        from .output import iterate
+
         chosen = self if devices is None else self.select(devices)
         if train_range is not None:
             chosen = chosen.select_trains(train_range)
@@ -498,6 +501,8 @@ class DataCollection(OverTrains):
         TrainIDError
             The train is not among the selected ones.
         """
+        from .output import iterate
+
         chosen = self if devices is None else self.select(devices)
         return iterate.collection_train(
             chosen.selected, train_id, flat_keys=flat_keys, keep_dims=keep_dims
@@ -512,7 +517,7 @@ class DataCollection(OverTrains):
         keep_dims: bool = False,
     ) -> tuple[int, dict[Any, Any]]:
         """(Train ID, data) of the train at a position; see ``train_from_id``."""
-        train_id = iterate.train_at(self.selected.trains, train_index)
+        train_id = train_at(self.selected.trains, train_index)
         return self.train_from_id(train_id, devices, flat_keys=flat_keys, keep_dims=keep_dims)
 
     # -- selecting and joining -------------------------------------------------------------------

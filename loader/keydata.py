@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from ..catalog.model.facts import DataFile
 from ..catalog.model.records import KeyRecord
-from .output import convert, iterate
 from .read.selected import SelectedKey, SelectedSource, read_attributes
 from .select.selection import Selection
 from .select.sources import is_single_run, read_run_value
-from .select.trains import TrainSet, Value, select_trains, split_trains
+from .select.trains import TrainSet, Value, select_trains, split_trains, train_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -305,6 +304,8 @@ class KeyData(OfSource):
         ValueError
             An entry has several fields.
         """
+        from .output import convert
+
         return convert.to_series(self.selected)
 
     def xarray(
@@ -333,6 +334,8 @@ class KeyData(OfSource):
         xarray.DataArray or xarray.Dataset
             A Dataset with a variable per field where the data type is structured.
         """
+        from .output import convert
+
         return convert.to_xarray(self.selected, extra_dims, roi, name, extra_coords)
 
     def dask_array(self, labelled: bool = False, chunk_bytes: int | None = None) -> Any:
@@ -345,6 +348,8 @@ class KeyData(OfSource):
         chunk_bytes
             About how large a chunk is at most, 128 MiB by default; a train is never divided.
         """
+        from .output import convert
+
         return convert.to_dask(self.selected, labelled, chunk_bytes)
 
     def as_single_value(
@@ -370,6 +375,8 @@ class KeyData(OfSource):
         ValueError
             Some lie outside the tolerance.
         """
+        from .output import convert
+
         return convert.to_single_value(self.selected, rtol, atol, reduce_by)
 
     # -- train by train --------------------------------------------------------------------------
@@ -386,6 +393,8 @@ class KeyData(OfSource):
         include_empty
             Also give trains without data: None, or with ``keep_dims`` an array of length 0.
         """
+        from .output import iterate
+
         return iterate.key_trains(self.selected, keep_dims, include_empty)
 
     def train_from_id(self, tid: int, keep_dims: bool = False) -> tuple[int, Any]:
@@ -403,6 +412,8 @@ class KeyData(OfSource):
         TrainIDError
             The train is not among the selected ones.
         """
+        from .output import iterate
+
         return iterate.key_train(self.selected, tid, keep_dims)
 
     def train_from_index(self, i: int, keep_dims: bool = False) -> tuple[int, Any]:
@@ -413,4 +424,4 @@ class KeyData(OfSource):
         IndexError
             There are not so many trains.
         """
-        return self.train_from_id(iterate.train_at(self.selected.trains, i), keep_dims)
+        return self.train_from_id(train_at(self.selected.trains, i), keep_dims)

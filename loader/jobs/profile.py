@@ -45,9 +45,9 @@ from ...catalog.scan.jobs import (
 )
 from ...catalog.store.read import file_stats, fresh_profiles
 from ...catalog.store.store import Store
-from ..read.execute import check_consistent, execute_plan
-from ..read.file_read import ReadPlan
+from ..read.execute import execute_plan
 from ..read.files import OpenFiles
+from ..read.plan import ReadPlan, check_consistent
 from ..select.rows import FileSlabs, merge_rows
 from ..select.selection import parse_region, source_schema
 from ..select.sources import SourceEntry, take_sources

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import NoDataError
 from ..read.execute import execute_plan, execute_plans
-from ..read.file_read import ReadPlan, array_dtype, plan_read
 from ..read.files import OpenFiles
+from ..read.plan import ReadPlan, array_dtype, plan_read
 from ..read.selected import SelectedData, SelectedKey
 from ..select.rows import Rows, RowStretch
 from ..select.selection import Region, parse_region

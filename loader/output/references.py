@@ -31,7 +31,7 @@ from ...catalog.model.names import short_key
 from ...catalog.store.versions import is_text
 from ..read.chunks import ABSENT, UNUSUAL, ChunkMap, NotPlainError, find_layout, locate_chunks
 from ..read.execute import checked_path
-from ..read.file_read import ReadPlan
+from ..read.plan import ReadPlan
 from ..read.selected import HasSelectedKey, SelectedKey
 from ..select.rows import FileSlabs, Int64s
 from .convert import name_dimensions

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import MultiRunError, TargetFileError
 from ...catalog.model.records import decode_dtype
 from ..read.execute import checked_path, execute_plan
-from ..read.file_read import ReadPlan
+from ..read.plan import ReadPlan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
 from ..select.rows import FileSlabs
 from ..select.sources import is_single_run

@@ -21,10 +21,10 @@ from ...catalog.model.errors import (
     InconsistentFilesError,
     XfelcatError,
 )
-from ...catalog.model.records import KeyRecord
-from ..select.rows import FileRef, FileSlabs
-from .file_read import FileRead, ReadPlan, ReadPool, ReadTarget, read_small
+from ..select.rows import FileSlabs
+from .file_read import FileRead, ReadPool, ReadTarget, read_small
 from .files import DataFileHandle, OpenDataset, OpenFiles
+from .plan import ReadPlan, difference
 
 Array = NDArray[Any]
 
@@ -192,7 +192,7 @@ def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> Ope
         raise FileStructureError(path, f"has no dataset {plan.path}", _ELSEWHERE)
     entry_shape = found.shape[1:]
     if (found.dtype, entry_shape) != (record.dtype, record.entry_shape):
-        detail = _difference(record, found.dtype, entry_shape)
+        detail = difference(record, found.dtype, entry_shape)
         if slabs is plan.pieces[0]:
             raise ChangedFileError(path, f"{plan.path}: {detail}")
         first = plan.pieces[0].data_file.path
@@ -210,38 +210,3 @@ def checked_path(plan: ReadPlan, slabs: FileSlabs, files: OpenFiles) -> str:
     """Path of the dataset in a file, after the checks that come before reading it."""
     with files.borrow(slabs.data_file) as file:
         return str(check_dataset(plan, slabs, file).dataset.name)
-
-
-def check_consistent(
-    source: str, record: KeyRecord, described: Sequence[tuple[FileRef, KeyRecord | None]]
-) -> KeyRecord:
-    """The description of a key that all files to be read agree on; ``record`` if there are none.
-
-    Raises
-    ------
-    InconsistentFilesError
-        Two of the files differ; both are named.
-    """
-    if not described:
-        return record
-    first_ref, first = described[0]
-    for ref, other in described:
-        if other is first:
-            continue
-        if first is None or other is None:
-            having, lacking = (ref, first_ref) if first is None else (first_ref, ref)
-            detail, paths = f"{lacking.path} lacks it", (having.path, lacking.path)
-        elif (other.dtype, other.entry_shape) != (first.dtype, first.entry_shape):
-            detail = _difference(first, other.dtype, other.entry_shape)
-            paths = (first_ref.path, ref.path)
-        else:
-            continue
-        raise InconsistentFilesError(source, record.name, detail, paths)
-    return record if first is None else first
-
-
-def _difference(first: KeyRecord, dtype: str, entry_shape: tuple[int, ...]) -> str:
-    return (
-        f"type {first.dtype} with entry shape {first.entry_shape}"
-        f" against {dtype} with {entry_shape}"
-    )

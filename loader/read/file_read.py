@@ -1,6 +1,5 @@
-"""Read plans, and the reading of the rows of one file to their places in an array.
+"""Reading of the rows of one file to their places in an array.
 
-0. ``ReadPlan``: which slabs of which files make up an array. Planning touches no file.
 1. Slabs with little between them are read as one; what was between is dropped (``_join_close``).
 2. Rows go straight to the destination where type, region and memory allow, else through a block.
 3. Past HDF5 (``direct``), in threads, where that gives the same; else by a hyperslab per slab,
@@ -11,62 +10,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.model.records import DType, KeyRecord, decode_dtype
-from ..select.rows import FileSlabs, Int64s, RowStretch, find_slabs
-from ..select.selection import Region
+from ..select.rows import FileSlabs, Int64s
 from .chunks import StoredDataError, bytes_of, read_into
 from .direct import find_tasks
 from .files import DataFileHandle, OpenDataset, ReadOptions
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class ReadPlan:
-    """How to fill an array of ``shape`` and ``dtype``."""
-
-    source: str
-    """The source, as the user asked for it."""
-    path: str
-    """Path of the dataset in every file."""
-    record: KeyRecord
-    """The key, as the first of the files has it."""
-    region: Region
-    """The part of each entry to read."""
-    n_rows: int
-    """How many rows the array has."""
-    pieces: tuple[FileSlabs, ...]
-    """The rows to read, file after file."""
-
-    @property
-    def dtype(self) -> DType:
-        """Type of the array."""
-        return array_dtype(self.record)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array, rows first."""
-        return (self.n_rows, *self.region.shape)
-
-
-def array_dtype(record: KeyRecord) -> DType:
-    """The type of the arrays of a key."""
-    dtype = decode_dtype(record.dtype)
-    return np.dtype("O") if dtype.kind == "O" else dtype
-
-
-def plan_read(
-    source: str, path: str, record: KeyRecord, stretches: Sequence[RowStretch], region: Region
-) -> ReadPlan:
-    """The plan to read the rows of these stretches, in their order."""
-    n_rows = sum(int(s.count.sum()) for s in stretches)
-    return ReadPlan(source, path, record, region, n_rows, find_slabs(stretches))
-
+from .plan import ReadPlan
 
 Array = NDArray[Any]
 Futures = list["Future[None]"]

@@ -32,9 +32,8 @@ from ..select.sources import (
     run_values,
 )
 from ..select.trains import TrainSet, Value
-from .execute import check_consistent, execute_plan
-from .file_read import ReadPlan, array_dtype
 from .files import OpenFiles
+from .plan import ReadPlan, array_dtype, check_consistent
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,6 +310,8 @@ class SelectedKey(Value):
 
     def read(self, roi: Any = (), out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The data, (entries, ...), or a region of every entry; into ``out`` if it is given."""
+        from .execute import execute_plan
+
         region = parse_region(roi, self.entry_shape)
         return execute_plan(self.plan(region), self.source.files, out)
 

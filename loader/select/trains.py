@@ -305,6 +305,13 @@ class by_index(_Spelling):
     __slots__ = ()
 
 
+def train_at(trains: TrainSet, position: int) -> int:
+    """The train ID at a position, which may count from the end."""
+    if not -len(trains) <= position < len(trains):
+        raise IndexError(f"train index {position} is out of range: {len(trains)} trains")
+    return int(trains.at([position % len(trains)])[0])
+
+
 def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
     """The trains of a set that a user selects.
 

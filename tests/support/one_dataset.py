@@ -9,8 +9,8 @@ from xfelcat.catalog.model.facts import DataFile
 from xfelcat.catalog.model.records import KeyRecord, encode_dtype
 from xfelcat.loader.read.chunks import StoredDataError
 from xfelcat.loader.read.execute import execute_plan
-from xfelcat.loader.read.file_read import ReadPlan
 from xfelcat.loader.read.files import OpenFiles, ReadOptions
+from xfelcat.loader.read.plan import ReadPlan
 from xfelcat.loader.select.rows import FileSlabs
 from xfelcat.loader.select.selection import parse_region
 
