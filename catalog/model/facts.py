@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from .errors import ChangedFileError, SourceNameError
 from .identity import aggregator_and_sequence
 from .records import Depth, FileLayout, KeySchema, Problem, RunValue
-from .runlength import IndexPattern, TrainList
+from .runlength import FrameIds, IndexPattern, TrainList
 
 T = TypeVar("T")
 
@@ -173,6 +173,12 @@ class Fetcher(Protocol):
     def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
         """The patterns with these numbers."""
 
+    def frame_id_numbers(self, files: Sequence[int], source: str, key: str) -> list[int] | None:
+        """Numbers, from 0 on, of the pulse or cell IDs of a source; None where files have them."""
+
+    def frame_ids(self, numbers: Iterable[int]) -> list[FrameIds]:
+        """The IDs with these numbers."""
+
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
 
@@ -191,6 +197,9 @@ class FileFetcher(Fetcher, Protocol):
 
     def run_values(self, files: Sequence[int], source: str) -> Mapping[str, RunValue]:
         """RUN of a control source, as the first of these files has it."""
+
+    def frame_id_numbers(self, files: Sequence[int], source: str, key: str) -> list[int]:
+        """Numbers of the pulse or cell IDs of a source in each of these files."""
 
     def layout(self, file: int) -> FileLayout:
         """The sources of a file with their index groups, without schemas."""
@@ -309,6 +318,26 @@ class RunFacts:
         if numbers and numbers[0] < 0:
             return self.probe.patterns([~n for n in numbers])
         return self.fetcher.patterns(numbers)
+
+    def frame_id_numbers(self, files: Sequence[int], source: str, key: str) -> list[int]:
+        """Numbers of the pulse or cell IDs that some files have of an instrument source.
+
+        Equal numbers stand for equal IDs. ``key`` is one of ``FRAME_ID_KEYS``, and the files have
+        it.
+        """
+        source = self._stored_name(files[0], "INSTRUMENT", source)
+        found = None
+        if min(map(self.table.depths.__getitem__, files)) >= Depth.FULL:
+            found = self.fetcher.frame_id_numbers(files, source, key)
+        if found is None:  # negative numbers are those of the probe
+            found = [~n for n in self.probe.frame_id_numbers(files, source, key)]
+        return found
+
+    def frame_ids(self, numbers: Sequence[int]) -> list[FrameIds]:
+        """The IDs with these numbers, one per row of the dataset in the file."""
+        if numbers and numbers[0] < 0:
+            return self.probe.frame_ids([~n for n in numbers])
+        return self.fetcher.frame_ids(numbers)
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 # D/DET/3CH0:xtdf, D/CORR/3CH0:output, D/DET/JNGFR03:daqOutput. In the dialect that Python and
 # DuckDB (RE2) share; both take the groups by their position.
-DETECTOR_MODULE = r"(.+)/(DET|CORR)/([A-Za-z_]*)([0-9]{1,4})(.*)"
+DETECTOR_MODULE = r"(.+)/(DET|CORR)/([A-Za-z_]*|RECEIVER-)([0-9]{1,4})(.*)"
 _MODULE = re.compile(DETECTOR_MODULE)
 _CHANNEL = re.compile(r"CH\d+:(xtdf|output)")
 
@@ -43,6 +43,11 @@ def parse_module(source: str) -> DetectorModule | None:
         return None
     detector, kind, prefix, number, rest = match.groups()
     return DetectorModule(detector, kind, prefix, int(number), rest)
+
+
+# The index group of detector sources with a row per frame, and the keys that label its rows.
+FRAME_GROUP = "image"
+FRAME_ID_KEYS = ("image.pulseId", "image.cellId")
 
 
 # The versions of the data format there are; METADATA/dataFormatVersion has one of them.

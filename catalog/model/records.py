@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .identity import RunIdentity
-from .runlength import IndexPattern, TrainList
+from .names import FRAME_GROUP, FRAME_ID_KEYS
+from .runlength import FrameIds, IndexPattern, TrainList
 
 if TYPE_CHECKING:
     from .checks import Severity  # the table of checks is no business of opening a run
@@ -152,6 +153,15 @@ class FileLayout:
         return {t: i for i, t in enumerate(triples)}
 
     @cached_property
+    def frame_slots(self) -> Mapping[tuple[str, str], int]:
+        """Numbers the (source, key) pairs of IDs of frames; FileRecord.frame_ids follows it."""
+        sources = [
+            s.name for s in self.sources if s.section == "INSTRUMENT" and FRAME_GROUP in s.groups
+        ]
+        pairs = [(name, key) for name in sources for key in FRAME_ID_KEYS]
+        return {pair: i for i, pair in enumerate(pairs)}
+
+    @cached_property
     def canonical(self) -> bytes:
         """Bytes that are equal for equal content, now and later; interning compares them."""
         rows = [
@@ -215,6 +225,11 @@ class FileRecord:
     """Its sources."""
     patterns: tuple[IndexPattern, ...] = ()
     """INDEX in the order of ``layout.slots``; empty below depth FULL."""
+    frame_ids: tuple[FrameIds | None, ...] = ()
+    """Pulse and cell IDs in the order of ``layout.frame_slots``; empty below depth FULL.
+
+    None where the file has none that can be read.
+    """
     metadata: Mapping[str, str | int] = field(default_factory=dict)
     """The entries of METADATA."""
     run_values: Mapping[str, Mapping[str, RunValue]] = field(default_factory=dict)

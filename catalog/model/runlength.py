@@ -6,8 +6,10 @@ arrays only when they are asked for.
 
 1. ``TrainList``: the train IDs of one file in file order, with the positions of suspect ones.
 2. ``IndexPattern``: INDEX first/count of one index group, for the trains of one file.
+3. ``FrameIds``: pulse or cell IDs of the frames in one file, mostly the same in every train.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -160,3 +162,32 @@ class IndexPattern:
     def token(self) -> bytes:
         """Equal for equal patterns: what interning compares."""
         return b"|".join(p.tobytes() for p in (self.lengths, self.counts, self.offsets))
+
+
+@dataclass(frozen=True, eq=False)
+class FrameIds:
+    """Pulse or cell IDs of the rows of one dataset: a block of IDs that repeats itself."""
+
+    block: UInt64s
+    """The IDs of the first rows: of one train where all trains have the same, else of all rows."""
+    n_rows: int
+    """How many rows there are."""
+
+    @classmethod
+    def from_values(cls, values: ArrayLike, periods: Iterable[int] = ()) -> "FrameIds":
+        """Code the IDs of all rows; ``periods`` are lengths that the block may have."""
+        values = np.asarray(values, np.uint64)
+        for period in sorted(p for p in periods if 0 < p < values.size):
+            if np.array_equal(values[period:], values[:-period]):
+                return cls(values[:period].copy(), values.size)
+        return cls(values, values.size)
+
+    @cached_property
+    def values(self) -> UInt64s:
+        """The ID of each row, (n_rows,) uint64. Not to be written to."""
+        return np.resize(self.block, self.n_rows)
+
+    @cached_property
+    def token(self) -> bytes:
+        """Equal for equal IDs: what interning compares."""
+        return b"%d|" % self.n_rows + self.block.tobytes()

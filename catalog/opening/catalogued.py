@@ -22,9 +22,9 @@ from ..model.errors import ChangedFileError, RunNotFoundError
 from ..model.facts import FileTable, RunFacts
 from ..model.identity import RunIdentity
 from ..model.records import Depth, FileLayout, KeySchema, Problem, RunValue
-from ..model.runlength import IndexPattern
+from ..model.runlength import FrameIds, IndexPattern
 from ..store.connections import OpenDatabase
-from ..store.packing import PackedIndex, PackedRun, fetch_packed
+from ..store.packing import PackedFrameIds, PackedIndex, PackedRun, fetch_frame_ids, fetch_packed
 from ..store.read import (
     Names,
     StoredLayout,
@@ -234,6 +234,24 @@ class ShardFetcher:
         """The patterns with these numbers."""
         return self._index.patterns(numbers)
 
+    def frame_id_numbers(self, files: Sequence[int], source: str, key: str) -> list[int] | None:
+        """Numbers of the pulse or cell IDs of a source; None where they are not recorded."""
+        packed = self._here()._frame_ids
+        layout, _ = self._layouts[self._table.layouts[files[0]]]
+        slot = layout.frame_slots.get((source, key))
+        if packed is None or slot is None:
+            return None
+        ordinals = [self._table.ordinals[file] for file in files]
+        if not all(map(packed.numbers, ordinals)):  # files that were not scanned since they are
+            return None
+        numbers = packed.numbers_at(ordinals, slot)
+        return None if min(numbers) < 0 else numbers
+
+    def frame_ids(self, numbers: Iterable[int]) -> list[FrameIds]:
+        """The IDs with these numbers."""
+        packed = self._here()._frame_ids
+        return [] if packed is None else [packed.ids[number] for number in numbers]
+
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
         here = self._here()
@@ -253,6 +271,10 @@ class ShardFetcher:
         return {} if any(self._table.depths[file] >= Depth.FULL for file in files) else None
 
     # -- queries ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _frame_ids(self) -> PackedFrameIds | None:
+        return fetch_frame_ids(self._source.cursor(), self._run_id)
 
     @cached_property
     def _timestamps(self) -> dict[int, NDArray[np.uint64]]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..model.errors import ChangedFileError, FileStructureError
 from ..model.facts import FileTable, Numbered, RunFacts
 from ..model.records import FileLayout, FileRecord, KeySchema, RunValue
-from ..model.runlength import IndexPattern, TrainList
+from ..model.runlength import FrameIds, IndexPattern, TrainList
 
 if TYPE_CHECKING:
     from ..hdf5.interface import Group
@@ -91,6 +91,17 @@ def read_pattern(
         return read_index(root, source, group, trains, {})[0]
 
 
+def read_frame_ids(path: str, source: str, key: str) -> FrameIds:
+    """Pulse or cell IDs of a source, as the rows of the dataset lie in the file."""
+    from ..scan.keys import read_frame_ids as read
+
+    with _opened(path) as root:
+        found = read(root, source, key)
+        if found is None:
+            raise FileStructureError(path, f"has no IDs of frames as {source} {key}")
+        return found
+
+
 def read_run_values(path: str, source: str) -> Mapping[str, RunValue]:
     """RUN of a control source by key; empty where the file has none."""
     from ..scan.keys import read_run_values as read
@@ -114,6 +125,7 @@ class Probe:
         self._shared: dict[tuple[type, bytes], Any] = {}
         self._patterns = Numbered[IndexPattern](attrgetter("token"))
         self._patterns.number(IndexPattern.from_arrays((), ()))
+        self._frame_ids = Numbered[FrameIds](attrgetter("token"))
         self._lock = threading.RLock()
 
     def layout(self, file: int) -> FileLayout:
@@ -137,6 +149,16 @@ class Probe:
     def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
         """The patterns with these numbers."""
         return [self._patterns.values[number] for number in numbers]
+
+    def frame_id_numbers(self, files: Sequence[int], source: str, key: str) -> list[int]:
+        """Numbers of the pulse or cell IDs of a source in each of these files."""
+        return [
+            self._frame_ids.number(self._once(read_frame_ids, file, source, key)) for file in files
+        ]
+
+    def frame_ids(self, numbers: Iterable[int]) -> list[FrameIds]:
+        """The IDs with these numbers."""
+        return [self._frame_ids.values[number] for number in numbers]
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
@@ -214,6 +236,7 @@ class RecordFetcher:
         self._records = records
         self._layouts = layouts
         self._patterns = Numbered[IndexPattern](attrgetter("token"))
+        self._frame_ids = Numbered[FrameIds](attrgetter("token"))
 
     def schema(self, file: int, section: str, source: str) -> KeySchema | None:
         """The keys of a source in a file; None below depth FULL."""
@@ -231,6 +254,17 @@ class RecordFetcher:
     def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
         """The patterns with these numbers."""
         return [self._patterns.values[number] for number in numbers]
+
+    def frame_id_numbers(self, files: Sequence[int], source: str, key: str) -> list[int] | None:
+        """Numbers of the pulse or cell IDs of a source; None where a record lacks them."""
+        at = self._layouts[files[0]].frame_slots[source, key]
+        known = [self._records[file].frame_ids for file in files]
+        found = [ids[at] if ids else None for ids in known]
+        return None if None in found else [self._frame_ids.number(ids) for ids in found if ids]
+
+    def frame_ids(self, numbers: Iterable[int]) -> list[FrameIds]:
+        """The IDs with these numbers."""
+        return [self._frame_ids.values[number] for number in numbers]
 
     def timestamps(self, file: int) -> NDArray[np.uint64] | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""

@@ -6,12 +6,13 @@
    with the same names.
 4. ``read_run_values``: RUN of a control source.
 5. ``find_dataset``: the dataset of a key, whose name does not distinguish dots from slashes.
-6. ``read_index``: the first row and the number of rows of each train, of any format version, as an
+6. ``read_frame_ids``: pulse or cell IDs of the frames of a detector module.
+7. ``read_index``: the first row and the number of rows of each train, of any format version, as an
    ``IndexPattern`` for the trains of the file: without padding, without the rows whose train ID is
    zero, and without numbers that can be no rows.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..hdf5.interface import READ_ERRORS, Dataset, Group, first_value, leaves, reason_of
 from ..model.records import KeyRecord, KeySchema, RunValue, encode_dtype
-from ..model.runlength import IndexPattern, TrainList
+from ..model.runlength import FrameIds, IndexPattern, TrainList
 from .checks import Fault
 
 _UNIT_ATTRIBUTES = (b"unitSymbol", b"unitName", b"metricPrefixSymbol", b"metricPrefixName")
@@ -296,6 +297,23 @@ def _pattern(
         faults.append(Fault("I01", message, place))
         starts, counts = np.where(absurd, 0, starts), np.where(absurd, 0, counts)
     return IndexPattern.from_arrays(starts, counts), faults
+
+
+def read_frame_ids(
+    root: Group, source: str, key: str, periods: Iterable[int] = ()
+) -> FrameIds | None:
+    """Pulse or cell IDs of an instrument source; None where it has none of whole numbers.
+
+    They are a column of the dataset, (rows,) or (rows, 1). ``periods`` are the numbers of rows that
+    its trains have.
+    """
+    path = find_dataset(root, "INSTRUMENT", source, key)
+    dataset = None if path is None else root.dataset(path)
+    if dataset is None or not dataset.shape or dataset.dtype.kind not in "iu":
+        return None
+    if any(n != 1 for n in dataset.shape[1:]):
+        return None
+    return FrameIds.from_values(dataset.read().reshape(-1), periods)
 
 
 def index_groups(root: Group, source: str) -> list[str]:

@@ -21,7 +21,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,6 +35,7 @@ from ..hdf5.objects import OwnFile
 from ..model.errors import FileStructureError
 from ..model.facts import FileStat
 from ..model.identity import aggregator_and_sequence, identify_run, parse_file_name
+from ..model.names import FRAME_GROUP, FRAME_ID_KEYS
 from ..model.records import (
     EMPTY_LAYOUT,
     Depth,
@@ -46,7 +47,7 @@ from ..model.records import (
     SourceRecord,
     utc_now,
 )
-from ..model.runlength import IndexPattern
+from ..model.runlength import FrameIds, IndexPattern
 from .checks import (
     Fault,
     as_problems,
@@ -61,6 +62,7 @@ from .keys import (
     Rows,
     index_place,
     key_leaves,
+    read_frame_ids,
     read_index,
     read_keys,
     read_run_values,
@@ -264,6 +266,7 @@ def _scan_root(
             verified=not full.reused,
             layout=full.layout,
             patterns=tuple(full.patterns),
+            frame_ids=tuple(full.frame_ids),
             run_values=full.run_values,
         ),
         faults + full.faults,
@@ -282,6 +285,7 @@ class _FullScan:
     faults: list[Fault] = field(default_factory=list)
     layout: FileLayout = field(init=False)
     patterns: list[IndexPattern] = field(default_factory=list)
+    frame_ids: list[FrameIds | None] = field(default_factory=list)
     run_values: dict[str, Mapping[str, RunValue]] = field(default_factory=dict)
     _memo: dict[bytes, IndexPattern] = field(default_factory=dict)
 
@@ -337,7 +341,21 @@ class _FullScan:
                 self.faults.extend(check_index(pattern, source.section, where))
                 self.faults.extend(check_rows(pattern, rows.get(group, {}), where))
             self.patterns.append(pattern)
+            if source.section == "INSTRUMENT" and group == FRAME_GROUP:
+                self.frame_ids += self._read_frame_ids(source.name, schema, pattern)
         return replace(source, groups=tuple(groups)), schema
+
+    def _read_frame_ids(
+        self, source: str, schema: KeySchema, pattern: IndexPattern
+    ) -> Iterator[FrameIds | None]:
+        """Pulse and cell IDs; None for those that cannot be read: whoever asks finds out why."""
+        for key in FRAME_ID_KEYS:
+            try:
+                known = key in schema.by_name
+                periods = pattern.counts.tolist()
+                yield read_frame_ids(self.root, source, key, periods) if known else None
+            except READ_ERRORS:
+                yield None
 
     def _read_schema(
         self, source: SourceRecord, paths: list[str], place: str

@@ -9,6 +9,7 @@
    files, their trains, and the index of all of them, each as columns of integers. A query costs
    DuckDB about as much for one row of a table as for a thousand, and as much again for each further
    table.
+6. ``pack_frame_ids`` / ``fetch_frame_ids``: pulse and cell IDs of the frames of detectors.
 """
 
 import json
@@ -24,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue, decode_dtype, encode_dtype
-from ..model.runlength import IndexPattern, TrainList
+from ..model.runlength import FrameIds, IndexPattern, TrainList
 from .connections import rows_of_run
 
 if TYPE_CHECKING:
@@ -196,38 +197,46 @@ NO_NUMBERS: Int64s = np.empty(0, np.int64)
 _BLOCK = 64
 
 
-class PackedIndex:
-    """The index patterns of a run, as ``pack_run`` put them; unfolded when they are asked for.
+class PackedSlots:
+    """The numbers of what each file has in its slots, unfolded when they are asked for."""
 
-    Equal patterns are one object. Safe between threads: what two of them unfold is the same.
-    """
-
-    def __init__(self, slots: bytes, patterns: bytes) -> None:
-        self._slots = slots
-        self._packed = patterns
-        self._unfolded: dict[int, IndexPattern] = {}
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
 
     @cached_property
     def _numbers(self) -> tuple[Int64s, Int64s]:
-        """The patterns of all slots of all files, one file after the other; where each begins."""
-        sizes, numbers = map(unpack_integers, _split(self._slots))
+        """The numbers of all slots of all files, one file after the other; where each begins."""
+        sizes, numbers = map(unpack_integers, _split(self._packed))
         return numbers, np.concatenate(([0], np.cumsum(sizes)))
 
-    @cached_property
-    def _blocks(self) -> list[bytes]:
-        return _split(self._packed)
-
     def numbers(self, file: int) -> list[int]:
-        """The patterns of a file by number, in the order of ``FileLayout.slots``."""
+        """The numbers of a file, slot by slot."""
         numbers, begins = self._numbers
         found: list[int] = numbers[begins[file] : begins[file + 1]].tolist()
         return found
 
     def numbers_at(self, files: Sequence[int], slot: int) -> list[int]:
-        """The number of the pattern of a slot in each of some files, which have it."""
+        """The number in a slot of each of some files, which have it."""
         numbers, begins = self._numbers
         wanted: list[int] = numbers[begins[files] + slot].tolist()
         return wanted
+
+
+class PackedIndex(PackedSlots):
+    """The index patterns of a run, as ``pack_run`` put them; unfolded when they are asked for.
+
+    The slots are ``FileLayout.slots``. Equal patterns are one object. Safe between threads: what
+    two of them unfold is the same.
+    """
+
+    def __init__(self, slots: bytes, patterns: bytes) -> None:
+        super().__init__(slots)
+        self._patterns = patterns
+        self._unfolded: dict[int, IndexPattern] = {}
+
+    @cached_property
+    def _blocks(self) -> list[bytes]:
+        return _split(self._patterns)
 
     def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
         """The patterns with these numbers."""
@@ -298,6 +307,36 @@ def fetch_packed(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> PackedRun 
         tuple(map(TrainList, (s.view(np.uint64) for s in starts), *others)),
         PackedIndex(slots, patterns),
     )
+
+
+class PackedFrameIds(PackedSlots):
+    """The pulse and cell IDs of a run; the slots are ``FileLayout.frame_slots``."""
+
+    def __init__(self, slots: bytes, ids: bytes) -> None:
+        super().__init__(slots)
+        self._ids = ids
+
+    @cached_property
+    def ids(self) -> list[FrameIds]:
+        """All of them by number."""
+        blocks, sizes = _split(self._ids)
+        (unpacked,) = _unpack_lists(blocks)
+        columns = zip(unpacked, unpack_integers(sizes).tolist(), strict=True)
+        return [FrameIds(block.view(np.uint64), n_rows) for block, n_rows in columns]
+
+
+def pack_frame_ids(
+    run_id: int, slots: Sequence[NDArray[np.integer]], ids: Sequence[FrameIds]
+) -> tuple[int, bytes, bytes]:
+    """The row of a run; ``slots`` are the numbers in ``ids`` that each file has, -1 for none."""
+    blocks = _pack_lists([i.block.view(np.int64) for i in ids])
+    return run_id, _pack_lists(slots), _join([blocks, _pack([i.n_rows for i in ids])])
+
+
+def fetch_frame_ids(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> PackedFrameIds | None:
+    """The pulse and cell IDs of a run; None where none are recorded."""
+    found = rows_of_run(cursor, run_id, "slots, ids FROM frame_ids")
+    return PackedFrameIds(*found[0]) if found else None
 
 
 def _unpack_files(packed: bytes) -> FileTable:

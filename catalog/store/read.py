@@ -31,7 +31,14 @@ from ..model.records import (
     SourceRecord,
 )
 from .connections import rows, rows_of_run
-from .packing import decode_timestamps, decode_value, fetch_packed, scalar_maker, unpack_schema
+from .packing import (
+    decode_timestamps,
+    decode_value,
+    fetch_frame_ids,
+    fetch_packed,
+    scalar_maker,
+    unpack_schema,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -282,6 +289,7 @@ def _load_files(
         cursor, run_id, f"{others}, {', '.join(_FILE_COLUMNS)} FROM file", "ordinal"
     )
     patterns = packed.patterns.by_number()
+    frame_ids = fetch_frame_ids(cursor, run_id)
     times = fetch_timestamps(cursor, run_id)
     stored = fetch_layouts(cursor, {row[5] for row in found})
     used = {s for layout in stored.values() for s in layout.schema_ids if s is not None}
@@ -306,6 +314,9 @@ def _load_files(
             timestamps=times.get(ordinal),
             layout=layouts[layout],
             patterns=tuple(patterns[p] for p in packed.patterns.numbers(ordinal)),
+            frame_ids=()
+            if frame_ids is None
+            else tuple(None if n < 0 else frame_ids.ids[n] for n in frame_ids.numbers(ordinal)),
             metadata=metadata[ordinal],
             run_values={names[source]: values.get(source, {}) for source in run_sources},
             problems=tuple(problems.get(about["name"], ())),

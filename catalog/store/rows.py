@@ -24,9 +24,9 @@ from ..model.facts import FileTable, KnownFile, Numbered
 from ..model.identity import is_made_anew
 from ..model.names import recorded_run, time_of_ns, to_utc
 from ..model.records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunRecord
-from ..model.runlength import IndexPattern, TrainList
+from ..model.runlength import FrameIds, IndexPattern, TrainList
 from .connections import rows
-from .packing import encode_timestamps, encode_value, pack_run, pack_schema
+from .packing import encode_timestamps, encode_value, pack_frame_ids, pack_run, pack_schema
 from .read import fetch_layouts, fetch_schemas
 from .schema import INTERNED
 
@@ -157,7 +157,9 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     interner.check(file.layout for file in record.files)
     tables: dict[str, list[Row]] = {"file": [], "run_value": []}
     read: set[str] = set()
+    frame_ids = Numbered[FrameIds](attrgetter("token"))
     slots: list[NDArray[np.int32]] = []
+    frame_slots: list[NDArray[np.int32]] = []
     facts: list[Row] = []
     for ordinal, file in enumerate(record.files):
         values = {s: v for s, v in file.run_values.items() if s not in read}
@@ -168,6 +170,8 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
             for key, value in by_key.items()
         )
         slots.append(np.array([patterns.number(p) for p in file.patterns], np.int32))
+        numbers = [-1 if ids is None else frame_ids.number(ids) for ids in file.frame_ids]
+        frame_slots.append(np.array(numbers, np.int32))
         train_list = trains.number(file.trains)
         layout = interner.layout(file.layout)
         found = (file.name, file.size, file.mtime_ns, file.depth, file.missing_since is not None)
@@ -190,6 +194,8 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     tables["timestamps"] = [(run_id, i, *encode_timestamps(t)) for i, t in enumerate(times.values)]
     files = FileTable.of(facts)
     tables["run_packed"] = [pack_run(run_id, files, trains.values, slots, patterns.values)]
+    if frame_ids.values:
+        tables["frame_ids"] = [pack_frame_ids(run_id, frame_slots, frame_ids.values)]
     tables["run_source"] = source_rows(record, patterns.values, slots, interner)
     tables["file_metadata"] = _metadata_rows(run_id, record.files)
     tables["run"] = [_summary(record, trains, times)]

@@ -174,6 +174,7 @@ RUN_TABLES = (
     TableRole("run_location", ("run_id", "position")),
     TableRole("file", ("run_id", "ordinal"), shard_columns=("timestamps", "run_sources")),
     TableRole("run_packed", ("run_id",), is_merged=False),
+    TableRole("frame_ids", ("run_id",), is_merged=False),
     TableRole("file_history", ("run_id", "name", "replaced_at")),
     TableRole("file_metadata", ("run_id", "name", "first_file"), is_merged=False),
     TableRole("train_list", ("run_id", "ordinal")),

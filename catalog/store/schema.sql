@@ -69,6 +69,15 @@ CREATE TABLE run_packed (
     patterns BLOB USING COMPRESSION uncompressed
 );
 
+-- Pulse and cell IDs of detector frames: the number of the runlength.FrameIds in each of
+-- FileLayout.frame_slots of each file (-1 for none), and these. Packed, see store/packing.py; only of
+-- runs that have any. Shards only.
+CREATE TABLE frame_ids (
+    run_id UBIGINT,
+    slots BLOB USING COMPRESSION uncompressed,
+    ids BLOB USING COMPRESSION uncompressed
+);
+
 -- What a file was before it changed.
 CREATE TABLE file_history (
     run_id UBIGINT, name VARCHAR,

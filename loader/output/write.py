@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,12 +40,36 @@ _UNIT_ATTRIBUTES = {
     "metricPrefixName": "prefix_name",
 }
 
-PutData = Callable[[h5py.Group, str, SelectedKey], h5py.Dataset]
+
+@dataclass(frozen=True, eq=False)
+class WrittenRows:
+    """What is written of a key."""
+
+    plan: ReadPlan
+    """How its data are read."""
+    bounds: tuple[NDArray[np.uint64], NDArray[np.uint64]]
+    """First and last (not included) row of each train among them, (trains,)."""
+
+    @classmethod
+    def every(cls, key: SelectedKey) -> "WrittenRows":
+        """All rows of a key."""
+        return cls(key.plan(), key.rows.bounds)
 
 
-def write_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Copy the selected data to a new file; see ``DataCollection.write``."""
-    _write(data, Path(filename), _copy)
+PutData = Callable[[h5py.Group, str, SelectedKey, ReadPlan], h5py.Dataset]
+ChooseRows = Callable[[SelectedKey], WrittenRows]
+
+
+def write_file(
+    data: SelectedData,
+    filename: str | os.PathLike[str],
+    choose: ChooseRows = WrittenRows.every,
+) -> None:
+    """Copy the selected data to a new file; see ``DataCollection.write``.
+
+    ``choose`` says which rows of each key; keys of one index group have the same.
+    """
+    _write(data, Path(filename), _copy, choose)
 
 
 def write_virtual_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
@@ -64,18 +88,19 @@ def virtual_dataset(
     else:
         target = Path(filename)
     trains = key.trains.ids
-    with _replacing(target, {Path(ref.path) for ref in key.refs}) as f:
+    with replacing(target, {Path(ref.path) for ref in key.refs}) as f:
         f["INDEX/trainId"] = trains
         group = f"{key.entry.name}/{key.record.group}".rstrip("/")
         _write_source_list(f.create_group("METADATA"), [(key.entry.section, group)])
-        _write_index(f, group, key, trains)
-        dataset = _put_key(f, key, _link)
+        written = WrittenRows.every(key)
+        _write_index(f, group, key, trains, written)
+        dataset = _put_key(f, key, _link, written)
         path = dataset.name
     return h5py.File(target, "r")[path]
 
 
 @contextmanager
-def _replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
+def replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
     """A new file that takes the place of ``target`` once it is complete."""
     target = Path(os.path.realpath(target))
     if target.exists():
@@ -92,18 +117,20 @@ def _replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
         partial.unlink(missing_ok=True)
 
 
-def _write(data: SelectedData, target: Path, put: PutData) -> None:
+def _write(
+    data: SelectedData, target: Path, put: PutData, choose: ChooseRows = WrittenRows.every
+) -> None:
     """METADATA, INDEX, and every source of the collection."""
     legacy = data.legacy
     paths = {Path(ref.path) for ref in data.table.refs}
     trains = data.trains.ids
     rows: list[tuple[str, str]] = []
-    with _replacing(target, paths) as f:
+    with replacing(target, paths) as f:
         for name in sorted(data.sources):
             if legacy.get(name) in data.sources:  # it is written under its new name
                 continue
             source = data.source(name)
-            rows += _write_source(f, source, trains, put)
+            rows += _write_source(f, source, trains, put, choose)
             _write_run_section(f, source)
             old_names = [old for old, new in legacy.items() if new == name]
             rows += _write_legacy_names(f, source, sorted(old_names))
@@ -125,26 +152,33 @@ def _write(data: SelectedData, target: Path, put: PutData) -> None:
 
 
 def _write_source(
-    f: h5py.File, source: SelectedSource, trains: NDArray[np.uint64], put: PutData
+    f: h5py.File,
+    source: SelectedSource,
+    trains: NDArray[np.uint64],
+    put: PutData,
+    choose: ChooseRows,
 ) -> list[tuple[str, str]]:
     """Data and INDEX of a source; the rows of the source list about it."""
     indexed: set[str] = set()
     for name in sorted(source.keys()):
         key = source.key(name)
         group = f"{source.entry.name}/{key.record.group}".rstrip("/")
+        written = choose(key)
         if group not in indexed:
             indexed.add(group)
-            _write_index(f, group, key, trains)
-        _put_key(f, key, put)
+            _write_index(f, group, key, trains, written)
+        _put_key(f, key, put, written)
     if source.is_control:
         f.require_group(f"CONTROL/{source.entry.name}")
         indexed.add(source.entry.name)
     return [(source.entry.section, group) for group in sorted(indexed)]
 
 
-def _write_index(f: h5py.File, group: str, key: SelectedKey, trains: NDArray[np.uint64]) -> None:
+def _write_index(
+    f: h5py.File, group: str, key: SelectedKey, trains: NDArray[np.uint64], written: WrittenRows
+) -> None:
     """first and count of an index group; a train without rows goes on where the last one ended."""
-    start, stop = key.rows.bounds
+    start, stop = written.bounds
     at = np.searchsorted(trains, key.trains.ids)
     first, count = np.zeros((2, trains.size), dtype=np.int64)
     first[at], count[at] = start.astype(np.int64), (stop - start).astype(np.int64)
@@ -154,10 +188,10 @@ def _write_index(f: h5py.File, group: str, key: SelectedKey, trains: NDArray[np.
     f[f"INDEX/{group}/count"] = count.astype(np.uint64)
 
 
-def _put_key(f: h5py.File, key: SelectedKey, put: PutData) -> h5py.Dataset:
+def _put_key(f: h5py.File, key: SelectedKey, put: PutData, written: WrittenRows) -> h5py.Dataset:
     """The data of a key, and its unit."""
     home = f.require_group(key.entry.section)
-    dataset = put(home, f"{key.entry.name}/{key.name.replace('.', '/')}", key)
+    dataset = put(home, f"{key.entry.name}/{key.name.replace('.', '/')}", key, written.plan)
     record = key.record
     if record.unit_symbol or record.unit_name:
         described = dataset.parent if key.source.is_control else dataset
@@ -166,9 +200,8 @@ def _put_key(f: h5py.File, key: SelectedKey, put: PutData) -> h5py.Dataset:
     return dataset
 
 
-def _copy(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
+def _copy(home: h5py.Group, path: str, key: SelectedKey, plan: ReadPlan) -> h5py.Dataset:
     """A dataset with the data of a key, copied in parts of bounded size."""
-    plan = key.plan()
     dtype = decode_dtype(plan.record.dtype)  # also says what strings are
     row_bytes = max(dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
     chunk_rows = max(1, min(_CHUNK_BYTES // row_bytes, plan.n_rows))
@@ -210,11 +243,22 @@ def _parts(plan: ReadPlan, max_rows: int) -> Iterator[tuple[int, ReadPlan]]:
             begin = end
 
 
-def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
+def _link(home: h5py.Group, path: str, key: SelectedKey, plan: ReadPlan) -> h5py.Dataset:
     """A virtual dataset that shows the data of a key in their files."""
-    plan = key.plan()
     dtype = decode_dtype(plan.record.dtype)  # also says what strings are
     layout = h5py.VirtualLayout(shape=plan.shape, dtype=dtype)
+    for start, stop, at, shown in shown_slabs(key, plan):
+        layout[at : at + stop - start] = shown[start:stop]
+    if not plan.pieces:
+        return home.create_dataset(path, shape=plan.shape, dtype=dtype)
+    return home.create_virtual_dataset(path, layout)
+
+
+def shown_slabs(
+    key: SelectedKey, plan: ReadPlan
+) -> Iterator[tuple[int, int, int, h5py.VirtualSource]]:
+    """Start, stop and target of each slab of a plan, and its dataset for a virtual layout."""
+    dtype = decode_dtype(plan.record.dtype)
     for piece in plan.pieces:
         # HDF5 reads % in these names as the start of a pattern.
         name = os.path.abspath(piece.data_file.path).replace("%", "%%")
@@ -223,10 +267,7 @@ def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
         shape = (piece.end, *key.entry_shape)
         shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
         for start, stop, at in piece.listed():
-            layout[at : at + stop - start] = shown[start:stop]
-    if not plan.pieces:
-        return home.create_dataset(path, shape=plan.shape, dtype=dtype)
-    return home.create_virtual_dataset(path, layout)
+            yield start, stop, at, shown
 
 
 def _write_run_section(f: h5py.File, source: SelectedSource) -> None:

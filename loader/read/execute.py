@@ -76,18 +76,24 @@ def execute_plan(
     return target.out
 
 
-def execute_plans(plans: Sequence[ReadPlan], files: OpenFiles) -> list[Array]:
+def execute_plans(
+    plans: Sequence[ReadPlan],
+    files: OpenFiles,
+    outs: Sequence[Array] | None = None,
+    n_threads: int | None = None,
+) -> list[Array]:
     """Read everything that several plans name, each file once; see ``execute_plan``.
 
     Where several fail, the error is that of the first of them, as if they were read one by one.
     """
-    targets = [ReadTarget(plan, allocate(plan)) for plan in plans]
+    given = [None] * len(plans) if outs is None else outs
+    targets = [ReadTarget(p, allocate(p, out)) for p, out in zip(plans, given, strict=True)]
     by_file: dict[str, list[tuple[ReadTarget, FileSlabs]]] = {}
     for target in targets:
         for slabs in target.plan.pieces:
             by_file.setdefault(slabs.data_file.path, []).append((target, slabs))
     try:
-        _read_files(by_file.values(), files, sum(target.out.nbytes for target in targets), None)
+        _read_files(by_file.values(), files, sum(t.out.nbytes for t in targets), n_threads)
     except XfelcatError:
         for target in targets:
             execute_plan(target.plan, files, target.out)

@@ -165,7 +165,7 @@ class FileRead:
             if self._read_by_hdf5(slabs, target.array):
                 return []
         most_rows = max(BLOCK_BYTES // max(self._row_bytes(self._region.hull_shape), 1), 1)
-        for block, taken, at in _blocks(slabs if joined is None else joined, slabs, most_rows):
+        for block, taken, at in _blocks(slabs, joined, most_rows):
             read = self._read_block(block)
             rows = read if taken is None else read[taken]
             target.out[at : at + len(rows)] = self._region.finish(rows)
@@ -242,30 +242,36 @@ def _await(running: Futures) -> None:
         future.result()
 
 
-def _join_close(slabs: FileSlabs, row_bytes: int) -> FileSlabs | None:
-    """Slabs with little between them as one, if that saves at least half of them."""
+def _join_close(slabs: FileSlabs, row_bytes: int) -> tuple[FileSlabs, Int64s] | None:
+    """Slabs with little between them as one, if that saves at least half of them.
+
+    With the number of rows before each of them. Only slabs are joined whose rows go side by side.
+    """
     starts, stops, row_bytes = slabs.starts, slabs.stops, max(row_bytes, 1)
     if starts.size < 4:
         return None
     gaps = (starts[1:] - stops[:-1]) * row_bytes
     block = starts * row_bytes // BLOCK_BYTES
+    ends = slabs.targets + stops - starts
     apart = (gaps < 0) | (gaps > CLOSE_BYTES) | (block[1:] != block[:-1])
+    apart |= slabs.targets[1:] != ends[:-1]
     if 2 * (np.count_nonzero(apart) + 1) > starts.size:
         return None
     new = np.flatnonzero(apart)
     first = np.concatenate(([0], new + 1))
-    stops = stops[np.append(new, -1)]
-    return FileSlabs(slabs.data_file, starts[first], stops, slabs.targets[first])
+    before = (np.cumsum(stops - starts) - (stops - starts))[first]
+    joined_stops = stops[np.append(new, -1)]
+    return FileSlabs(slabs.data_file, starts[first], joined_stops, slabs.targets[first]), before
 
 
 def _blocks(
-    joined: FileSlabs, slabs: FileSlabs, most_rows: int
+    slabs: FileSlabs, joined: tuple[FileSlabs, Int64s] | None, most_rows: int
 ) -> Iterator[tuple[FileSlabs, Int64s | None, int]]:
     """What is read at once; of that the rows that are wanted, None if all; and where they go."""
-    wanted = None if joined is slabs else slabs.rows
-    first = int(joined.targets[0])
-    ends = [*joined.targets[1:].tolist(), first + slabs.n_rows]
-    for (start, stop, at), end in zip(joined.listed(), ends, strict=True):
+    wanted = None if joined is None else slabs.rows
+    read, before = (slabs, np.zeros(slabs.starts.size, np.int64)) if joined is None else joined
+    bounds = [*before.tolist(), slabs.n_rows]
+    for (start, stop, at), first, end in zip(read.listed(), bounds, bounds[1:], strict=False):
         for low in range(start, stop, most_rows):
             high = min(low + most_rows, stop)
             block = FileSlabs(
@@ -274,5 +280,5 @@ def _blocks(
             if wanted is None:
                 yield block, None, at + low - start
                 continue
-            a, b = np.searchsorted(wanted[at - first : end - first], [low, high]) + at - first
-            yield block, wanted[a:b] - low, int(a) + first
+            a, b = np.searchsorted(wanted[first:end], [low, high]) + first
+            yield block, wanted[a:b] - low, at + int(a) - first

@@ -1,0 +1,148 @@
+"""Modules of a detector for selected trains, below the API.
+
+The classes users call each hold one of these frozen values, as ``read.selected`` has them for
+collections, sources and keys.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...catalog.model.names import FRAME_GROUP
+from ..read.selected import SelectedData, SelectedKey, SelectedSource
+from ..select.trains import TrainSet, Value, split_trains
+from .frames import Frames, Int64s, Mismatch, ModuleRows, match_frames
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedModules(Value):
+    """The modules of one detector, and the trains for which enough of them have data."""
+
+    collection: SelectedData
+    """Where the sources are from."""
+    trains: TrainSet
+    """The selected trains."""
+    detector: str
+    """Name of the detector."""
+    numbers: dict[str, int]
+    """Number of each module by source name, increasing."""
+    n_modules: int
+    """How many modules the detector has, with data or not."""
+    first_number: int
+    """Number of its first module."""
+    module_shape: tuple[int, int]
+    """Pixels of a module."""
+    is_raw: bool
+    """Whether the data are as recorded."""
+    on_mismatch: Mismatch = "fill"
+    """What to do about trains in which modules have different frames."""
+    parallel_gain: bool = False
+    """Whether each train has its pulses three times, one gain stage after the other."""
+
+    @property
+    def modules(self) -> list[int]:
+        """Numbers of the modules with data."""
+        return list(self.numbers.values())
+
+    @cached_property
+    def sources(self) -> list[SelectedSource]:
+        """The sources of the modules, in the order of ``modules``."""
+        selected = self.collection.with_trains(self.trains)
+        return [selected.source(name) for name in self.numbers]
+
+    def keys(self, key: str) -> tuple[SelectedKey, ...]:
+        """A key of each module; raises PropertyNameError where one lacks it."""
+        return tuple(source.key(key) for source in self.sources)
+
+    def match(self, group: str) -> Frames:
+        """The entries of an index group, matched over modules."""
+        found = self._frames.get(group)
+        if found is None:
+            rows = [ModuleRows(source, group) for source in self.sources]
+            found = match_frames(rows, self.trains, self.on_mismatch)
+            if self.parallel_gain and group == FRAME_GROUP:
+                found = found.with_gain_stages()
+            found = self._frames.setdefault(group, found)
+        return found
+
+    @cached_property
+    def _frames(self) -> dict[str, Frames]:
+        return {}
+
+    def with_trains(self, trains: TrainSet) -> "SelectedModules":
+        """The same modules for other trains."""
+        return self if trains is self.trains else replace(self, trains=trains)
+
+    def with_enough(self, group: str, min_modules: int) -> "SelectedModules":
+        """The same modules for the trains for which so many have data; ValueError for none."""
+        having = np.sum([source.rows(group).counts > 0 for source in self.sources], axis=0)
+        enough = having >= min_modules
+        if not enough.any():
+            raise ValueError(f"no train has data in {min_modules} modules of {self.detector}")
+        if enough.all():
+            return self
+        return self.with_trains(TrainSet.from_ids(self.trains.ids[enough]))
+
+    def with_modules_in(self, group: str) -> "SelectedModules":
+        """Only the modules with data in an index group."""
+        pairs = zip(self.numbers.items(), self.sources, strict=True)
+        kept = dict(item for item, source in pairs if source.rows(group).n_rows)
+        return self if len(kept) in (0, len(self.numbers)) else replace(self, numbers=kept)
+
+    def split(
+        self, parts: int | None, trains_per_part: int | None, counts: Int64s, most: int | None
+    ) -> "Iterator[SelectedModules]":
+        """In parts of consecutive trains with at most ``most`` frames, or one train with more.
+
+        ``counts`` are the frames of each train. Where that makes parts too few or too long, they
+        are made alike in number of trains.
+        """
+        if most is not None:
+            if most < 1:
+                raise ValueError(f"frames_per_part must be positive, not {most}")
+            bounds = split_by_frames(counts, most)
+            longest = int(np.diff(bounds).max(initial=0))
+            if len(bounds) > (parts or 1) and longest <= (trains_per_part or longest):
+                for start, stop in pairwise(bounds):
+                    yield self.with_trains(self.trains.span(start, stop))
+                return
+        if most is None or parts is not None or trains_per_part is not None:
+            for trains in split_trains(self.trains, parts, trains_per_part):
+                yield self.with_trains(trains)
+
+    def positions(self, module_gaps: bool) -> list[int]:
+        """The position of each module in an array, with room for modules without data or not."""
+        if not module_gaps:
+            return list(range(len(self.numbers)))
+        return [number - self.first_number for number in self.modules]
+
+    def n_positions(self, module_gaps: bool) -> int:
+        """How many modules such an array has."""
+        return self.n_modules if module_gaps else len(self.numbers)
+
+    def spread(self, values: NDArray[Any], module_gaps: bool) -> NDArray[Any]:
+        """Values of each module, (modules, ...); 0 for modules without data, if they have room."""
+        if not module_gaps:
+            return values
+        made = np.zeros((self.n_modules, *values.shape[1:]), values.dtype)
+        made[self.positions(module_gaps)] = values
+        return made
+
+
+def split_by_frames(counts: Int64s, most: int) -> list[int]:
+    """Positions where parts of whole trains begin, and where the last one ends.
+
+    A part has at most ``most`` frames, or is one train that has more.
+    """
+    done = np.concatenate(([0], np.cumsum(counts)))
+    bounds = [0]
+    while bounds[-1] < counts.size:
+        first = bounds[-1]
+        stop = int(np.searchsorted(done, done[first] + most, "right")) - 1
+        bounds.append(max(stop, first + 1))
+    return bounds
