@@ -170,8 +170,10 @@ class MultimodDetectorBase:
         import pandas as pd
 
         counts = self._frames.counts
-        starts = (np.cumsum(counts) - counts).astype(np.int64)
-        return pd.Series(starts, index=self.selected.trains.ids)
+        starts: pd.Series[int] = pd.Series(
+            np.cumsum(counts) - counts, index=self.selected.trains.ids
+        )
+        return starts
 
     @property
     def train_id_chunks(self) -> list[UInt64s]:

@@ -163,19 +163,14 @@ class Frames(Value):
         """Only some of the frames; ``wanted`` is (frames,)."""
         if wanted.all():
             return self
-        moved = np.where(wanted, np.cumsum(wanted) - 1, -1)
-        places = tuple(
-            moved if place is None else np.where(place < 0, -1, moved[place])
-            for place in self.places
-        )
+        places = self.moved(np.where(wanted, np.cumsum(wanted) - 1, -1))
         kept = (self.train_at[wanted], self.pulse_ids[wanted], self.cell_ids[wanted])
         return Frames(self.trains, *kept, places)
 
     def moved(self, to: Int64s) -> tuple[Int64s, ...]:
         """``places``, each frame at another position, (frames,)."""
-        return tuple(
-            to if place is None else np.where(place < 0, -1, to[place]) for place in self.places
-        )
+        last = np.append(to, -1)  # where -1 leads
+        return tuple(to if place is None else last[place] for place in self.places)
 
     def gain_stages(self) -> NDArray[np.uint8]:
         """Gain stage of each frame, 0 to 2, of LPD in parallel-gain mode; (frames,)."""

@@ -99,21 +99,27 @@ class SelectedModules(Value):
     ) -> "Iterator[SelectedModules]":
         """In parts of consecutive trains with at most ``most`` frames, or one train with more.
 
-        ``counts`` are the frames of each train. Where that makes parts too few or too long, they
-        are made alike in number of trains.
+        ``counts`` are the frames of each train. Parts are alike in number of trains where trains
+        are alike in frames, or where parts would otherwise be too few or too long.
         """
         if most is not None:
             if most < 1:
                 raise ValueError(f"frames_per_part must be positive, not {most}")
-            bounds = split_by_frames(counts, most)
-            longest = int(np.diff(bounds).max(initial=0))
-            if len(bounds) > (parts or 1) and longest <= (trains_per_part or longest):
-                for start, stop in pairwise(bounds):
-                    yield self.with_trains(self.trains.span(start, stop))
-                return
-        if most is None or parts is not None or trains_per_part is not None:
-            for trains in split_trains(self.trains, parts, trains_per_part):
-                yield self.with_trains(trains)
+            least, largest = (int(counts.min()), int(counts.max())) if counts.size else (0, 0)
+            if least == largest:
+                fitting = max(most // max(largest, 1), 1)
+                trains_per_part = min(fitting, trains_per_part or fitting)
+            else:
+                bounds = split_by_frames(counts, most)
+                longest = max(stop - start for start, stop in pairwise(bounds))
+                if len(bounds) > (parts or 1) and longest <= (trains_per_part or longest):
+                    for start, stop in pairwise(bounds):
+                        yield self.with_trains(self.trains.span(start, stop))
+                    return
+        elif parts is None and trains_per_part is None:
+            raise ValueError("give parts, trains_per_part, frames_per_part, or several of them")
+        for trains in split_trains(self.trains, parts, trains_per_part):
+            yield self.with_trains(trains)
 
     def positions(self, module_gaps: bool) -> list[int]:
         """The position of each module in an array, with room for modules without data or not."""

@@ -25,6 +25,7 @@ from extra_data.tests.mockdata.detectors import DetectorModule
 VERSIONS = ("0.5", "1.0", "1.2", "1.3")
 MAX_ENTRY = 64
 MAX_FRAMES = 12
+IDS = {"trainId", "pulseId", "cellId"}
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ def refill(path: str | os.PathLike[str]) -> None:
     """Fill every dataset of CONTROL, RUN, INSTRUMENT, REDUCTION and ERRATA; keep INDEX, METADATA.
 
     Datasets with more than ``MAX_ENTRY`` elements in an entry get smaller entries first, the same
-    in every file. The train IDs among the keys keep their values, as they say what INDEX says.
+    in every file. IDs among the keys keep their values: trains are those of INDEX, and pulses and
+    cells those by which the frames of modules are matched.
     """
     salt = _salt(os.path.basename(path))
     # RUN is the state at the start of the run, repeated in every sequence file of an aggregator.
@@ -171,7 +173,7 @@ def refill(path: str | os.PathLike[str]) -> None:
                 found.extend(p for p in paths if isinstance(f[p], h5py.Dataset))
         for number, name in enumerate(found):
             dataset = _clipped(f, name)
-            if dataset.size and name.rpartition("/")[2] != "trainId":
+            if dataset.size and name.rpartition("/")[2] not in IDS:
                 own = run_salt if name.startswith("RUN/") else salt
                 dataset[...] = encoded(dataset.shape, dataset.dtype, own + 7 * number)
 
