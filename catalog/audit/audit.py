@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.checks import CHECKS, COUNTED_SEVERITIES, DEFAULT_LIMITS, Check, Limits
@@ -43,15 +42,13 @@ from .record import (
     replace_findings,
 )
 from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, rows_table
-from .waivers import Waiver, read_waivers, waiver_table
+from .waivers import Waiver, find_waivers, waiver_table
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
 
-# Bytes that DuckDB may take before it writes to disk.
-MEMORY_LIMIT = 3 << 30
 _SIZE = "SELECT count(*), coalesce(sum(n_files), 0)::BIGINT FROM run JOIN scope USING (run_id)"
 _STANDS = """
 SELECT run_id, name, check_id, severity, message, place, path, origin FROM finding
@@ -75,39 +72,28 @@ class DeepCheck(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
-    """How to audit.
-
-    Parameters
-    ----------
-    checks
-        Which checks; those that need ``disk`` or ``deep`` are left out without.
-    limits
-        From where on something is a finding.
-    disk
-        How to compare the catalog with the disk; None: not at all.
-    deep
-        What reads data; None: nothing does.
-    since
-        From when on a finding counts as new, or as resolved (UTC, without zone). None: since the
-        last audit of the same scope; all are new if there is none.
-    waivers
-        A file of waivers; None: ``waivers.yml`` in the catalog, if it is there.
-    save
-        Whether to record the audit; False changes nothing in the catalog.
-    run_ids
-        Audit these runs only, from their shards, without the comparisons that need other proposals,
-        and leave the merged file as it is.
-    """
+    """How to audit."""
 
     checks: tuple[Check, ...] = tuple(CHECKS.values())
+    """Which checks; those that need ``disk`` or ``deep`` are left out without."""
     limits: Limits = DEFAULT_LIMITS
+    """From where on something is a finding."""
     disk: DiskOptions | None = None
+    """How to compare the catalog with the disk; None: not at all."""
     deep: DeepCheck | None = None
+    """What reads data; None: nothing does."""
     since: datetime | None = None
-    waivers: Path | None = None
+    """From when on a finding counts as new, or as resolved (UTC, without zone). None: since the
+    last audit of the same scope; all are new if there is none."""
+    waivers: str | os.PathLike[str] | None = None
+    """A file of waivers; None: ``waivers.yml`` in the catalog, if it is there."""
     save: bool = True
+    """Whether to record the audit; False changes nothing in the catalog."""
     run_ids: tuple[int, ...] | None = None
-    memory_limit: int = MEMORY_LIMIT
+    """Audit these runs only, from their shards, without the comparisons that need other proposals,
+    and leave the merged file as it is."""
+    memory_limit: int = 3 << 30
+    """Bytes that DuckDB may take before it writes to disk."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -178,24 +164,9 @@ def audit(
 ) -> AuditReport:
     """Audit the runs that a filter chooses.
 
-    Raises
-    ------
-    CatalogNotFoundError
-        Where nothing was ingested yet.
-    RunNotFoundError
-        Where the filter chooses no run; but not with roots in which to look for others.
-    ConfigError
-        For a file of waivers that is wrong.
+    Raises as ``Catalog.audit``, but no RunNotFoundError where there are roots to look into.
     """
     return _Audit(store, where, options or AuditOptions(), progress or (lambda *_: None)).run()
-
-
-def waiver_file(store: Store, named: Path | None) -> Path | None:
-    """The file of waivers: the one named, else ``waivers.yml`` in the catalog if it is there."""
-    if named is not None:
-        return named
-    own = store.location / "waivers.yml"
-    return own if own.exists() else None
 
 
 def log_fields(report: AuditReport) -> dict[str, Any]:
@@ -217,8 +188,7 @@ class _Audit:
 
     def run(self) -> AuditReport:
         self.store.require()
-        file = waiver_file(self.store, self.options.waivers)
-        waivers = () if file is None else read_waivers(file)
+        waivers = find_waivers(self.store.location, self.options.waivers)
         cursor = self._cursor()
         choose_runs(cursor, self.where, self.options.run_ids)
         ((n_runs, n_files),) = execute(cursor, _SIZE)

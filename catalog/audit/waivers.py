@@ -14,6 +14,7 @@ The file is a list:
 ``WAIVED_SQL`` finds the reason for a finding in ``waiver_table``.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
 
 _KEYS = ("check", "proposal", "runs", "data_class", "source", "reason", "expires")
 _REQUIRED = ("check", "reason", "expires")
+# The place of a finding is a source, behind its section and before its index group or key.
+_PLACE = "(?:[A-Z]+/)?(?:{})(?:/.*)?"
 
-# Of a finding f with the columns of the view findings. The place of a finding is a source, behind
-# its section and before its index group or key.
+# Of a finding f with the columns of the view findings.
 WAIVED_SQL = """
     SELECT min(w.reason) FROM waiver AS w
     WHERE w.check_id = f.check_id
@@ -76,13 +78,18 @@ class Waiver:
         return f"{' '.join(parts)}: {self.reason} (until {self.expires})"
 
 
+def find_waivers(location: Path, named: str | os.PathLike[str] | None) -> tuple[Waiver, ...]:
+    """The waivers in the file named, else in ``waivers.yml`` of the catalog if it is there."""
+    own = location / "waivers.yml"
+    if named is None and not own.exists():
+        return ()
+    return read_waivers(own if named is None else Path(named))
+
+
 def read_waivers(path: Path) -> tuple[Waiver, ...]:
     """The waivers in a file, in its order.
 
-    Raises
-    ------
-    ConfigError
-        Where the file cannot be read, or an entry is wrong: which, and what it should be.
+    Raises ConfigError where the file cannot be read, or an entry is wrong.
     """
     import yaml
 
@@ -143,15 +150,7 @@ def waiver_table(waivers: Iterable[Waiver], today: date) -> "pa.Table":
     import pyarrow as pa
 
     rows = [
-        (
-            check,
-            proposal,
-            first,
-            last,
-            w.data_class,
-            glob and rf"(?:[A-Z]+/)?(?:{glob})(?:/.*)?",
-            w.reason,
-        )
+        (check, proposal, first, last, w.data_class, glob and _PLACE.format(glob), w.reason)
         for w in waivers
         if not w.is_expired(today)
         for glob in [None if w.source is None else glob_to_regex(w.source)]

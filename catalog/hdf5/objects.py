@@ -41,16 +41,7 @@ from .values import StoredValues, ValueReader
 if TYPE_CHECKING:
     from .library import LibraryDataset, LibraryFile
 
-DAMAGES = (
-    struct.error,
-    LookupError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    OSError,
-    RecursionError,
-)
+DAMAGES = (struct.error, *READ_ERRORS)
 """What reading damaged structures as if they were sound may raise."""
 
 P = ParamSpec("P")

@@ -96,14 +96,7 @@ class KeySchema:
     @cached_property
     def canonical(self) -> bytes:
         """Bytes that are equal for equal content, now and later; interning compares them."""
-        rows = [
-            (
-                *(k.name, k.group, k.dtype, k.entry_shape),
-                *(k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name),
-            )
-            for k in self.keys
-        ]
-        return json.dumps(rows, separators=(",", ":")).encode()
+        return json.dumps(self.keys, separators=(",", ":")).encode()
 
     @cached_property
     def digest(self) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..model.errors import ChangedFileError, RunNotFoundError
 from ..model.facts import FileTable, RunFacts
-from ..model.identity import RunIdentity
+from ..model.identity import shard_of
 from ..model.records import Depth, FileLayout, KeySchema, Problem, RunValue
 from ..model.runlength import IndexPattern
 from ..store.connections import OpenDatabase
@@ -55,10 +55,10 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-def find_run(store: Store, identity: RunIdentity) -> RunFacts | None:
+def find_run(store: Store, run_id: int) -> RunFacts | None:
     """The facts of a run; None where the store does not have it."""
     try:
-        return catalogued_facts(store, identity.shard, identity.run_id)
+        return catalogued_facts(store, shard_of(run_id), run_id)
     except RunNotFoundError:
         return None
 

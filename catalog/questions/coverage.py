@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..model.errors import QueryError
-from ..model.identity import RUN_BITS, RunIdentity
+from ..model.identity import RUN_BITS
 from ..model.names import from_text
 from ..model.records import Depth
 from ..opening.catalogued import find_run
@@ -146,7 +146,7 @@ def coverage(
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question, *data)
         statement = sql(
-            f"""SELECT {_RUN_NAMES}, run.n_trains AS trains, run.directory AS path, run.loose_path
+            f"""SELECT {_RUN_NAMES}, run.n_trains AS trains, run.directory AS path
             FROM run WHERE {{conditions}} AND run.depth = {{full}} AND run.n_trains > 0
             ORDER BY run.run_id""",
             conditions=all_of(selection.conditions()),
@@ -162,10 +162,10 @@ def coverage(
         # The runs of which the counts do not say all.
         is_open = reduce(np.logical_or, (b[0] != b[1] for b in bounds), low != high)
         open_ = np.flatnonzero(wanted & is_open)[:most_decoded]
-        rows = runs.take(pa.array(open_)).to_pylist()
-        matching = [_matching_groups(cursor, filter_, rows) for filter_ in data]
-        for row, position in zip(rows, open_.tolist(), strict=True):
-            sets = _trains_with_data(store, row, [m[row["run_id"]] for m in matching])
+        undecided = ids[open_].tolist()
+        matching = [_matching_groups(cursor, filter_, undecided) for filter_ in data]
+        for run_id, position in zip(undecided, open_.tolist(), strict=True):
+            sets = _trains_with_data(store, run_id, [m[run_id] for m in matching])
             if sets is None:  # forgotten since the databases were merged
                 continue
             for (least, most), found in zip(bounds, sets, strict=True):
@@ -213,12 +213,11 @@ _Group = tuple[str, str, str]  # section, source, index group
 
 
 def _matching_groups(
-    cursor: "Cursor", filter_: DataFilter, runs: Sequence[dict[str, Any]]
+    cursor: "Cursor", filter_: DataFilter, ids: list[int]
 ) -> dict[int, set[_Group]]:
     found: dict[int, set[_Group]] = defaultdict(set)
-    if not runs:
+    if not ids:
         return found
-    ids = [run["run_id"] for run in runs]
     statement = sql(
         """SELECT run_id, section, source.name, index_group
         FROM {groups} JOIN source USING (source_id)
@@ -234,14 +233,10 @@ def _matching_groups(
 
 
 def _trains_with_data(
-    store: Store, run: dict[str, Any], wanted: Sequence[set[_Group]]
+    store: Store, run_id: int, wanted: Sequence[set[_Group]]
 ) -> list[NDArray[np.uint64]] | None:
     """The trains, sorted, in which any of some groups has data; for each of several such sets."""
-    if run["loose_path"] is not None:
-        identity = RunIdentity(loose_path=from_text(run["loose_path"]))
-    else:
-        identity = RunIdentity(run["proposal"], run["run"], from_text(run["data_class"]))
-    facts = find_run(store, identity)
+    facts = find_run(store, run_id)
     if facts is None:
         return None
     found: list[list[NDArray[np.uint64]]] = [[np.zeros(0, np.uint64)] for _ in wanted]

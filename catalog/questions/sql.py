@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import QueryError, nearest
+from ..model.errors import QueryError, did_you_mean, nearest
 from ..store.schema import views
 from ..store.store import Store
 from .execute import Answer, fetch
@@ -163,7 +163,7 @@ def describe_views(*names: str) -> list[View]:
     known = views()
     for name in names:
         if name not in known:
-            near = _near(name, known)
+            near = did_you_mean(nearest(name, known))
             raise QueryError(f"there is no view {name!r}{near} (there are {', '.join(known)})")
     described = []
     for name in names or known:
@@ -353,15 +353,15 @@ def explain(cursor: "Cursor", text: str, error: str) -> str:
         if m["n"].casefold() not in of_named and not is_alias:
             return _no_column(m["n"], "", text, error, views)
     if m := re.search(r'Referenced table "(.+?)" not found', first):
-        near = _near(m[1].rpartition(".")[2], _quoted_after("Candidate tables", error))
-        return f"nothing after FROM is named {m[1]!r}{near} ({_VIEWS})"
+        near = nearest(m[1].rpartition(".")[2], _quoted_after("Candidate tables", error))
+        return f"nothing after FROM is named {m[1]!r}{did_you_mean(near)} ({_VIEWS})"
     if m := re.search(r'Table with name "?(.+?)"? does not exist', first):
         if re.search(r"[/.*]", m[1]):
             return f"{m[1]!r} is no view: SQL reads the catalog and no other file ({_VIEWS})"
-        return f"there is no view {m[1]!r}{_near(m[1], views)} ({_VIEWS})"
+        return f"there is no view {m[1]!r}{did_you_mean(nearest(m[1], views))} ({_VIEWS})"
     if m := re.search(r"Function with name \"?(\w+)\"? does not exist", first):
-        near = _near(m[1], _quoted_after("Did you mean", error))
-        return f"there is no function {m[1]!r}{near}{_line(error)}"
+        near = nearest(m[1], _quoted_after("Did you mean", error))
+        return f"there is no function {m[1]!r}{did_you_mean(near)}{_line(error)}"
     if m := re.search(r"Cannot access (?:file|directory) \"(.+?)\"", error):
         return f"the statement reads {m[1]!r}: SQL reads the catalog and no other file"
     if error.startswith("Permission Error") or "external" in first:
@@ -379,11 +379,10 @@ def _no_column(name: str, of: str, text: str, error: str, views: dict[str, list[
     columns += _quoted_after("Candidate bindings", error)
     hint = f"; a text is written in single quotes, {name!r}" if f'"{name}"' in text else ""
     near = nearest(name, columns)
+    hint += did_you_mean(near)
     if not near and (near := nearest(name, (c for cs in views.values() for c in cs), limit=1)):
         having = ", ".join(view for view, cs in views.items() if near[0] in cs)
         hint += f"; {near[0]!r} is one of {having}"
-    elif near:
-        hint += f"; did you mean {' or '.join(map(repr, near))}?"
     return f"there is no column {name!r}{hint} ({_COLUMNS})"
 
 
@@ -401,11 +400,6 @@ def _quoted_after(label: str, error: str) -> list[str]:
     """The names in double quotes on the line of a message that begins with a label."""
     m = re.search(rf"{label}:? (.*)", error)
     return re.findall(r'"([^"]+)"', m[1]) if m else []
-
-
-def _near(name: str, candidates: Iterable[str]) -> str:
-    near = nearest(name, candidates)
-    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
 def _line(error: str) -> str:

@@ -22,7 +22,7 @@ from ..audit.run_checks import choose_runs
 from ..audit.waivers import Waiver, waiver_table
 from ..model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
 from ..model.errors import CatalogReadError
-from ..model.identity import RunIdentity, aggregator_and_sequence
+from ..model.identity import RunIdentity, aggregator_and_sequence, shard_of
 from ..model.records import Depth, SourceRecord
 from ..questions.coverage import source_coverage
 from ..questions.execute import ask, fetch
@@ -231,7 +231,7 @@ def _details(
 def _coverage(store: Store, row: Row, limits: PageLimits) -> Content:
     """The picture of a run; nothing where its shard is gone, or may not be read by this user."""
     try:
-        shard = store.open_shard(_identity(row).shard)
+        shard = store.open_shard(shard_of(row["run_id"]))
     except CatalogReadError:
         return {}
     if shard is None:
@@ -239,14 +239,10 @@ def _coverage(store: Store, row: Row, limits: PageLimits) -> Content:
     return asdict(run_coverage(shard.cursor(), row["run_id"], limit=limits.sources))
 
 
-def _identity(row: Row) -> RunIdentity:
-    if row["proposal"] is None:
-        return RunIdentity(loose_path=row["loose_path"] or row["directory"])
-    return RunIdentity(row["proposal"], row["run"], row["data_class"])
-
-
 def _name(row: Row) -> str:
-    return str(_identity(row))
+    if row["proposal"] is None:
+        return str(row["loose_path"] or row["directory"])
+    return str(RunIdentity(row["proposal"], row["run"], row["data_class"]))
 
 
 def _rows(cursor: "duckdb.DuckDBPyConnection", sql: str, **values: Any) -> list[Row]:

@@ -90,11 +90,8 @@ class Interner:
         number = self._add("key_schema", digest, len(schema.keys), pack_schema(schema))
         self._known_schemas[digest] = schema
         self._new.setdefault("schema_key", []).extend(
-            (
-                *(number, position, self.key(k.name), k.group, k.dtype, k.entry_shape),
-                *(k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name),
-            )
-            for position, k in enumerate(schema.keys)
+            (number, position, self.key(name), *about)
+            for position, (name, *about) in enumerate(schema.keys)
         )
         return number
 

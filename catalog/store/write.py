@@ -11,6 +11,7 @@ A ``ShardWriter`` works on the draft of one shard, inside one transaction; ``Sto
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import astuple
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -133,13 +134,10 @@ class ShardWriter:
         """
         if run_id not in self._run_ids:
             return False
+        intern = self._interner
         new: list[Row] = [
-            (
-                *(run_id, self._interner.source(p.source), self._interner.key(p.key)),
-                *(p.n_entries, p.n_nan, p.minimum, p.maximum, p.mean, p.std, p.first, p.last),
-                *(p.first_text, p.last_text, p.n_changes, to_utc(p.profiled_at), False),
-            )
-            for p in profiles
+            (run_id, intern.source(source), intern.key(key), *found, to_utc(at), False)
+            for source, key, at, *found in map(astuple, profiles)
         ]
         self.flush()
         for _, source_id, key_id, *_ in new:
