@@ -30,18 +30,11 @@ from ..model.records import Problem
 from ..questions.execute import fetch
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
+from . import record
 from .between_runs import CHECKS_OF_ALL_RUNS
 from .disk import DiskOptions, find_on_disk, run_folders
 from .findings import Findings, describe_findings
-from .record import (
-    Area,
-    add_audit,
-    audit_before,
-    compare_findings,
-    recording,
-    replace_findings,
-)
-from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, rows_table
+from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, insert, rows_table
 from .waivers import Waiver, find_waivers, waiver_table
 
 if TYPE_CHECKING:
@@ -202,7 +195,7 @@ class _Audit:
             below = tuple(to_text(os.path.abspath(r)) for r in options.disk.roots)
             beside = () if below else tuple(map(to_text, run_folders(cursor)))
         runs = fetch(cursor, "SELECT run_id FROM scope")
-        area = Area(runs, options.ids_run, below, beside, self.started_at)
+        area = record.Area(runs, options.ids_run, below, beside, self.started_at)
         today = self.started_at.date()
 
         def report(recorded: "pa.Table") -> AuditReport:
@@ -229,13 +222,13 @@ class _Audit:
             )
 
         if not options.save:
-            return report(compare_findings(self.store, area, found))
+            return report(record.compare_findings(self.store, area, found))
         try:
-            with recording(self.store) as audits:
-                recorded = report(replace_findings(audits, area, found))
-                number = add_audit(audits, self._row(recorded))
+            with record.recording(self.store) as audits:
+                recorded = report(record.replace_findings(audits, area, found))
+                number = record.add_audit(audits, self._row(recorded))
         except CatalogWriteError as error:
-            unrecorded = report(compare_findings(self.store, area, found))
+            unrecorded = report(record.compare_findings(self.store, area, found))
             return replace(unrecorded, not_recorded=str(error))
         if options.run_ids is None:
             self._merge()
@@ -246,7 +239,7 @@ class _Audit:
         """From when on a finding is new."""
         if self.options.since is not None:
             return self.options.since
-        before = audit_before(self.store, self.scope)
+        before = record.audit_before(self.store, self.scope)
         # What that audit found itself is no news.
         return None if before is None else before + timedelta(microseconds=1)
 
@@ -284,15 +277,14 @@ class _Audit:
         find_faults(
             cursor, wanted, options.limits, self.started_at, partial(self.progress, "checking")
         )
-        rows: list[tuple[Any, ...]] = []
         if options.disk is not None and wanted & {*_DISK_CHECKS}:
             settled = self.started_at - timedelta(minutes=options.limits.settling_minutes)
             steps = partial(self.progress, "looking at the disk")
             on_disk = find_on_disk(cursor, self.store, options.disk, settled, steps)
-            rows += [(*row, "audit") for row in on_disk if row[2] in wanted]
-        rows += self._find_in_data(cursor, wanted)
+            insert(cursor, "found", [row for row in on_disk if row[2] in wanted])
         table = fetch(cursor, "SELECT *, 'audit' AS origin FROM found")
-        return pa.concat_tables([table, rows_table(rows, table.schema)])
+        in_data = rows_table(self._find_in_data(cursor, wanted), table.schema)
+        return pa.concat_tables([table, in_data])
 
     def _find_in_data(
         self, cursor: "duckdb.DuckDBPyConnection", wanted: set[str]

@@ -15,7 +15,7 @@ The file is a list:
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -119,10 +119,9 @@ def _waiver(entry: Any, where: str) -> Waiver:
     if type(entry["expires"]) is not date:
         raise ConfigError(f"{where}: 'expires' is a day, such as 2027-01-31")
     try:
-        checks = choose_checks([str(c) for c in _several(entry["check"])])
-        runs = RunFilter.of(
-            proposal=_several(entry.get("proposal")), run=_several(entry.get("runs"))
-        )
+        several = entry["check"] if isinstance(entry["check"], list) else [entry["check"]]
+        checks = choose_checks(map(str, several))
+        runs = RunFilter.of(proposal=entry.get("proposal"), run=entry.get("runs"))
     except QueryError as error:
         raise ConfigError(f"{where}: {error}") from None
     texts = {k: None if entry.get(k) is None else str(entry[k]) for k in ("data_class", "source")}
@@ -134,12 +133,6 @@ def _waiver(entry: Any, where: str) -> Waiver:
         runs.runs,
         **texts,
     )
-
-
-def _several(value: Any) -> Sequence[Any]:
-    if value is None:
-        return ()
-    return value if isinstance(value, list) else [value]
 
 
 def waiver_table(waivers: Iterable[Waiver], today: date) -> "pa.Table":

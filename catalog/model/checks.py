@@ -221,12 +221,7 @@ def choose_checks(
     """The chosen checks in the order of the table; all of them without ``only`` and ``levels``.
 
     ``only`` and ``skip`` are IDs or their beginnings (``R`` for all checks of runs), in upper or
-    lower case; ``levels`` are those of ``LEVELS``.
-
-    Raises
-    ------
-    QueryError
-        For an ID or a level that does not exist.
+    lower case; ``levels`` are those of ``LEVELS``. Raises QueryError for what does not exist.
     """
     wanted, unwanted = _expand(only), _expand(skip)
     known = {level.lower(): level for level in LEVELS}

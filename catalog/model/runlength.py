@@ -3,9 +3,6 @@
 Nearly every list of train IDs is one stretch of consecutive numbers, and nearly every index has one
 row per train. So both are kept run-length coded, in memory as in the catalog, and unfolded to
 arrays only when they are asked for.
-
-1. ``TrainList``: the train IDs of one file in file order, with the positions of suspect ones.
-2. ``IndexPattern``: INDEX first/count of one index group, for the trains of one file.
 """
 
 from dataclasses import dataclass

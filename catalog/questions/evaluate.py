@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.names import to_text
-from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand, Pattern
+from .conditions import FUNCTIONS, Combined, Comparison, Condition, Not, Operand, Pattern
 from .execute import Sql, all_of, ask, indices, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches
 
@@ -103,10 +103,9 @@ class Evaluation:
     def _holds(self, condition: Condition) -> NDArray[np.bool_]:
         if isinstance(condition, Not):
             return ~self._holds(condition.condition)
-        if isinstance(condition, Both):
-            return self._holds(condition.left) & self._holds(condition.right)
-        if isinstance(condition, Either):
-            return self._holds(condition.left) | self._holds(condition.right)
+        if isinstance(condition, Combined):
+            left, right = self._holds(condition.left), self._holds(condition.right)
+            return left & right if condition.word == "and" else left | right
         found = self._found[condition]
         n_runs = len(self._run_ids)
         begun = np.bincount(found.low[found.ok], minlength=n_runs + 1)

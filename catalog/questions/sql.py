@@ -1,7 +1,7 @@
 """Users' own SQL on the documented views, and what is wrong with a statement that cannot be run.
 
-The views and their columns come from the comments in the schema itself; units, and an example of
-each view, are added here. A statement runs on the merged file, on a connection that is limited in
+The views and their columns come from the comments in the schema itself; an example of each view is
+added here. A statement runs on the merged file, on a connection that is limited in
 memory and locked up (the file is attached read-only; other files and settings are out of reach).
 DuckDB's messages have several lines and name tables that users do not see: ``explain`` turns them
 into what is wrong and what to do, with the nearest names there are.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import QueryError, did_you_mean, nearest
-from ..store.schema import views
+from ..store.schema import SchemaView, views
 from ..store.store import Store
 from .execute import Answer, fetch
 from .filters import provenance
@@ -27,22 +27,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewColumn:
-    """A column: its type in SQL, what it is counted in ("" for names, flags, ...), its meaning."""
+class View(SchemaView):
+    """A documented view, and a question with the statement that asks it."""
 
-    name: str
-    type: str
-    unit: str
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A view: what a row of it is, its columns, and a question with the statement that asks it."""
-
-    name: str
-    meaning: str
-    columns: tuple[ViewColumn, ...]
     question: str
     example: str
 
@@ -150,10 +137,6 @@ for _block in _EXAMPLES.strip().split("\n\n"):
     _view, _, _question = _head.partition(": ")
     EXAMPLES[_view] = (_question, _statement)
 
-# What is counted in something else than pieces; times have their type.
-_OF_KEY = ("number", "minimum", "maximum", "mean", "std", "first", "last")
-_UNITS = {"bytes": "bytes", "size": "bytes", "seconds": "s"} | dict.fromkeys(_OF_KEY, "of the key")
-
 
 def describe_views(*names: str) -> list[View]:
     """The views of these names; all of them where none is named.
@@ -165,14 +148,8 @@ def describe_views(*names: str) -> list[View]:
         if name not in known:
             near = did_you_mean(nearest(name, known))
             raise QueryError(f"there is no view {name!r}{near} (there are {', '.join(known)})")
-    described = []
-    for name in names or known:
-        columns = []
-        for c in known[name].columns:
-            unit = "UTC" if c.type == "TIMESTAMP" else _UNITS.get(c.name, "")
-            columns.append(ViewColumn(c.name, c.type, unit, c.meaning))
-        described.append(View(name, known[name].meaning, tuple(columns), *EXAMPLES[name]))
-    return described
+    found = (known[name] for name in names or known)
+    return [View(v.name, v.meaning, v.columns, *EXAMPLES[v.name]) for v in found]
 
 
 def columns_table(views: list[View]) -> "pa.Table":
@@ -188,17 +165,13 @@ def columns_table(views: list[View]) -> "pa.Table":
 _NARROWEST, _WIDEST = 60, 100  # readable widths of a page of text
 
 
-def schema_text(views: "Sequence[View]", width: int | None = None) -> str:
-    """The views for reading: columns with type, unit and meaning, and an example of each.
-
-    ``width`` is that of the terminal unless given, at least 60 and at most 100 characters.
-    """
-    columns = width or shutil.get_terminal_size().columns
-    width = min(max(columns, _NARROWEST), _WIDEST)
+def schema_text(views: Sequence[View]) -> str:
+    """The views for reading: columns with type, unit and meaning, and an example of each."""
+    width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
     return "\n\n".join("\n".join(_view_lines(view, width)) for view in views)
 
 
-def _view_lines(view: "View", width: int) -> Iterator[str]:
+def _view_lines(view: View, width: int) -> Iterator[str]:
     yield from textwrap.wrap(f"{view.name}: {view.meaning}", width, subsequent_indent="  ")
     yield ""
     heads = [("column", "type", "unit"), *((c.name, c.type, c.unit) for c in view.columns)]
@@ -243,10 +216,26 @@ def run_sql(
     Raises QueryError for anything but one SELECT (or DESCRIBE, SHOW, SUMMARIZE, EXPLAIN, VALUES), a
     statement that cannot be run, or one that needs more time or memory than it may.
     """
+    import duckdb
+
     size_limit = None if memory_limit is None else check_memory_limit(memory_limit)
     cursor = store.open_merged(memory_limit=size_limit or 0).cursor()
     _check_statement(cursor, text)
-    table = _run(cursor, text, parameters, time_limit, size_limit)
+    try:
+        table = fetch(cursor, text, parameters, time_limit=time_limit, size_limit=size_limit)
+    except TimeoutError:
+        raise QueryError(
+            f"the query took longer than {time_limit:g} s and was stopped;"
+            " ask about fewer runs, or raise the time limit"
+        ) from None
+    except (MemoryError, duckdb.OutOfMemoryException):
+        size = f"{(size_limit or 0) / 1e9:g} GB"
+        raise QueryError(
+            f"the query needed more than {size} of memory and was stopped;"
+            " ask about fewer runs or for fewer rows, or raise the memory limit"
+        ) from None
+    except duckdb.Error as error:
+        raise QueryError(explain(cursor, text, str(error))) from None
     return Answer(table, provenance(cursor, store))
 
 
@@ -289,32 +278,6 @@ def _check_statement(cursor: "Cursor", text: str) -> None:
         )
     if len(kinds) > 1:
         raise QueryError(f"{len(kinds)} statements at once; run one at a time")
-
-
-def _run(
-    cursor: "Cursor",
-    text: str,
-    parameters: Sequence[Any],
-    time_limit: float | None,
-    size_limit: int | None,
-) -> "pa.Table":
-    import duckdb
-
-    try:
-        return fetch(cursor, text, parameters, time_limit=time_limit, size_limit=size_limit)
-    except TimeoutError:
-        raise QueryError(
-            f"the query took longer than {time_limit:g} s and was stopped;"
-            " ask about fewer runs, or raise the time limit"
-        ) from None
-    except (MemoryError, duckdb.OutOfMemoryException):
-        size = f"{(size_limit or 0) / 1e9:g} GB"
-        raise QueryError(
-            f"the query needed more than {size} of memory and was stopped;"
-            " ask about fewer runs or for fewer rows, or raise the memory limit"
-        ) from None
-    except duckdb.Error as error:
-        raise QueryError(explain(cursor, text, str(error))) from None
 
 
 # An unknown column is compared with the columns of the view it was asked of, or of the views that

@@ -2,9 +2,6 @@
 
 Each part is one or a few set-based questions; only what the page shows leaves the database. A part
 that is cut says how many rows there are in all (``of_all``).
-
-1. ``gather``: the whole content, as ``page`` embeds it; ``PageLimits`` bounds its parts.
-2. ``run_coverage``: for which trains of a run there are data, as a picture in few numbers.
 """
 
 from collections import defaultdict
@@ -20,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..audit.run_checks import choose_runs
 from ..audit.waivers import Waiver, waiver_table
-from ..model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
+from ..model.checks import CHECKS, SEVERITIES
 from ..model.errors import CatalogReadError
 from ..model.identity import RunIdentity, aggregator_and_sequence, shard_of
 from ..model.records import Depth, SourceRecord
@@ -46,8 +43,6 @@ _MEMORY = 4_000_000_000
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
 _FORMATS = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
-_COUNTS = tuple(f"{word}s" for word in COUNTED_SEVERITIES.values())
-_OF_RUN = ("instrument", "started_at", "n_files", "bytes", "n_trains", *_COUNTS)
 _TEXTS = ("title", "meaning", "remedy")
 _OF_DETAIL = (
     *("directory", "cycle", "format_version", "started_at", "ended_at", "ingested_at"),
@@ -203,9 +198,8 @@ def _heat_map(cursor: "duckdb.DuckDBPyConnection", worst: list[Row]) -> list[Row
     run_ids = [row["run_id"] for row in worst]
     checks = _checks(cursor, findings.CHECKS_OF_RUNS, run_ids=run_ids)
     return [
-        {"run": _name(row)}
-        | {name: row[name] for name in _OF_RUN}
-        | {"checks": checks[row["run_id"]]}
+        {"run": _name(row), "checks": checks[row["run_id"]]}
+        | {name: row[name] for name in ("instrument", "started_at")}
         for row in worst
         if row["run_id"] in checks
     ]
