@@ -185,15 +185,14 @@ class _Audit:
         cursor = self._cursor()
         choose_runs(cursor, self.where, self.options.run_ids)
         ((n_runs, n_files),) = execute(cursor, _SIZE)
-        if not n_runs and not (self.options.disk and self.options.disk.roots):
+        roots = self.options.disk.roots if self.options.disk else ()
+        if not n_runs and not roots:
             raise RunNotFoundError("a catalogued run to audit", [str(self.store.location)])
         found = self._find(cursor)
         options = self.options
-        below: tuple[str, ...] = ()
-        beside: tuple[str, ...] = ()
-        if options.disk is not None:  # then also runs that are not catalogued
-            below = tuple(to_text(os.path.abspath(r)) for r in options.disk.roots)
-            beside = () if below else tuple(map(to_text, run_folders(cursor)))
+        looks = options.disk is not None  # then also for runs that are not catalogued
+        below = tuple(to_text(os.path.abspath(r)) for r in roots)
+        beside = tuple(map(to_text, run_folders(cursor))) if looks and not roots else ()
         runs = fetch(cursor, "SELECT run_id FROM scope")
         area = record.Area(runs, options.ids_run, below, beside, self.started_at)
         today = self.started_at.date()
@@ -246,8 +245,8 @@ class _Audit:
     @cached_property
     def scope(self) -> dict[str, Any]:
         """What is audited: two audits of the same scope can be compared."""
-        parts = {name: getattr(self.where, name) for name in RunFilter.__dataclass_fields__}
-        scope = {name: value for name, value in parts.items() if value}
+        names = RunFilter.__dataclass_fields__
+        scope = {name: value for name in names if (value := getattr(self.where, name))}
         options = self.options
         if options.run_ids is not None:
             scope["run_ids"] = list(options.run_ids)

@@ -68,24 +68,22 @@ class Evaluation:
         return {c: self._read(c) for c in dict.fromkeys(comparisons(self._condition))}
 
     def _read(self, comparison: Comparison) -> _Found:
-        named = [
-            ask(self._cursor, sql("SELECT * FROM {table}", table=table))
+        named = [  # few, and in the order of names: names are put to the ids of many rows here
+            ask(self._cursor, sql("SELECT * FROM {table} ORDER BY name", table=table))
             for table in _sources_and_keys(comparison.operand)
         ]
         ids = [numbers(table.column(0)) for table in named]
         rows = ask(self._cursor, _stretches(comparison, *ids))
-        # Names are put to the ids here: there are few names, and many rows.
-        by_name = [np.argsort(np.array(t.column("name").to_pylist(), object)) for t in named]
         places = [
-            _places(numbers(rows.column(n)), i[order])
-            for n, i, order in zip(("source_id", "key_id"), ids, by_name, strict=True)
+            _places(numbers(rows.column(name)), known)
+            for name, known in zip(("source_id", "key_id"), ids, strict=True)
         ]
         first = numbers(rows.column("first_run"))
         order = np.lexsort((first, places[1], places[0]))
         rows = rows.take(indices(order))
         source, key = (
-            table.column("name").take(indices(names[place[order]]))
-            for table, names, place in zip(named, by_name, places, strict=True)
+            table.column("name").take(indices(place[order]))
+            for table, place in zip(named, places, strict=True)
         )
         first, last = (numbers(rows.column(n)) for n in ("first_run", "last_run"))
         return _Found(
