@@ -17,7 +17,6 @@
     |-- RunNotFoundError       (FileNotFoundError)   no such proposal, run or file
     |-- CatalogNotFoundError   (FileNotFoundError)   no catalog at this location
     |-- CatalogReadError       (OSError)             a catalog's file that cannot be read
-    |-- CatalogVersionError    (RuntimeError)        a catalog of another schema version
     |-- CatalogWriteError      (OSError)             the catalog cannot be written here
     |   `-- CatalogBusyError                         ... because another writer is at work
     |-- TargetFileError        (ValueError)          a file to write that is among its own sources
@@ -254,10 +253,6 @@ class CatalogReadError(XfelcatError, OSError):
         super().__init__(
             f"the catalog file {path} cannot be read: {reason}; `xfelcat db check` shows more"
         )
-
-
-class CatalogVersionError(XfelcatError, RuntimeError):
-    """A catalog whose schema this version of xfelcat cannot read or write."""
 
 
 class CatalogWriteError(XfelcatError, OSError):
