@@ -364,14 +364,10 @@ def info_command(
         ),
     ] = None,
     source: Annotated[
-        str | None,
-        typer.Argument(
-            help="Glob of sources of the run: their keys and values.", show_default=False
-        ),
+        str | None, typer.Argument(help="Glob of sources of the run: their keys and values.")
     ] = None,
     key: Annotated[
-        str | None,
-        typer.Argument(help="A key of the source: its data, file by file.", show_default=False),
+        str | None, typer.Argument(help="A key of the source: its data, file by file.")
     ] = None,
     *,
     format_: FormatOption = None,
