@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import NoDataError
 from ..read.execute import execute_plan, execute_plans
-from ..read.file_read import ReadPlan, array_dtype, plan_read
+from ..read.file_read import ReadPlan, array_dtype
 from ..read.files import OpenFiles
 from ..read.selected import SelectedData, SelectedKey
-from ..select.rows import Rows, RowStretch
+from ..select.rows import Rows, RowStretch, find_slabs
 from ..select.selection import Region, parse_region
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def _dask_array(key: SelectedKey, chunk_bytes: int) -> Any:
     entry_bytes = max(whole.dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
     rows_per_chunk = max(chunk_bytes // entry_bytes, 1)
     plans = [
-        plan_read(whole.source, whole.path, whole.record, [part], whole.region)
+        replace(whole, n_rows=int(part.count.sum()), pieces=find_slabs([part]))
         for stretch in key.rows.stretches
         for part in _parts(stretch, rows_per_chunk)
     ]

@@ -25,9 +25,7 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import MultiRunError, TargetFileError
 from ...catalog.model.records import decode_dtype
 from ..read.execute import checked_path, execute_plan
-from ..read.file_read import ReadPlan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
-from ..select.rows import FileSlabs
 from ..select.sources import is_single_run
 
 _TEXT = h5py.string_dtype("ascii")
@@ -180,34 +178,11 @@ def _copy(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
         # A dimension of length 0 cannot be in a chunk.
         chunks=(chunk_rows, *(max(n, 1) for n in plan.shape[1:])),
     )
-    for at, part in _parts(plan, max(1, _PART_BYTES // row_bytes)):
-        if all(part.shape):
+    for piece in plan.pieces if all(plan.shape) else ():
+        for at, slabs in piece.portions(max(1, _PART_BYTES // row_bytes)):
+            part = replace(plan, pieces=(slabs,), n_rows=slabs.n_rows)
             dataset[at : at + part.n_rows] = execute_plan(part, key.source.files)
     return dataset
-
-
-def _parts(plan: ReadPlan, max_rows: int) -> Iterator[tuple[int, ReadPlan]]:
-    """A plan in parts of up to ``max_rows`` rows, each with the row where it begins."""
-    for piece in plan.pieces:
-        # Slabs of one file, cut where they are longer than a part.
-        lengths = piece.stops - piece.starts
-        n_cuts = -(-lengths // max_rows)
-        offsets = np.arange(n_cuts.sum()) - np.repeat(np.cumsum(n_cuts) - n_cuts, n_cuts)
-        offsets = offsets * max_rows
-        starts = np.repeat(piece.starts, n_cuts) + offsets
-        stops = np.minimum(starts + max_rows, np.repeat(piece.stops, n_cuts))
-        targets = np.repeat(piece.targets, n_cuts) + offsets
-        filled = np.cumsum(stops - starts)
-        begin = 0
-        while begin < starts.size:
-            used = filled[begin - 1] if begin else 0
-            end = max(begin + 1, int(np.searchsorted(filled, used + max_rows, side="right")))
-            at = int(targets[begin])
-            rows = slice(begin, end)
-            slabs = FileSlabs(piece.data_file, starts[rows], stops[rows], targets[rows] - at)
-            n_rows = int((stops[rows] - starts[rows]).sum())
-            yield at, replace(plan, pieces=(slabs,), n_rows=n_rows)
-            begin = end
 
 
 def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:

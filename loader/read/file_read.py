@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.records import DType, KeyRecord, decode_dtype
-from ..select.rows import FileSlabs, Int64s, RowStretch, find_slabs
+from ..select.rows import FileSlabs, Int64s
 from ..select.selection import Region
 from .chunks import StoredDataError, bytes_of, read_into
 from .direct import find_tasks
@@ -58,14 +58,6 @@ def array_dtype(record: KeyRecord) -> DType:
     """The type of the arrays of a key."""
     dtype = decode_dtype(record.dtype)
     return np.dtype("O") if dtype.kind == "O" else dtype
-
-
-def plan_read(
-    source: str, path: str, record: KeyRecord, stretches: Sequence[RowStretch], region: Region
-) -> ReadPlan:
-    """The plan to read the rows of these stretches, in their order."""
-    n_rows = sum(int(s.count.sum()) for s in stretches)
-    return ReadPlan(source, path, record, region, n_rows, find_slabs(stretches))
 
 
 Array = NDArray[Any]
