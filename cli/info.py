@@ -188,7 +188,7 @@ def _describe_run(target: str, store: "Store") -> Description:
     path, run, known = open_known(target, store)
     rows = source_rows(run.selected)
     detectors, _ = detector_groups({row["source"] for row in rows})
-    modules = {name for detector in detectors for name in detector.sources.values()}
+    modules = {name for sources in detectors.values() for name in sources.values()}
     lines = [path, *_facts([*run_facts(run.selected), ("Catalogued", _freshness(known))])]
     for section, noun in (("INSTRUMENT", "instrument source"), ("CONTROL", "control source")):
         cells = []
@@ -340,7 +340,7 @@ def _put_together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     lines = []
     for same, names in groups.items():
         detectors, others = detector_groups(names)
-        texts = [f"{d.pattern} ({number_ranges(d.sources)})" for d in detectors]
+        texts = [f"{pattern} ({number_ranges(m)})" for pattern, m in detectors.items()]
         lines += [(*same, text) for text in [*texts, *compact_names(others)]]
     return sorted(lines, key=lambda line: natural_key(line[-1]))
 

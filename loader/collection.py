@@ -76,23 +76,9 @@ class DataCollection(OverTrains):
     ) -> "DataCollection":
         """Everything that the facts of a run know.
 
-        Parameters
-        ----------
-        facts
-            From the catalog or from scanned files; they tell all but array data.
-        inc_suspect_trains
-            False leaves out trains whose ID is suspect.
-        files
-            Where open files are kept; by default a new place, shared by all selections.
-        allow_duplicates
-            Whether a source may have a train in two files; if so, its data are given twice.
-        is_single_run
-            Whether questions about *the* run have an answer; None finds out.
-
-        Raises
-        ------
-        DuplicateTrainError
-            A source has the same train in two files, and ``allow_duplicates`` is not set.
+        ``files`` is where open files are kept, by default a new place that all selections share;
+        ``is_single_run`` whether questions about *the* run have an answer, None to find out. The
+        rest, and the errors, are as for ``RunDirectory``.
         """
         table = take_sources(
             facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates
@@ -274,14 +260,7 @@ class DataCollection(OverTrains):
     def get_run_values(self, source: str) -> dict[str, Any]:
         """All values of RUN of a control source, by key as in the files.
 
-        Raises
-        ------
-        SourceNameError
-            There is no such source.
-        MultiRunError
-            The source is there from several runs.
-        ValueError
-            It is no control source.
+        The errors are those of ``get_run_value``.
         """
         return self._source(source).run_values()
 
@@ -568,12 +547,18 @@ class DataCollection(OverTrains):
         train_range
             Positions (``np.s_[:5]``, an integer, a list or array of integers or booleans,
             ``by_index[...]``), train IDs (``by_id[a:b]``, ``by_id[[a, b]]``), or a boolean pandas
-            Series or xarray DataArray labelled with train IDs.
+            Series or xarray DataArray labelled with train IDs. A selection is a set: its order and
+            repetitions do not matter.
 
         Raises
         ------
         ValueError
-            None of the train IDs asked for is there; the message names both ranges.
+            None of the train IDs asked for is there; the message names both ranges. Or there are
+            not as many booleans as trains.
+        IndexError
+            A position that is not there.
+        TypeError
+            Anything else.
         """
         return super().select_trains(train_range)
 

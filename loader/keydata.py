@@ -291,7 +291,9 @@ class KeyData(OfSource):
         InconsistentFilesError
             The key differs between files in type or entry shape.
         ChangedFileError
-            A file was replaced since the run was opened.
+            A file was changed or replaced since the run was opened.
+        FileStructureError
+            A file lacks the dataset, INDEX names rows beyond its end, or HDF5 cannot read it.
         """
         return self.selected.read(roi, out)
 
@@ -391,12 +393,7 @@ class KeyData(OfSource):
     def train_from_id(self, tid: int, keep_dims: bool = False) -> tuple[int, Any]:
         """(Train ID, array) of one train; of a train without data an array of length 0.
 
-        Parameters
-        ----------
-        tid
-            The train ID.
-        keep_dims
-            Keep the first dimension where the train has a single entry.
+        ``keep_dims`` is as for ``trains``.
 
         Raises
         ------

@@ -550,16 +550,7 @@ class Runs(Value):
     ) -> "xr.DataArray":
         """Read a key of all runs into one labelled array, run after run.
 
-        Parameters
-        ----------
-        source, key
-            Which key.
-        extra_dims
-            Names of the dimensions of an entry; by default dim_0, dim_1, ...
-        roi
-            The region of each entry to read.
-        name
-            Name of the array; by default source and key, joined by a dot.
+        ``extra_dims``, ``roi`` and ``name`` are as for ``KeyData.xarray``.
 
         Returns
         -------

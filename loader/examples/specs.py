@@ -150,11 +150,9 @@ def control(
     return SourceSpec(name, (GroupSpec("", keys, counts),), "CONTROL", run or {})
 
 
-def instrument(
-    name: str, *groups: GroupSpec, legacy_name: str = "", section: str = "INSTRUMENT"
-) -> SourceSpec:
+def instrument(name: str, *groups: GroupSpec, legacy_name: str = "") -> SourceSpec:
     """An INSTRUMENT source; the groups are named."""
-    return SourceSpec(name, groups, section, {}, legacy_name)
+    return SourceSpec(name, groups, legacy_name=legacy_name)
 
 
 def auxiliary(section: str, name: str, *groups: GroupSpec) -> SourceSpec:
@@ -336,17 +334,15 @@ def expected_values(
     place: tuple[str, ...] = (file, source, key.name)
     shape = (trains.size, *key.shape)
     dtype = key.numpy_dtype
-    filled = None  # by train and entry alone
-    if key.fill == "train_id":
-        filled = trains
-    elif key.fill == "cell_id":
-        filled = numbers
-    elif key.fill == "pulse_id":
-        filled = numbers * np.uint64(_PULSE_STEP)
-    elif key.fill == "time":  # some of the 100 ms between two trains, by file and key
-        filled = train_time_ns(trains) + _place_code(*place) % np.uint64(_TICK_NS)
-    if filled is not None:
-        columns = filled.reshape(-1, *(1 for _ in key.shape))
+    filled = {  # by train and entry alone
+        "train_id": trains,
+        "cell_id": numbers,
+        "pulse_id": numbers * np.uint64(_PULSE_STEP),
+        # Some of the 100 ms between two trains, by file and key.
+        "time": train_time_ns(trains) + _place_code(*place) % np.uint64(_TICK_NS),
+    }
+    if key.fill in filled:
+        columns = filled[key.fill].reshape(-1, *(1 for _ in key.shape))
         return np.broadcast_to(columns, shape).astype(dtype)
     if key.fill == "constant":
         place, trains, numbers = place[1:], np.zeros_like(trains), np.zeros_like(numbers)
@@ -414,8 +410,9 @@ def motor(name: str) -> SourceSpec:
     )
 
 
-def undulator(name: str = "SPB_XTD2_UND/DOOCS/ENERGY") -> SourceSpec:
+def undulator() -> SourceSpec:
     """The photon energy that the undulators are set to."""
+    name = "SPB_XTD2_UND/DOOCS/ENERGY"
     energy = KeySpec(
         "actualPosition", "f8", unit=KILOELECTRONVOLT, span=(6.0, 12.0), fill="constant"
     )
@@ -455,13 +452,13 @@ def camera(
     return slow, instrument(f"{name}:daqOutput", GroupSpec("data", (pixels, axes), counts))
 
 
-def adc(name: str, *, samples: int = 40, counts: Counts = 1) -> SourceSpec:
+def adc(name: str) -> SourceSpec:
     """A digitizer: the traces of two channels and, indexed on their own, peaks as a table."""
-    traces = tuple(KeySpec(f"channel_{n}_A.raw.samples", "i2", (samples,)) for n in (1, 2))
+    traces = tuple(KeySpec(f"channel_{n}_A.raw.samples", "i2", (40,)) for n in (1, 2))
     peaks = [("position", "<u4"), ("height", "<f4")]
     return instrument(
         f"{name}:network",
-        GroupSpec("digitizers", traces, counts),
+        GroupSpec("digitizers", traces),
         GroupSpec("peaks", (KeySpec("table", peaks, (3,)),), (2, 0)),
     )
 

@@ -141,12 +141,8 @@ def validate(
         Read a sample of the data, too.
     sample, seed
         How much data, and which: see ``DeepOptions``.
-    jobs
-        Worker processes; 0 for none, by default one per core.
-    time_limit
-        Give up a file that takes longer, in seconds.
-    progress
-        Receives the progress, as for ``Catalog.ingest``.
+    jobs, time_limit, progress
+        As for ``profile``.
 
     Returns
     -------

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import NoDataError
 from ..read.execute import execute_plan, execute_plans
-from ..read.file_read import ReadPlan, array_dtype
+from ..read.file_read import ReadPlan
 from ..read.files import OpenFiles
 from ..read.selected import SelectedData, SelectedKey
 from ..select.rows import Rows, RowStretch, find_slabs
@@ -229,7 +229,7 @@ def _dask_array(key: SelectedKey, chunk_bytes: int) -> Any:
     from dask.base import tokenize
 
     whole = key.plan()
-    meta = np.empty((0,) * len(whole.shape), array_dtype(whole.record))
+    meta = np.empty((0,) * len(whole.shape), whole.dtype)
     entry_bytes = max(whole.dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
     rows_per_chunk = max(chunk_bytes // entry_bytes, 1)
     plans = [

@@ -128,11 +128,8 @@ def plain_handle(file: Any) -> int | None:
 def find_layout(dataset: Any, file: Any) -> ChunkLayout:
     """How an open ``h5py.Dataset`` of a file is stored.
 
-    Raises
-    ------
-    NotPlainError
-        Its values are of a type that only HDF5 reads, it has no rows, or its bytes lie elsewhere
-        or went through other filters.
+    Raises NotPlainError where its values are of a type that only HDF5 reads, it has no rows, or its
+    bytes lie elsewhere or went through other filters.
     """
     from h5py import h5o
 

@@ -117,7 +117,7 @@ class ReadTarget:
         self.dtype = plan.dtype
         region = plan.region
         # An integer in the region leaves a dimension of length 1 in what is read.
-        plain = region.is_plain and out.dtype.kind != "O"
+        plain = not region.fancy and out.dtype.kind != "O"
         kept = tuple(axis + 1 for axis in region.dropped)
         self.array = np.expand_dims(out, kept) if plain and kept else out if plain else None
         # Of rows that go to their places as they are.

@@ -225,12 +225,8 @@ class OpenFiles:
     def acquire(self, data_file: DataFile) -> DataFileHandle:
         """The open file, which stays open at least until it is released as often.
 
-        Raises
-        ------
-        ChangedFileError
-            The file has another size or modification time than its facts.
-        FileStructureError
-            It is absent, unreadable or no HDF5 file.
+        Raises ChangedFileError for a file of another size or time than its facts, or that is gone,
+        FileStructureError for one that cannot be read, or is no HDF5 file.
         """
         if self._pid != os.getpid():
             # After a fork HDF5 handles must not be shared: forget them, without closing them.

@@ -32,6 +32,9 @@ class AliasedData(Protocol):
     def keys_for_source(self, source: str) -> set[str]:
         """Names of the selected keys of a source."""
 
+    def __contains__(self, item: object) -> bool:
+        """Whether it has a source, or a key by (source, key)."""
+
     def __getitem__(self, item: Any) -> Any:
         """A source, or a key by (source, key)."""
 
@@ -263,7 +266,7 @@ class AliasIndexer(Generic[C, D]):
     def __contains__(self, item: str | tuple[str, str]) -> bool:
         """Whether an alias is defined and its target is in this data."""
         try:
-            return self._has(self._resolve(item))
+            return self._resolve(item) in self._collection
         except AliasError:
             return False
 
@@ -272,12 +275,6 @@ class AliasIndexer(Generic[C, D]):
 
     def __len__(self) -> int:
         return len(self._aliases)
-
-    def _has(self, target: Target) -> bool:
-        source = target if isinstance(target, str) else target[0]
-        if source not in self._collection.all_sources:
-            return False
-        return isinstance(target, str) or _full_key(self._collection, *target) is not None
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self._aliases)
@@ -299,14 +296,12 @@ class AliasIndexer(Generic[C, D]):
         key_glob
             With a single alias of a source: which of its keys.
         require_all, require_any
-            Keep the trains for which all, or any, of the selected keys have data.
+            As for ``DataCollection.select``.
 
         Raises
         ------
-        AliasError
-            If an alias is unknown, or a key's where a source's is wanted.
-        SourceNameError, PropertyNameError
-            If the target of an alias is not in this data.
+        AliasError, SourceNameError, PropertyNameError
+            As for ``run.alias[...]``.
         """
         pairs = self._as_pairs(seln_or_alias, key_glob)
         return self._collection.select(pairs, require_all=require_all, require_any=require_any)
@@ -377,9 +372,9 @@ class AliasIndexer(Generic[C, D]):
 
     def _block(self, source: str, names: list[str], keys: list[tuple[str, str]]) -> str:
         """The lines about one source: its own aliases, then those of its keys."""
-        there = [self._has((source, key)) for _, key in keys]
+        there = [(source, key) in self._collection for _, key in keys]
         mark = " "
-        if not self._has(source) or (keys and not names and not any(there)):
+        if source not in self._collection or (keys and not names and not any(there)):
             mark = "✗"
         elif not all(there):
             mark = "~"

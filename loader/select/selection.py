@@ -40,7 +40,7 @@ def expand_selection(
     if isinstance(selection, str):
         return _match(sources, selection, key_glob)
     if hasattr(selection, "selected_keys"):
-        return _exact(sources, selection.selected_keys())
+        selection = selection.selected_keys()
     if isinstance(selection, Mapping):
         return _exact(sources, selection)
     if isinstance(selection, bytes) or not isinstance(selection, Iterable):
@@ -222,11 +222,6 @@ class Region:
         for axis, positions in self.fancy:
             lengths[axis] = len(positions)
         return tuple(n for axis, n in enumerate(lengths) if axis not in self.dropped)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether what is read has the order of what is returned."""
-        return not self.fancy
 
     def finish(self, read: NDArray[Any]) -> NDArray[Any]:
         """What is returned, of rows that were read, (rows, *hull_shape)."""

@@ -35,16 +35,11 @@ if TYPE_CHECKING:
 _VARYING = re.compile(r"(?P<head>.*[_/])?(?P<part>[^_/]*)")
 
 
-@dataclass(frozen=True, slots=True)
-class DetectorGroup:
-    """The modules of one detector: ``pattern`` with ``*`` for the number, sources by number."""
+def detector_groups(names: Iterable[str]) -> tuple[dict[str, dict[int, str]], list[str]]:
+    """The modules of each detector by number, and all names that are no detector module, sorted.
 
-    pattern: str
-    sources: dict[int, str]
-
-
-def detector_groups(names: Iterable[str]) -> tuple[list[DetectorGroup], list[str]]:
-    """Detectors, sorted by pattern, and all names that are no detector module, sorted."""
+    A detector is named by the pattern of its modules, with ``*`` for the number.
+    """
     modules: dict[str, dict[int, str]] = defaultdict(dict)
     others = []
     for name in sorted(names):
@@ -53,11 +48,7 @@ def detector_groups(names: Iterable[str]) -> tuple[list[DetectorGroup], list[str
             others.append(name)
         else:
             modules[f"{module.detector}/{module.kind}/*{module.rest}"][module.number] = name
-    groups = [
-        DetectorGroup(pattern, dict(sorted(modules[pattern].items())))
-        for pattern in sorted(modules)
-    ]
-    return groups, others
+    return {pattern: dict(sorted(modules[pattern].items())) for pattern in sorted(modules)}, others
 
 
 def number_ranges(numbers: Iterable[int]) -> str:
@@ -153,9 +144,9 @@ def _counts_phrase(counts: Any) -> str:
     return f"data for {share}, {entries} {'entry' if high == 1 else 'entries'} per train"
 
 
-def _detector_phrase(data: SelectedData, group: DetectorGroup) -> str:
+def _detector_phrase(data: SelectedData, modules: dict[int, str]) -> str:
     """What one module of a detector has."""
-    number, name = next(iter(group.sources.items()))
+    number, name = next(iter(modules.items()))
     source = data.source(name)
     if "image.data" not in source:
         return f"e.g. module {number}: {len(source.keys())} keys"
@@ -205,15 +196,12 @@ def collection_info(
     style = _Style(tuple(given), counts, group_sources, with_aggregators)
     lines = [f"{name + ':':<16}{text}" for name, text in run_facts(data)]
     detectors, instruments = detector_groups(data.names("INSTRUMENT") - data.legacy.keys())
-    for group in detectors:
-        numbers = number_ranges(group.sources)
-        lines += ["", f"{len(group.sources)} detector modules of {group.pattern} ({numbers})"]
-        lines.append(f"  {_detector_phrase(data, group)}")
-        names = list(group.sources.values())
-        if style.is_brief:
-            names = list(filter(style.is_detailed, names))
-        for name in names:
-            lines += _source_lines(data.source(name), style)
+    for pattern, modules in detectors.items():
+        lines += ["", f"{len(modules)} detector modules of {pattern} ({number_ranges(modules)})"]
+        lines.append(f"  {_detector_phrase(data, modules)}")
+        for name in modules.values():
+            if not style.is_brief or style.is_detailed(name):
+                lines += _source_lines(data.source(name), style)
     other = "other " if detectors else ""
     lines += ["", f"{_number(instruments, f'{other}instrument source')}:"]
     lines += _listed(data, instruments, style)
@@ -274,10 +262,10 @@ def _legacy_lines(legacy: dict[str, str]) -> Iterator[str]:
     yield ""
     yield f"{_number(legacy, 'legacy source name')}:"
     groups, others = detector_groups(legacy)
-    for group in groups:
-        new, _ = detector_groups(legacy[old] for old in group.sources.values())
-        targets = ", ".join(n.pattern for n in new) or legacy[next(iter(group.sources.values()))]
-        yield f"  - {group.pattern} -> {targets} ({number_ranges(group.sources)})"
+    for pattern, modules in groups.items():
+        new = [legacy[old] for old in modules.values()]
+        targets = ", ".join(detector_groups(new)[0]) or new[0]
+        yield f"  - {pattern} -> {targets} ({number_ranges(modules)})"
     yield from (f"  - {old} -> {legacy[old]}" for old in others)
 
 
@@ -323,10 +311,10 @@ def collection_html(data: SelectedData) -> str:
     facts = [(escape(name), escape(text)) for name, text in run_facts(data)]
     parts = [_table((), facts)]
     detectors, instruments = detector_groups(data.names("INSTRUMENT") - data.legacy.keys())
-    for group in detectors:
-        title = f"{len(group.sources)} detector modules of {_code(group.pattern)}"
-        phrase = f"<div>{escape(_detector_phrase(data, group))}</div>"
-        parts.append(_fold(title, phrase + _listing(group.sources.values())))
+    for pattern, modules in detectors.items():
+        title = f"{len(modules)} detector modules of {_code(pattern)}"
+        phrase = f"<div>{escape(_detector_phrase(data, modules))}</div>"
+        parts.append(_fold(title, phrase + _listing(modules.values())))
     for kind, names in (
         ("instrument sources", instruments),
         ("control sources", sorted(data.names("CONTROL"))),
