@@ -95,12 +95,11 @@ def zarr_command(
 
 def _named_keys(of_source: "SourceData", glob: str) -> list[str]:
     """The key of this name, else the keys that the glob matches; timestamps only if it ends so."""
-    import fnmatch
+    from ..loader.read.selected import matching_keys
 
     if glob in of_source:
         return [glob]
-    names = sorted(of_source.keys(inc_timestamps=glob.endswith("timestamp")))
-    found = [name for name in names if fnmatch.fnmatchcase(name, glob)]
+    found = matching_keys(of_source.selected, glob)
     groups = {name.partition(".")[0] for name in found if of_source.is_instrument}
     if len(groups) > 1:
         raise typer.BadParameter(

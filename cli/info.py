@@ -316,13 +316,11 @@ def _extent(run: "DataCollection", counts: Any, name: str) -> Facts:
         few, many = int(counts[counts > 0].min()), int(counts.max())
         entries = str(few) if few == many else f"{few} to {many}"
         facts.append(("Entries", f"{extent['entries']}, {entries} per train with data"))
-        for label, train_id in (
-            ("First data", extent["first_train"]),
-            ("Last data", extent["last_train"]),
-        ):
+        for end in ("first", "last"):
+            train_id = extent[f"{end}_train"]
             moment = run.train_timestamps()[run.train_ids.index(train_id)]
             at = "" if np.isnat(moment) else f" at {moment.astype('datetime64[s]').item()} UTC"
-            facts.append((label, f"train {train_id}{at}"))
+            facts.append((f"{end.capitalize()} data", f"train {train_id}{at}"))
     return facts
 
 

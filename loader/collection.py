@@ -400,8 +400,6 @@ class DataCollection(OverTrains):
 
         Parameters
         ----------
-        source, key
-            Which key.
         filename
             The file to write it to, replacing one that is there; by default a temporary one,
             which is the caller's to delete.
@@ -409,12 +407,7 @@ class DataCollection(OverTrains):
         Returns
         -------
         h5py.Dataset
-            Open for reading; ``.file.close()`` closes its file.
-
-        Raises
-        ------
-        TargetFileError
-            The file is one that the data come from.
+            Open for reading; ``.file.close()`` closes its file. The errors are those of ``write``.
         """
         from .output import write
 

@@ -209,15 +209,7 @@ class KeyData(OfSource):
         return read_attributes(self.selected)
 
     def run_value(self, *, allow_multi_run: bool = False) -> Any:
-        """The RUN value of the key, its state at the start of the run.
-
-        Raises
-        ------
-        MultiRunError
-            The data come from several runs, and ``allow_multi_run`` is not set.
-        PropertyNameError
-            RUN does not have the key.
-        """
+        """The RUN value of the key at the start of the run; see ``SourceData.run_value``."""
         return read_run_value(self.selected.entry, self.key, allow_multi_run=allow_multi_run)
 
     def __repr__(self) -> str:
@@ -403,11 +395,5 @@ class KeyData(OfSource):
         return iterate.key_train(self.selected, tid, keep_dims)
 
     def train_from_index(self, i: int, keep_dims: bool = False) -> tuple[int, Any]:
-        """(Train ID, array) of the train at a position; see ``train_from_id``.
-
-        Raises
-        ------
-        IndexError
-            There are not so many trains.
-        """
+        """(Train ID, array) of the train at a position; IndexError if there are not so many."""
         return self.train_from_id(iterate.train_at(self.selected.trains, i), keep_dims)

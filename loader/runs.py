@@ -341,10 +341,6 @@ def open_runs(
     **question
         Without ``runs``: the filters of ``Catalog.runs``.
 
-    Returns
-    -------
-    Runs
-
     Raises
     ------
     QueryError

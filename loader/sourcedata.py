@@ -184,7 +184,10 @@ class SourceData(OfSource):
         return run_values(self.selected.entry, inc_timestamps=inc_timestamps)
 
     def run_value(self, key: str, *, allow_multi_run: bool = False) -> Any:
-        """One RUN value; of several runs an error, or the first run's if ``allow_multi_run``."""
+        """One RUN value; of several runs the first one's if ``allow_multi_run``, else an error.
+
+        The errors are those of ``DataCollection.get_run_value``.
+        """
         return read_run_value(self.selected.entry, key, allow_multi_run=allow_multi_run)
 
     def run_metadata(self) -> dict[str, Any]:

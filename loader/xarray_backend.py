@@ -36,7 +36,7 @@ from ..catalog.model.names import short_key
 from .collection import DataCollection
 from .open import H5File, RunDirectory
 from .output.convert import name_dimensions
-from .read.selected import SelectedData, SelectedKey
+from .read.selected import SelectedData, SelectedKey, matching_keys
 from .runs import find_places
 from .select.trains import TrainSet, Value
 
@@ -115,11 +115,10 @@ def choose_keys(
     found: dict[str, SelectedKey] = {}
     for name in names:
         of_source = run.source(name)
-        for key_name in sorted(of_source.keys(inc_timestamps=(key or "").endswith("timestamp"))):
+        for key_name in matching_keys(of_source, key or "*"):
             data = of_source.key(key_name)
-            short = short_key(key_name) if of_source.is_control else key_name
-            wanted = key is None or any(fnmatch.fnmatchcase(n, key) for n in (short, key_name))
-            if wanted and (data.record.dtype == "str" or data.dtype.kind in "biufc"):
+            if data.record.dtype == "str" or data.dtype.kind in "biufc":
+                short = short_key(key_name) if of_source.is_control else key_name
                 found[short if group is not None else data.label(".")] = data
     if key is not None and names and not found:
         raise PropertyNameError(key, names[0], run.source(names[0]).keys())
@@ -177,13 +176,9 @@ def _over_trains(key: SelectedKey, trains: TrainSet) -> LazyRows:
     if len(key.trains & trains) == len(trains):
         return LazyRows(key.with_trains(trains))
     own = key.rows.coordinates
-    order = np.argsort(own, kind="stable")
-    at = np.searchsorted(own[order], trains.ids)
-    at_safe = np.minimum(at, own.size - 1)
+    there = trains.contains(own)
     rows = np.full(len(trains), -1, np.int64)
-    if own.size:
-        there = own[order][at_safe] == trains.ids
-        rows[there] = order[at_safe[there]]
+    rows[trains.positions(own[there])] = np.flatnonzero(there)
     return LazyRows(key, rows)
 
 

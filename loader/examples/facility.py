@@ -37,15 +37,12 @@ class Defect:
 
 def _first_index(f: h5py.File, section: str, name: str = "first") -> h5py.Dataset:
     """The first dataset called ``name`` in INDEX that belongs to a source of ``section``."""
-    found: list[str] = []
 
-    def visit(path: str) -> None:
+    def visit(path: str) -> str | None:  # what is not None ends the visit
         source, _, last = path.rpartition("/")
-        if last == name and source in f[section]:
-            found.append(path)
+        return path if last == name and source in f[section] else None
 
-    f["INDEX"].visit(visit)
-    return f["INDEX"][found[0]]
+    return f["INDEX"][f["INDEX"].visit(visit)]
 
 
 def _n_trains(f: h5py.File) -> int:
@@ -284,12 +281,11 @@ class FacilitySummary:
 
     def run(self, proposal: int, run: int, data_class: str = "raw") -> WrittenRun:
         """One of the runs; KeyError where there is none of these numbers."""
+        asked = (proposal, run, data_class)
         for written in self.runs:
-            if (written.spec.proposal, written.spec.run) == (proposal, run) and (
-                written.data_class == data_class
-            ):
+            if (written.spec.proposal, written.spec.run, written.data_class) == asked:
                 return written
-        raise KeyError((proposal, run, data_class))
+        raise KeyError(asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,17 +314,7 @@ def write_facility(
     progress
         Called before each run with (runs done, runs in all, what is being written).
     scale
-        Multiplies the number of trains of every run.
-
-    Returns
-    -------
-    FacilitySummary
-        Everything written, with the description of each run and a list of the faults.
-
-    Raises
-    ------
-    ValueError
-        If ``scale`` is less than 1.
+        Multiplies the number of trains of every run; less than 1 is a ValueError.
     """
     if scale < 1:
         raise ValueError(f"scale must be 1 or more, not {scale}")

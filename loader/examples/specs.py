@@ -354,11 +354,9 @@ def expected_values(
             table[name] = _as_numbers(codes, key, dtype[name]).reshape(shape)
         return table
     codes = element_codes(place, trains, numbers, size)
-    if key.dtype == "str":
-        return _as_texts(codes, key, trains).reshape(shape)
-    if dtype.kind == "S":
-        return _as_texts(codes, key, trains).astype(dtype).reshape(shape)
-    return _as_numbers(codes, key, dtype).reshape(shape)
+    is_text = dtype.kind in "OS"
+    values = _as_texts(codes, key, trains) if is_text else _as_numbers(codes, key, dtype)
+    return values.astype(dtype, copy=False).reshape(shape)
 
 
 def expected_run_value(run: str, source: str, key: KeySpec) -> Any:

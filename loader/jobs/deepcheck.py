@@ -432,7 +432,7 @@ class RunDataCheck:
 
     location: str | os.PathLike[str]
     options: DeepOptions = field(default_factory=DeepOptions)
-    steps: Callable[[int, int], None] | None = None
+    steps: Callable[[int, int], None] = lambda done, total: None
     left_out: list[Problem] = field(default_factory=list)
 
     def __call__(self, runs: Sequence[tuple[int, str]]) -> Iterable[tuple[int, Problem]]:
@@ -440,8 +440,7 @@ class RunDataCheck:
         store = Store(self.location)
         done = 0
         for some in portions(runs, _RUNS_AT_ONCE):
-            if self.steps:
-                self.steps(done, len(runs))
+            self.steps(done, len(runs))
             done += len(some)
             of_run = {
                 path: run_id for run_id, place in some for path in _files(store, run_id, place)
@@ -451,8 +450,7 @@ class RunDataCheck:
                     if problem.check == "F06":
                         self.left_out.append(problem)
                     yield of_run[path], problem
-        if self.steps:
-            self.steps(len(runs), len(runs))
+        self.steps(done, len(runs))
 
 
 def _files(store: Store, run_id: int, place: str) -> Iterator[str]:

@@ -15,7 +15,6 @@ reading the data once, and is kept with the catalog until a file changes.
 
 import fnmatch
 import os
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -29,8 +28,8 @@ from ...catalog.config import load_settings, user_catalog
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
-from ...catalog.model.names import from_text, is_timestamp, short_key
-from ...catalog.model.records import KeyProfile, KeyRecord, Problem, decode_dtype, utc_now
+from ...catalog.model.names import from_text
+from ...catalog.model.records import KeyProfile, Problem, decode_dtype, utc_now
 from ...catalog.opening.catalogued import catalogued_facts
 from ...catalog.questions.filters import RunChoice, RunFilter
 from ...catalog.scan.jobs import (
@@ -48,9 +47,8 @@ from ...catalog.store.store import Store
 from ..read.execute import execute_plan
 from ..read.file_read import ReadPlan
 from ..read.files import OpenFiles
-from ..read.selected import SelectedKey, SelectedSource
-from ..select.selection import source_schema
-from ..select.sources import SourceEntry, take_sources
+from ..read.selected import SelectedKey, SelectedSource, matching_keys
+from ..select.sources import take_sources
 
 Floats = NDArray[np.float64]
 
@@ -201,23 +199,18 @@ class ProfileOptions:
     jobs: int | None = None
     time_limit: float = 120.0
 
-    def keys_of(self, entry: SourceEntry) -> Iterator[KeyRecord]:
+    def keys_of(self, source: SelectedSource) -> Iterator[str]:
         """The keys of a source to profile: scalars, of numbers, booleans or text."""
+        entry = source.entry
         if not fnmatch.fnmatchcase(entry.name, self.source):
             return
-        is_control = entry.section == "CONTROL"
-        if entry.run_only or entry.is_legacy or (self.key is None and not is_control):
+        if entry.run_only or entry.is_legacy or (self.key is None and not source.is_control):
             return
-        fits = re.compile(fnmatch.translate(self.key or "*.value")).match
-        with_times = (self.key or "").endswith("timestamp")
-        for record in source_schema(entry).keys:
+        for name in matching_keys(source, self.key or "*.value"):
+            record = source.schema.by_name[name]
             is_text = record.dtype == "str"
-            if record.entry_shape or not (is_text or decode_dtype(record.dtype).kind in "biuf"):
-                continue
-            if is_control and is_timestamp(record.name) and not with_times:
-                continue
-            if fits(record.name) or (is_control and fits(short_key(record.name))):
-                yield record
+            if not record.entry_shape and (is_text or decode_dtype(record.dtype).kind in "biuf"):
+                yield name
 
 
 def profile(
@@ -380,14 +373,14 @@ class _Profiling:
         n_done, files = 0, OpenFiles()
         for entry in table.sources.values():
             source = SelectedSource(entry, table.trains, files)
-            for record in self.options.keys_of(entry):
-                if (entry.name, record.name) in done:
+            for name in self.options.keys_of(source):
+                if (entry.name, name) in done:
                     n_done += 1
                     continue
                 try:
-                    add_tasks(task, source.key(record.name))
+                    add_tasks(task, source.key(name))
                 except XfelcatError as error:
-                    self._problem(facts.directory, str(error), f"{entry.name} {record.name}")
+                    self._problem(facts.directory, str(error), f"{entry.name} {name}")
         return task, n_done
 
     def _problem(self, path: str, message: str, where: str = "") -> None:

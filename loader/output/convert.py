@@ -10,6 +10,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,12 +90,15 @@ def to_xarray(
     coords = _coordinates(key, dims, region, extra_dims, extra_coords)
     data = key.read(roi)
     kept = ["trainId", *(d for axis, d in enumerate(dims) if axis not in region.dropped)]
-    attrs = {"units": key.units} if key.units else {}
     if data.dtype.names:
         fields = {field: (kept, data[field]) for field in data.dtype.names}
-        return xr.Dataset(fields, coords=coords, attrs=attrs)
+        return xr.Dataset(fields, coords=coords, attrs=_attributes(key))
     label = name or key.label(".")
-    return xr.DataArray(data, dims=kept, coords=coords, name=label, attrs=attrs)
+    return xr.DataArray(data, dims=kept, coords=coords, name=label, attrs=_attributes(key))
+
+
+def _attributes(key: SelectedKey) -> dict[str, str]:
+    return {"units": key.units} if key.units else {}
 
 
 def _dimension_names(
@@ -186,20 +190,14 @@ def name_dimensions(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
 
     Where these differ, each variable has its own.
     """
-    sizes: dict[int, set[int]] = {}
-    for shape in shapes.values():
-        for axis, size in enumerate(shape[1:]):
-            sizes.setdefault(axis, set()).add(size)
-    return {
-        name: [
-            "trainId",
-            *(
-                f"dim_{axis}" if len(sizes[axis]) == 1 else f"{name}_dim_{axis}"
-                for axis in range(len(shape) - 1)
-            ),
-        ]
-        for name, shape in shapes.items()
-    }
+    columns = zip_longest(*(shape[1:] for shape in shapes.values()))
+    is_same = [len({*sizes} - {None}) == 1 for sizes in columns]
+    names: dict[str, list[str]] = {}
+    for name, shape in shapes.items():
+        same = enumerate(is_same[: len(shape) - 1])
+        entry = (f"dim_{axis}" if alike else f"{name}_dim_{axis}" for axis, alike in same)
+        names[name] = ["trainId", *entry]
+    return names
 
 
 CHUNK_BYTES = 128 * 2**20  # as dask aims at for chunks of its own choice
@@ -215,12 +213,9 @@ def to_dask(key: SelectedKey, labelled: bool, chunk_bytes: int | None = None) ->
     import xarray as xr
 
     dims = ["trainId", *(f"dim_{axis}" for axis in range(len(key.entry_shape)))]
+    coords = {"trainId": key.rows.coordinates.copy()}
     return xr.DataArray(
-        array,
-        dims=dims,
-        coords={"trainId": key.rows.coordinates.copy()},
-        name=key.label("."),
-        attrs={"units": key.units} if key.units else {},
+        array, dims=dims, coords=coords, name=key.label("."), attrs=_attributes(key)
     )
 
 

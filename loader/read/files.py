@@ -3,8 +3,8 @@
 ``OpenFiles`` keeps the few files open that were read last. Whoever opens a run makes one and hands
 it on to all that is selected from it; no file is open before array data are read.
 
-1. ``acquire`` and ``borrow`` give a ``DataFileHandle``, opening the file if need be; it remembers
-   the datasets used and, once it pays, their chunk maps.
+1. ``borrow`` gives a ``DataFileHandle``, opening the file if need be; it remembers the datasets
+   used and, once it pays, their chunk maps.
 2. On opening, size and modification time are compared with the facts that reading was planned
    with: another file under the same name is a ``ChangedFileError``. ``check_unchanged`` compares
    them again after data were read.
@@ -55,17 +55,6 @@ class ReadOptions:
     inflate: Inflate | None
 
 
-def find_read_options() -> ReadOptions:
-    """The settings ``threads`` and ``direct``; raises ConfigError for values that make no sense."""
-    settings = load_settings()
-    try:
-        n_cores = len(os.sched_getaffinity(0))  # the cores that this process may use
-    except AttributeError:  # not on every system
-        n_cores = os.cpu_count() or 1
-    n_threads = settings.threads or min(n_cores, MOST_THREADS)
-    return ReadOptions(n_threads, settings.direct, find_inflate() if settings.direct else None)
-
-
 class DataFileHandle:
     """An open data file, with the datasets of it that were used so far.
 
@@ -108,13 +97,6 @@ class DataFileHandle:
             found = self.file[place]
         return OpenDataset(found.id)
 
-    def chunks(self, dataset: "OpenDataset", n_bytes: int) -> ChunkMap | None:
-        """The chunk map of one of its datasets, if about so many bytes are to be read of it.
-
-        None if HDF5 is to read them: it must, or asking it for the map does not pay yet.
-        """
-        return None if self.handle is None else dataset.chunks(self.file, n_bytes)
-
     def check_unchanged(self) -> None:
         """Raise ChangedFileError if the file is not, or no longer, what its facts say."""
         known = self._data_file
@@ -153,7 +135,10 @@ class OpenDataset:
         return h5py.Dataset(self.id)
 
     def chunks(self, file: Any, n_bytes: int) -> ChunkMap | None:
-        """See ``DataFileHandle.chunks``. What is asked for in small portions adds up."""
+        """The chunk map, if about so many bytes are to be read; small portions add up.
+
+        None if HDF5 is to read them: it must, or asking it for the map does not pay yet.
+        """
         if self._chunks is not None or self._wanted < 0:
             return self._chunks
         self._wanted += n_bytes + WORTH_READ
@@ -208,22 +193,21 @@ class OpenFiles:
 
     @property
     def options(self) -> ReadOptions:
-        """How files are read; the settings are looked at once."""
+        """How files are read; the settings ``threads`` and ``direct`` are looked at once."""
         if self._options is None:
-            self._options = find_read_options()
+            settings = load_settings()
+            try:
+                n_cores = len(os.sched_getaffinity(0))  # the cores that this process may use
+            except AttributeError:  # not on every system
+                n_cores = os.cpu_count() or 1
+            n_threads = settings.threads or min(n_cores, MOST_THREADS)
+            inflate = find_inflate() if settings.direct else None
+            self._options = ReadOptions(n_threads, settings.direct, inflate)
         return self._options
 
     @contextmanager
     def borrow(self, data_file: DataFile) -> Iterator[DataFileHandle]:
-        """The open file, which stays open at least until the end of the block; see ``acquire``."""
-        file = self.acquire(data_file)
-        try:
-            yield file
-        finally:
-            self.release(data_file)
-
-    def acquire(self, data_file: DataFile) -> DataFileHandle:
-        """The open file, which stays open at least until it is released as often.
+        """The open file, which stays open at least until the end of the block.
 
         Raises ChangedFileError for a file of another size or time than its facts, or that is gone,
         FileStructureError for one that cannot be read, or is no HDF5 file.
@@ -241,15 +225,13 @@ class OpenFiles:
                 self.n_opened += 1
             self._open.move_to_end(path)
             self._in_use[path] = self._in_use.get(path, 0) + 1
-        return file
-
-    def release(self, data_file: DataFile) -> None:
-        """Let an acquired file be closed when there are too many."""
-        path = data_file.path
-        with self._lock:
-            self._in_use[path] -= 1
-            if not self._in_use[path]:
-                del self._in_use[path]
+        try:
+            yield file
+        finally:
+            with self._lock:
+                self._in_use[path] -= 1
+                if not self._in_use[path]:
+                    del self._in_use[path]
 
     def _open_file(self, data_file: DataFile) -> DataFileHandle:
         try:

@@ -10,7 +10,6 @@ All come from the facts and rows of ``inspection``; no data are read.
 """
 
 import fnmatch
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import MultiRunError
 from ...catalog.model.names import parse_module, run_text
 from ..read.selected import SelectedData, SelectedKey, SelectedSource, aggregator_of
+from ..select.trains import TrainSet
 from .inspection import key_rows, natural_key
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # -- names of sources ------------------------------------------------------------------------------
-
-_VARYING = re.compile(r"(?P<head>.*[_/])?(?P<part>[^_/]*)")
 
 
 def detector_groups(names: Iterable[str]) -> tuple[dict[str, dict[int, str]], list[str]]:
@@ -53,12 +51,8 @@ def detector_groups(names: Iterable[str]) -> tuple[dict[str, dict[int, str]], li
 
 def number_ranges(numbers: Iterable[int]) -> str:
     """``0-3, 5`` for 0, 1, 2, 3 and 5."""
-    stretches: list[list[int]] = []
-    for number in sorted(numbers):
-        if stretches and number == stretches[-1][1] + 1:
-            stretches[-1][1] = number
-        else:
-            stretches.append([number, number])
+    found = TrainSet.from_ids(list(numbers))  # which has any numbers as stretches
+    stretches = zip(found.firsts.tolist(), found.lasts.tolist(), strict=True)
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in stretches)
 
 
@@ -71,9 +65,8 @@ def compact_names(names: Iterable[str]) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in sorted(names, key=natural_key):
         device, colon, channel = name.partition(":")
-        match = _VARYING.fullmatch(device)
-        head, part = (match["head"] or "", match["part"]) if match else ("", device)
-        groups[head, colon + channel].append(part)
+        at = max(device.rfind("_"), device.rfind("/")) + 1
+        groups[device[:at], colon + channel].append(device[at:])
     texts = []
     for (head, tail), parts in groups.items():
         inner = parts[0] if len(parts) == 1 else "{" + ", ".join(parts) + "}"
@@ -137,7 +130,7 @@ def _counts_phrase(counts: Any) -> str:
     with_data = counts[counts > 0]
     share = f"{len(with_data)} of {len(counts)} trains"
     if not len(with_data):
-        return f"data for 0 of {len(counts)} trains"
+        return f"data for {share}"
     share += f" ({100 * len(with_data) / len(counts):.2f}%)"
     low, high = int(with_data.min()), int(with_data.max())
     entries = str(low) if low == high else f"{low}–{high}"
@@ -480,11 +473,6 @@ def _draw(axes: "Axes", rows: list[CoverageRow], n_trains: int) -> None:
             aspect="auto",
             interpolation="nearest",
         )
-    axes.set_xlim(0, n_trains)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8, family="monospace")
-    axes.tick_params(axis="y", length=0)
-    for at, row in enumerate(rows):
         axes.annotate(
             f"{_share(row)} %",
             (1, at),
@@ -495,6 +483,10 @@ def _draw(axes: "Axes", rows: list[CoverageRow], n_trains: int) -> None:
             va="center",
             annotation_clip=False,
         )
+    axes.set_xlim(0, n_trains)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8, family="monospace")
+    axes.tick_params(axis="y", length=0)
     shades = [(0.0, "data"), (1.0, "no data")]
     if n_columns < n_trains:  # several trains share a pixel
         shades.insert(1, (0.4, "some trains without"))
