@@ -484,7 +484,7 @@ class DataCollection(OverTrains):
         keep_dims: bool = False,
     ) -> tuple[int, dict[Any, Any]]:
         """(Train ID, data) of the train at a position; see ``train_from_id``."""
-        train_id = iterate.train_at(self.selected.trains, train_index)
+        train_id = self.select_trains(train_index).train_ids[0]
         return self.train_from_id(train_id, devices, flat_keys=flat_keys, keep_dims=keep_dims)
 
     # -- selecting and joining -------------------------------------------------------------------
@@ -503,9 +503,9 @@ class DataCollection(OverTrains):
         Parameters
         ----------
         seln_or_source_glob, key_glob
-            A glob for source names and one for keys; an iterable of source globs or (source glob,
-            key glob) pairs; a dict of source names to sets of keys (empty: all keys), without
-            globs; or another collection, source or key, for what it holds.
+            A glob for source names and one for keys; a dict of source names to sets of keys (empty
+            or None: all keys), without globs; another collection, source or key, for what it holds;
+            or an iterable of source globs, (source glob, key glob) pairs, sources and keys.
         require_all, require_any
             Keep only trains that have data for all, or for any, of the selected keys.
         warn_drop_trains_frac
@@ -659,4 +659,4 @@ class DataCollection(OverTrains):
         """
         from .output import write
 
-        write.write_virtual_file(self.selected, filename)
+        write.write_file(self.selected, filename, virtual=True)

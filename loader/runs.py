@@ -79,10 +79,9 @@ def find_places(
     else:
         several = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
         paths = _paths_of_names(several, location)
-    places: dict[RunPlace, None] = {}
-    for path in map(os.path.abspath, map(os.path.expanduser, map(os.fspath, paths))):
-        places[RunPlace(identify_run(path, os.path.realpath(path)), path, location)] = None
-    return tuple(places)
+    absolute = map(os.path.abspath, map(os.path.expanduser, map(os.fspath, paths)))
+    places = (RunPlace(identify_run(p, os.path.realpath(p)), p, location) for p in absolute)
+    return tuple(dict.fromkeys(places))
 
 
 def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str]:
@@ -97,10 +96,8 @@ def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str
             raise RunNotFoundError(f"run_id {absent[0]} in the catalog", [str(location)])
         return [from_text(by_id[i]) for i in ids]
     if {"proposal", "run"} <= set(frame.columns):
-        columns = [frame["proposal"], frame["run"]]
-        if "data_class" in frame.columns:
-            columns.append(frame["data_class"])
-        return _paths_of_names(list(zip(*columns, strict=True)), location)
+        named = frame[[n for n in ("proposal", "run", "data_class") if n in frame.columns]]
+        return _paths_of_names(list(named.itertuples(index=False, name=None)), location)
     raise QueryError(
         "this table tells no runs: it has neither a column run_id or path, nor proposal and run;"
         " SELECT one of them too"
@@ -581,10 +578,7 @@ class Runs(Value):
     def dataframe(self, fields: Any = None, *, timestamps: bool = False) -> "pd.DataFrame":
         """Read 1D keys of all runs as the columns of a pandas DataFrame.
 
-        Parameters
-        ----------
-        fields, timestamps
-            As for ``DataCollection.get_dataframe``.
+        ``fields`` and ``timestamps`` are as for ``DataCollection.get_dataframe``.
 
         Returns
         -------

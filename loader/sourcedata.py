@@ -204,10 +204,9 @@ class SourceData(OfSource):
     def data_counts(
         self, labelled: bool = True, index_group: str | None = None
     ) -> "pd.Series[int] | NDArray[np.uint64]":
-        """Number of entries in each train; without ``index_group`` the largest over its groups.
+        """Number of entries in each train, as ``KeyData.data_counts`` gives them.
 
-        A pandas Series labelled with train IDs if ``labelled``, else an array that goes with
-        ``train_ids``.
+        Without ``index_group`` it is the largest over the index groups.
         """
         counts = self.selected.counts(index_group)
         if not labelled:
@@ -332,10 +331,8 @@ class AuxiliarySources(Value):
     def info(self) -> None:
         """Show the auxiliary sources."""
         lines = [repr(self)[1:-1]]
-        for title, names in (
-            ("reduction", self.reduction_sources),
-            ("errata", self.errata_sources),
-        ):
+        for title in ("reduction", "errata"):
+            names = self._in_section(title.upper())
             lines += [f"{len(names)} {title} sources:", *(f"  - {n}" for n in sorted(names))]
         sys.stdout.write("\n".join(lines) + "\n")
 

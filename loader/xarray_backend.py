@@ -15,6 +15,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -102,10 +103,8 @@ def choose_keys(
 ) -> dict[str, SelectedKey]:
     """The keys of a dataset, by the names of its variables.
 
-    ``group`` is the name of one source, whose variables are named by key. ``source`` are globs of
-    sources, whose variables are named by source and key; by default those of all control sources.
-    ``key`` is a glob. Timestamps of control keys are taken only by a glob that ends in
-    ``timestamp``, and data without a plain type not at all.
+    The parameters are those of ``XfelcatBackend.open_dataset``. Data without a plain type are not
+    taken.
 
     Raises SourceNameError or PropertyNameError where there is nothing of what is asked for.
     """
@@ -214,7 +213,7 @@ class XfelcatBackend(BackendEntrypoint):
             A glob of sources, or several; variables are named by source and key. By default the
             values of all control sources.
         key
-            A glob of keys; by default all but timestamps of control keys.
+            A glob of keys; timestamps of control keys only if it ends in ``timestamp``.
         join
             The trains: ``"outer"`` takes those in which any key has data, and fills up with NaN
             (integers become floating point); ``"inner"`` those in which all have.
@@ -228,7 +227,9 @@ class XfelcatBackend(BackendEntrypoint):
         dims = name_dimensions({n: rows.shape for n, rows in chosen.items()})
         variables = {n: _variable(rows, dims[n]) for n, rows in chosen.items()}
         coords = _coordinates(run, train_ids, dropped)
-        dataset = xr.Dataset(variables, coords=coords, attrs=_attributes(run))
+        dataset = xr.Dataset(variables, coords=coords)
+        with suppress(MultiRunError):
+            dataset.attrs.update(run.run_metadata())
         if run is not filename_or_obj:
             dataset.set_close(run.close)
         return dataset
@@ -263,13 +264,6 @@ def _coordinates(
         known = run.selected.trains.positions(train_ids)
         coords["time"] = ("trainId", times[known])
     return coords
-
-
-def _attributes(run: DataCollection) -> dict[str, Any]:
-    try:
-        return dict(run.run_metadata())
-    except MultiRunError:
-        return {}
 
 
 def _variable(rows: LazyRows, dims: list[str]) -> xr.Variable:

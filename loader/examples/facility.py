@@ -307,14 +307,8 @@ def write_facility(
 ) -> FacilitySummary:
     """Write the facility tree below ``root`` (made if needed; files of these names overwritten).
 
-    Parameters
-    ----------
-    root
-        The folder that gets the instruments' folders.
-    progress
-        Called before each run with (runs done, runs in all, what is being written).
-    scale
-        Multiplies the number of trains of every run; less than 1 is a ValueError.
+    ``progress`` is called before each run with (runs done, runs in all, what is being written).
+    ``scale`` multiplies the number of trains of every run; less than 1 is a ValueError.
     """
     if scale < 1:
         raise ValueError(f"scale must be 1 or more, not {scale}")

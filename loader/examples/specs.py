@@ -114,10 +114,8 @@ class GroupSpec:
         counts = self.counts_for(train_ids)
         cycle = np.asarray(self.gaps or (0,), np.int64)
         lengths = counts + cycle[np.arange(counts.size) % cycle.size]
-        if self.reversed_rows:
-            firsts = (np.cumsum(lengths[::-1]) - lengths[::-1])[::-1]
-        else:
-            firsts = np.cumsum(lengths) - lengths
+        order = slice(None, None, -1 if self.reversed_rows else 1)
+        firsts = (np.cumsum(lengths[order]) - lengths[order])[order]
         return firsts, counts, int(lengths.sum())
 
 
@@ -275,12 +273,9 @@ def _place_code(*names: str) -> np.uint64:
 
 def _columns(train_ids: ArrayLike, entries: ArrayLike) -> tuple[UInt64s, UInt64s]:
     """Train ID and number of each entry, (n,) each."""
-    trains = np.atleast_1d(np.asarray(train_ids, np.uint64))
-    numbers = np.atleast_1d(np.asarray(entries, np.uint64))
-    n = max(trains.size, numbers.size)
-    if trains.size == numbers.size == n:
-        return trains, numbers
-    return np.broadcast_to(trains, n), np.broadcast_to(numbers, n)
+    columns = (np.atleast_1d(np.asarray(given, np.uint64)) for given in (train_ids, entries))
+    trains, numbers = np.broadcast_arrays(*columns)
+    return trains, numbers
 
 
 def element_codes(

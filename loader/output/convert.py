@@ -248,11 +248,8 @@ def _parts(stretch: RowStretch, rows_per_chunk: int) -> list[RowStretch]:
     if not n_parts:
         return []
     edges = np.searchsorted(done, np.arange(1, n_parts) * rows_per_chunk, "right")
-    parts = []
-    for chosen in np.split(np.arange(done.size), edges):
-        if stretch.count[chosen].any():
-            parts.append(stretch.part(chosen))
-    return parts
+    parts = np.split(np.arange(done.size), edges)
+    return [stretch.part(chosen) for chosen in parts if stretch.count[chosen].any()]
 
 
 def _identity(plan: ReadPlan) -> tuple[Any, ...]:

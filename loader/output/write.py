@@ -1,8 +1,8 @@
 """EXDF files of selected data: copies, and views of the files they are in.
 
-1. ``write_file`` copies the data, a bounded part at a time.
-2. ``write_virtual_file`` writes virtual datasets instead: each a list of slabs in the source files.
-3. ``virtual_dataset`` does that for one key, and returns the open dataset.
+1. ``write_file`` copies the data, a bounded part at a time; or it writes virtual datasets instead:
+   each a list of slabs in the source files.
+2. ``virtual_dataset`` does that for one key, and returns the open dataset.
 
 A file has one sequence: METADATA, INDEX, RUN (where the data come from one run) and the selected
 sources, without auxiliary ones. Its INDEX follows from the rows each train really has, so gaps in
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError, TargetFileError
 from ...catalog.model.records import decode_dtype
-from ..read.execute import checked_path, execute_plan
+from ..read.execute import check_dataset, execute_plan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
 from ..select.sources import is_single_run
 
@@ -41,14 +41,43 @@ _UNIT_ATTRIBUTES = {
 PutData = Callable[[h5py.Group, str, SelectedKey], h5py.Dataset]
 
 
-def write_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Copy the selected data to a new file; see ``DataCollection.write``."""
-    _write(data, Path(filename), _copy)
+def write_file(
+    data: SelectedData, filename: str | os.PathLike[str], *, virtual: bool = False
+) -> None:
+    """Copy the selected data to a new file, or write one of views of them.
 
-
-def write_virtual_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Write a file of views of the selected data; see ``DataCollection.write_virtual``."""
-    _write(data, Path(filename), _link)
+    See ``DataCollection.write`` and ``DataCollection.write_virtual``.
+    """
+    put, legacy = _link if virtual else _copy, data.legacy
+    paths = {Path(ref.path) for ref in data.table.refs}
+    trains = data.trains.ids
+    rows: list[tuple[str, str]] = []
+    with _replacing(Path(filename), paths) as f:
+        for name in sorted(data.sources):
+            if legacy.get(name) in data.sources:  # it is written under its new name
+                continue
+            source = data.source(name)
+            rows += _write_source(f, source, trains, put)
+            _write_run_section(f, source)
+            for old in sorted(old for old, new in legacy.items() if new == name):
+                for section in ("INSTRUMENT", "INDEX"):
+                    f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{name}")
+                rows += [("INSTRUMENT", f"{old}/{g}") for g in sorted(source.index_groups)]
+        times = data.timestamps()
+        f["INDEX/trainId"] = trains
+        is_modern = not np.isnat(times).all()
+        metadata = f.create_group("METADATA")
+        if is_modern:
+            known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
+            f["INDEX/timestamp"] = known.astype(np.uint64)
+            lists = dict.fromkeys(ref.listed for ref in data.table.refs)
+            good = np.concatenate([trains[:0], *(t.ids[t.good] for t in lists)])
+            suspect = np.concatenate([trains[:0], *(t.ids[t.suspect] for t in lists)])
+            # Suspect in some file, and good in none.
+            is_good = ~np.isin(trains, suspect) | np.isin(trains, good)
+            f["INDEX/flag"] = is_good.astype(np.int32)
+            _write_run_metadata(metadata, data)
+        _write_source_list(metadata.create_group("dataSources") if is_modern else metadata, rows)
 
 
 def virtual_dataset(
@@ -88,38 +117,6 @@ def _replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _write(data: SelectedData, target: Path, put: PutData) -> None:
-    """METADATA, INDEX, and every source of the collection."""
-    legacy = data.legacy
-    paths = {Path(ref.path) for ref in data.table.refs}
-    trains = data.trains.ids
-    rows: list[tuple[str, str]] = []
-    with _replacing(target, paths) as f:
-        for name in sorted(data.sources):
-            if legacy.get(name) in data.sources:  # it is written under its new name
-                continue
-            source = data.source(name)
-            rows += _write_source(f, source, trains, put)
-            _write_run_section(f, source)
-            old_names = [old for old, new in legacy.items() if new == name]
-            rows += _write_legacy_names(f, source, sorted(old_names))
-        times = data.timestamps()
-        f["INDEX/trainId"] = trains
-        is_modern = not np.isnat(times).all()
-        metadata = f.create_group("METADATA")
-        if is_modern:
-            known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
-            f["INDEX/timestamp"] = known.astype(np.uint64)
-            lists = dict.fromkeys(ref.listed for ref in data.table.refs)
-            good = np.concatenate([trains[:0], *(t.ids[t.good] for t in lists)])
-            suspect = np.concatenate([trains[:0], *(t.ids[t.suspect] for t in lists)])
-            # Suspect in some file, and good in none.
-            is_good = ~np.isin(trains, suspect) | np.isin(trains, good)
-            f["INDEX/flag"] = is_good.astype(np.int32)
-            _write_run_metadata(metadata, data)
-        _write_source_list(metadata.create_group("dataSources") if is_modern else metadata, rows)
 
 
 def _write_source(
@@ -194,7 +191,8 @@ def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
         # HDF5 reads % in these names as the start of a pattern.
         name = os.path.abspath(piece.data_file.path).replace("%", "%%")
         # HDF5 shows fill values for what is not there: better to find out now.
-        inside = checked_path(plan, piece, key.source.files).replace("%", "%%")
+        with key.source.files.borrow(piece.data_file) as opened:
+            inside = check_dataset(plan, piece, opened).dataset.name.replace("%", "%%")
         shape = (piece.end, *key.entry_shape)
         shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
         for start, stop, at in piece.listed():
@@ -216,18 +214,6 @@ def _write_run_section(f: h5py.File, source: SelectedSource) -> None:
             home.create_dataset(path, data=text, dtype=h5py.string_dtype())
         else:
             home[path] = np.asarray(value)[None]
-
-
-def _write_legacy_names(
-    f: h5py.File, source: SelectedSource, old_names: list[str]
-) -> list[tuple[str, str]]:
-    """Links from the old names of a source; the rows of the source list about them."""
-    rows = []
-    for old in old_names:
-        for section in ("INSTRUMENT", "INDEX"):
-            f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{source.entry.name}")
-        rows += [("INSTRUMENT", f"{old}/{group}") for group in sorted(source.index_groups)]
-    return rows
 
 
 def _write_texts(home: h5py.Group, name: str, texts: list[str]) -> None:

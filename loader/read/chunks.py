@@ -266,12 +266,8 @@ class StoredDataError(Exception):
     """Bytes in the file are not what they were taken for; HDF5 is to read them or to say why."""
 
 
-class ShortReadError(StoredDataError):
-    """The file ends before the data do."""
-
-
 def read_into(handle: int, buffers: Sequence[memoryview], offset: int) -> None:
-    """Fill the buffers one after the other from ``offset`` on; raises ShortReadError."""
+    """Fill the buffers one after the other from ``offset`` on; raises StoredDataError."""
     for first in range(0, len(buffers), MOST_BUFFERS):
         left = list(buffers[first : first + MOST_BUFFERS])
         while left:
@@ -280,7 +276,7 @@ def read_into(handle: int, buffers: Sequence[memoryview], offset: int) -> None:
             except OSError as error:
                 raise StoredDataError(str(error)) from error
             if not n_read:
-                raise ShortReadError(f"no data at byte {offset}")
+                raise StoredDataError(f"no data at byte {offset}")
             offset += n_read
             while left and n_read >= len(left[0]):
                 n_read -= len(left[0])

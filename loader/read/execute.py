@@ -189,12 +189,6 @@ def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> Ope
     return found
 
 
-def checked_path(plan: ReadPlan, slabs: FileSlabs, files: OpenFiles) -> str:
-    """Path of the dataset in a file, after the checks that come before reading it."""
-    with files.borrow(slabs.data_file) as file:
-        return str(check_dataset(plan, slabs, file).dataset.name)
-
-
 def check_consistent(
     source: str, record: KeyRecord, described: Sequence[tuple[FileRef, KeyRecord | None]]
 ) -> KeyRecord:

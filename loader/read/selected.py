@@ -158,10 +158,7 @@ class SelectedSource(Value):
         return found
 
     def keys(self, inc_timestamps: bool = True) -> set[str]:
-        """Names of the selected keys.
-
-        Without timestamps, those of a control source are spelt as in Karabo, without ``.value``.
-        """
+        """Names of the selected keys; see ``SourceData.keys``."""
         names = set(self.entry.key_names(self.schema))
         if inc_timestamps or not self.is_control:
             return names

@@ -91,10 +91,8 @@ def run_facts(data: SelectedData) -> Iterator[tuple[str, str]]:
     times = data.timestamps()
     times = times[~np.isnat(times)]
     if len(times):
-        yield (
-            "First train at",
-            f"{times.min().astype('datetime64[s]').item():%Y-%m-%d %H:%M:%S} UTC",
-        )
+        first = times.min().astype("datetime64[s]").item()
+        yield "First train at", f"{first:%Y-%m-%d %H:%M:%S} UTC"
     ids = data.trains.to_list()
     yield "# of trains", str(len(ids))
     if ids:
@@ -422,18 +420,17 @@ def plot_missing_data(
     rows = coverage_rows(data, expand_instrument=expand_instrument)
     shown = [row for row in rows if row.present.size and row.percent < min_saved_pct]
     shown.sort(key=lambda row: row.percent)
-    title = f"Sources with data for less than {min_saved_pct:g} % of the trains"
     # A figure of its own, with room for the names to the left.
     names = max((len(row.label) for row in shown), default=0) * _CHARACTER_INCHES
     height = 1.7 + _ROW_INCHES * max(len(shown), 1)
     width = names + 6.6
-    box = (
-        (names + 0.35) / width,
-        0.62 / height,
-        (width - names - 0.35 - 0.9) / width,
-        (height - 0.62 - 0.75) / height,
+    figure, axes = plt.subplots(figsize=(width, height))
+    figure.subplots_adjust(
+        left=(names + 0.35) / width,
+        right=1 - 0.9 / width,
+        bottom=0.62 / height,
+        top=1 - 0.75 / height,
     )
-    axes = plt.figure(figsize=(width, height)).add_axes(box)
     _draw(axes, shown, len(data.trains))
     trains = f"{len(data.trains)} trains"
     try:
@@ -441,6 +438,7 @@ def plot_missing_data(
     except MultiRunError:
         run = "several runs"
     what = "index groups" if expand_instrument else "sources"
+    title = f"Sources with data for less than {min_saved_pct:g} % of the trains"
     axes.set_title(title, loc="left", fontsize=12, pad=26)
     axes.annotate(
         f"{f'{run} · {trains}' if run else trains} · {len(shown)} of {len(rows)} {what}",
