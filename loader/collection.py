@@ -465,10 +465,7 @@ class DataCollection(OverTrains):
     ) -> tuple[int, dict[Any, Any]]:
         """(Train ID, data) of one train; the parameters are those of ``trains``.
 
-        Raises
-        ------
-        TrainIDError
-            The train is not among the selected ones.
+        Raises TrainIDError for a train that is not among the selected ones.
         """
         chosen = self if devices is None else self.select(devices)
         return iterate.collection_train(
@@ -484,7 +481,7 @@ class DataCollection(OverTrains):
         keep_dims: bool = False,
     ) -> tuple[int, dict[Any, Any]]:
         """(Train ID, data) of the train at a position; see ``train_from_id``."""
-        train_id = self.select_trains(train_index).train_ids[0]
+        train_id = iterate.train_at(self.selected.trains, train_index)
         return self.train_from_id(train_id, devices, flat_keys=flat_keys, keep_dims=keep_dims)
 
     # -- selecting and joining -------------------------------------------------------------------

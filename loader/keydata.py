@@ -396,4 +396,4 @@ class KeyData(OfSource):
 
     def train_from_index(self, i: int, keep_dims: bool = False) -> tuple[int, Any]:
         """(Train ID, array) of the train at a position; IndexError if there are not so many."""
-        return self.train_from_id(self.select_trains(i).train_ids[0], keep_dims)
+        return self.train_from_id(iterate.train_at(self.selected.trains, i), keep_dims)

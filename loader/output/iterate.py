@@ -25,6 +25,13 @@ BLOCK_BYTES = 8 * 2**20  # read at once: many small trains share the cost of a r
 AHEAD_BYTES = 256 * 2**20  # the largest block that is read ahead, beside the one in use
 
 
+def train_at(trains: TrainSet, position: int) -> int:
+    """The train ID at a position, which may count from the end."""
+    if not -len(trains) <= position < len(trains):
+        raise IndexError(f"train index {position} is out of range: {len(trains)} trains")
+    return int(trains.at([position % len(trains)])[0])
+
+
 def _read_blocks(
     trains: TrainSet, n_bytes: int, files: OpenFiles, read: Callable[[TrainSet], _Block]
 ) -> Iterator[tuple[TrainSet, _Block]]:

@@ -9,7 +9,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import wait
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -119,9 +119,10 @@ class _OpenRead:
         self, jobs: Sequence[tuple[ReadTarget, FileSlabs]], files: OpenFiles, pool: ReadPool
     ) -> None:
         self.reads: list[FileRead] = []
+        self._files = files
         self._data_file = jobs[0][1].data_file
-        self._until_free = ExitStack()
-        self._file = file = self._until_free.enter_context(files.borrow(self._data_file))
+        self._file = file = files.acquire(self._data_file)
+        self._is_open = True
         try:
             for target, slabs in jobs:
                 found = check_dataset(target.plan, slabs, file)
@@ -152,7 +153,9 @@ class _OpenRead:
                 future.cancel()
             wait(read.running)
         self.reads = []
-        self._until_free.close()
+        if self._is_open:
+            self._is_open = False
+            self._files.release(self._data_file)
 
     @contextmanager
     def _explained(self, read: FileRead) -> Iterator[None]:

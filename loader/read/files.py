@@ -3,8 +3,8 @@
 ``OpenFiles`` keeps the few files open that were read last. Whoever opens a run makes one and hands
 it on to all that is selected from it; no file is open before array data are read.
 
-1. ``borrow`` gives a ``DataFileHandle``, opening the file if need be; it remembers the datasets
-   used and, once it pays, their chunk maps.
+1. ``acquire`` and ``borrow`` give a ``DataFileHandle``, opening the file if need be; it remembers
+   the datasets used and, once it pays, their chunk maps.
 2. On opening, size and modification time are compared with the facts that reading was planned
    with: another file under the same name is a ``ChangedFileError``. ``check_unchanged`` compares
    them again after data were read.
@@ -207,7 +207,15 @@ class OpenFiles:
 
     @contextmanager
     def borrow(self, data_file: DataFile) -> Iterator[DataFileHandle]:
-        """The open file, which stays open at least until the end of the block.
+        """The open file, which stays open at least until the end of the block; see ``acquire``."""
+        file = self.acquire(data_file)
+        try:
+            yield file
+        finally:
+            self.release(data_file)
+
+    def acquire(self, data_file: DataFile) -> DataFileHandle:
+        """The open file, which stays open at least until it is released as often.
 
         Raises ChangedFileError for a file of another size or time than its facts, or that is gone,
         FileStructureError for one that cannot be read, or is no HDF5 file.
@@ -225,13 +233,15 @@ class OpenFiles:
                 self.n_opened += 1
             self._open.move_to_end(path)
             self._in_use[path] = self._in_use.get(path, 0) + 1
-        try:
-            yield file
-        finally:
-            with self._lock:
-                self._in_use[path] -= 1
-                if not self._in_use[path]:
-                    del self._in_use[path]
+        return file
+
+    def release(self, data_file: DataFile) -> None:
+        """Let an acquired file be closed when there are too many."""
+        path = data_file.path
+        with self._lock:
+            self._in_use[path] -= 1
+            if not self._in_use[path]:
+                del self._in_use[path]
 
     def _open_file(self, data_file: DataFile) -> DataFileHandle:
         try:

@@ -76,11 +76,6 @@ class FileGroup(Value):
 
     refs: tuple[FileRef, ...]
 
-    def within(self, trains: TrainSet) -> "FileGroup":
-        """The group without the files that have none of these trains."""
-        kept = tuple(r for r in self.refs if r.trains.overlaps(trains))
-        return self if len(kept) == len(self.refs) else FileGroup(kept)
-
 
 @dataclass(frozen=True, eq=False)
 class FileSet(Value):

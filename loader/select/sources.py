@@ -237,7 +237,8 @@ def join_tables(parts: Sequence[tuple[SourceTable, TrainSet]]) -> SourceTable:
 
     def narrow(part: int, group: FileGroup) -> FileGroup:
         if (part, group) not in narrowed:
-            narrowed[part, group] = share(group.within(parts[part][1]).refs)
+            trains = parts[part][1]
+            narrowed[part, group] = share(r for r in group.refs if r.trains.overlaps(trains))
         return narrowed[part, group]
 
     for part, (table, _) in enumerate(parts):

@@ -284,8 +284,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _fold(summary: str, content: str, *, is_open: bool = False) -> str:
-    shown = " open" if is_open else ""
-    return f"<details{shown}><summary>{summary}</summary>{content}</details>"
+    return f"<details{' open' * is_open}><summary>{summary}</summary>{content}</details>"
 
 
 def _listing(texts: Iterable[str]) -> str:

@@ -191,8 +191,8 @@ def test_many_keys_open_each_file_once_in_the_order_of_files(gappy):
     ):
         files = OpenFiles(1)
         order = []
-        real = files.borrow
-        files.borrow = lambda file, real=real, order=order: order.append(file.path) or real(file)
+        real = files.acquire
+        files.acquire = lambda file, real=real, order=order: order.append(file.path) or real(file)
         found = read(open_scanned(gappy, files=files))
         assert len(found) == 26
         assert files.n_opened == len(order) == len(set(order))
