@@ -134,10 +134,7 @@ class DataCollection(OverTrains):
     def keys_for_source(self, source: str) -> set[str]:
         """Names of the selected keys of a source, as its first file has them.
 
-        Raises
-        ------
-        SourceNameError
-            There is no such source.
+        Raises SourceNameError where there is no such source.
         """
         return self._source(source).keys()
 

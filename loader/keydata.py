@@ -385,12 +385,8 @@ class KeyData(OfSource):
     def train_from_id(self, tid: int, keep_dims: bool = False) -> tuple[int, Any]:
         """(Train ID, array) of one train; of a train without data an array of length 0.
 
-        ``keep_dims`` is as for ``trains``.
-
-        Raises
-        ------
-        TrainIDError
-            The train is not among the selected ones.
+        ``keep_dims`` is as for ``trains``. Raises TrainIDError for a train that is not among the
+        selected ones.
         """
         return iterate.key_train(self.selected, tid, keep_dims)
 

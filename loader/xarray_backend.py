@@ -128,9 +128,7 @@ def _source_names(
     run: SelectedData, group: str | None, source: str | Iterable[str] | None
 ) -> list[str]:
     if group is not None:
-        if group not in run.sources:
-            raise SourceNameError(group, run.sources)
-        return [group]
+        return [run.source(group).entry.name]  # raises SourceNameError
     if source is None:
         return sorted(run.names("CONTROL"))
     globs = [source] if isinstance(source, str) else list(source)

@@ -360,4 +360,3 @@ class HasSelectedKey(Protocol):
     @property
     def selected(self) -> SelectedKey:
         """The key."""
-        ...

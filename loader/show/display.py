@@ -298,8 +298,7 @@ def _page(title: str, *parts: str) -> str:
 
 def collection_html(data: SelectedData) -> str:
     """What a notebook shows for a run: its facts, and its sources to unfold."""
-    facts = [(escape(name), escape(text)) for name, text in run_facts(data)]
-    parts = [_table((), facts)]
+    parts = [_table((), ((escape(name), escape(text)) for name, text in run_facts(data)))]
     detectors, instruments = detector_groups(data.names("INSTRUMENT") - data.legacy.keys())
     for pattern, modules in detectors.items():
         title = f"{len(modules)} detector modules of {_code(pattern)}"
