@@ -76,11 +76,6 @@ class FileGroup(Value):
 
     refs: tuple[FileRef, ...]
 
-    def within(self, trains: TrainSet) -> "FileGroup":
-        """The group without the files that have none of these trains."""
-        kept = tuple(r for r in self.refs if r.trains.overlaps(trains))
-        return self if len(kept) == len(self.refs) else FileGroup(kept)
-
 
 @dataclass(frozen=True, eq=False)
 class FileSet(Value):
@@ -224,6 +219,20 @@ class FileSlabs(Value):
         """Start, stop and target of each slab."""
         columns = (self.starts.tolist(), self.stops.tolist(), self.targets.tolist())
         return zip(*columns, strict=True)
+
+    def portions(self, most_rows: int) -> Iterator[tuple[int, "FileSlabs"]]:
+        """The rows, up to so many at once: where they go, and slabs with targets from 0 on."""
+        lengths = self.stops - self.starts
+        ends = np.cumsum(lengths)
+        begins = ends - lengths
+        for low in range(0, self.n_rows, most_rows):
+            high = min(low + most_rows, self.n_rows)
+            some = slice(np.searchsorted(ends, low, "right"), np.searchsorted(ends, high) + 1)
+            starts, stops = self.starts[some].copy(), self.stops[some].copy()
+            starts[0] += low - begins[some.start]
+            stops[-1] -= ends[some][-1] - high
+            targets = np.cumsum(stops - starts) - (stops - starts)
+            yield int(self.targets[0]) + low, FileSlabs(self.data_file, starts, stops, targets)
 
     @cached_property
     def single(self) -> tuple[int, int, int] | None:

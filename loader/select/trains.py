@@ -313,27 +313,7 @@ def train_at(trains: TrainSet, position: int) -> int:
 
 
 def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
-    """The trains of a set that a user selects.
-
-    Parameters
-    ----------
-    trains
-        The set to select from.
-    selection
-        Positions: an integer, a slice, integers or booleans (one per train) in a list or array;
-        ``by_index`` of any of these; ``by_id`` of train IDs (one, a slice, or several); or a
-        boolean pandas Series or xarray DataArray labelled with train IDs. A selection is a set:
-        its order and repetitions do not matter.
-
-    Raises
-    ------
-    ValueError
-        None of the train IDs asked for is there, or a boolean selection has the wrong length.
-    IndexError
-        A position that is not there.
-    TypeError
-        Anything else.
-    """
+    """The trains of a set that a user selects, as for ``DataCollection.select_trains``."""
     if isinstance(selection, by_id):
         return _by_id(trains, selection.value)
     where = selection.value if isinstance(selection, by_index) else selection

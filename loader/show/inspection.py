@@ -138,20 +138,10 @@ def compare_runs(
 ) -> list[Difference]:
     """What differs between two runs, ordered by source and key.
 
-    Trains, files and times differ between any two runs and are not compared; neither are
-    timestamps, unless ``timestamps`` is set.
-
-    Parameters
-    ----------
-    first, second
-        The runs.
-    tolerance
-        RUN values that are numbers are the same if they are no further apart than this share of the
-        larger; 0 means exactly the same. NaN is the same as NaN.
-    values
-        Whether RUN values are compared.
-    timestamps
-        Whether the times at which RUN values were set are compared, too.
+    Trains, files and times differ between any two runs and are not compared; RUN values are only
+    with ``values``, and the times at which they were set only with ``timestamps``. Numbers in RUN
+    are the same if they are no further apart than ``tolerance``, a share of the larger one, where 0
+    means exactly the same. NaN is the same as NaN.
     """
     found: list[Difference] = []
     names = sorted({*sources_of(first), *sources_of(second)})
