@@ -530,9 +530,9 @@ class Catalog:
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
         changes_since
             What came or went since then counts as new or resolved; else since the last audit of
-            the same scope.
+            the same scope, and all is new if there is none.
         save
-            Whether to record the audit in the catalog.
+            Whether to record the audit; else nothing in the catalog changes.
         limits
             From where on something is a finding.
         progress

@@ -65,23 +65,18 @@ class DeepCheck(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
-    """How to audit."""
+    """How to audit. What is not described is as for ``Catalog.audit``."""
 
     checks: tuple[Check, ...] = tuple(CHECKS.values())
     """Which checks; those that need ``disk`` or ``deep`` are left out without."""
     limits: Limits = DEFAULT_LIMITS
-    """From where on something is a finding."""
     disk: DiskOptions | None = None
     """How to compare the catalog with the disk; None: not at all."""
     deep: DeepCheck | None = None
-    """What reads data; None: nothing does."""
     since: datetime | None = None
-    """From when on a finding counts as new, or as resolved (UTC, without zone). None: since the
-    last audit of the same scope; all are new if there is none."""
+    """``changes_since``, in UTC and without zone."""
     waivers: str | os.PathLike[str] | None = None
-    """A file of waivers; None: ``waivers.yml`` in the catalog, if it is there."""
     save: bool = True
-    """Whether to record the audit; False changes nothing in the catalog."""
     run_ids: tuple[int, ...] | None = None
     """Audit these runs only, from their shards, without the comparisons that need other proposals,
     and leave the merged file as it is."""

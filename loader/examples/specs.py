@@ -1,14 +1,5 @@
 """Descriptions of a synthetic run, from a key to the files of the run, and the values in them.
 
-1. ``KeySpec``: one dataset: dtype, entry shape, unit, range and kind of its values.
-2. ``GroupSpec``: keys that share an index, and how many entries each train has.
-3. ``SourceSpec``: a source in its section; ``control``, ``instrument`` and ``auxiliary`` make them.
-4. ``FileSpec``: an aggregator's sequence file: which trains, which sources, which oddities.
-5. ``RunSpec``: the files of a run, its numbers and its format version; ``split`` makes files.
-6. ``element_codes``, ``expected_values``, ``expected_run_value``: the values.
-7. ``xgm``, ``camera``, ``modules``, ...: sources as they occur at EuXFEL, with the names and a few
-   keys of the real devices, and small images.
-
 Any value can be computed without the file, in any order, so that a test knows what a read must
 give. It is drawn from a 64-bit code mixed from the file, the source and key, the train ID, the
 number of the entry within its train, and the number of the element within its entry (row-major). A

@@ -176,16 +176,14 @@ SourceUpdates = dict[str, dict[str, Updates]]
 
 @dataclass(frozen=True, slots=True)
 class DeepOptions:
-    """How much data to read."""
+    """How much data to read. What is not described is as for ``profile``."""
 
     sample: int = DEFAULT_SAMPLE
     """Keys per control source, trains per index group and chunks per dataset; 0 for all."""
     seed: int = 0
     """Which of them."""
     jobs: int | None = None
-    """Worker processes; 0 for none, by default one per core."""
     time_limit: float = 120.0
-    """Give up a file that takes longer, in seconds."""
 
 
 def check_data(

@@ -1,11 +1,8 @@
 """Labelled, tabular and lazy arrays of keys.
 
-1. ``to_series``, ``to_dataframe``: pandas, labelled with train IDs.
-2. ``to_xarray``: xarray, a DataArray or, for structured data, a Dataset.
-3. ``to_single_value``: data that do not change, as one value.
-4. ``to_dask``: a dask array, whose graph is made without opening a file. A task has the slabs of
-   one file that it reads, and its size and time. The tasks of a process share its open files; each
-   reads with one thread, for dask has its own.
+The graph of a dask array is made without opening a file. A task has the slabs of one file that it
+reads, and its size and time. The tasks of a process share its open files; each reads with one
+thread, for dask has its own.
 """
 
 from collections.abc import Callable, Mapping

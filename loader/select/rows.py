@@ -308,7 +308,10 @@ class Rows(Value):
             a.ids[-1] < b.ids[0] for a, b in pairwise(stretches)
         ):
             return tuple(stretches)
-        pieces = [piece for stretch in stretches for piece in _cut(stretch)]
+        pieces: list[RowStretch] = []
+        for stretch in stretches:  # cut where selected trains do not lie one behind the other
+            breaks = np.flatnonzero(np.diff(stretch.at) > 1) + 1
+            pieces += map(stretch.part, np.split(np.arange(stretch.ids.size), breaks))
         return tuple(sorted(pieces, key=lambda piece: int(piece.ids[0])))
 
     @cached_property
@@ -385,12 +388,6 @@ def _plain_trains_with_rows(files: Sequence[tuple[TrainList, IndexPattern]]) -> 
 
 def _increases(ids: UInt64s) -> bool:
     return bool((ids[1:] > ids[:-1]).all())
-
-
-def _cut(stretch: RowStretch) -> list[RowStretch]:
-    """The stretches of trains that lie one behind the other in the file."""
-    breaks = np.flatnonzero(np.diff(stretch.at) > 1) + 1
-    return [stretch.part(p) for p in np.split(np.arange(stretch.ids.size), breaks)]
 
 
 def merge_rows(first: Int64s, count: Int64s) -> tuple[Int64s, Int64s]:

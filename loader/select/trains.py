@@ -1,11 +1,4 @@
-"""Sets of trains, and the forms in which users select trains.
-
-1. ``TrainSet``: an immutable set of train IDs, kept as sorted stretches of consecutive numbers, so
-   that sets of a million trains cost as little as sets of one, up to train ID 2**64 - 1.
-2. ``by_id`` and ``by_index``: what users write to select trains.
-3. ``select_trains``: the subset of a set that such a selection selects.
-4. ``split_trains``: a set in parts of similar size.
-"""
+"""Sets of trains, and the forms in which users select trains."""
 
 import sys
 import warnings
@@ -42,8 +35,8 @@ _MOST = 2**64 - 1
 class TrainSet(Value):
     """A set of train IDs: disjoint, sorted stretches ``firsts[i]..lasts[i]``, both included.
 
-    Neighbouring stretches do not touch, so equal sets have equal arrays. ``position`` below is the
-    0-based place of a train in increasing order of ID.
+    A million trains cost as little as one. Neighbouring stretches do not touch, so equal sets have
+    equal arrays. ``position`` below is the 0-based place of a train in increasing order of ID.
     """
 
     firsts: UInt64s

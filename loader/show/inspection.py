@@ -191,11 +191,8 @@ def same_value(first: Any, second: Any, tolerance: float = 0.0) -> bool:
     if a.dtype.kind not in "biuf" or b.dtype.kind not in "biuf":
         return bool(np.array_equal(a, b))
     pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
-    return all(_same_number(x, y, tolerance) for x, y in pairs)
-
-
-def _same_number(a: float, b: float, tolerance: float) -> bool:
-    """Equal (as integers beyond 2^53 too), no further apart than the tolerance, or both NaN."""
-    if a == b or (a != a and b != b):
-        return True
-    return abs(a - b) <= tolerance * max(abs(a), abs(b)) < math.inf
+    # Equal as integers beyond 2^53 too, or both NaN, or close.
+    return all(
+        x == y or (x != x and y != y) or (tolerance > 0 and math.isclose(x, y, rel_tol=tolerance))
+        for x, y in pairs
+    )
