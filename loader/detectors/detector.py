@@ -170,10 +170,8 @@ class MultimodDetectorBase:
         import pandas as pd
 
         counts = self._frames.counts
-        starts: pd.Series[int] = pd.Series(
-            np.cumsum(counts) - counts, index=self.selected.trains.ids
-        )
-        return starts
+        starts: list[int] = (np.cumsum(counts) - counts).tolist()
+        return pd.Series(starts, index=self.selected.trains.ids, dtype=np.int64)
 
     @property
     def train_id_chunks(self) -> list[UInt64s]:

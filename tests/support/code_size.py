@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent.parent
 PARTS = ("catalog", "loader", "cli", "migrations")
 SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 
-# The redesign of 2026 set itself 33,000 lines in 135 modules, detector classes not counted. Until
-# the lines are that few, they do not become more.
-MOST_LINES, MOST_MODULES = 34_000, 135
+# What the redesign of 2026 left, detector classes not counted: what comes in addition has to be
+# worth more than these lines.
+MOST_LINES, MOST_MODULES = 33_000, 135
 NOT_COUNTED = ("loader/detectors",)
 
 
