@@ -165,13 +165,13 @@ class MultimodDetectorBase:
         return self._frames.train_ids
 
     @property
-    def train_id_to_ix(self) -> "pd.Series[int]":
+    def train_id_to_ix(self) -> "pd.Series[Any]":
         """The position of the first frame of each train."""
         import pandas as pd
 
         counts = self._frames.counts
         starts: list[int] = (np.cumsum(counts) - counts).tolist()
-        return pd.Series(starts, index=self.selected.trains.ids, dtype=np.int64)
+        return pd.Series(starts, index=self.selected.trains.ids)
 
     @property
     def train_id_chunks(self) -> list[UInt64s]:
@@ -180,7 +180,7 @@ class MultimodDetectorBase:
         return np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
 
     @property
-    def frame_counts(self) -> "pd.Series[int]":
+    def frame_counts(self) -> "pd.Series[Any]":
         """Number of frames in each train; of JUNGFRAU of entries."""
         import pandas as pd
 

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent.parent
 PARTS = ("catalog", "loader", "cli", "migrations")
 SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 
-# What the redesign of 2026 left, detector classes not counted: what comes in addition has to be
-# worth more than these lines.
-MOST_LINES, MOST_MODULES = 33_000, 135
+# What the redesign of 2026 left (33,000 in 135), detector classes not counted, and the pulse and
+# cell IDs in the catalog. What comes in addition has to be worth more than these lines.
+MOST_LINES, MOST_MODULES = 33_310, 135
 NOT_COUNTED = ("loader/detectors",)
 
 
