@@ -116,7 +116,7 @@ def _show(
     layout = h5py.VirtualLayout(shape=shape, dtype=keys[0].dtype)
     modules = zip(keys, frames.places, selected.positions(module_gaps=True), strict=True)
     for key, module_place, at in modules:
-        plan = plan_module(key, keys[0], None, len(frames), module_place)
+        plan = plan_module(key, keys[0], None, len(frames), module_place.of_rows)
         for start, stop, to, shown in shown_slabs(key, plan):
             layout[to * cells : (to + stop - start) * cells, at] = shown[start:stop]
     return place.create_virtual_dataset(name, layout, fillvalue=fill)

@@ -46,7 +46,7 @@ def write_frames(
     def choose(key: SelectedKey) -> WrittenRows:
         if key.record.group != FRAME_GROUP:
             return WrittenRows.every(key)
-        place = places[key.entry.name]
+        place = places[key.entry.name].of_rows
         chosen = is_chosen if place is None else (place >= 0) & is_chosen[np.maximum(place, 0)]
         moved = np.where(chosen, np.cumsum(chosen) - 1, -1)
         n_rows = int(chosen.sum())

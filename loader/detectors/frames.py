@@ -11,8 +11,9 @@ together have are the *frames*, in order of train, and of each module is known w
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -96,14 +97,80 @@ class ModuleRows(Value):
             parts += [values[start:stop] for start, stop, _ in slabs.listed()]
         return np.concatenate(parts)
 
+    def block(self, at: int) -> tuple[bytes, ...] | None:
+        """Pulse and cell IDs of a train of one of its files, if all trains of it have the same.
+
+        As bytes of the numbers; the numbers of the frames in their train where there are no IDs.
+        """
+        rows, pattern = self.rows, self.rows.patterns[at]
+        facts = rows.files[at].facts
+        found = []
+        for key in FRAME_ID_KEYS:
+            numbers = self._id_numbers.get(key)
+            if numbers is None:
+                size = int(pattern.counts.max(initial=0))
+                found.append(np.arange(size, dtype=np.uint64).tobytes())
+            else:
+                found.append(facts.frame_ids([numbers[at]])[0].block.tobytes())
+        return tuple(found) if len({len(ids) for ids in found}) == 1 else None
+
+    @cached_property
+    def is_in_order(self) -> bool:
+        """Whether rows come in order of train."""
+        starts = self.rows.starts
+        if min(starts, default=0) >= 0:  # every file has one stretch of trains, all selected
+            sizes = [ref.listed.n_trains for ref in self.rows.files]
+            return all(a + n <= b for a, n, b in zip(starts, sizes, starts[1:], strict=False))
+        ends = [(int(s.ids[0]), int(s.ids[-1])) for s in self.rows.stretches]
+        return all(a[1] < b[0] for a, b in pairwise(ends)) and all(
+            s.ref.is_one_stretch or (s.ids[1:] > s.ids[:-1]).all() for s in self.rows.stretches
+        )
+
     @cached_property
     def train_at(self) -> Int64s:
         """The position of the train of every row, (rows,)."""
-        counts, stretches = self.rows.counts, self.rows.stretches
-        ids = np.concatenate([np.empty(0, np.uint64), *(s.ids for s in stretches)])
-        if (ids[1:] > ids[:-1]).all():
+        if self.is_in_order:
+            counts = self.rows.counts
             return np.repeat(np.arange(counts.size), counts)
         return self.source.trains.positions(self.rows.coordinates)
+
+
+@dataclass(frozen=True, eq=False)
+class Place(Value):
+    """Which of the frames each row of a module is; worked out for every row only when asked for."""
+
+    counts: Int64s | None = None
+    """How many rows each train has, (trains,), where the module lacks whole trains at most.
+
+    They are the first frames of their trains.
+    """
+    starts: Int64s | None = None
+    """The first frame of each train, (trains,)."""
+    numbers: Int64s | None = None
+    """The frame of each row, (rows,), where it lacks others; -1 for rows that are left out."""
+    through: Int64s | None = None
+    """Where each of these frames is now, (frames before,); -1 for those that were left out."""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether the rows are the frames, in their order."""
+        return self.counts is None and self.numbers is None and self.through is None
+
+    @cached_property
+    def of_rows(self) -> Int64s | None:
+        """The frame of each row, (rows,); -1 for rows that are left out. None if ``is_all``."""
+        found = self.numbers
+        if self.counts is not None and self.starts is not None:
+            before = np.cumsum(self.counts) - self.counts
+            found = np.arange(self.counts.sum()) + np.repeat(self.starts - before, self.counts)
+        if self.through is None or found is None:
+            return self.through if found is None else found
+        return np.append(self.through, -1)[found]  # where -1 leads to -1
+
+    def then(self, to: Int64s) -> "Place":
+        """The place if each of the frames is at another position, (frames,)."""
+        moved = to if self.through is None else np.append(to, -1)[self.through]
+        return replace(self, through=moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +185,8 @@ class Frames(Value):
     """Its pulse ID, (frames,); where modules have none, the number of the frame in its train."""
     cell_ids: UInt64s
     """Its memory cell, (frames,); the same where modules have none."""
-    places: tuple[Int64s | None, ...]
-    """Of each module the frame that each of its rows is, (rows,).
-
-    -1 for rows that are left out. None where the rows are the frames, in their order.
-    """
+    places: tuple[Place, ...]
+    """Where the rows of each module are."""
 
     def __len__(self) -> int:
         return int(self.train_at.size)
@@ -146,18 +210,14 @@ class Frames(Value):
     @cached_property
     def available(self) -> NDArray[np.bool_]:
         """Whether each module has each frame, (modules, frames)."""
-        found = np.zeros((len(self.places), len(self)), bool)
+        found = np.ones((len(self.places), len(self)), bool)
         for has, place in zip(found, self.places, strict=True):
-            if place is None:
-                has[:] = True
-            else:
-                has[place[place >= 0]] = True
+            if place.counts is not None and place.through is None:
+                has[:] = np.repeat(place.counts > 0, self.counts)
+            elif (rows := place.of_rows) is not None:
+                has[:] = False
+                has[rows[rows >= 0]] = True
         return found
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every module has every frame."""
-        return all(place is None for place in self.places) or bool(self.available.all())
 
     def chosen(self, wanted: NDArray[np.bool_]) -> "Frames":
         """Only some of the frames; ``wanted`` is (frames,)."""
@@ -167,10 +227,9 @@ class Frames(Value):
         kept = (self.train_at[wanted], self.pulse_ids[wanted], self.cell_ids[wanted])
         return Frames(self.trains, *kept, places)
 
-    def moved(self, to: Int64s) -> tuple[Int64s, ...]:
+    def moved(self, to: Int64s) -> tuple[Place, ...]:
         """``places``, each frame at another position, (frames,)."""
-        last = np.append(to, -1)  # where -1 leads
-        return tuple(to if place is None else last[place] for place in self.places)
+        return tuple(place.then(to) for place in self.places)
 
     def gain_stages(self) -> NDArray[np.uint8]:
         """Gain stage of each frame, 0 to 2, of LPD in parallel-gain mode; (frames,)."""
@@ -215,9 +274,76 @@ def match_frames(
         return Frames(trains, np.empty(0, np.int64), nothing, nothing, ())
     first = distinct[0].train_at
     if len(distinct) == 1 and (first[1:] >= first[:-1]).all():
-        return Frames(trains, first, *_labels(distinct[0], first), (None,) * len(modules))
+        return Frames(trains, first, *_labels(distinct[0], first), (Place(),) * len(modules))
+    whole = _join_trains(distinct, kind_of, trains)
+    if whole is not None:
+        return whole
     made = _join(distinct, kind_of, trains)
     return made if on_mismatch == "fill" else _settle(made, modules, on_mismatch)
+
+
+def _join_trains(
+    distinct: Sequence[ModuleRows], kind_of: Sequence[int], trains: TrainSet
+) -> Frames | None:
+    """The frames where modules differ in whole trains only; None where they differ otherwise.
+
+    That is how modules mostly differ, and it shows without a look at single frames.
+    """
+    blocks: dict[tuple[bytes, ...], int] = {}
+    codes = np.zeros((len(distinct), len(trains)), np.int64)
+    for row, module in zip(codes, distinct, strict=True):
+        code = _code_trains(module, blocks)
+        if code is None:
+            return None
+        row[:] = code
+    code = codes.max(axis=0, initial=0)
+    if (np.where(codes > 0, codes, code) != code).any():
+        return None
+    pulses, cells = (
+        [np.frombuffer(ids[at], np.uint64) for ids in blocks] for at in range(len(FRAME_ID_KEYS))
+    )
+    sizes = np.array([0, *(ids.size for ids in pulses)])
+    counts = sizes[code]
+    has = np.flatnonzero(counts)
+    runs = np.split(has, np.flatnonzero(np.diff(code[has])) + 1) if has.size else []
+    pulse_ids, cell_ids = (
+        np.concatenate(
+            [np.empty(0, np.uint64), *(np.tile(ids[code[run[0]] - 1], run.size) for run in runs)]
+        )
+        for ids in (pulses, cells)
+    )
+    starts = np.cumsum(counts) - counts
+    places = [Place(np.where(row > 0, counts, 0), starts) for row in codes]
+    every = [Place() if (row > 0)[has].all() else p for row, p in zip(codes, places, strict=True)]
+    train_at = np.repeat(np.arange(len(trains)), counts)
+    return Frames(trains, train_at, pulse_ids, cell_ids, tuple(every[k] for k in kind_of))
+
+
+def _code_trains(module: ModuleRows, blocks: dict[tuple[bytes, ...], int]) -> Int64s | None:
+    """A number of the IDs that each train of a module has, (trains,); 0 for no frames.
+
+    Equal numbers stand for equal IDs, which ``blocks`` collects. None where trains of a file have
+    different IDs, or are out of order.
+    """
+    counts = module.rows.counts
+    codes = np.zeros(counts.size, np.int64)
+    found: list[int] = []
+    for at, pattern in enumerate(module.rows.patterns):
+        ids = module.block(at)
+        size = len(ids[0]) // 8 if ids else 0
+        if ids is None or not ((pattern.counts == size) | (pattern.counts == 0)).all():
+            return None
+        if size and (pattern.offsets % size).any():
+            return None
+        found.append(blocks.setdefault(ids, len(blocks) + 1))
+    if len(set(found)) < 2:
+        codes[counts > 0] = found[0] if found else 0
+        return codes if module.is_in_order else None
+    by_file = {ref.key: code for ref, code in zip(module.rows.files, found, strict=True)}
+    for stretch in module.rows.stretches:
+        own = module.source.trains.positions(stretch.ids[stretch.count > 0])
+        codes[own] = by_file[stretch.ref.key]
+    return codes if module.is_in_order else None
 
 
 def _labels(module: ModuleRows, train_at: Int64s) -> tuple[UInt64s, UInt64s]:
@@ -258,7 +384,7 @@ def _join(distinct: Sequence[ModuleRows], kind_of: Sequence[int], trains: TrainS
         first, at = first[new], place[at]
     of_kind = np.split(at, ends[:-1])
     whole = np.arange(frames.size)
-    places = [None if np.array_equal(p, whole) else p for p in of_kind]
+    places = [Place() if np.array_equal(p, whole) else Place(numbers=p) for p in of_kind]
     labels = (train_at[first], pulses[first], cells[first])
     return Frames(trains, *labels, tuple(places[kind] for kind in kind_of))
 

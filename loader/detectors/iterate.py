@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..select.trains import TrainSet
 from .keydata import MultimodKeyData, XtdfImageMultimodKeyData
 from .selected import SelectedModules
 
@@ -25,17 +24,19 @@ def detector_trains(
     """
     names = sorted(set.intersection(*(source.keys() for source in selected.sources)))
     keys = {name: get(name) for name in names}
+    groups = {name: data.keys[0].record.group for name, data in keys.items()}
     having = np.array([s.rows(main_key.partition(".")[0]).counts > 0 for s in selected.sources])
     for at, train_id in enumerate(selected.trains.to_list()):
         if require_all and not having[:, at].all():
             continue
-        trains = selected.trains.span(at, at + 1)
-        yield train_id, {name: _of_train(data, trains) for name, data in keys.items()}
+        train = selected.with_trains(selected.trains.span(at, at + 1))
+        # Keys of a group share what is worked out about its frames.
+        parts = {group: train.with_modules_in(group) for group in set(groups.values())}
+        yield train_id, {name: _read(data.of(parts[groups[name]])) for name, data in keys.items()}
 
 
-def _of_train(data: MultimodKeyData, trains: TrainSet) -> "xr.DataArray":
-    """The data of one train, of the modules that have any; of a frame in its dimensions."""
-    part = data.with_data_in(trains)
-    if isinstance(part, XtdfImageMultimodKeyData):
-        return part.xarray(unstack_pulses=True)
-    return part.xarray().isel(trainId=0, drop=True)
+def _read(data: MultimodKeyData) -> "xr.DataArray":
+    """The data of one train; of a frame in its dimensions."""
+    if isinstance(data, XtdfImageMultimodKeyData):
+        return data.xarray(unstack_pulses=True)
+    return data.xarray().isel(trainId=0, drop=True)

@@ -39,8 +39,10 @@ class MultimodKeyData:
         self.selected = selected
         self.key = key
         self.mask = mask
+        self.pulses = EVERY_PULSE
 
-    def _of(self, selected: SelectedModules) -> Self:
+    def of(self, selected: SelectedModules) -> Self:
+        """The same key of other modules or trains."""
         return type(self)(selected, self.key, self.mask)
 
     # -- what it is ------------------------------------------------------------------------------
@@ -127,12 +129,7 @@ class MultimodKeyData:
 
     def with_trains(self, trains: TrainSet) -> Self:
         """The same key for trains that it has."""
-        return self._of(self.selected.with_trains(trains))
-
-    def with_data_in(self, trains: TrainSet) -> Self:
-        """The same key for some trains, of the modules that have any data in them."""
-        part = self.with_trains(trains)
-        return part._of(part.selected.with_modules_in(part.keys[0].record.group))
+        return self.of(self.selected.with_trains(trains))
 
     def __getitem__(self, item: Any) -> Self:
         return self.select_trains(item)
@@ -148,7 +145,7 @@ class MultimodKeyData:
         """The same key in parts; see the method of the detector."""
         counts = self.frames.counts
         for part in self.selected.split(parts, trains_per_part, counts, frames_per_part):
-            yield self._of(part)
+            yield self.of(part)
 
     # -- its data --------------------------------------------------------------------------------
 
@@ -247,16 +244,17 @@ class XtdfImageMultimodKeyData(MultimodKeyData):
         pulses: PulseChoice = EVERY_PULSE,
     ) -> None:
         super().__init__(selected, key, mask)
-        self._pulses = pulses
+        self.pulses = pulses
 
-    def _of(self, selected: SelectedModules) -> Self:
-        return type(self)(selected, self.key, self.mask, self._pulses)
+    def of(self, selected: SelectedModules) -> Self:
+        """The same key and pulses of other modules or trains."""
+        return type(self)(selected, self.key, self.mask, self.pulses)
 
     @cached_property
     def frames(self) -> Frames:
         """The selected frames, matched over modules."""
         frames = self.selected.match(FRAME_GROUP)
-        return choose_pulses(frames, self._pulses, self.selected.parallel_gain)
+        return choose_pulses(frames, self.pulses, self.selected.parallel_gain)
 
     @property
     def has_extra_dimension(self) -> bool:

@@ -18,7 +18,7 @@ from ..read.plan import ReadPlan, difference
 from ..read.selected import SelectedKey
 from ..select.selection import Region
 from ..select.trains import TrainSet
-from .frames import Frames, Int64s, place_slabs
+from .frames import Frames, Int64s, PulseChoice, place_slabs
 from .selected import SelectedModules, split_by_frames
 
 # Read at once of a mask, which is as large as the data it is for: it is not to double the memory.
@@ -87,8 +87,9 @@ def read_modules(
     plans, targets = [], []
     for key, place, position in zip(keys, places, at, strict=True):
         module = out[position]
-        _fill_gaps(module, place, to, len(frames), fill)
-        plan = plan_module(key, keys[0], region, len(module), place)
+        rows = place.of_rows
+        _fill_gaps(module, rows, to, len(frames), fill)
+        plan = plan_module(key, keys[0], region, len(module), rows)
         if plan.pieces:
             plans.append(plan)
             targets.append(module)
@@ -175,6 +176,7 @@ class DaskSource(Protocol):
 
     key: str
     mask: Mask | None
+    pulses: PulseChoice
     selected: SelectedModules
 
     @property
@@ -248,11 +250,11 @@ def to_dask(
 
 def _identity(data: DaskSource) -> tuple[Any, ...]:
     """What makes the data of a key what they are."""
-    frames = data.frames
+    selected = data.selected
     files = [tuple(ref.data_file[:3]) for key in data.keys for ref in key.refs]
-    places = [None if p is None else p.tobytes() for p in frames.places]
-    about = (data.key, data.mask, frames.train_ids.tobytes(), frames.pulse_ids.tobytes())
-    return (*about, list(data.selected.numbers.items()), files, places)
+    trains = (selected.trains.firsts.tobytes(), selected.trains.lasts.tobytes())
+    how = (data.key, data.mask, repr(data.pulses), selected.on_mismatch, selected.parallel_gain)
+    return (files, trains, how, list(selected.numbers.items()))
 
 
 class _Shared:

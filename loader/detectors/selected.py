@@ -4,6 +4,7 @@ The classes users call each hold one of these frozen values, as ``read.selected`
 collections, sources and keys.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -145,10 +146,10 @@ def split_by_frames(counts: Int64s, most: int) -> list[int]:
 
     A part has at most ``most`` frames, or is one train that has more.
     """
-    done = np.concatenate(([0], np.cumsum(counts)))
+    done = [0, *np.cumsum(counts).tolist()]
     bounds = [0]
     while bounds[-1] < counts.size:
         first = bounds[-1]
-        stop = int(np.searchsorted(done, done[first] + most, "right")) - 1
+        stop = bisect_right(done, done[first] + most, lo=first) - 1
         bounds.append(max(stop, first + 1))
     return bounds

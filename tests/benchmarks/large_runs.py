@@ -1,7 +1,8 @@
 """How are runs as large as real ones made in minutes?
 
 R220 has 220 files, 2,500 trains, 306 sources and 150,000 datasets; R960 has 960 files, 12,000
-trains, and 160 properties per control source. Both are made of detector modules, whose frames are
+trains, and 160 properties per control source; D408 has 408 files, nearly all of a detector, and
+6,000 trains. They are made of detector modules, whose frames are
 declared but not stored, and of aggregators of control data with an XGM and a camera.
 
 1. ``aggregators``: what each aggregator of a run writes, in the words of ``loader.examples``.
@@ -36,7 +37,7 @@ from xfelcat.loader.examples.specs import (
 )
 from xfelcat.loader.examples.writing import write_file
 
-__all__ = ["R220", "R960", "LargeRun", "make_run"]
+__all__ = ["D408", "R220", "R960", "LargeRun", "make_run"]
 
 MAKING = 2  # counts up when what is written changes
 FIRST_TRAIN = 2_000_000_000
@@ -73,6 +74,7 @@ class LargeRun:
 
 R220 = LargeRun("R220", 4220, 10, 6, 48, 12, 32)
 R960 = LargeRun("R960", 4960, 48, 4, 10, 160, 64)
+D408 = LargeRun("D408", 4408, 24, 1, 2, 12, 64)
 
 
 def module(number: int) -> str:
