@@ -102,7 +102,6 @@ class MultimodDetectorBase:
             numbers,
             self.n_modules,
             self._first_number,
-            self.module_shape,
             is_raw,
             on_mismatch,
             self._has_parallel_gain,

@@ -260,7 +260,7 @@ class XtdfImageMultimodKeyData(MultimodKeyData):
     def has_extra_dimension(self) -> bool:
         """Whether files have a dimension of length 1 between frames and pixels (raw LPD, DSSC)."""
         shape = self.keys[0].entry_shape
-        return shape in ((1,), (1, *self.selected.module_shape))
+        return shape[:1] == (1,) and len(shape) in (1, 3)
 
     def region(self, roi: Any) -> Region:
         """The part of each frame that ``roi`` selects; without a dimension of length 1."""
@@ -276,9 +276,7 @@ class XtdfImageMultimodKeyData(MultimodKeyData):
 
     def _names(self, n: int) -> list[str]:
         """Names of the ``n`` dimensions of a frame; of raw AGIPD, data and gain come first."""
-        pixels = (
-            labels.PIXELS if self.keys[0].entry_shape[-2:] == self.selected.module_shape else []
-        )
+        pixels = labels.PIXELS if n > 1 else []
         first = n - len(pixels)
         names = ["data_gain"] if pixels and first == 1 else [f"dim_{i}" for i in range(first)]
         return [*names, *pixels]

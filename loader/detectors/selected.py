@@ -36,8 +36,6 @@ class SelectedModules(Value):
     """How many modules the detector has, with data or not."""
     first_number: int
     """Number of its first module."""
-    module_shape: tuple[int, int]
-    """Pixels of a module."""
     is_raw: bool
     """Whether the data are as recorded."""
     on_mismatch: Mismatch = "fill"

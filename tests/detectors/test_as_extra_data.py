@@ -54,10 +54,8 @@ def pair(request, build_mock):
         ours = getattr(xfelcat.components, cls)(run, **options)
         run = extra_data.RunDirectory(path, _use_voview=False)
         theirs = getattr(extra_data.components, cls)(run, **options)
-    for det in (ours, theirs):  # as small as their refilled data
-        shape = ours[ours.main_key].keys[0].entry_shape[-2:]
-        object.__setattr__(det, "module_shape", shape)
-    object.__setattr__(ours.selected, "module_shape", ours.module_shape)
+    # As small as the refilled data, for theirs knows what are pixels by their number.
+    theirs.module_shape = ours[ours.main_key].keys[0].entry_shape[-2:]
     return ours, theirs
 
 
@@ -65,7 +63,6 @@ def pair(request, build_mock):
 def few(pair):
     """The same for the first five trains."""
     ours, theirs = (det.select_trains(np.s_[:5]) for det in pair)
-    object.__setattr__(ours.selected, "module_shape", ours.module_shape)
     return ours, theirs
 
 

@@ -20,15 +20,8 @@ from support.detector_runs import (
 from support.examples import examples
 from xfelcat import by_id
 from xfelcat.components import AGIPD1M
-from xfelcat.loader.detectors import classes
 
 pytestmark = pytest.mark.filterwarnings("ignore:taking raw data:UserWarning")
-
-
-@pytest.fixture(autouse=True)
-def small_modules(monkeypatch):
-    """Modules as small as those that are written."""
-    monkeypatch.setattr(classes.AGIPD1M, "module_shape", SHAPE)
 
 
 def opened(run, directory, **options):

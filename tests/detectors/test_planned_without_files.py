@@ -13,15 +13,8 @@ from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.connections import connect_write
 from xfelcat.catalog.store.store import Store
 from xfelcat.components import AGIPD1M, identify_multimod_detectors
-from xfelcat.loader.detectors import classes
 
 N_TRAINS, N_PULSES = 8, 5
-
-
-@pytest.fixture(autouse=True)
-def small_modules(monkeypatch):
-    """Modules as small as those that are written."""
-    monkeypatch.setattr(classes.AGIPD1M, "module_shape", SHAPE)
 
 
 @pytest.fixture
