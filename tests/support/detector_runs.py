@@ -31,6 +31,8 @@ class DetectorRun:
     extra_dimension: bool = False
     ids_2d: bool = False
     chunk_frames: int = 1
+    full_size: bool = False
+    """Modules of 512 x 128 pixels, all of which have the value of the first."""
     missing_files: frozenset = frozenset()
     """(Module, sequence) pairs without a file."""
 
@@ -69,6 +71,8 @@ class DetectorRun:
         frames = [(t, p) for t, pulses in zip(trains, of_train, strict=True) for p in pulses]
         data = np.array([pixels(module, t, p) for t, p in frames], self.dtype)
         data = data.reshape(len(frames), *SHAPE)
+        if self.full_size:
+            data = np.broadcast_to(data[:, :1, :1], (len(frames), 512, 128)).copy()
         source = self.source(module)
         with h5py.File(path, "w") as f:
             text = h5py.string_dtype("ascii")
