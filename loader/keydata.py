@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.model.facts import DataFile
 from ..catalog.model.records import KeyRecord
+from .fileaccess import FileAccess
 from .read.selected import SelectedKey, SelectedSource, read_attributes
 from .select.selection import Selection
 from .select.sources import is_single_run, read_run_value
@@ -38,9 +38,9 @@ class OverTrains(Value):
         return ids
 
     @property
-    def files(self) -> list[DataFile]:
+    def files(self) -> list[FileAccess]:
         """The data files that have any of the selected trains."""
-        return [ref.data_file for ref in self.selected.refs]
+        return [FileAccess.of(ref, self.selected.files) for ref in self.selected.refs]
 
     def select_trains(self, trains: Any) -> Self:
         """The same data for some of its trains; see ``DataCollection.select_trains``."""

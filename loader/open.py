@@ -11,24 +11,19 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..catalog.config import load_settings
-from ..catalog.model.errors import FileStructureError, RunNotFoundError, nearest
+from ..catalog.model.errors import RunNotFoundError, nearest
 from ..catalog.model.identity import parse_proposal, parse_run
 from ..catalog.opening.resolve import look_up_run
 from ..catalog.scan.discover import neighbours
 from ..catalog.scan.locality import lc_any
 from .collection import DataCollection
-
-if TYPE_CHECKING:
-    from ..catalog.model.facts import RunFacts
-
+from .fileaccess import look_up_files, warn_of_problems
 
 PathLike = str | os.PathLike[str]
 FileFilter = Callable[[list[str]], Iterable[str]]
 DEFAULT_ALIASES = "{}/usr/extra-data-aliases.yml"
-_SHOWN_PROBLEMS = 5  # in one warning, which a terminal still shows whole
 
 
 def RunDirectory(
@@ -103,7 +98,7 @@ def RunDirectory(
         save=save,
         parallelize=parallelize,
     )
-    _warn_of_problems(facts, directory)
+    warn_of_problems(facts, directory)
     collection = DataCollection.from_facts(
         facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates
     )
@@ -139,20 +134,7 @@ def H5File(
     """
     path = os.path.abspath(os.path.expanduser(path))
     directory, name = os.path.split(path)
-    if os.path.isdir(path):
-        raise FileStructureError(path, "a directory, not a file", "RunDirectory opens a run")
-    if not os.path.lexists(path):
-        near = nearest(name, os.listdir(directory)) if os.path.isdir(directory) else []
-        raise RunNotFoundError(f"data file {path}", nearest=near)
-    facts = look_up_run(
-        directory,
-        choose=lambda _: [name],
-        catalog=catalog,
-        trust=trust,
-        save=False,
-        parallelize=False,
-    )
-    _warn_of_problems(facts, path)
+    facts = look_up_files(directory, [name], catalog=catalog, trust=trust)
     return DataCollection.from_facts(
         facts, inc_suspect_trains=inc_suspect_trains, is_single_run=True
     )
@@ -314,16 +296,3 @@ def _chooser(
         return sorted(os.path.basename(p) for p in file_filter(paths))
 
     return choose
-
-
-def _warn_of_problems(facts: "RunFacts", opened: str) -> None:
-    """One warning for all files that were left out; an error if none is left."""
-    listed = [f"{os.path.basename(p.path)}: {p.message}" for p in facts.problems]
-    n_more = len(listed) - _SHOWN_PROBLEMS
-    reasons = "; ".join(listed[:_SHOWN_PROBLEMS]) + (f" (and {n_more} more)" if n_more > 0 else "")
-    if not facts.n_files:
-        raise FileStructureError(opened, f"no usable data file: {reasons}")
-    if listed:
-        n_out = len({p.path for p in facts.problems})
-        message = f"{opened}: {n_out} of {facts.n_files + n_out} files left out: {reasons}"
-        warnings.warn(message, UserWarning, stacklevel=3)

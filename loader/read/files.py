@@ -271,26 +271,30 @@ class OpenFiles:
         for path in idle[: max(len(self._open) - limit + 1, 0)]:
             self._open.pop(path).close()
 
-    def close(self) -> None:
-        """Close the files that no one is reading; they are opened again when needed."""
+    def close(self, only: str | None = None) -> None:
+        """Close the files that no one is reading, or one of them; they open again when needed."""
         if self._pid != os.getpid():
             return
         with self._lock:
             for path in [p for p in self._open if p not in self._in_use]:
-                self._open.pop(path).close()
+                if only in (None, path):
+                    self._open.pop(path).close()
 
 
-def _open_unchanged(data_file: DataFile) -> DataFileHandle:
+def open_hdf5(path: str) -> Any:
+    """The file, open for reading by h5py; ChangedFileError if it is gone, FileStructureError."""
     import h5py
 
-    path = data_file.path
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except OSError as error:
         if not os.path.exists(path):
             raise ChangedFileError(path, "it is no longer there") from error
         raise FileStructureError(path, f"cannot be opened: {error}") from error
-    opened = DataFileHandle(file, data_file)
+
+
+def _open_unchanged(data_file: DataFile) -> DataFileHandle:
+    opened = DataFileHandle(open_hdf5(data_file.path), data_file)
     try:
         opened.check_unchanged()
     except OSError:

@@ -238,6 +238,11 @@ class SelectedKey(Value):
         return self.source.trains
 
     @property
+    def files(self) -> OpenFiles:
+        """The cache of open files."""
+        return self.source.files
+
+    @property
     def refs(self) -> tuple[FileRef, ...]:
         """The files that have any of the selected trains."""
         return self.source.refs

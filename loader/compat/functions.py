@@ -1,0 +1,158 @@
+"""What programs import from EXtra-data and nothing else here has: functions by its signatures.
+
+1. Opening: ``open_run`` with its default for ``data``, ``find_proposal``.
+2. Trains and regions as plain lists, slices and shapes.
+3. ``DataChunk``, ``FileWriter``, and how many threads to use.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..collection import DataCollection
+from ..fileaccess import FileAccess
+from ..open import DEFAULT_ALIASES as DEFAULT_ALIASES_FILE
+from ..open import PathLike, find_proposal
+from ..open import open_run as open_run_here
+from ..select import trains as of_trains
+from ..select.selection import parse_region
+from ..select.sources import is_single_run
+from ..select.trains import TrainSet
+from ..sourcedata import SourceData
+
+__all__ = [
+    "DEFAULT_ALIASES_FILE",
+    "DataChunk",
+    "FileWriter",
+    "VirtualFileWriter",
+    "available_cpu_cores",
+    "default_num_threads",
+    "find_proposal",
+    "isinstance_no_import",
+    "open_run",
+    "roi_shape",
+    "same_run",
+    "select_train_ids",
+    "split_trains",
+]
+
+
+@wraps(open_run_here)
+def open_run(
+    proposal: int | PathLike,
+    run: int | str,
+    data: str | Sequence[str] = "default",
+    *args: Any,
+    **kwargs: Any,
+) -> DataCollection:
+    """As ``xfelcat.open_run``, but without ``data`` it takes processed and raw data."""
+    return open_run_here(proposal, run, data, *args, **kwargs)
+
+
+def select_train_ids(train_ids: Iterable[int], sel: Any) -> list[int]:
+    """Those of the train IDs that a selection selects, in increasing order."""
+    return of_trains.select_trains(TrainSet.from_ids(list(train_ids)), sel).to_list()
+
+
+def split_trains(
+    n_trains: int, parts: int | None = None, trains_per_part: int | None = None
+) -> list[slice]:
+    """Slices that divide so many trains; the arguments are those of ``split_trains`` of a run."""
+    positions = TrainSet.from_ids(np.arange(n_trains))
+    found = of_trains.split_trains(positions, parts, trains_per_part)
+    return [slice(int(part.firsts[0]), int(part.lasts[-1]) + 1) for part in found]
+
+
+def roi_shape(orig_shape: tuple[int, ...], roi: Any) -> tuple[int, ...]:
+    """The shape of a region of an entry of this shape."""
+    return parse_region(roi, orig_shape).shape
+
+
+def same_run(*args: DataCollection | SourceData) -> bool:
+    """Whether all of these data are of one run."""
+    parts = [arg.selected for arg in args]
+    refs = [ref for part in parts for ref in (part.table if hasattr(part, "table") else part).refs]
+    return is_single_run(refs)
+
+
+@dataclass(eq=False)
+class DataChunk:
+    """Rows of a dataset in one file that lie one behind the other."""
+
+    file: FileAccess
+    """The file."""
+    dataset_path: str
+    """Path of the dataset in it."""
+    first: int
+    """The first row."""
+    train_ids: NDArray[np.uint64]
+    """The trains, (n,)."""
+    counts: NDArray[np.uint64]
+    """Rows of each train, (n,)."""
+
+    @property
+    def total_count(self) -> int:
+        """How many rows."""
+        return int(np.sum(self.counts, dtype=np.uint64))
+
+    @property
+    def slice(self) -> slice:
+        """The rows."""
+        return slice(int(self.first), int(self.first) + self.total_count)
+
+    @property
+    def dataset(self) -> Any:
+        """The ``h5py.Dataset``."""
+        return self.file.file[self.dataset_path]
+
+
+class FileWriter:
+    """Writes a collection to a new file; as ``DataCollection.write``."""
+
+    def __init__(self, path: PathLike, data: DataCollection) -> None:
+        self.path, self.data = path, data
+
+    def __enter__(self) -> "FileWriter":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+    def write(self) -> None:
+        """Write the file."""
+        self.data.write(self.path)
+
+
+class VirtualFileWriter(FileWriter):
+    """Writes a file of virtual datasets; as ``DataCollection.write_virtual``."""
+
+    def write(self) -> None:
+        """Write the file."""
+        self.data.write_virtual(self.path)
+
+
+def available_cpu_cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def default_num_threads(fixed_limit: int = 16) -> int:
+    """So many threads at most, and no more than cores, or than EXTRA_NUM_THREADS says."""
+    named = os.environ.get("EXTRA_NUM_THREADS", "")
+    limits = [fixed_limit, available_cpu_cores(), *([int(named)] if named.isdecimal() else [])]
+    return min(limits)
+
+
+def isinstance_no_import(obj: object, mod: str, cls: str) -> bool:
+    """Whether an object is of a class of a module, which need not be imported to know it is not."""
+    module = sys.modules.get(mod)
+    return module is not None and isinstance(obj, getattr(module, cls))
