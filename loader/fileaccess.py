@@ -39,12 +39,13 @@ def look_up_files(
     parallelize: bool = False,
 ) -> RunFacts:
     """The facts of these files of a directory; nothing is saved. Errors as of ``H5File``."""
-    path = os.path.join(directory, names[0])
-    if os.path.isdir(path):
-        raise FileStructureError(path, "a directory, not a file", "RunDirectory opens a run")
-    if not os.path.lexists(path):
-        near = nearest(names[0], os.listdir(directory)) if os.path.isdir(directory) else []
-        raise RunNotFoundError(f"data file {path}", nearest=near)
+    for path in (os.path.join(directory, name) for name in names):
+        if os.path.isdir(path):
+            raise FileStructureError(path, "a directory, not a file", "RunDirectory opens a run")
+        if not os.path.lexists(path):
+            there = os.listdir(directory) if os.path.isdir(directory) else []
+            near = nearest(os.path.basename(path), there)
+            raise RunNotFoundError(f"data file {path}", nearest=near)
     facts = look_up_run(
         directory,
         choose=lambda _: names,
@@ -90,6 +91,8 @@ class FileAccess:
 
     def _set(self, facts: RunFacts, number: int, files: OpenFiles) -> None:
         self._facts, self._number, self._files = facts, number, files
+        self.data_file: DataFile = facts.files[number]
+        """Path, size and modification time, as they were when its facts were taken."""
         self._file: Any = None
 
     def __getstate__(self) -> tuple[RunFacts, int, OpenFiles]:
@@ -110,26 +113,11 @@ class FileAccess:
     # -- the file --------------------------------------------------------------------------------
 
     @property
-    def data_file(self) -> DataFile:
-        """Path, size and modification time, as they were when its facts were taken."""
-        return self._facts.files[self._number]
-
-    @property
     def path(self) -> str:
         """Where the file is."""
         return self.data_file.path
 
     filename = path
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        return self.data_file.size
-
-    @property
-    def mtime_ns(self) -> int:
-        """Modification time in ns since the epoch."""
-        return self.data_file.mtime_ns
 
     @property
     def file(self) -> "h5py.File":
@@ -139,9 +127,14 @@ class FileAccess:
         return self._file
 
     def close(self) -> None:
-        """Close the file, here and where data were read from it; it is opened again when needed."""
+        """Close the file, here and where data were read from it; it is opened again when needed.
+
+        Until then the program may write to it, as long as its trains and INDEX stay: what is read
+        later is what it has then.
+        """
         self._file = None  # what the program still has of it stays usable
         self._files.close(self.path)
+        self._facts.hand_over(self._number)
 
     # -- its name --------------------------------------------------------------------------------
 
@@ -254,16 +247,6 @@ class FileAccess:
         """New names by legacy name."""
         return {s.name: s.legacy_of for s in self._layout.sources if s.legacy_of}
 
-    @property
-    def reduction_sources(self) -> frozenset[str]:
-        """Names of the sources that record what data reduction did."""
-        return self._names("REDUCTION")
-
-    @property
-    def errata_sources(self) -> frozenset[str]:
-        """Names of the sources that record what went wrong in data taking."""
-        return self._names("ERRATA")
-
     def _section(self, source: str) -> str:
         for found in self._layout.sources:
             if found.name == source:
@@ -281,11 +264,3 @@ class FileAccess:
         """Names of the keys of a source."""
         section = self._section(source)
         return set(self._facts.schema(self._number, section, source).by_name)
-
-    def get_run_keys(self, source: str) -> set[str]:
-        """Names of the RUN keys of a control source."""
-        return set(self._facts.run_values(source))
-
-    def has_source_key(self, source: str, key: str) -> bool:
-        """Whether a source has a key of this name."""
-        return key in self.get_keys(source)

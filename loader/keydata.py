@@ -5,9 +5,9 @@ files of a run that is in none; only ``attributes`` and what reads data open a f
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,22 @@ from .select.trains import TrainSet, Value, select_trains, split_trains, train_a
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+_T = TypeVar("_T")
+
+
+def open_to_attributes(cls: type[_T]) -> type[_T]:
+    """A frozen dataclass on whose objects users may set attributes of their own; fields stay."""
+    names = frozenset(f.name for f in fields(cls))  # type: ignore[arg-type]
+
+    def set_attribute(self: object, name: str, value: Any) -> None:
+        if name in names:
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
+
+    cls.__setattr__ = set_attribute  # type: ignore[method-assign]
+    cls.__delattr__ = object.__delattr__  # type: ignore[method-assign]
+    return cls
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,8 +55,9 @@ class OverTrains(Value):
 
     @property
     def files(self) -> list[FileAccess]:
-        """The data files that have any of the selected trains."""
-        return [FileAccess.of(ref, self.selected.files) for ref in self.selected.refs]
+        """The data files that have any of the selected trains; one of all if there is none."""
+        refs = self.selected.refs or [self.selected.first_ref]
+        return [FileAccess.of(ref, self.selected.files) for ref in refs if ref is not None]
 
     def select_trains(self, trains: Any) -> Self:
         """The same data for some of its trains; see ``DataCollection.select_trains``."""
@@ -74,6 +91,27 @@ class OfSource(OverTrains):
     """Data of one source: ``SourceData`` and ``KeyData``."""
 
     selected: SelectedSource | SelectedKey
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same data: names, trains and files."""
+        if type(self) is not type(other) or not isinstance(other, OfSource):
+            return NotImplemented
+        mine, theirs = self.selected, other.selected
+        return (
+            self._names == other._names
+            and mine.trains.same_as(theirs.trains)
+            and [(r.data_file, r.good_only) for r in mine.refs]
+            == [(r.data_file, r.good_only) for r in theirs.refs]
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._names)
+
+    @property
+    def _names(self) -> tuple[object, ...]:
+        selected = self.selected
+        keys = selected.name if isinstance(selected, SelectedKey) else selected.entry.keys
+        return selected.entry.section, selected.entry.name, keys
 
     @property
     def source(self) -> str:
@@ -121,6 +159,7 @@ class OfSource(OverTrains):
         return not any(ref.good_only for ref in self.selected.entry.refs)
 
 
+@open_to_attributes
 @dataclass(frozen=True, eq=False, repr=False)
 class KeyData(OfSource):
     """Data for one key of one source. Get it from ``run[source, key]``.
@@ -207,7 +246,7 @@ class KeyData(OfSource):
         """The HDF5 attributes of the key, read from its first file."""
         return read_attributes(self.selected)
 
-    def run_value(self, *, allow_multi_run: bool = False) -> Any:
+    def run_value(self, allow_multi_run: bool = False) -> Any:
         """The RUN value of the key, its state at the start of the run.
 
         Raises
@@ -377,9 +416,15 @@ class KeyData(OfSource):
         """
         from .output import convert
 
-        return convert.to_single_value(self.selected, rtol, atol, reduce_by)
+        return convert.to_single_value(self.selected, self.ndarray(), rtol, atol, reduce_by)
 
     # -- train by train --------------------------------------------------------------------------
+
+    def _pasha_functor_(self) -> Any:
+        """What ``pasha.map`` goes over: position, train ID and data of each train."""
+        from .output import iterate
+
+        return iterate.MappedTrains(self, lambda part: part.trains(include_empty=True))
 
     def trains(
         self, keep_dims: bool = False, include_empty: bool = False

@@ -33,6 +33,7 @@ __all__ = [
     "VirtualFileWriter",
     "available_cpu_cores",
     "default_num_threads",
+    "expand_indexing",
     "find_proposal",
     "isinstance_no_import",
     "open_run",
@@ -72,6 +73,13 @@ def split_trains(
 def roi_shape(orig_shape: tuple[int, ...], roi: Any) -> tuple[int, ...]:
     """The shape of a region of an entry of this shape."""
     return parse_region(roi, orig_shape).shape
+
+
+def expand_indexing(
+    shape: tuple[int, ...], indexing: tuple[Any, ...]
+) -> list[NDArray[np.int64] | int]:
+    """The positions that a region of an entry has in each dimension; a number where it drops it."""
+    return parse_region(indexing, shape).coordinates(shape)
 
 
 def same_run(*args: DataCollection | SourceData) -> bool:

@@ -73,7 +73,10 @@ MODULES: dict[str, dict[str, str]] = {
         "FileAccess": "loader.fileaccess",
         "FileStructureError": "catalog.model.errors",
     },
-    "keydata": {"KeyData": "loader.keydata"},
+    "keydata": {
+        "KeyData": "loader.keydata",
+        "expand_indexing": "loader.compat.functions",
+    },
     "locality": dict.fromkeys(("lc_any", "lc_avail", "lc_ondisk"), "catalog.scan.locality"),
     "read_machinery": {
         **_SPELLINGS,

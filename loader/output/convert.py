@@ -146,12 +146,12 @@ def _coordinates(
 
 def to_single_value(
     key: SelectedKey,
+    data: NDArray[Any],
     rtol: float,
     atol: float,
     reduce_by: str | Callable[[NDArray[Any]], Any],
 ) -> Any:
-    """The one value of a key; see ``KeyData.as_single_value``."""
-    data = key.read()
+    """The one value of the data of a key; see ``KeyData.as_single_value``."""
     if not data.size:
         raise NoDataError(key.entry.name, key.name)
     if data.dtype.kind not in "iufc":

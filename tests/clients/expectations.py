@@ -3,8 +3,9 @@
 It is loaded by ``run.py``, beside ``xfelcat.compat``, in an environment that has EXtra-data only
 for its writers of mock files, ``extra_data.tests``. Nothing else of it can be imported.
 
-A list has one node ID per line, and what follows `` # `` is the reason. A test that fails and is
-not listed, and one that is listed and passes, fail the run.
+A list has one node ID per line, and what follows `` # `` is the reason; one without parameters
+stands for all of a test's. A test that fails and is not listed, and one that is listed and passes,
+fail the run.
 """
 
 import tempfile
@@ -42,6 +43,16 @@ def read_expected(path):
     return {node: reason for node, _, reason in lines if node and not node.startswith("#")}
 
 
+def short_name(node):
+    """A node ID without the folder of its file: it depends on where pytest was started."""
+    path, colons, rest = node.partition("::")
+    return f"{path.rpartition('/')[2]}{colons}{rest}"
+
+
+def without_parameters(name):
+    return name.partition("[")[0]
+
+
 class Outcomes:
     def __init__(self, config):
         self.path = config.getoption("--expected-failures")
@@ -49,14 +60,16 @@ class Outcomes:
         self.outcomes = {}
 
     def pytest_runtest_logreport(self, report):
-        name = "/".join(report.nodeid.split("/")[-1:])
+        name = short_name(report.nodeid)
         if report.when == "call" or report.outcome != "passed":
             known = self.outcomes.get(name)
-            self.outcomes[name] = "failed" if "failed" in (known, report.outcome) else report.outcome
+            self.outcomes[name] = (
+                "failed" if "failed" in (known, report.outcome) else report.outcome
+            )
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self.outcomes[report.nodeid.rpartition("/")[2]] = "failed"
+            self.outcomes[short_name(report.nodeid)] = "failed"
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session):
@@ -64,10 +77,19 @@ class Outcomes:
         failed = {name for name, outcome in self.outcomes.items() if outcome == "failed"}
         if self.written:
             self.written.write_text("".join(f"{name}\n" for name in sorted(failed)))
-        ran = {name.partition("::")[0] for name in self.outcomes}
-        here = {name for name in expected if name.partition("::")[0] in ran}
-        self.unlisted = sorted(failed - expected.keys())
-        self.mended = sorted(here - failed)
+        self.unlisted = sorted(
+            n for n in failed if not {n, without_parameters(n)} & expected.keys()
+        )
+        of_line = {line: [] for line in expected}
+        for name in self.outcomes:
+            for line in {name, without_parameters(name)} & of_line.keys():
+                of_line[line].append(name)
+        files = {name.partition("::")[0] for name in self.outcomes}
+        self.mended = sorted(
+            line
+            for line, names in of_line.items()
+            if line.partition("::")[0] in files and not (names and failed.issuperset(names))
+        )
         session.exitstatus = int(bool(self.unlisted or self.mended))
 
     def pytest_terminal_summary(self, terminalreporter):

