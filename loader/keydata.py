@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..catalog.model.records import KeyRecord
 from .fileaccess import FileAccess
-from .read.selected import SelectedKey, SelectedSource, read_attributes
+from .read.selected import SelectedData, SelectedKey, SelectedSource, read_attributes
 from .select.selection import Selection
 from .select.sources import is_single_run, read_run_value
 from .select.trains import TrainSet, Value, select_trains, split_trains, train_at
@@ -56,8 +56,11 @@ class OverTrains(Value):
     @property
     def files(self) -> list[FileAccess]:
         """The data files that have any of the selected trains; one of all if there is none."""
-        refs = self.selected.refs or [self.selected.first_ref]
-        return [FileAccess.of(ref, self.selected.files) for ref in refs if ref is not None]
+        data = self.selected
+        if isinstance(data, SelectedKey):
+            data = data.source
+        every = data.table.refs if isinstance(data, SelectedData) else data.entry.refs
+        return [FileAccess.of(ref, data.files) for ref in data.refs or every[:1]]
 
     def select_trains(self, trains: Any) -> Self:
         """The same data for some of its trains; see ``DataCollection.select_trains``."""
@@ -395,7 +398,7 @@ class KeyData(OfSource):
         self,
         rtol: float = 1e-5,
         atol: float = 0.0,
-        reduce_by: str | Callable[[NDArray[Any]], Any] = "median",
+        reduce_by: str | Callable[[NDArray[Any]], Any] | None = None,
     ) -> Any:
         """The one value of data that do not change.
 
@@ -404,8 +407,9 @@ class KeyData(OfSource):
         rtol, atol
             How far data may lie from the value, as in ``numpy.allclose``.
         reduce_by
-            How the value is found: ``"first"``, the name of a numpy function, or a function that
-            takes the data. Of data that are no numbers it is the only one there is.
+            How the value is found: ``"first"``, the name of a numpy function, by default
+            ``"median"``, or a function that takes the data. Only of numbers: of other data the
+            value is the only one there is.
 
         Raises
         ------

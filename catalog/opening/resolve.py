@@ -198,6 +198,9 @@ def _scan(
         kept[name] = dataclasses.replace(kept[name], missing_since=None)
     facts = scanned_facts(found.directory, list((kept | scanned).values()), found.identity.run_id)
     if save and facts.n_files:
+        # What the thread imports may need it, and cannot import it once the program has ended.
+        import concurrent.futures.thread  # noqa: F401
+
         threading.Thread(target=_save, args=(found, scanned), name="xfelcat-save").start()
     return facts
 

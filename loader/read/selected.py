@@ -68,11 +68,6 @@ class SelectedData(Value):
         """The files with selected trains, ordered by run and name."""
         return [r for r in self.table.refs if r.trains.overlaps(self.trains)]
 
-    @property
-    def first_ref(self) -> FileRef | None:
-        """The first of ``refs``, else of all files; None if there is none."""
-        return next(iter(self.refs or self.table.refs), None)
-
     def source(self, name: str) -> "SelectedSource":
         """One source, made once; raises SourceNameError if there is none of this name."""
         found = self._made.get(name)
@@ -241,16 +236,6 @@ class SelectedKey(Value):
     def trains(self) -> TrainSet:
         """The selected trains."""
         return self.source.trains
-
-    @property
-    def files(self) -> OpenFiles:
-        """The cache of open files."""
-        return self.source.files
-
-    @property
-    def first_ref(self) -> FileRef | None:
-        """The first of ``refs``, else of all files of the source; None if it has no file."""
-        return self.source.first_ref
 
     @property
     def refs(self) -> tuple[FileRef, ...]:
