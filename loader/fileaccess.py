@@ -133,8 +133,8 @@ class FileAccess:
         later is what it has then.
         """
         self._file = None  # what the program still has of it stays usable
-        self._files.close(self.path)
         self._facts.hand_over(self._number)
+        self._files.hand_over(self.path, lambda: self._facts.files[self._number])
 
     # -- its name --------------------------------------------------------------------------------
 

@@ -69,10 +69,7 @@ MODULES: dict[str, dict[str, str]] = {
     "auxiliary": {"AuxiliaryIndexer": "loader.sourcedata:AuxiliarySources"},
     "components": {},  # those of xfelcat.components, whatever they are
     "exceptions": _ERRORS,
-    "file_access": {
-        "FileAccess": "loader.fileaccess",
-        "FileStructureError": "catalog.model.errors",
-    },
+    "file_access": {"FileAccess": "loader.fileaccess"},
     "keydata": {
         "KeyData": "loader.keydata",
         "expand_indexing": "loader.compat.functions",

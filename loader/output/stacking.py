@@ -134,7 +134,7 @@ def _module_number(source: str, pattern: str, modules: int, starts_at: int) -> i
 def _common_dtype(arrays: Iterable[Array], data: str) -> np.dtype[Any]:
     dtypes = sorted({array.dtype for array in arrays}, key=str)
     if len(dtypes) > 1:
-        listed = ", ".join(map(str, dtypes))
+        listed = ", ".join(map(repr, dtypes))
         raise ValueError(f"{data!r} has different dtypes in different sources: {listed}")
     return dtypes[0]
 

@@ -16,7 +16,7 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -188,6 +188,7 @@ class OpenFiles:
         self._lock = threading.RLock()
         self._open: OrderedDict[str, DataFileHandle] = OrderedDict()
         self._in_use: dict[str, int] = {}
+        self._handed_over: dict[str, Callable[[], DataFile]] = {}
         self._options: ReadOptions | None = None
         self._pid = os.getpid()
 
@@ -256,6 +257,8 @@ class OpenFiles:
                 del self._in_use[path]
 
     def _open_file(self, data_file: DataFile) -> DataFileHandle:
+        if now := self._handed_over.get(data_file.path):
+            data_file = now()
         try:
             return _open_unchanged(data_file)
         except FileStructureError as error:
@@ -271,14 +274,21 @@ class OpenFiles:
         for path in idle[: max(len(self._open) - limit + 1, 0)]:
             self._open.pop(path).close()
 
-    def close(self, only: str | None = None) -> None:
-        """Close the files that no one is reading, or one of them; they open again when needed."""
+    def close(self) -> None:
+        """Close the files that no one is reading; they are opened again when needed."""
+        self._close(set(self._open))
+
+    def _close(self, paths: set[str]) -> None:
         if self._pid != os.getpid():
             return
         with self._lock:
-            for path in [p for p in self._open if p not in self._in_use]:
-                if only in (None, path):
-                    self._open.pop(path).close()
+            for path in [p for p in self._open if p in paths and p not in self._in_use]:
+                self._open.pop(path).close()
+
+    def hand_over(self, path: str, now: Callable[[], DataFile]) -> None:
+        """Close a file, which the program may write to; ``now`` then says what it has become."""
+        self._close({path})
+        self._handed_over[path] = now
 
 
 def open_hdf5(path: str) -> Any:

@@ -109,11 +109,6 @@ def absent_too(run, absent: "var#absent"):
 @Variable(title="Folders")
 def folders(run):
     return ", ".join(sorted({f.filename.split("/")[-3] for f in run.files}))
-
-
-@Variable(title="Metadata")
-def proposal(meta: "meta#proposal"):
-    return meta
 """
 
 

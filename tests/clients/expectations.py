@@ -31,6 +31,9 @@ def pytest_load_initial_conftests(early_config):
     link = Path(place.name, "tests")
     link.symlink_to(Path(found.locate()).parent)
     extra_data.__path__.append(place.name)
+    if not extra_data.components.__all__:
+        # Until xfelcat.components is there, the tests that need no detector class shall run.
+        extra_data.components.AGIPD1M = None
 
 
 def pytest_configure(config):

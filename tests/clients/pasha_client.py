@@ -1,4 +1,4 @@
-"""pasha maps over runs and keys of xfelcat, with processes and threads: every train, once, in order.
+"""pasha maps over runs and keys of xfelcat, with processes and threads: every train once, in order.
 
 It has a functor for EXtra-data's objects; ours bring their own (``_pasha_functor_``), so that it
 works whether or not EXtra-data is imported, and whether or not ``xfelcat.compat`` is installed.
