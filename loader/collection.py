@@ -18,7 +18,7 @@ import numpy as np
 from ..catalog.model.errors import FileStructureError
 from ..catalog.model.facts import RunFacts
 from ..catalog.model.names import parse_module
-from .fileaccess import look_up_files
+from .compat.file_access import look_up_files
 from .keydata import KeyData, OverTrains, open_to_attributes
 from .read.files import OpenFiles
 from .read.selected import SelectedData, SelectedSource

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.model.records import KeyRecord
-from .fileaccess import FileAccess
+from .compat.file_access import FileAccess
 from .read.selected import SelectedData, SelectedKey, SelectedSource, read_attributes
 from .select.selection import Selection
 from .select.sources import is_single_run, read_run_value

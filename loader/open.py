@@ -21,7 +21,7 @@ from ..catalog.opening.resolve import look_up_run
 from ..catalog.scan.discover import neighbours
 from ..catalog.scan.locality import lc_any
 from .collection import DataCollection
-from .fileaccess import look_up_files, warn_of_problems
+from .compat.file_access import look_up_files, warn_of_problems
 
 PathLike = str | os.PathLike[str]
 FileFilter = Callable[[list[str]], Iterable[str]]

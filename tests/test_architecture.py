@@ -30,7 +30,7 @@ ORDER = {
         "report",
         ".",
     ),
-    "loader": ("select", "read", "output", "show", ".", "compat", "jobs", "examples"),
+    "loader": ("select", "read", "output", "show", "compat", ".", "jobs", "examples"),
     "cli": (".",),
     "migrations": (".", "versions"),
 }

@@ -1,59 +1,37 @@
 """What programs import from EXtra-data and nothing else here has: functions by its signatures.
 
-1. Opening: ``open_run`` with its default for ``data``, ``find_proposal``.
-2. Trains and regions as plain lists, slices and shapes.
-3. ``DataChunk``, ``FileWriter``, and how many threads to use.
+1. Trains and regions as plain lists, slices and shapes.
+2. ``DataChunk``, ``FileWriter``, and how many threads to use.
 """
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..collection import DataCollection
-from ..fileaccess import FileAccess
-from ..open import DEFAULT_ALIASES as DEFAULT_ALIASES_FILE
-from ..open import PathLike, find_proposal
-from ..open import open_run as open_run_here
 from ..select import trains as of_trains
 from ..select.selection import parse_region
 from ..select.sources import is_single_run
 from ..select.trains import TrainSet
-from ..sourcedata import SourceData
+from .file_access import FileAccess
 
 __all__ = [
-    "DEFAULT_ALIASES_FILE",
     "DataChunk",
     "FileWriter",
     "VirtualFileWriter",
     "available_cpu_cores",
     "default_num_threads",
     "expand_indexing",
-    "find_proposal",
     "isinstance_no_import",
-    "open_run",
     "roi_shape",
     "same_run",
     "select_train_ids",
     "split_trains",
 ]
-
-
-@wraps(open_run_here)
-def open_run(
-    proposal: int | PathLike,
-    run: int | str,
-    data: str | Sequence[str] = "default",
-    *args: Any,
-    **kwargs: Any,
-) -> DataCollection:
-    """As ``xfelcat.open_run``, but without ``data`` it takes processed and raw data."""
-    return open_run_here(proposal, run, data, *args, **kwargs)
 
 
 def select_train_ids(train_ids: Iterable[int], sel: Any) -> list[int]:
@@ -82,8 +60,8 @@ def expand_indexing(
     return parse_region(indexing, shape).coordinates(shape)
 
 
-def same_run(*args: DataCollection | SourceData) -> bool:
-    """Whether all of these data are of one run."""
+def same_run(*args: Any) -> bool:
+    """Whether all of these collections or sources are of one run."""
     parts = [arg.selected for arg in args]
     refs = [ref for part in parts for ref in (part.table if hasattr(part, "table") else part).refs]
     return is_single_run(refs)
@@ -120,10 +98,20 @@ class DataChunk:
         return self.file.file[self.dataset_path]
 
 
+class Writable(Protocol):
+    """A ``DataCollection``, as far as writers need it."""
+
+    def write(self, filename: Any) -> None:
+        """Write a file."""
+
+    def write_virtual(self, filename: Any) -> None:
+        """Write a file of virtual datasets."""
+
+
 class FileWriter:
     """Writes a collection to a new file; as ``DataCollection.write``."""
 
-    def __init__(self, path: PathLike, data: DataCollection) -> None:
+    def __init__(self, path: str | os.PathLike[str], data: Writable) -> None:
         self.path, self.data = path, data
 
     def __enter__(self) -> "FileWriter":

@@ -45,17 +45,17 @@ _DATA = {
     "DataCollection": "loader.collection",
     "KeyData": "loader.keydata",
     "SourceData": "loader.sourcedata",
-    "FileAccess": "loader.fileaccess",
+    "FileAccess": "loader.compat.file_access",
 }
 _OPENING = {
-    "DEFAULT_ALIASES_FILE": "loader.compat.functions",
+    "DEFAULT_ALIASES_FILE": "loader.open:DEFAULT_ALIASES",
     "H5File": "loader.open",
     "RunDirectory": "loader.open",
     "RunHandler": "loader.open:RunDirectory",
-    "open_run": "loader.compat.functions",
+    "open_run": "loader.open",
 }
 _STACKING = dict.fromkeys(("stack_data", "stack_detector_data"), "loader.output.stacking")
-_FUNCTIONS = ("find_proposal", "roi_shape", "same_run", "select_train_ids", "split_trains")
+_FUNCTIONS = ("roi_shape", "same_run", "select_train_ids", "split_trains")
 MODULES: dict[str, dict[str, str]] = {
     "": {
         **_DATA,
@@ -69,7 +69,7 @@ MODULES: dict[str, dict[str, str]] = {
     "auxiliary": {"AuxiliaryIndexer": "loader.sourcedata:AuxiliarySources"},
     "components": {},  # those of xfelcat.components, whatever they are
     "exceptions": _ERRORS,
-    "file_access": {"FileAccess": "loader.fileaccess"},
+    "file_access": {"FileAccess": "loader.compat.file_access"},
     "keydata": {
         "KeyData": "loader.keydata",
         "expand_indexing": "loader.compat.functions",
@@ -77,6 +77,7 @@ MODULES: dict[str, dict[str, str]] = {
     "locality": dict.fromkeys(("lc_any", "lc_avail", "lc_ondisk"), "catalog.scan.locality"),
     "read_machinery": {
         **_SPELLINGS,
+        "find_proposal": "loader.open",
         **dict.fromkeys((*_FUNCTIONS, "DataChunk"), "loader.compat.functions"),
     },
     "reader": {**_DATA, **_OPENING, **_SPELLINGS, **_ERRORS},
@@ -140,7 +141,8 @@ class _Finder(MetaPathFinder, Loader):
 def install() -> None:
     """Make ``import extra_data`` give xfelcat in this process, from now on.
 
-    ``open_run`` then takes raw and processed data where ``data`` is not given, as EXtra-data does.
+    ``open_run`` then takes raw and processed data where ``data`` is not given, as EXtra-data does:
+    the setting ``default_data`` is set in the environment, unless it is there.
 
     Raises
     ------
@@ -154,6 +156,7 @@ def install() -> None:
         raise ImportError(
             f"{NAME} is already imported, from {present.__file__}: install xfelcat.compat first"
         )
+    os.environ.setdefault("XFELCAT_DEFAULT_DATA", "default")
     sys.modules.pop(NAME, None)
     sys.meta_path.insert(0, _Finder())
     import_module(NAME)

@@ -22,8 +22,8 @@ from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.errors import ChangedFileError, FileStructureError, RunNotFoundError
 from xfelcat.catalog.store.store import Store
 from xfelcat.loader.compat import functions
+from xfelcat.loader.compat.file_access import FileAccess
 from xfelcat.loader.compat.install import MODULES
-from xfelcat.loader.fileaccess import FileAccess
 from xfelcat.loader.output.stacking import StackView
 
 
@@ -286,10 +286,8 @@ def test_open_run_says_that_raw_is_not_all(tree, monkeypatch):
         for value, expected in (("raw", {"raw"}), ("default", {"raw", "proc"}), ("proc", {"proc"})):
             monkeypatch.setenv("XFELCAT_DEFAULT_DATA", value)
             assert folders(open_run(900032, 1, save=False)) == expected
-        monkeypatch.delenv("XFELCAT_DEFAULT_DATA")
-        as_theirs = functions.open_run(np.int64(900032), np.uint16(1), save=False)
-    assert folders(as_theirs) == {"raw", "proc"}
-    assert as_theirs.all_sources == both.all_sources
+        by_numpy = open_run(np.int64(900032), np.uint16(1), "default", save=False)
+    assert by_numpy.all_sources == both.all_sources
 
 
 def test_a_folder_without_files_counts_as_absent(tree):
@@ -425,15 +423,17 @@ def test_usage_of_the_command():
         assert (done.returncode, "usage:" in done.stderr) == (2, True)
 
 
-def test_installing_is_asked_for_and_comes_first():
+def test_installing_is_asked_for_and_comes_first(monkeypatch):
+    monkeypatch.delenv("XFELCAT_DEFAULT_DATA", raising=False)
     code = """
 import sys
 import xfelcat.compat
 assert not [name for name in sys.modules if name.partition(".")[0] == "extra_data"]
 xfelcat.compat.install()
 xfelcat.compat.install()
-import extra_data
+import extra_data, os
 assert extra_data.open_run.__module__.startswith("xfelcat.")
+assert os.environ["XFELCAT_DEFAULT_DATA"] == "default"
 assert "h5py" not in sys.modules
 """
     done = run_python("-c", code)

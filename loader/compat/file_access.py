@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.model.errors import FileStructureError, RunNotFoundError, SourceNameError, nearest
-from ..catalog.model.facts import DataFile, RunFacts
-from ..catalog.model.identity import RunIdentity, identify_run, parse_file_name
-from ..catalog.model.names import LEGACY_VERSION
-from ..catalog.model.records import FileLayout
-from ..catalog.opening.resolve import look_up_run
-from .read.files import OpenFiles, open_hdf5
-from .select.rows import FileRef
+from ...catalog.model.errors import FileStructureError, RunNotFoundError, SourceNameError, nearest
+from ...catalog.model.facts import DataFile, RunFacts
+from ...catalog.model.identity import RunIdentity, identify_run, parse_file_name
+from ...catalog.model.names import LEGACY_VERSION
+from ...catalog.model.records import FileLayout
+from ...catalog.opening.resolve import look_up_run
+from ..read.files import OpenFiles, open_hdf5
+from ..select.rows import FileRef
 
 if TYPE_CHECKING:
     import h5py
