@@ -229,6 +229,7 @@ class RunFacts:
     problems: tuple[Problem, ...] = ()
     """Files that were left out, and why."""
     _handed_over: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_again, (self.recipe, self._fingerprint)
@@ -267,23 +268,27 @@ class RunFacts:
         self._handed_over.add(file)
 
     def _look_again(self) -> None:
-        while self._handed_over:
-            file = self._handed_over.pop()
-            path = self._files[file].path
-            try:
-                now = os.stat(path)
-            except OSError as e:
-                raise ChangedFileError(path, "it is no longer there") from e
-            if (now.st_size, now.st_mtime_ns) == self._files[file][1:3]:
-                continue
-            rows = [list(row) for row in self.table.rows()]
-            rows[file][1:4] = now.st_size, now.st_mtime_ns, Depth.NAMES
-            table = FileTable.of(map(tuple, rows))
-            probe = self.probe.renewed(table)
-            if not np.array_equal(probe.train_ids(file), self.trains(file).ids):
-                raise ChangedFileError(path, "its trains are not those that were recorded")
-            self.__dict__.update(table=table, probe=probe)
-            self.__dict__.pop("_files", None)
+        with self._lock:
+            for file in sorted(self._handed_over):
+                path = self._files[file].path
+                try:
+                    now = os.stat(path)
+                except OSError as e:
+                    raise ChangedFileError(path, "it is no longer there") from e
+                if (now.st_size, now.st_mtime_ns) != self._files[file][1:3]:
+                    self._renew(file, now)
+                self._handed_over.discard(file)
+
+    def _renew(self, file: int, now: os.stat_result) -> None:
+        rows = [list(row) for row in self.table.rows()]
+        rows[file][1:4] = now.st_size, now.st_mtime_ns, Depth.NAMES
+        table = FileTable.of(map(tuple, rows))
+        probe = self.probe.renewed(table)
+        if not np.array_equal(probe.train_ids(file), self.trains(file).ids):
+            detail = "its trains are not those that were recorded"
+            raise ChangedFileError(self._files[file].path, detail)
+        self.__dict__.update(table=table, probe=probe)
+        self.__dict__.pop("_files", None)
 
     def trains(self, file: int) -> TrainList:
         """The trains of a file."""

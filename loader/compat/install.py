@@ -10,7 +10,6 @@ installing imports next to nothing.
 3. ``install``, and ``run_program``: a script or module run after it, with the processes it starts.
 """
 
-import importlib.util
 import os
 import runpy
 import sys
@@ -91,15 +90,26 @@ MODULES: dict[str, dict[str, str]] = {
 }
 
 
+def _components() -> Sequence[str]:
+    """The public names of ``xfelcat.components``; none where this version has no such module."""
+    home = f"{ROOT}.components"
+    try:
+        names: Sequence[str] = import_module(home).__all__
+    except ModuleNotFoundError as error:
+        if error.name != home:
+            raise
+        return ()
+    return names
+
+
 class StandIn(ModuleType):
     """A module that gives the names of ``MODULES`` for one submodule, each when it is asked for."""
 
     def __init__(self, submodule: str) -> None:
         super().__init__(f"{NAME}.{submodule}" if submodule else NAME, "xfelcat, by another name.")
         self._homes = dict(MODULES[submodule])
-        if submodule == "components" and importlib.util.find_spec(f"{ROOT}.components"):
-            names = import_module(f"{ROOT}.components").__all__
-            self._homes |= dict.fromkeys(names, "components")
+        if submodule == "components":
+            self._homes |= dict.fromkeys(_components(), "components")
         self._submodules = [n for n in MODULES if n] if not submodule else []
         self.__all__ = sorted(self._homes)
 

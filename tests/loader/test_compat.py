@@ -16,6 +16,7 @@ import pytest
 import xfelcat
 from support import rich_run
 from support.both_readers import open_oracle
+from support.count_opens import forbid_opening
 from support.rich_run import CAMERA, DIGITIZER, MODULE, SETTINGS, XGM
 from xfelcat import DataCollection, H5File, RunDirectory, by_id, by_index, open_run
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
@@ -158,12 +159,24 @@ def test_files_say_what_extra_datas_say(run):
             ours.get_keys("NO/SUCH/SOURCE")
 
 
-def test_a_file_of_the_facility_knows_its_place(demo):
+def test_a_file_of_the_facility_knows_its_place_and_opens_nothing(demo, monkeypatch):
+    forbid_opening(monkeypatch)
     path = demo.root / "SPB/202405/p900032/proc/r0001"
     run = RunDirectory(path, catalog=demo.location)
     file = run.files[0]
     assert (file.instrument, file.cycle, file.proposal) == ("SPB", "202405", 900032)
     assert (file.storage_class, file.run) == ("proc", 1)
+    for file in run.files:
+        assert file.valid_train_ids.size <= file.train_ids.size == len(run.train_ids)
+        assert file.format_version == "1.3"
+        for source in file.instrument_sources - file.legacy_sources.keys():
+            for group in file.index_groups(source):
+                assert file.get_index(source, group)[1].sum() == (
+                    run[source].data_counts(index_group=group).sum()
+                )
+            assert file.get_keys(source) == run[source].keys()
+    with pytest.raises(AssertionError, match="was opened"):
+        _ = file.file
 
 
 def test_a_file_is_opened_when_it_is_asked_for(run, tmp_path):
@@ -442,6 +455,21 @@ assert "h5py" not in sys.modules
     done = run_python("-c", late)
     assert done.returncode == 1
     assert "already imported" in done.stderr
+
+
+def test_components_are_those_of_xfelcat():
+    code = """
+import sys, types
+import xfelcat.compat
+fake = types.ModuleType("xfelcat.components")
+fake.AGIPD1M, fake.__all__ = object(), ["AGIPD1M"]
+sys.modules["xfelcat.components"] = fake
+xfelcat.compat.install()
+from extra_data.components import *
+assert AGIPD1M is fake.AGIPD1M
+"""
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_name_is_documented():
