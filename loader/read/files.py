@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 from ...catalog.config import load_settings
 from ...catalog.model.errors import ChangedFileError, FileStructureError
@@ -170,6 +171,11 @@ class OpenDataset:
         return self._chunks
 
 
+# HDF5 opens no file for writing that the process has open for reading, by whichever run. The caches
+# are known here so that ``hand_over`` can close a file in all of them, and for nothing else.
+_CACHES: "WeakSet[OpenFiles]" = WeakSet()
+
+
 class OpenFiles:
     """At most ``limit`` open data files, the ones used last. Safe to share between threads.
 
@@ -191,6 +197,7 @@ class OpenFiles:
         self._handed_over: dict[str, Callable[[], DataFile]] = {}
         self._options: ReadOptions | None = None
         self._pid = os.getpid()
+        _CACHES.add(self)
 
     def __getstate__(self) -> dict[str, int]:
         return {"limit": self.limit}
@@ -286,8 +293,12 @@ class OpenFiles:
                 self._open.pop(path).close()
 
     def hand_over(self, path: str, now: Callable[[], DataFile]) -> None:
-        """Close a file, which the program may write to; ``now`` then says what it has become."""
-        self._close({path})
+        """Close a file, which the program may write to; ``now`` then says what it has become.
+
+        It is closed wherever the process has it open, but for what is being read.
+        """
+        for cache in list(_CACHES):
+            cache._close({path})
         self._handed_over[path] = now
 
 

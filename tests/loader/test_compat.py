@@ -200,6 +200,8 @@ def test_a_file_that_was_closed_may_be_written_to(tmp_path):
     run = RunDirectory(directory, save=False)
     x = run[XGM, "beamPosition.ixPos"]
     before = x.ndarray()
+    another = RunDirectory(directory, save=False)
+    assert len(another[XGM, "state"].ndarray())  # opened by another run too
     for file in run.files:
         file.close()
         with h5py.File(file.filename, "a") as f:
