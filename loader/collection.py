@@ -511,9 +511,9 @@ class DataCollection(OverTrains):
 
     def _pasha_functor_(self) -> Any:
         """What ``pasha.map`` goes over: position, train ID and data of each train."""
-        from .output import iterate
+        from .compat.functions import MappedTrains
 
-        return iterate.MappedTrains(self, lambda part: part.trains())
+        return MappedTrains(self, lambda part: part.trains())
 
     def trains(
         self,

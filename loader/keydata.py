@@ -426,9 +426,9 @@ class KeyData(OfSource):
 
     def _pasha_functor_(self) -> Any:
         """What ``pasha.map`` goes over: position, train ID and data of each train."""
-        from .output import iterate
+        from .compat.functions import MappedTrains
 
-        return iterate.MappedTrains(self, lambda part: part.trains(include_empty=True))
+        return MappedTrains(self, lambda part: part.trains(include_empty=True))
 
     def trains(
         self, keep_dims: bool = False, include_empty: bool = False

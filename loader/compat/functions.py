@@ -2,12 +2,14 @@
 
 1. Trains and regions as plain lists, slices and shapes.
 2. ``DataChunk``, ``FileWriter``, and how many threads to use.
+3. ``MappedTrains``: a run or a key as pasha maps over it.
 """
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +24,7 @@ from .file_access import FileAccess
 __all__ = [
     "DataChunk",
     "FileWriter",
+    "MappedTrains",
     "VirtualFileWriter",
     "available_cpu_cores",
     "default_num_threads",
@@ -96,6 +99,30 @@ class DataChunk:
     def dataset(self) -> Any:
         """The ``h5py.Dataset``."""
         return self.file.file[self.dataset_path]
+
+
+class MappedTrains:
+    """Trains as pasha maps over them (its ``Functor``, which needs no import of pasha).
+
+    ``split`` divides the positions among workers; ``iterate`` gives, in a worker, position, train
+    ID and data of each train of its share. Open files of the parent process are not used there.
+    """
+
+    def __init__(self, data: Any, trains: Callable[[Any], Iterator[tuple[int, Any]]]) -> None:
+        self.data, self.trains = data, trains
+        self.n_trains = len(data.train_ids)
+
+    def split(self, num_workers: int) -> list[slice]:
+        """A share of the positions for each worker."""
+        edges = [self.n_trains * at // num_workers for at in range(num_workers + 1)]
+        return [slice(*ends) for ends in pairwise(edges)]
+
+    def iterate(self, share: slice) -> Iterator[tuple[int, int, Any]]:
+        """(Position, train ID, data) of each train of a share."""
+        positions = range(*share.indices(self.n_trains))
+        found = self.trains(self.data.select_trains(share))
+        for at, (train_id, data) in zip(positions, found, strict=True):
+            yield at, train_id, data
 
 
 class Writable(Protocol):

@@ -8,7 +8,6 @@ train, so that the trains before the one that fails are given.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -105,30 +104,6 @@ def _one_train(trains: TrainSet, train_id: int, where: str) -> TrainSet:
     if int(train_id) not in trains:
         raise TrainIDError(int(train_id), f"{where} ({trains.bounds})")
     return TrainSet.from_ids([int(train_id)])
-
-
-class MappedTrains:
-    """Trains as pasha maps over them (its ``Functor``, which needs no import of pasha).
-
-    ``split`` divides the positions among workers; ``iterate`` gives, in a worker, position, train
-    ID and data of each train of its share. Open files of the parent process are not used there.
-    """
-
-    def __init__(self, data: Any, trains: Callable[[Any], Iterator[tuple[int, Any]]]) -> None:
-        self.data, self.trains = data, trains
-        self.n_trains = len(data.train_ids)
-
-    def split(self, num_workers: int) -> list[slice]:
-        """A share of the positions for each worker."""
-        edges = [self.n_trains * at // num_workers for at in range(num_workers + 1)]
-        return [slice(*ends) for ends in pairwise(edges)]
-
-    def iterate(self, share: slice) -> Iterator[tuple[int, int, Any]]:
-        """(Position, train ID, data) of each train of a share."""
-        positions = range(*share.indices(self.n_trains))
-        found = self.trains(self.data.select_trains(share))
-        for at, (train_id, data) in zip(positions, found, strict=True):
-            yield at, train_id, data
 
 
 @dataclass(frozen=True, slots=True)

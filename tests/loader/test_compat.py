@@ -233,6 +233,15 @@ def test_a_run_that_was_copied_with_its_outlines_opens(tmp_path):
     assert copied.train_ids == RunDirectory(directory, save=False).train_ids
 
 
+def test_a_program_that_ends_at_once_says_nothing(directory, tmp_path):
+    place = tmp_path / "run"
+    shutil.copytree(directory, place)
+    code = f"from xfelcat import RunDirectory; RunDirectory({str(place)!r}, parallelize=False)"
+    done = run_python("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (place / ".xfelcat").is_dir()  # its outline was saved all the same
+
+
 def test_some_files_as_one_collection(run, directory, tmp_path):
     paths = [f.path for f in run.files]
     every = DataCollection.from_paths(paths)

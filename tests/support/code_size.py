@@ -17,7 +17,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # The redesign of 2026 set itself 33,000 lines in 135 modules, detector classes and stand-ins for
 # modules of EXtra-data not counted. Until the lines are that few, they become more only by what is
 # new: FileAccess, and the names of the API that programs asked for.
-MOST_LINES, MOST_MODULES = 34_300, 135
+MOST_LINES, MOST_MODULES = 34_270, 135
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
