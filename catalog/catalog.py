@@ -6,7 +6,6 @@ runs share one set of filters, ``questions.filters.Choice``; docs/questions.md e
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
@@ -531,9 +530,9 @@ class Catalog:
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
         changes_since
             What came or went since then counts as new or resolved; else since the last audit of
-            the same scope.
+            the same scope, and all is new if there is none.
         save
-            Whether to record the audit in the catalog.
+            Whether to record the audit; else nothing in the catalog changes.
         limits
             From where on something is a finding.
         progress
@@ -575,7 +574,7 @@ class Catalog:
             disk=DiskOptions(roots) if disk else None,
             deep=deep,
             since=None if changes_since is None else parse_time(changes_since),
-            waivers=None if waivers is None else Path(waivers),
+            waivers=waivers,
             save=save,
         )
         return audit(self._store, filter_, options, progress)
@@ -610,12 +609,10 @@ class Catalog:
         TargetWriteError
             For a file that cannot be written.
         """
-        from .audit.audit import waiver_file
-        from .audit.waivers import read_waivers
+        from .audit.waivers import find_waivers
         from .report.page import write_report
 
-        file = waiver_file(self._store, None if waivers is None else Path(waivers))
-        accepted = () if file is None else read_waivers(file)
+        accepted = find_waivers(self._store.location, waivers)
         return write_report(self._store, RunFilter.of(**where), path, waivers=accepted)
 
     def forget(self, *targets: str | os.PathLike[str]) -> int:

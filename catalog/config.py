@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .model.errors import ConfigError, nearest
+from .model.errors import ConfigError, did_you_mean, nearest
 
 # The variables of each setting, the first that is set counts; and its default.
 SETTINGS = {
@@ -105,8 +105,7 @@ def _read_config(path: str, required: bool) -> dict[str, str]:
         raise ConfigError(f"config file {path} is not valid TOML: {e}") from e
     for name, value in values.items():
         if name not in SETTINGS:
-            near = nearest(name, SETTINGS)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(nearest(name, SETTINGS, limit=1))
             raise ConfigError(f"config file {path}: unknown setting {name!r}{hint}")
         if type(value) not in (str, _TOML_TYPES.get(name)):
             raise ConfigError(f"config file {path}: setting {name!r} must be a string")

@@ -36,39 +36,26 @@ _COMMANDS = {
 }
 
 
-class _Table(dict[str, Any]):
-    """The commands by name, each made when it is asked for."""
-
-    def __getitem__(self, name: str) -> Any:
-        made = super().__getitem__(name)
-        if made is None:
-            module, attribute = _COMMANDS[name]
-            found = getattr(import_module(f".{module}", __package__), attribute)
-            if not isinstance(found, typer.Typer):
-                single = typer.Typer(add_completion=False)
-                single.command(name)(found)
-                found = single
-            made = typer.main.get_command(found)
-            made.name = name
-            self[name] = made
-        return made
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in _COMMANDS else default
-
-    def items(self) -> Any:
-        return {name: self[name] for name in self}.items()
-
-    def values(self) -> Any:
-        return [self[name] for name in self]
-
-
 class _Commands(TyperGroup):
-    """The commands, with the exit codes that are promised."""
+    """The commands, each made when it is asked for, with the exit codes that are promised."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = _Table(dict.fromkeys(_COMMANDS))
+        names: dict[str, Any] = dict.fromkeys(_COMMANDS)  # of which typer offers the nearest
+        self.commands = names
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[cmd_name]
+        found = getattr(import_module(f".{module}", __package__), attribute)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False)
+            single.command(cmd_name)(found)
+            found = single
+        made = typer.main.get_command(found)
+        made.name = cmd_name
+        return made
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)

@@ -22,6 +22,7 @@ from .options import (
     TimeLimitOption,
     argument,
     existing_store,
+    flag,
     option,
     time_option,
     with_run_filter,
@@ -67,12 +68,8 @@ def audit_command(
             "--level", "LEVEL", "Only checks of this level: S, H, catalog or D; may be repeated."
         ),
     ] = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="Show the checks there are, and audit nothing.")
-    ] = False,
-    disk: Annotated[
-        bool, typer.Option("--disk", help="Compare the catalog with what is on disk.")
-    ] = False,
+    list_: Annotated[bool, flag("--list", "Show the checks there are, and audit nothing.")] = False,
+    disk: Annotated[bool, flag("--disk", "Compare the catalog with what is on disk.")] = False,
     deep: DeepOption = False,
     sample: SampleOption = 8,
     seed: SeedOption = 0,
@@ -85,17 +82,14 @@ def audit_command(
             "else since the last audit of the same scope.",
         ),
     ] = None,
-    new: Annotated[bool, typer.Option("--new", help="Show only findings that are new.")] = False,
-    resolved: Annotated[
-        bool, typer.Option("--resolved", help="Show only findings that are gone.")
-    ] = False,
+    new: Annotated[bool, flag("--new", "Show only findings that are new.")] = False,
+    resolved: Annotated[bool, flag("--resolved", "Show only findings that are gone.")] = False,
     waivers: Annotated[
         Path | None,
         option("--waivers", "FILE", "File of waivers; else waivers.yml in the catalog."),
     ] = None,
     fail_on: Annotated[
-        Threshold,
-        typer.Option("--fail-on", help="Exit with 1 if findings of this severity are shown."),
+        Threshold, flag("--fail-on", "Exit with 1 if findings of this severity are shown.")
     ] = Threshold.ERROR,
     html: Annotated[
         Path | None,
@@ -114,12 +108,9 @@ def audit_command(
             "Another limit for a check, such as processing_days=30; may be repeated.",
         ),
     ] = None,
-    save: Annotated[
-        bool, typer.Option("--save/--no-save", help="Record the audit in the catalog.")
-    ] = True,
+    save: Annotated[bool, flag("--save/--no-save", "Record the audit in the catalog.")] = True,
     jobs: Annotated[
-        int,
-        typer.Option("--jobs", "-j", metavar="N", min=0, help="Processes for --disk and --deep."),
+        int, option("--jobs", "N", "Processes for --disk and --deep.", "-j", min=0)
     ] = 2,
     time_limit: TimeLimitOption = 120.0,
     where: RunFilter,

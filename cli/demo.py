@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from .options import argument
+from .options import argument, option
 from .output import Format, say, write_answer
 from .progress import count, showing_bar, size_text
 
@@ -24,9 +24,7 @@ XGM = "SA1_XTD2_XGM/XGM/DOOCS"
 def demo_command(
     directory: Annotated[Path, argument("DIR", "The folder to write to.")],
     *,
-    scale: Annotated[
-        int, typer.Option("--scale", metavar="N", min=1, help="Multiply the trains of every run.")
-    ] = 1,
+    scale: Annotated[int, option("--scale", "N", "Multiply the trains of every run.", min=1)] = 1,
 ) -> None:
     """Write a small synthetic facility: three proposals, with a few faulty runs."""
     from ..loader.examples.facility import write_facility

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from .options import CatalogOption, FormatOption, OutputOption, open_named, open_store
+from .options import (
+    CatalogOption,
+    FormatOption,
+    OutputOption,
+    argument,
+    flag,
+    open_named,
+    open_store,
+    option,
+)
 from .output import Format, choose_format, say, value_text, write_rows
 from .progress import count
 
@@ -16,26 +25,24 @@ _COLUMNS = ("what", "source", "key", "first", "second")
 
 
 def diff_command(
-    first: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run directory, p002012/raw/r0034 or 2012/34.")
-    ],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare it with.")],
+    first: Annotated[str, argument("RUN", "A run directory, p002012/raw/r0034 or 2012/34.")],
+    second: Annotated[str, argument("RUN", "The run to compare it with.")],
     *,
     tolerance: Annotated[
         float,
-        typer.Option(
+        option(
             "--tolerance",
-            metavar="SHARE",
+            "SHARE",
+            "RUN values no further apart than this share of the larger are the same.",
             min=0,
             max=1,
-            help="RUN values no further apart than this share of the larger are the same.",
         ),
     ] = 0.0,
     values: Annotated[
-        bool, typer.Option("--values/--no-values", help="Whether RUN values are compared.")
+        bool, flag("--values/--no-values", "Whether RUN values are compared.")
     ] = True,
     timestamps: Annotated[
-        bool, typer.Option("--timestamps", help="Compare when RUN values were set, too.")
+        bool, flag("--timestamps", "Compare when RUN values were set, too.")
     ] = False,
     format_: FormatOption = None,
     output: OutputOption = None,

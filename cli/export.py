@@ -8,7 +8,9 @@ import typer
 from .options import (
     CatalogOption,
     RunArgument,
+    argument,
     existing_store,
+    flag,
     open_named,
     open_store,
     say_if_behind,
@@ -25,19 +27,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Write what other tools read.", no_args_is_help=True, add_completion=False)
 
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+ForceOption = Annotated[bool, flag("--force", "Replace files that exist.")]
 
 
 @app.command("parquet")
 @with_question("run", "having")
 def parquet_command(
     directory: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="Where to write; made if missing.", file_okay=False),
+        Path, argument("DIR", "Where to write; made if missing.", file_okay=False)
     ],
     views: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="VIEW", help="Names of views; all of them if none is named."),
+        list[str] | None, argument("VIEW", "Names of views; all of them if none is named.")
     ] = None,
     *,
     question: "Question",
@@ -73,9 +73,7 @@ def zarr_command(
     key: Annotated[
         str, typer.Argument(help="A key of it, or a glob of keys of one index group: 'image.*'.")
     ],
-    target: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file *.json, or a directory *.parquet.")
-    ],
+    target: Annotated[Path, argument("FILE", "A file *.json, or a directory *.parquet.")],
     *,
     force: ForceOption = False,
     catalog: CatalogOption = None,
@@ -97,12 +95,11 @@ def zarr_command(
 
 def _named_keys(of_source: "SourceData", glob: str) -> list[str]:
     """The key of this name, else the keys that the glob matches; timestamps only if it ends so."""
-    import fnmatch
+    from ..loader.read.selected import matching_keys
 
     if glob in of_source:
         return [glob]
-    names = sorted(of_source.keys(inc_timestamps=glob.endswith("timestamp")))
-    found = [name for name in names if fnmatch.fnmatchcase(name, glob)]
+    found = matching_keys(of_source.selected, glob)
     groups = {name.partition(".")[0] for name in found if of_source.is_instrument}
     if len(groups) > 1:
         raise typer.BadParameter(

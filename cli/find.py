@@ -9,6 +9,7 @@ from .options import (
     FormatOption,
     OutputOption,
     open_store,
+    option,
     say_provenance,
     with_question,
 )
@@ -30,22 +31,17 @@ def find_command(
         str | None,
         typer.Argument(
             help="Glob of source names, in quotes: '*XGM*', or 're:' and a regular expression; left"
-            " out, rows are per run.",
-            show_default=False,
+            " out, rows are per run."
         ),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Argument(
-            help="Glob of keys: 'beamPosition.*'; left out, rows are per source.",
-            show_default=False,
-        ),
+        typer.Argument(help="Glob of keys: 'beamPosition.*'; left out, rows are per source."),
     ] = None,
     *,
     question: "Question",
     limit: Annotated[
-        int | None,
-        typer.Option("--limit", "-n", min=1, help="Give this many rows at most.", metavar="N"),
+        int | None, option("--limit", "N", "Give this many rows at most.", "-n", min=1)
     ] = None,
     format_: FormatOption = None,
     output: OutputOption = None,

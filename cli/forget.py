@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .options import CatalogOption, argument, open_store
+from .options import CatalogOption, argument, flag, open_store
 from .output import say
 from .progress import count
 
@@ -18,7 +18,7 @@ def forget_command(
         ),
     ],
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    yes: Annotated[bool, flag("--yes", "Do not ask first.", "-y")] = False,
     catalog: CatalogOption = None,
 ) -> None:
     """Delete all that is known of some runs from the catalog; no data file is touched."""

@@ -188,7 +188,7 @@ def _describe_run(target: str, store: "Store") -> Description:
     path, run, known = open_known(target, store)
     rows = source_rows(run.selected)
     detectors, _ = detector_groups({row["source"] for row in rows})
-    modules = {name for detector in detectors for name in detector.sources.values()}
+    modules = {name for sources in detectors.values() for name in sources.values()}
     lines = [path, *_facts([*run_facts(run.selected), ("Catalogued", _freshness(known))])]
     for section, noun in (("INSTRUMENT", "instrument source"), ("CONTROL", "control source")):
         cells = []
@@ -316,13 +316,11 @@ def _extent(run: "DataCollection", counts: Any, name: str) -> Facts:
         few, many = int(counts[counts > 0].min()), int(counts.max())
         entries = str(few) if few == many else f"{few} to {many}"
         facts.append(("Entries", f"{extent['entries']}, {entries} per train with data"))
-        for label, train_id in (
-            ("First data", extent["first_train"]),
-            ("Last data", extent["last_train"]),
-        ):
+        for end in ("first", "last"):
+            train_id = extent[f"{end}_train"]
             moment = run.train_timestamps()[run.train_ids.index(train_id)]
             at = "" if np.isnat(moment) else f" at {moment.astype('datetime64[s]').item()} UTC"
-            facts.append((label, f"train {train_id}{at}"))
+            facts.append((f"{end.capitalize()} data", f"train {train_id}{at}"))
     return facts
 
 
@@ -340,7 +338,7 @@ def _put_together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     lines = []
     for same, names in groups.items():
         detectors, others = detector_groups(names)
-        texts = [f"{d.pattern} ({number_ranges(d.sources)})" for d in detectors]
+        texts = [f"{pattern} ({number_ranges(m)})" for pattern, m in detectors.items()]
         lines += [(*same, text) for text in [*texts, *compact_names(others)]]
     return sorted(lines, key=lambda line: natural_key(line[-1]))
 
@@ -364,14 +362,10 @@ def info_command(
         ),
     ] = None,
     source: Annotated[
-        str | None,
-        typer.Argument(
-            help="Glob of sources of the run: their keys and values.", show_default=False
-        ),
+        str | None, typer.Argument(help="Glob of sources of the run: their keys and values.")
     ] = None,
     key: Annotated[
-        str | None,
-        typer.Argument(help="A key of the source: its data, file by file.", show_default=False),
+        str | None, typer.Argument(help="A key of the source: its data, file by file.")
     ] = None,
     *,
     format_: FormatOption = None,

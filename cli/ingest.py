@@ -13,6 +13,7 @@ from .options import (
     StrictOption,
     TimeLimitOption,
     argument,
+    flag,
     open_store,
     option,
     time_option,
@@ -33,15 +34,13 @@ def ingest_command(
     ],
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the files that would be scanned.")
+        bool, flag("--dry-run", "Only list the files that would be scanned.")
     ] = False,
     jobs: JobsOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Scan unchanged files, too.")] = False,
+    force: Annotated[bool, flag("--force", "Scan unchanged files, too.")] = False,
     verify: Annotated[
         bool,
-        typer.Option(
-            "--verify", help="Open every dataset with the HDF5 library, and read RUN in every file."
-        ),
+        flag("--verify", "Open every dataset with the HDF5 library, and read RUN in every file."),
     ] = False,
     exclude: ExcludeOption = None,
     since: Annotated[
@@ -54,7 +53,7 @@ def ingest_command(
         ),
     ] = None,
     stage: Annotated[
-        bool, typer.Option("--stage", help="Read files that lie on tape, too; this may take days.")
+        bool, flag("--stage", "Read files that lie on tape, too; this may take days.")
     ] = False,
     reads_per_second: RateOption = None,
     time_limit: TimeLimitOption = 120.0,

@@ -3,12 +3,11 @@
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from .options import (
     CatalogOption,
     FormatOption,
     OutputOption,
+    argument,
     open_store,
     option,
     say_provenance,
@@ -36,7 +35,7 @@ class Inventory(StrEnum):
 @with_run_filter()
 def inventory_command(
     question: Annotated[
-        Inventory, typer.Argument(metavar="QUESTION", help=f"One of {', '.join(Inventory)}.")
+        Inventory, argument("QUESTION", f"One of {', '.join(Inventory)}.")
     ] = Inventory.VOLUME,
     *,
     by: Annotated[

@@ -42,13 +42,18 @@ Decorator = Callable[[Command], Command]
 
 
 def option(name: str, metavar: str, about: str, *short: str, **details: Any) -> Any:
-    """An option that takes a value; what holds without it stands in its help."""
-    return typer.Option(name, *short, metavar=metavar, help=about, show_default=False, **details)
+    """An option that takes a value."""
+    return typer.Option(name, *short, metavar=metavar, help=about, **details)
+
+
+def flag(name: str, about: str, *short: str) -> Any:
+    """An option without a value, or whose values its type names."""
+    return typer.Option(name, *short, help=about)
 
 
 def argument(metavar: str, about: str, **details: Any) -> Any:
-    """An argument; what holds without it stands in its help."""
-    return typer.Argument(metavar=metavar, help=about, show_default=False, **details)
+    """An argument with a name of its own in the help."""
+    return typer.Argument(metavar=metavar, help=about, **details)
 
 
 CatalogOption = Annotated[
@@ -74,10 +79,7 @@ OutputOption = Annotated[
     option("--output", "FILE", "Write to this file instead of the terminal.", "-o", dir_okay=False),
 ]
 RunArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN", help="A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34."
-    ),
+    str, argument("RUN", "A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34.")
 ]
 JobsOption = Annotated[
     int | None,
@@ -85,11 +87,8 @@ JobsOption = Annotated[
 ]
 TimeLimitOption = Annotated[
     float,
-    typer.Option(
-        "--time-limit",
-        metavar="SECONDS",
-        min=0.1,
-        help="Give up a file, or a directory, that takes longer.",
+    option(
+        "--time-limit", "SECONDS", "Give up a file, or a directory, that takes longer.", min=0.1
     ),
 ]
 RateOption = Annotated[
@@ -102,21 +101,19 @@ ExcludeOption = Annotated[
         "--exclude", "GLOB", "Leave out files and folders of this name or path; may be repeated."
     ),
 ]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Exit 1 if there are problems.")]
-DeepOption = Annotated[bool, typer.Option("--deep", help="Read a sample of the data, too.")]
+StrictOption = Annotated[bool, flag("--strict", "Exit 1 if there are problems.")]
+DeepOption = Annotated[bool, flag("--deep", "Read a sample of the data, too.")]
 SampleOption = Annotated[
     int,
-    typer.Option(
+    option(
         "--sample",
-        metavar="N",
-        min=0,
-        help="With --deep: keys per control source, trains per index group and chunks per dataset "
+        "N",
+        "With --deep: keys per control source, trains per index group and chunks per dataset "
         "to read; 0 for all.",
+        min=0,
     ),
 ]
-SeedOption = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, help="With --deep: which sample to take.")
-]
+SeedOption = Annotated[int, option("--seed", "N", "With --deep: which sample to take.", min=0)]
 
 
 @contextmanager

@@ -198,17 +198,16 @@ def _json_lines(table: "pa.Table") -> Iterator[str]:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise typer.BadParameter(f"two columns are named {twice[0]!r}: rename one with AS")
-    pending = "["
-    for row in _rows(table, lambda kind: None if _is_plain(kind) else _json_value):
-        if pending != "[":
-            pending += ","
-        yield pending
-        pending = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)
-    if pending != "[":
-        yield pending
-        yield "]"
-    else:
+    rows = _rows(table, lambda kind: None if _is_plain(kind) else _json_value)
+    objects = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
+    if (pending := next(objects, None)) is None:
         yield "[]"
+        return
+    yield "["
+    for following in objects:
+        yield f"{pending},"
+        pending = following
+    yield from (pending, "]")
 
 
 def _json_value(value: Any) -> Any:

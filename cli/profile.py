@@ -10,6 +10,7 @@ from .options import (
     StrictOption,
     TimeLimitOption,
     existing_store,
+    flag,
     with_run_filter,
 )
 from .progress import count, finish_job, showing_progress
@@ -27,15 +28,12 @@ def profile_command(
     key: Annotated[
         str | None,
         typer.Argument(
-            help="Glob of keys: 'beamPosition.*'; left out, the values of control sources.",
-            show_default=False,
+            help="Glob of keys: 'beamPosition.*'; left out, the values of control sources."
         ),
     ] = None,
     *,
     where: "RunFilter",
-    force: Annotated[
-        bool, typer.Option("--force", help="Read keys again whose profile still holds.")
-    ] = False,
+    force: Annotated[bool, flag("--force", "Read keys again whose profile still holds.")] = False,
     jobs: JobsOption = None,
     time_limit: TimeLimitOption = 120.0,
     strict: StrictOption = False,

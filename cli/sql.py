@@ -16,6 +16,7 @@ from .options import (
     FormatOption,
     OutputOption,
     argument,
+    flag,
     open_store,
     option,
     say_provenance,
@@ -36,27 +37,21 @@ def sql_command(
     *,
     schema: Annotated[
         bool,
-        typer.Option(
-            "--schema",
-            help="Show the views, their columns, types, units and meaning, and examples.",
-        ),
+        flag("--schema", "Show the views, their columns, types, units and meaning, and examples."),
     ] = False,
     file: Annotated[
         Path | None,
         option("--file", "FILE", "Read the statement from this file.", exists=True, dir_okay=False),
     ] = None,
     time_limit: Annotated[
-        float,
-        typer.Option(
-            "--time-limit", metavar="SECONDS", min=0, help="Stop a query after this; 0 for never."
-        ),
+        float, option("--time-limit", "SECONDS", "Stop a query after this; 0 for never.", min=0)
     ] = TIME_LIMIT,
     memory_limit: Annotated[
         str,
-        typer.Option(
+        option(
             "--memory-limit",
-            metavar="SIZE",
-            help="Stop a query that needs more memory than this; 0 for DuckDB's own limit.",
+            "SIZE",
+            "Stop a query that needs more memory than this; 0 for DuckDB's own limit.",
         ),
     ] = MEMORY_LIMIT,
     format_: FormatOption = None,

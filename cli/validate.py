@@ -15,6 +15,7 @@ from .options import (
     SampleOption,
     SeedOption,
     TimeLimitOption,
+    flag,
     option,
     wrong_usage,
 )
@@ -30,9 +31,7 @@ _NOUNS = {"E": "error", "W": "warning", "I": "remark"}
 
 
 def validate_command(
-    path: Annotated[
-        Path | None, typer.Argument(help="A data file or a run directory.", show_default=False)
-    ] = None,
+    path: Annotated[Path | None, typer.Argument(help="A data file or a run directory.")] = None,
     *,
     skip: Annotated[
         list[str] | None,
@@ -43,9 +42,7 @@ def validate_command(
             "it; may be repeated.",
         ),
     ] = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="Only list the checks that would be made.")
-    ] = False,
+    list_: Annotated[bool, flag("--list", "Only list the checks that would be made.")] = False,
     deep: DeepOption = False,
     sample: SampleOption = 8,
     seed: SeedOption = 0,

@@ -18,7 +18,9 @@ from .options import (
     RateOption,
     TimeLimitOption,
     argument,
+    flag,
     open_store,
+    option,
 )
 
 if TYPE_CHECKING:
@@ -38,54 +40,42 @@ def watch_command(
         argument("ROOT...", "Facility, instrument, cycle, proposal or data class directories."),
     ],
     *,
-    once: Annotated[
-        bool, typer.Option("--once", help="Look once and stop, as a scheduled job.")
-    ] = False,
+    once: Annotated[bool, flag("--once", "Look once and stop, as a scheduled job.")] = False,
     interval: Annotated[
-        float,
-        typer.Option("--interval", metavar="SECONDS", min=0.1, help="From one look to the next."),
+        float, option("--interval", "SECONDS", "From one look to the next.", min=0.1)
     ] = 30.0,
     quiet: Annotated[
-        float,
-        typer.Option(
-            "--quiet", metavar="SECONDS", min=0, help="Read a file when it has rested so long."
-        ),
+        float, option("--quiet", "SECONDS", "Read a file when it has rested so long.", min=0)
     ] = 10.0,
     patience: Annotated[
         float,
-        typer.Option(
+        option(
             "--patience",
-            metavar="SECONDS",
+            "SECONDS",
+            "A file that cannot be read is in progress, not broken, until it is this old.",
             min=0,
-            help="A file that cannot be read is in progress, not broken, until it is this old.",
         ),
     ] = 3600.0,
     publish_every: Annotated[
         float,
-        typer.Option(
+        option(
             "--publish-every",
-            metavar="MINUTES",
+            "MINUTES",
+            "Renew the file for questions over all runs at most this often.",
             min=0,
-            help="Renew the file for questions over all runs at most this often.",
         ),
     ] = 10.0,
     recheck: Annotated[
-        float,
-        typer.Option(
-            "--recheck", metavar="HOURS", min=0, help="Look at every file again after this time."
-        ),
+        float, option("--recheck", "HOURS", "Look at every file again after this time.", min=0)
     ] = 24.0,
     jobs: JobsOption = None,
     exclude: ExcludeOption = None,
     reads_per_second: RateOption = None,
     time_limit: TimeLimitOption = 120.0,
     log_format: Annotated[
-        LogFormat,
-        typer.Option("--log-format", help="Events as key=value, or as JSON; one per line."),
+        LogFormat, flag("--log-format", "Events as key=value, or as JSON; one per line.")
     ] = LogFormat.TEXT,
-    audit: Annotated[
-        bool, typer.Option("--audit/--no-audit", help="Audit the runs that were ingested.")
-    ] = True,
+    audit: Annotated[bool, flag("--audit/--no-audit", "Audit the runs that were ingested.")] = True,
     catalog: CatalogOption = None,
 ) -> None:
     """Ingest new and changed runs as they appear, until SIGTERM or Ctrl-C.

@@ -81,23 +81,9 @@ class DataCollection(OverTrains):
     ) -> "DataCollection":
         """Everything that the facts of a run know.
 
-        Parameters
-        ----------
-        facts
-            From the catalog or from scanned files; they tell all but array data.
-        inc_suspect_trains
-            False leaves out trains whose ID is suspect.
-        files
-            Where open files are kept; by default a new place, shared by all selections.
-        allow_duplicates
-            Whether a source may have a train in two files; if so, its data are given twice.
-        is_single_run
-            Whether questions about *the* run have an answer; None finds out.
-
-        Raises
-        ------
-        DuplicateTrainError
-            A source has the same train in two files, and ``allow_duplicates`` is not set.
+        ``files`` is where open files are kept, by default a new place that all selections share;
+        ``is_single_run`` whether questions about *the* run have an answer, None to find out. The
+        rest, and the errors, are as for ``RunDirectory``.
         """
         table = take_sources(
             facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates
@@ -207,10 +193,7 @@ class DataCollection(OverTrains):
     def keys_for_source(self, source: str) -> set[str]:
         """Names of the selected keys of a source, as its first file has them.
 
-        Raises
-        ------
-        SourceNameError
-            There is no such source.
+        Raises SourceNameError where there is no such source.
         """
         return self._source(source).keys()
 
@@ -338,14 +321,7 @@ class DataCollection(OverTrains):
     def get_run_values(self, source: str) -> dict[str, Any]:
         """All values of RUN of a control source, by key as in the files.
 
-        Raises
-        ------
-        SourceNameError
-            There is no such source.
-        MultiRunError
-            The source is there from several runs.
-        ValueError
-            It is no control source.
+        The errors are those of ``get_run_value``.
         """
         return self._source(source).run_values()
 
@@ -487,8 +463,6 @@ class DataCollection(OverTrains):
 
         Parameters
         ----------
-        source, key
-            Which key.
         filename
             The file to write it to, replacing one that is there; by default a temporary one,
             which is the caller's to delete.
@@ -496,12 +470,7 @@ class DataCollection(OverTrains):
         Returns
         -------
         h5py.Dataset
-            Open for reading; ``.file.close()`` closes its file.
-
-        Raises
-        ------
-        TargetFileError
-            The file is one that the data come from.
+            Open for reading; ``.file.close()`` closes its file. The errors are those of ``write``.
         """
         from .output import write
 
@@ -567,10 +536,7 @@ class DataCollection(OverTrains):
     ) -> tuple[int, dict[Any, Any]]:
         """(Train ID, data) of one train; the parameters are those of ``trains``.
 
-        Raises
-        ------
-        TrainIDError
-            The train is not among the selected ones.
+        Raises TrainIDError for a train that is not among the selected ones.
         """
         from .output import iterate
 
@@ -607,9 +573,9 @@ class DataCollection(OverTrains):
         Parameters
         ----------
         seln_or_source_glob, key_glob
-            A glob for source names and one for keys; an iterable of source globs or (source glob,
-            key glob) pairs; a dict of source names to sets of keys (empty: all keys), without
-            globs; or another collection, source or key, for what it holds.
+            A glob for source names and one for keys; a dict of source names to sets of keys (empty
+            or None: all keys), without globs; another collection, source or key, for what it holds;
+            or an iterable of source globs, (source glob, key glob) pairs, sources and keys.
         require_all, require_any
             Keep only trains that have data for all, or for any, of the selected keys.
         warn_drop_trains_frac
@@ -644,12 +610,18 @@ class DataCollection(OverTrains):
         train_range
             Positions (``np.s_[:5]``, an integer, a list or array of integers or booleans,
             ``by_index[...]``), train IDs (``by_id[a:b]``, ``by_id[[a, b]]``), or a boolean pandas
-            Series or xarray DataArray labelled with train IDs.
+            Series or xarray DataArray labelled with train IDs. A selection is a set: its order and
+            repetitions do not matter.
 
         Raises
         ------
         ValueError
-            None of the train IDs asked for is there; the message names both ranges.
+            None of the train IDs asked for is there; the message names both ranges. Or there are
+            not as many booleans as trains.
+        IndexError
+            A position that is not there.
+        TypeError
+            Anything else.
         """
         return super().select_trains(train_range)
 
@@ -763,4 +735,4 @@ class DataCollection(OverTrains):
         """
         from .output import write
 
-        write.write_virtual_file(self.selected, filename)
+        write.write_file(self.selected, filename, virtual=True)

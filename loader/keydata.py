@@ -250,15 +250,7 @@ class KeyData(OfSource):
         return read_attributes(self.selected)
 
     def run_value(self, allow_multi_run: bool = False) -> Any:
-        """The RUN value of the key, its state at the start of the run.
-
-        Raises
-        ------
-        MultiRunError
-            The data come from several runs, and ``allow_multi_run`` is not set.
-        PropertyNameError
-            RUN does not have the key.
-        """
+        """The RUN value of the key at the start of the run; see ``SourceData.run_value``."""
         return read_run_value(self.selected.entry, self.key, allow_multi_run=allow_multi_run)
 
     def __repr__(self) -> str:
@@ -332,7 +324,9 @@ class KeyData(OfSource):
         InconsistentFilesError
             The key differs between files in type or entry shape.
         ChangedFileError
-            A file was replaced since the run was opened.
+            A file was changed or replaced since the run was opened.
+        FileStructureError
+            A file lacks the dataset, INDEX names rows beyond its end, or HDF5 cannot read it.
         """
         return self.selected.read(roi, out)
 
@@ -449,28 +443,13 @@ class KeyData(OfSource):
     def train_from_id(self, tid: int, keep_dims: bool = False) -> tuple[int, Any]:
         """(Train ID, array) of one train; of a train without data an array of length 0.
 
-        Parameters
-        ----------
-        tid
-            The train ID.
-        keep_dims
-            Keep the first dimension where the train has a single entry.
-
-        Raises
-        ------
-        TrainIDError
-            The train is not among the selected ones.
+        ``keep_dims`` is as for ``trains``. Raises TrainIDError for a train that is not among the
+        selected ones.
         """
         from .output import iterate
 
         return iterate.key_train(self.selected, tid, keep_dims)
 
     def train_from_index(self, i: int, keep_dims: bool = False) -> tuple[int, Any]:
-        """(Train ID, array) of the train at a position; see ``train_from_id``.
-
-        Raises
-        ------
-        IndexError
-            There are not so many trains.
-        """
+        """(Train ID, array) of the train at a position; IndexError if there are not so many."""
         return self.train_from_id(train_at(self.selected.trains, i), keep_dims)

@@ -70,10 +70,6 @@ def RunDirectory(
         True opens a run in which a source has the same train in several files; the data then
         holds such trains several times.
 
-    Returns
-    -------
-    DataCollection
-
     Raises
     ------
     RunNotFoundError
@@ -122,10 +118,6 @@ def H5File(
         The file. It may lie anywhere.
     inc_suspect_trains, catalog, trust
         As for ``RunDirectory``. A catalog that knows the file's run knows the file.
-
-    Returns
-    -------
-    DataCollection
 
     Raises
     ------
@@ -178,10 +170,6 @@ def open_run(
         aliases.
     include, file_filter, inc_suspect_trains, parallelize, catalog, trust, save, allow_duplicates
         As for ``RunDirectory``.
-
-    Returns
-    -------
-    DataCollection
 
     Raises
     ------
@@ -275,10 +263,10 @@ def find_run_directory(
         return path
     try:
         there = [n for n in os.listdir(parent) if n.startswith("r") and parse_run(n) is not None]
+        near = sorted(there, key=lambda n: abs((parse_run(n) or 0) - number))[:3]
     except OSError:  # there is no such folder
-        raise RunNotFoundError(f"run {name} ({folder})", [path], neighbours(parent)) from None
-    there.sort(key=lambda n: abs((parse_run(n) or 0) - number))
-    raise RunNotFoundError(f"run {name} ({folder})", [path], there[:3])
+        near = neighbours(parent)
+    raise RunNotFoundError(f"run {name} ({folder})", [path], near)
 
 
 def _run_directories(proposal_dir: str, run: int | str, data: str | Sequence[str]) -> list[str]:

@@ -1,10 +1,10 @@
 """Many runs opened as one thing, and one key of theirs as one array.
 
 1. ``find_places``: the runs named by a table, by names and paths, or by a question; none is opened.
-2. ``collect_keys``: a key in every run that has it, and why the others lack it.
-3. ``to_array`` reads run after run into one array of the ``common_dtype``; ``to_xarray``,
-   ``to_dask``, ``to_series`` and ``to_frame`` label it with the run beside the train.
-4. ``Runs``, from ``open_runs``: a frozen value of the places and of what to select of each run. A
+2. ``KeysOfRuns``: a key in every run that has it, and why the others lack it. ``to_array`` reads
+   run after run into one array of the ``common_dtype``; ``label_array`` and ``to_series`` label it
+   with the run beside the train.
+3. ``Runs``, from ``open_runs``: a frozen value of the places and of what to select of each run. A
    run is opened when it is needed, from the catalog; the last ones stay open.
 """
 
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from ..catalog.model.identity import RunIdentity, identify_run, parse_proposal, 
 from ..catalog.model.names import from_text
 from ..catalog.questions.filters import RunFilter
 from .collection import DataCollection
-from .open import RunDirectory, find_proposal, find_run_directory
+from .open import PathLike, RunDirectory, find_proposal, find_run_directory
 from .output import convert
 from .read.files import OpenFiles
 from .select.selection import parse_region
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
     from .keydata import KeyData
 
-# -- which runs --
+_T = TypeVar("_T")
 
-PathLike = str | os.PathLike[str]
+# -- which runs --
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +66,7 @@ class RunPlace:
 def find_places(
     runs: Any, catalog: PathLike | None, question: dict[str, Any]
 ) -> tuple[RunPlace, ...]:
-    """The runs that the caller names, each once, in the order given.
-
-    Raises
-    ------
-    QueryError
-        For filters or a table that mean no runs.
-    RunNotFoundError
-        For a run that neither the catalog nor the disk has.
-    CatalogNotFoundError
-        Where a catalog must be asked, and is not there.
-    TypeError
-        For what is nothing of the kind.
-    """
+    """The runs that the caller names, each once, in the order given; see ``open_runs``."""
     if runs is not None and question:
         raise TypeError("give either runs or the filters of a question, not both")
     location = None if catalog is None else os.fspath(catalog)
@@ -91,10 +79,9 @@ def find_places(
     else:
         several = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
         paths = _paths_of_names(several, location)
-    places: dict[RunPlace, None] = {}
-    for path in map(os.path.abspath, map(os.path.expanduser, map(os.fspath, paths))):
-        places[RunPlace(identify_run(path, os.path.realpath(path)), path, location)] = None
-    return tuple(places)
+    absolute = map(os.path.abspath, map(os.path.expanduser, map(os.fspath, paths)))
+    places = (RunPlace(identify_run(p, os.path.realpath(p)), p, location) for p in absolute)
+    return tuple(dict.fromkeys(places))
 
 
 def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str]:
@@ -109,32 +96,17 @@ def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str
             raise RunNotFoundError(f"run_id {absent[0]} in the catalog", [str(location)])
         return [from_text(by_id[i]) for i in ids]
     if {"proposal", "run"} <= set(frame.columns):
-        columns = [frame["proposal"], frame["run"]]
-        if "data_class" in frame.columns:
-            columns.append(frame["data_class"])
-        return _paths_of_names(list(zip(*columns, strict=True)), location)
+        named = frame[[n for n in ("proposal", "run", "data_class") if n in frame.columns]]
+        return _paths_of_names(list(named.itertuples(index=False, name=None)), location)
     raise QueryError(
         "this table tells no runs: it has neither a column run_id or path, nor proposal and run;"
         " SELECT one of them too"
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """Runs by number: ``run`` -1 for all of the proposal, ``data_class`` empty for all."""
-
-    proposal: int
-    data_class: str = ""
-    run: int = -1
-
-    def __str__(self) -> str:
-        run = f"r{self.run:04d}" if self.run >= 0 else ""
-        return "/".join(filter(None, (f"p{self.proposal:06d}", self.data_class, run)))
-
-
 def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
     parsed = [_parse(item) for item in given]
-    wanted = {item.proposal for item in parsed if isinstance(item, _Named)}
+    wanted = {item.proposals[0] for item in parsed if isinstance(item, RunFilter)}
     known: dict[tuple[int, str, int], str] = {}  # runs of these proposals in the catalog
     if wanted and (catalog := Catalog(location)).exists():
         frame = catalog.runs(proposal=sorted(wanted))
@@ -148,38 +120,38 @@ def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
         found = [
             path
             for (proposal, data_class, run), path in known.items()
-            if proposal == item.proposal
-            and item.data_class in ("", data_class)
-            and item.run in (-1, run)
+            if proposal in item.proposals
+            and data_class in (item.data_classes or (data_class,))
+            and (run, run) in (item.runs or ((run, run),))
         ]
-        if not found and item.run < 0:
-            raise RunNotFoundError(f"{item}: runs of this name in the catalog")
+        proposal = item.proposals[0]
+        if not found and not item.runs:
+            name = "/".join((f"p{proposal:06d}", *item.data_classes))
+            raise RunNotFoundError(f"{name}: runs of this name in the catalog")
         if not found:
-            folder = item.data_class or "raw"
-            found = [find_run_directory(find_proposal(item.proposal), item.run, folder)]
+            folder = (*item.data_classes, "raw")[0]
+            found = [find_run_directory(find_proposal(proposal), item.runs[0][0], folder)]
         paths += found
     return paths
 
 
-def _parse(item: Any) -> _Named | str:
-    """What one item of a list names: runs by number, or a path."""
+def _parse(item: Any) -> RunFilter | str:
+    """What one item of a list names: runs of a proposal, or a path."""
     if isinstance(item, str | os.PathLike):
         named = RunFilter.named(item)
-        if not named.proposals:
-            return os.fspath(item)
-        number = named.runs[0][0] if named.runs else -1
-        return _Named(named.proposals[0], (named.data_classes or ("",))[0], number)
+        return named if named.proposals else os.fspath(item)
     if isinstance(item, tuple) and len(item) in (2, 3):
         proposal, run = parse_proposal(item[0]), parse_run(item[1])
         if proposal is not None and run is not None:
-            return _Named(proposal, str(item[2]) if len(item) == 3 else "raw", run)
+            data_class = str(item[2]) if len(item) == 3 else "raw"
+            return RunFilter((proposal,), ((run, run),), data_classes=(data_class,))
     raise TypeError(
         f"{item!r} names no run: write a path, 'p002012/raw/r0034',"
         " (2012, 34) or (2012, 34, 'proc')"
     )
 
 
-Opener = Callable[[RunPlace], "DataCollection"]
+# -- one key in all of them --
 
 # Errors of a run that lacks what is to be loaded; a selection that matches nothing is a ValueError.
 _LACKING = (SourceNameError, PropertyNameError, RunNotFoundError, FileStructureError, ValueError)
@@ -187,53 +159,17 @@ _LACKING = (SourceNameError, PropertyNameError, RunNotFoundError, FileStructureE
 
 @dataclass(frozen=True, slots=True)
 class KeysOfRuns:
-    """A key in the runs that have it; ``errors`` of the others by name."""
+    """A key in the runs that have it, and why the others lack it."""
 
     source: str
     key: str
-    found: tuple[tuple[RunPlace, "KeyData"], ...]
-    errors: Mapping[str, Exception]
-
-    @property
-    def lacking(self) -> dict[str, str]:
-        """The runs that lack it by name, with the reason."""
-        return {name: str(error) for name, error in self.errors.items()}
+    found: dict[RunPlace, "KeyData"]
+    lacking: dict[str, str]
 
     @property
     def keys(self) -> list["KeyData"]:
         """The key in one run after the other."""
-        return [key for _, key in self.found]
-
-    @property
-    def places(self) -> list[RunPlace]:
-        """The runs that have it."""
-        return [place for place, _ in self.found]
-
-
-def collect_keys(places: Sequence[RunPlace], opened: Opener, source: str, key: str) -> KeysOfRuns:
-    """The key in every run that has it; no data are read."""
-    found: list[tuple[RunPlace, KeyData]] = []
-    errors: dict[str, Exception] = {}
-    for place in places:
-        try:
-            of_run = opened(place)[source, key]
-            _ = of_run.record
-        except _LACKING as error:
-            errors[place.name] = error
-        else:
-            found.append((place, of_run))
-    return KeysOfRuns(source, key, tuple(found), errors)
-
-
-def warn_of_lacking(what: str, lacking: Mapping[str, str], n_runs: int, *, stacklevel: int) -> None:
-    """One warning for all the runs that have nothing to give."""
-    if lacking:
-        name, reason = next(iter(lacking.items()))
-        warnings.warn(
-            f"{len(lacking)} of {n_runs} runs left out of {what}, the first {name}: {reason}",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
+        return list(self.found.values())
 
 
 def common_dtype(keys: KeysOfRuns, roi: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -243,24 +179,22 @@ def common_dtype(keys: KeysOfRuns, roi: Any) -> tuple[np.dtype[Any], tuple[int, 
     floating point with floating point, and integers of up to 32 bits with floating point. Anything
     else, and entries of different shapes, is an InconsistentRunsError.
     """
-    (first_place, first), *others = keys.found
-    dtype, shape = first.dtype, parse_region(roi, first.entry_shape).shape
-    seen = [(first_place, first)]
-    for place, key in others:
+    shape = parse_region(roi, keys.keys[0].entry_shape).shape
+    first_of: dict[np.dtype[Any], RunPlace] = {}  # the first run with data of a type
+
+    def refuse(earlier: RunPlace, later: RunPlace, detail: str) -> NoReturn:
+        raise InconsistentRunsError(keys.source, keys.key, detail, (earlier.name, later.name))
+
+    for place, key in keys.found.items():
         other = parse_region(roi, key.entry_shape).shape
         if other != shape:
-            detail = f"an entry has the shape {shape} against {other}"
-            raise InconsistentRunsError(
-                keys.source, keys.key, detail, (first_place.name, place.name)
-            )
-        joint = _joint(dtype, key.dtype)
-        if joint is None:
-            earlier = next(p for p, k in seen if _joint(k.dtype, key.dtype) is None)
-            detail = f"type {dtype} against {key.dtype}"
-            raise InconsistentRunsError(keys.source, keys.key, detail, (earlier.name, place.name))
-        dtype = joint
-        seen.append((place, key))
-    return dtype, shape
+            first = next(iter(keys.found))
+            refuse(first, place, f"an entry has the shape {shape} against {other}")
+        for dtype, earlier in first_of.items():
+            if _joint(dtype, key.dtype) is None:
+                refuse(earlier, place, f"type {dtype} against {key.dtype}")
+        first_of.setdefault(key.dtype, place)
+    return np.result_type(*first_of) if len(first_of) > 1 else keys.keys[0].dtype, shape
 
 
 def _joint(one: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -270,91 +204,20 @@ def _joint(one: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any] | None:
     if one.kind not in "iuf" or other.kind not in "iuf":
         return None
     joint = np.result_type(one, other)
-    if joint.kind == "f":
-        for dtype in (one, other):
-            if dtype.kind in "iu" and np.iinfo(dtype).bits > np.finfo(joint).nmant:
-                return None
+    integers = [dtype for dtype in (one, other) if dtype.kind in "iu"]
+    if joint.kind == "f" and any(np.iinfo(i).bits > np.finfo(joint).nmant for i in integers):
+        return None
     return joint
 
 
 def to_array(keys: KeysOfRuns, roi: Any = ()) -> NDArray[Any]:
     """The data of all runs, one after the other, each read to its place."""
     dtype, shape = common_dtype(keys, roi)
-    lengths = [key.shape[0] for key in keys.keys]
-    out = np.empty((sum(lengths), *shape), dtype)
-    start = 0
-    for key, length in zip(keys.keys, lengths, strict=True):
-        key.ndarray(roi, out=out[start : start + length])
-        start += length
+    ends = np.cumsum([key.shape[0] for key in keys.keys]).tolist()
+    out = np.empty((ends[-1], *shape), dtype)
+    for key, start, end in zip(keys.keys, [0, *ends], ends, strict=False):
+        key.ndarray(roi, out=out[start:end])
     return out
-
-
-def labels(places: Sequence[RunPlace]) -> dict[str, list[Any]]:
-    """What tells the runs apart: the number, and proposal, data class or path where these differ.
-
-    A run outside a facility tree has -1 for a number.
-    """
-    identities = [place.identity for place in places]
-    found: dict[str, list[Any]] = {"run": [i.run for i in identities]}
-    if len({i.proposal for i in identities}) > 1:
-        found["proposal"] = [i.proposal for i in identities]
-    if len({i.data_class for i in identities}) > 1:
-        found["data_class"] = [i.data_class for i in identities]
-    if any(i.is_loose for i in identities):
-        found["path"] = [place.path for place in places]
-    return found
-
-
-def _coordinates(keys: KeysOfRuns) -> dict[str, Any]:
-    """Labels of every entry, to go along the dimension trainId."""
-    lengths = [key.shape[0] for key in keys.keys]
-    coords = {
-        name: ("trainId", np.repeat(np.asarray(values), lengths))
-        for name, values in labels(keys.places).items()
-    }
-    ids = [key.train_id_coordinates() for key in keys.keys]
-    return {"trainId": np.concatenate(ids)} | coords
-
-
-def _attributes(keys: KeysOfRuns) -> dict[str, Any]:
-    units = {key.units for key in keys.keys} - {None}
-    attrs: dict[str, Any] = {"units": units.pop()} if len(units) == 1 else {}
-    if units:
-        warnings.warn(
-            f"{keys.source} {keys.key} has different units in these runs: {sorted(map(str, units))}"
-            " and others; the values are as stored",
-            UserWarning,
-            stacklevel=5,
-        )
-    return attrs | ({"runs_lacking": list(keys.lacking)} if keys.lacking else {})
-
-
-def to_xarray(
-    keys: KeysOfRuns,
-    roi: Any,
-    extra_dims: Sequence[str] | None,
-    name: str | None,
-    *,
-    lazily: bool = False,
-) -> "xr.DataArray":
-    """The data of all runs labelled with train ID and run; read when it is used if ``lazily``."""
-    import xarray as xr
-
-    data = to_dask(keys) if lazily else to_array(keys, roi)
-    if data.dtype.names:
-        raise TypeError(
-            f"{keys.source} {keys.key} has several fields per entry: load the runs one by one"
-        )
-    dims = [f"dim_{i}" for i in range(data.ndim - 1)] if extra_dims is None else list(extra_dims)
-    if len(dims) != data.ndim - 1:
-        raise ValueError(f"extra_dims has {len(dims)} names for {data.ndim - 1} dimensions")
-    return xr.DataArray(
-        data,
-        dims=["trainId", *dims],
-        coords=_coordinates(keys),
-        name=name or keys.keys[0].selected.label("."),
-        attrs=_attributes(keys),
-    )
 
 
 def to_dask(keys: KeysOfRuns) -> Any:
@@ -367,6 +230,28 @@ def to_dask(keys: KeysOfRuns) -> Any:
     return da.concatenate(parts)  # type: ignore[no-untyped-call]
 
 
+def label_array(
+    keys: KeysOfRuns, data: Any, extra_dims: Sequence[str] | None = None, name: str | None = None
+) -> "xr.DataArray":
+    """The data of all runs, read or lazy, labelled with train ID and run."""
+    import xarray as xr
+
+    if data.dtype.names:
+        raise TypeError(
+            f"{keys.source} {keys.key} has several fields per entry: load the runs one by one"
+        )
+    dims = [f"dim_{i}" for i in range(data.ndim - 1)] if extra_dims is None else list(extra_dims)
+    if len(dims) != data.ndim - 1:
+        raise ValueError(f"extra_dims has {len(dims)} names for {data.ndim - 1} dimensions")
+    return xr.DataArray(
+        data,
+        dims=["trainId", *dims],
+        coords={label: ("trainId", values) for label, values in _coordinates(keys).items()},
+        name=name or keys.keys[0].selected.label("."),
+        attrs=_attributes(keys),
+    )
+
+
 def to_series(keys: KeysOfRuns) -> "pd.Series[Any]":
     """1D data of all runs, labelled with run and train ID."""
     import pandas as pd
@@ -375,43 +260,54 @@ def to_series(keys: KeysOfRuns) -> "pd.Series[Any]":
         raise TypeError(
             f"{keys.source} {keys.key} has {keys.keys[0].ndim} dimensions: use xarray()"
         )
-    coords = _coordinates(keys)
-    ids = coords.pop("trainId")
-    levels = {n: coords[n][1] for n in ("proposal", "data_class", "path", "run") if n in coords}
-    index = pd.MultiIndex.from_arrays([*levels.values(), ids], names=[*levels, "trainId"])
+    levels = _as_levels(_coordinates(keys))
+    index = pd.MultiIndex.from_arrays(list(levels.values()), names=list(levels))
     series = pd.Series(to_array(keys), name=keys.keys[0].selected.label("/"), index=index)
     series.attrs.update(_attributes(keys))
     return series
 
 
-def to_frame(
-    places: Sequence[RunPlace], opened: Opener, choice: Callable[["DataCollection"], "pd.DataFrame"]
-) -> "tuple[pd.DataFrame, dict[str, str]]":
-    """The tables of all runs below each other, and the runs that have none, with the reason."""
-    import pandas as pd
+def _labels(places: Iterable[RunPlace]) -> dict[str, list[Any]]:
+    """What tells the runs apart: the number, and proposal, data class or path where these differ.
 
-    frames, having = [], []
-    errors: dict[str, Exception] = {}
-    for place in places:
-        try:
-            frames.append(choice(opened(place)))
-        except _LACKING as error:
-            errors[place.name] = error
-        else:
-            having.append(place)
-    if not frames:
-        if errors:
-            raise next(iter(errors.values()))
-        return pd.DataFrame(), {}
-    known = labels(having)
-    levels = {n: known[n] for n in ("proposal", "data_class", "path", "run") if n in known}
-    keys: list[Any] = list(zip(*levels.values(), strict=True))
-    keys = [key[0] for key in keys] if len(levels) == 1 else keys
-    frame = pd.concat(frames, keys=keys, names=[*levels, "trainId"])
-    lacking = {name: str(error) for name, error in errors.items()}
-    if lacking:
-        frame.attrs["runs_lacking"] = list(lacking)
-    return frame, lacking
+    A run outside a facility tree has -1 for a number.
+    """
+    places = tuple(places)
+    identities = [place.identity for place in places]
+    found: dict[str, list[Any]] = {"run": [i.run for i in identities]}
+    if len({i.proposal for i in identities}) > 1:
+        found["proposal"] = [i.proposal for i in identities]
+    if len({i.data_class for i in identities}) > 1:
+        found["data_class"] = [i.data_class for i in identities]
+    if any(i.is_loose for i in identities):
+        found["path"] = [place.path for place in places]
+    return found
+
+
+def _as_levels(labels: dict[str, Any]) -> dict[str, Any]:
+    """Labels as the levels of a pandas index, from the coarsest to the finest."""
+    names = ("proposal", "data_class", "path", "run", "trainId")
+    return {name: labels[name] for name in names if name in labels}
+
+
+def _coordinates(keys: KeysOfRuns) -> dict[str, NDArray[Any]]:
+    """Labels of every entry, to go along the dimension trainId."""
+    lengths = [key.shape[0] for key in keys.keys]
+    labels = {n: np.repeat(np.asarray(v), lengths) for n, v in _labels(keys.found).items()}
+    return {"trainId": np.concatenate([k.train_id_coordinates() for k in keys.keys])} | labels
+
+
+def _attributes(keys: KeysOfRuns) -> dict[str, Any]:
+    units = {key.units for key in keys.keys} - {None}
+    attrs: dict[str, Any] = {"units": units.pop()} if len(units) == 1 else {}
+    if units:
+        warnings.warn(
+            f"{keys.source} {keys.key} has different units in these runs: {sorted(map(str, units))}"
+            " and others; the values are as stored",
+            UserWarning,
+            stacklevel=4,
+        )
+    return attrs | ({"runs_lacking": list(keys.lacking)} if keys.lacking else {})
 
 
 _KEPT_OPEN = 32  # runs: loops over several keys of as many open none of them twice
@@ -420,7 +316,7 @@ _KEPT_OPEN = 32  # runs: loops over several keys of as many open none of them tw
 def open_runs(
     runs: Any = None,
     *,
-    catalog: str | os.PathLike[str] | None = None,
+    catalog: PathLike | None = None,
     trust: str | None = None,
     inc_suspect_trains: bool = True,
     **question: Any,
@@ -442,10 +338,6 @@ def open_runs(
     **question
         Without ``runs``: the filters of ``Catalog.runs``.
 
-    Returns
-    -------
-    Runs
-
     Raises
     ------
     QueryError
@@ -454,6 +346,8 @@ def open_runs(
         For a run that neither the catalog nor the disk has.
     CatalogNotFoundError
         Where a catalog must be asked, and is not there.
+    TypeError
+        For an item that names no run, and for runs and filters together.
 
     Examples
     --------
@@ -598,18 +492,42 @@ class Runs(Value):
 
     # -- loading ---------------------------------------------------------------------------------
 
-    def lacking(self, source: str, key: str) -> dict[str, str]:
-        """The runs that lack a key, or cannot be opened, by name, with the reason."""
-        return collect_keys(self._places, self._opened, source, key).lacking
+    def _of_each(
+        self, take: Callable[[DataCollection], _T]
+    ) -> tuple[dict[RunPlace, _T], dict[str, Exception]]:
+        """What is taken of each run that has it, and the errors of the others by name."""
+        found: dict[RunPlace, _T] = {}
+        errors: dict[str, Exception] = {}
+        for place in self._places:
+            try:
+                found[place] = take(self._opened(place))
+            except _LACKING as error:
+                errors[place.name] = error
+        return found, errors
+
+    def _take(
+        self, take: Callable[[DataCollection], _T], what: str, stacklevel: int
+    ) -> tuple[dict[RunPlace, _T], dict[str, str]]:
+        """The same, with the reasons; a warning of those that lack it, an error if all do."""
+        found, errors = self._of_each(take)
+        if errors:
+            name, error = next(iter(errors.items()))
+            if not found:
+                raise error
+            message = f"{len(errors)} of {len(self)} runs left out of {what}, the first {name}"
+            warnings.warn(f"{message}: {error}", UserWarning, stacklevel=stacklevel)
+        return found, {name: str(error) for name, error in errors.items()}
 
     def _keys(self, source: str, key: str) -> KeysOfRuns:
         if not self._places:
             raise ValueError("there are no runs to load from")
-        found = collect_keys(self._places, self._opened, source, key)
-        if not found.found:
-            raise next(iter(found.errors.values()))
-        warn_of_lacking(f"{source} {key}", found.lacking, len(self), stacklevel=4)
-        return found
+        what = f"{source} {key}"
+        return KeysOfRuns(source, key, *self._take(lambda r: _known(r[source, key]), what, 4))
+
+    def lacking(self, source: str, key: str) -> dict[str, str]:
+        """The runs that lack a key, or cannot be opened, by name, with the reason."""
+        _, errors = self._of_each(lambda run: _known(run[source, key]))
+        return {name: str(error) for name, error in errors.items()}
 
     def ndarray(self, source: str, key: str, roi: Any = ()) -> Any:
         """Read a key of all runs into one numpy array, run after run; see ``xarray``."""
@@ -625,16 +543,7 @@ class Runs(Value):
     ) -> "xr.DataArray":
         """Read a key of all runs into one labelled array, run after run.
 
-        Parameters
-        ----------
-        source, key
-            Which key.
-        extra_dims
-            Names of the dimensions of an entry; by default dim_0, dim_1, ...
-        roi
-            The region of each entry to read.
-        name
-            Name of the array; by default source and key, joined by a dot.
+        ``extra_dims``, ``roi`` and ``name`` are as for ``KeyData.xarray``.
 
         Returns
         -------
@@ -650,7 +559,8 @@ class Runs(Value):
         SourceNameError, PropertyNameError
             No run has the key.
         """
-        return to_xarray(self._keys(source, key), roi, extra_dims, name)
+        keys = self._keys(source, key)
+        return label_array(keys, to_array(keys, roi), extra_dims, name)
 
     def dask_array(self, source: str, key: str, labelled: bool = False) -> Any:
         """A dask array of a key of all runs, read when it is computed.
@@ -658,7 +568,8 @@ class Runs(Value):
         A DataArray around it, labelled as that of ``xarray``, if ``labelled``.
         """
         keys = self._keys(source, key)
-        return to_xarray(keys, (), None, None, lazily=True) if labelled else to_dask(keys)
+        data = to_dask(keys)
+        return label_array(keys, data) if labelled else data
 
     def series(self, source: str, key: str) -> "pd.Series[Any]":
         """Read a 1D key of all runs into a pandas Series, labelled with run and train ID."""
@@ -667,23 +578,33 @@ class Runs(Value):
     def dataframe(self, fields: Any = None, *, timestamps: bool = False) -> "pd.DataFrame":
         """Read 1D keys of all runs as the columns of a pandas DataFrame.
 
-        Parameters
-        ----------
-        fields, timestamps
-            As for ``DataCollection.get_dataframe``.
+        ``fields`` and ``timestamps`` are as for ``DataCollection.get_dataframe``.
 
         Returns
         -------
         pandas.DataFrame
             Labelled with run and train ID; NaN where a run lacks a column that others have.
         """
-        frame, lacking = to_frame(
-            self._places,
-            self._opened,
-            lambda run: run.get_dataframe(fields, timestamps=timestamps),
+        import pandas as pd
+
+        frames, lacking = self._take(
+            lambda run: run.get_dataframe(fields, timestamps=timestamps), "the table", 3
         )
-        warn_of_lacking("the table", lacking, len(self), stacklevel=3)
+        if not frames:
+            return pd.DataFrame()
+        levels = _as_levels(_labels(frames))
+        keys: list[Any] = list(zip(*levels.values(), strict=True))
+        keys = [key[0] for key in keys] if len(levels) == 1 else keys
+        frame = pd.concat(list(frames.values()), keys=keys, names=[*levels, "trainId"])
+        if lacking:
+            frame.attrs["runs_lacking"] = list(lacking)
         return frame
+
+
+def _known(key: "KeyData") -> "KeyData":
+    """The key; an error if the files of its run do not have it."""
+    _ = key.record
+    return key
 
 
 def _is_meant(place: RunPlace, item: object) -> bool:

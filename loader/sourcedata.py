@@ -181,19 +181,16 @@ class SourceData(OfSource):
     def run_values(self, inc_timestamps: bool = True) -> dict[str, Any]:
         """RUN values by key: the state of the device at the start of the run.
 
-        Without timestamps, keys are spelt as in Karabo, without ``.value``.
-
-        Raises
-        ------
-        MultiRunError
-            The source is there from several runs.
-        ValueError
-            It is no control source.
+        Without timestamps, keys are spelt as in Karabo, without ``.value``. The errors are those of
+        ``DataCollection.get_run_value``.
         """
         return run_values(self.selected.entry, inc_timestamps=inc_timestamps)
 
     def run_value(self, key: str, *, allow_multi_run: bool = False) -> Any:
-        """One RUN value; of several runs an error, or the first run's if ``allow_multi_run``."""
+        """One RUN value; of several runs the first one's if ``allow_multi_run``, else an error.
+
+        The errors are those of ``DataCollection.get_run_value``.
+        """
         return read_run_value(self.selected.entry, key, allow_multi_run=allow_multi_run)
 
     def run_metadata(self) -> dict[str, Any]:
@@ -210,10 +207,9 @@ class SourceData(OfSource):
     def data_counts(
         self, labelled: bool = True, index_group: str | None = None
     ) -> "pd.Series[int] | NDArray[np.uint64]":
-        """Number of entries in each train; without ``index_group`` the largest over its groups.
+        """Number of entries in each train, as ``KeyData.data_counts`` gives them.
 
-        A pandas Series labelled with train IDs if ``labelled``, else an array that goes with
-        ``train_ids``.
+        Without ``index_group`` it is the largest over the index groups.
         """
         counts = self.selected.counts(index_group)
         if not labelled:
@@ -264,9 +260,9 @@ class SourceData(OfSource):
 class AuxiliarySources(Value):
     """The auxiliary sources of a collection; ``aux[source]`` and ``aux[source, key]``."""
 
-    _sources: dict[str, SourceEntry]
+    selected: dict[str, SelectedSource]
+    """The sources by name, in the form that ``show`` takes."""
     _trains: TrainSet
-    _files: OpenFiles
 
     @classmethod
     def of_files(
@@ -287,21 +283,17 @@ class AuxiliarySources(Value):
                     own = tuple(r for r in members if r.data_file.aggregator == aggregator)
                     groups = found.setdefault((aggregator, source.name), (source.section, []))[1]
                     groups.append(FileGroup(own))
-        return cls(
-            {
-                name if n_files[name] == 1 else f"{aggregator}@{name}": SourceEntry(
-                    section, name, name, FileSet(tuple(groups))
-                )
-                for (aggregator, name), (section, groups) in found.items()
-            },
-            trains,
-            files,
-        )
+        selected: dict[str, SelectedSource] = {}
+        for (aggregator, name), (section, groups) in found.items():
+            entry = SourceEntry(section, name, name, FileSet(tuple(groups)))
+            unique = name if n_files[name] == 1 else f"{aggregator}@{name}"
+            selected[unique] = SelectedSource(entry, trains, files)
+        return cls(selected, trains)
 
     @property
     def all_sources(self) -> frozenset[str]:
         """Names of all auxiliary sources."""
-        return frozenset(self._sources)
+        return frozenset(self.selected)
 
     @property
     def reduction_sources(self) -> frozenset[str]:
@@ -314,12 +306,12 @@ class AuxiliarySources(Value):
         return self._in_section("ERRATA")
 
     def _in_section(self, section: str) -> frozenset[str]:
-        return frozenset(n for n, e in self._sources.items() if e.section == section)
+        return frozenset(n for n, s in self.selected.items() if s.entry.section == section)
 
     def __contains__(self, item: object) -> bool:
         if isinstance(item, tuple) and len(item) == 2:
-            return item[0] in self._sources and item[1] in self._source(item[0])
-        return isinstance(item, str) and item in self._sources
+            return item[0] in self.selected and item[1] in self._source(item[0])
+        return isinstance(item, str) and item in self.selected
 
     def __getitem__(self, item: str | tuple[str, str]) -> SourceData | KeyData:
         if isinstance(item, tuple):
@@ -330,25 +322,14 @@ class AuxiliarySources(Value):
     __iter__ = None  # no implicit iteration by position
 
     def _source(self, name: str) -> SourceData:
-        entry = self._sources.get(name)
-        if entry is None:
-            # Without the aggregator, a name may still be that of one source only.
-            entries = [e for e in self._sources.values() if e.name == name]
-            if len(entries) != 1:
-                raise SourceNameError(name, self._sources)
-            entry = entries[0]
-        return SourceData(SelectedSource(entry, self._trains, self._files))
-
-    @property
-    def selected(self) -> dict[str, SelectedSource]:
-        """The sources by name, in the form that ``show`` takes."""
-        return {
-            name: SelectedSource(entry, self._trains, self._files)
-            for name, entry in self._sources.items()
-        }
+        # Without the aggregator, a name may still be that of one source only.
+        alike = [source for source in self.selected.values() if source.entry.name == name]
+        if name not in self.selected and len(alike) != 1:
+            raise SourceNameError(name, self.selected)
+        return SourceData(self.selected.get(name) or alike[0])
 
     def _ipython_key_completions_(self) -> list[str]:
-        return sorted(self._sources)
+        return sorted(self.selected)
 
     def info(
         self, details_for_sources: str | Iterable[str] = (), with_aggregators: bool = False
@@ -361,6 +342,6 @@ class AuxiliarySources(Value):
 
     def __repr__(self) -> str:
         return (
-            f"<xfelcat.AuxiliarySources for {len(self._sources)} sources"
+            f"<xfelcat.AuxiliarySources for {len(self.selected)} sources"
             f" and {len(self._trains)} trains>"
         )

@@ -11,11 +11,15 @@ times, and trains in which a source was silent. Hence:
 """
 
 import fnmatch
+import inspect
 import os
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from functools import reduce
+from operator import and_
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -33,21 +37,13 @@ from ..catalog.model.names import short_key
 from .collection import DataCollection
 from .open import H5File, RunDirectory
 from .output.convert import name_dimensions
-from .read.selected import SelectedData, SelectedKey
+from .read.selected import SelectedData, SelectedKey, matching_keys
 from .runs import find_places
 from .select.trains import TrainSet, Value
 
 # About what a dask chunk has where xarray is asked for chunks of its own choice.
 CHUNK_BYTES = 128 * 2**20
 Join = Literal["outer", "inner"]
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetRows:
-    """The rows of a dataset: a train ID each, and by name the variables that have them."""
-
-    train_ids: NDArray[np.uint64]
-    variables: dict[str, "LazyRows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +70,7 @@ class LazyRows(Value):
         n_rows = self.key.shape[0] if self.rows is None else self.rows.size
         return (n_rows, *self.key.entry_shape)
 
-    def read(self, positions: NDArray[np.int64], roi: tuple[slice, ...]) -> NDArray[Any]:
+    def read(self, positions: NDArray[np.int64], roi: tuple[Any, ...]) -> NDArray[Any]:
         """The rows at some positions, a region of each; missing ones are NaN, or None in text."""
         rows = positions if self.rows is None else self.rows[positions]
         there = rows >= 0
@@ -86,7 +82,7 @@ class LazyRows(Value):
         filled[there] = found
         return filled
 
-    def _read_rows(self, rows: NDArray[np.int64], roi: tuple[slice, ...]) -> NDArray[Any]:
+    def _read_rows(self, rows: NDArray[np.int64], roi: tuple[Any, ...]) -> NDArray[Any]:
         """Rows of the key, in any order; only the trains that have them are read."""
         row_trains = self.key.rows.coordinates
         trains = TrainSet.from_ids(np.unique(row_trains[rows]))
@@ -107,10 +103,8 @@ def choose_keys(
 ) -> dict[str, SelectedKey]:
     """The keys of a dataset, by the names of its variables.
 
-    ``group`` is the name of one source, whose variables are named by key. ``source`` are globs of
-    sources, whose variables are named by source and key; by default those of all control sources.
-    ``key`` is a glob. Timestamps of control keys are taken only by a glob that ends in
-    ``timestamp``, and data without a plain type not at all.
+    The parameters are those of ``XfelcatBackend.open_dataset``. Data without a plain type are not
+    taken.
 
     Raises SourceNameError or PropertyNameError where there is nothing of what is asked for.
     """
@@ -120,11 +114,10 @@ def choose_keys(
     found: dict[str, SelectedKey] = {}
     for name in names:
         of_source = run.source(name)
-        for key_name in sorted(of_source.keys(inc_timestamps=(key or "").endswith("timestamp"))):
+        for key_name in matching_keys(of_source, key or "*"):
             data = of_source.key(key_name)
-            short = short_key(key_name) if of_source.is_control else key_name
-            wanted = key is None or any(fnmatch.fnmatchcase(n, key) for n in (short, key_name))
-            if wanted and (data.record.dtype == "str" or data.dtype.kind in "biufc"):
+            if data.record.dtype == "str" or data.dtype.kind in "biufc":
+                short = short_key(key_name) if of_source.is_control else key_name
                 found[short if group is not None else data.label(".")] = data
     if key is not None and names and not found:
         raise PropertyNameError(key, names[0], run.source(names[0]).keys())
@@ -135,9 +128,7 @@ def _source_names(
     run: SelectedData, group: str | None, source: str | Iterable[str] | None
 ) -> list[str]:
     if group is not None:
-        if group not in run.sources:
-            raise SourceNameError(group, run.sources)
-        return [group]
+        return [run.source(group).entry.name]  # raises SourceNameError
     if source is None:
         return sorted(run.names("CONTROL"))
     globs = [source] if isinstance(source, str) else list(source)
@@ -147,8 +138,10 @@ def _source_names(
     return names
 
 
-def choose_rows(keys: dict[str, SelectedKey], join: Join) -> DatasetRows:
-    """The rows of these keys that go together.
+def choose_rows(
+    keys: dict[str, SelectedKey], join: Join
+) -> tuple[NDArray[np.uint64], dict[str, LazyRows]]:
+    """The rows of these keys that go together: the train of each, and by name what has them.
 
     Warns of keys that come several times per train, where there are others.
     """
@@ -157,7 +150,7 @@ def choose_rows(keys: dict[str, SelectedKey], join: Join) -> DatasetRows:
     groups = {(key.entry.name, key.record.group): key for key in keys.values()}
     if len(groups) == 1:
         (first,) = groups.values()
-        return DatasetRows(first.rows.coordinates, {n: LazyRows(k) for n, k in keys.items()})
+        return first.rows.coordinates, {n: LazyRows(k) for n, k in keys.items()}
     several = {place for place, key in groups.items() if key.rows.counts.max(initial=0) > 1}
     if several:
         (source, group), *others = sorted(several)
@@ -171,13 +164,8 @@ def choose_rows(keys: dict[str, SelectedKey], join: Join) -> DatasetRows:
     once = {n: k for n, k in keys.items() if (k.entry.name, k.record.group) not in several}
     with_data = {n: k.with_trains(k.rows.trains_with_rows) for n, k in once.items()}
     sets = [k.trains for k in with_data.values()]
-    if join == "outer":
-        trains = TrainSet.union_of(sets)
-    else:
-        trains = sets[0] if sets else TrainSet.from_ids([])
-        for other in sets[1:]:
-            trains = trains & other
-    return DatasetRows(trains.ids, {n: _over_trains(k, trains) for n, k in with_data.items()})
+    trains = TrainSet.union_of(sets) if join == "outer" or not sets else reduce(and_, sets)
+    return trains.ids, {n: _over_trains(k, trains) for n, k in with_data.items()}
 
 
 def _over_trains(key: SelectedKey, trains: TrainSet) -> LazyRows:
@@ -185,13 +173,9 @@ def _over_trains(key: SelectedKey, trains: TrainSet) -> LazyRows:
     if len(key.trains & trains) == len(trains):
         return LazyRows(key.with_trains(trains))
     own = key.rows.coordinates
-    order = np.argsort(own, kind="stable")
-    at = np.searchsorted(own[order], trains.ids)
-    at_safe = np.minimum(at, own.size - 1)
+    there = trains.contains(own)
     rows = np.full(len(trains), -1, np.int64)
-    if own.size:
-        there = own[order][at_safe] == trains.ids
-        rows[there] = order[at_safe[there]]
+    rows[trains.positions(own[there])] = np.flatnonzero(there)
     return LazyRows(key, rows)
 
 
@@ -199,17 +183,6 @@ class XfelcatBackend(BackendEntrypoint):
     """Runs of the European XFEL as xarray datasets."""
 
     description = "Open runs of the European XFEL, by xfelcat"
-    open_dataset_parameters: ClassVar[tuple[str, ...]] = (
-        "filename_or_obj",
-        "drop_variables",
-        "group",
-        "source",
-        "key",
-        "join",
-        "catalog",
-        "trust",
-        "inc_suspect_trains",
-    )
 
     def open_dataset(
         self,
@@ -238,7 +211,7 @@ class XfelcatBackend(BackendEntrypoint):
             A glob of sources, or several; variables are named by source and key. By default the
             values of all control sources.
         key
-            A glob of keys; by default all but timestamps of control keys.
+            A glob of keys; timestamps of control keys only if it ends in ``timestamp``.
         join
             The trains: ``"outer"`` takes those in which any key has data, and fills up with NaN
             (integers become floating point); ``"inner"`` those in which all have.
@@ -248,17 +221,19 @@ class XfelcatBackend(BackendEntrypoint):
         run = _open(filename_or_obj, catalog, trust, inc_suspect_trains)
         keys = choose_keys(run.selected, group, source, key)
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
-        chosen = choose_rows({n: k for n, k in keys.items() if n not in dropped}, join)
-        dims = name_dimensions({n: rows.shape for n, rows in chosen.variables.items()})
-        variables = {n: _variable(rows, dims[n]) for n, rows in chosen.variables.items()}
-        dataset = xr.Dataset(
-            variables,
-            coords=_coordinates(run, chosen.train_ids, dropped),
-            attrs=_attributes(run),
-        )
+        train_ids, chosen = choose_rows({n: k for n, k in keys.items() if n not in dropped}, join)
+        dims = name_dimensions({n: rows.shape for n, rows in chosen.items()})
+        variables = {n: _variable(rows, dims[n]) for n, rows in chosen.items()}
+        coords = _coordinates(run, train_ids, dropped)
+        dataset = xr.Dataset(variables, coords=coords)
+        with suppress(MultiRunError):
+            dataset.attrs.update(run.run_metadata())
         if run is not filename_or_obj:
             dataset.set_close(run.close)
         return dataset
+
+    # What xarray passes on; it finds them by itself only for an engine that is given by its name.
+    open_dataset_parameters = tuple(inspect.signature(open_dataset).parameters)[1:]
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Never: the engine has to be named, for files are HDF5 and open with others too."""
@@ -289,13 +264,6 @@ def _coordinates(
     return coords
 
 
-def _attributes(run: DataCollection) -> dict[str, Any]:
-    try:
-        return dict(run.run_metadata())
-    except MultiRunError:
-        return {}
-
-
 def _variable(rows: LazyRows, dims: list[str]) -> xr.Variable:
     key = rows.key
     attrs = {"source": key.entry.name, "key": key.name} | (
@@ -318,28 +286,12 @@ class _KeyArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+            key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._read
         )
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        """The values at an integer, slice or 1D array per dimension, each on its own."""
-        first, *rest = key
-        positions = np.atleast_1d(np.arange(self.shape[0])[first])
-        hulls = [_hull(item, n) for item, n in zip(rest, self.shape[1:], strict=True)]
-        data = self._rows.read(positions, tuple(hulls))
-        for axis, (item, hull, n) in enumerate(zip(rest, hulls, self.shape[1:], strict=True), 1):
-            wanted = np.atleast_1d(np.arange(n)[item]) - hull.start
-            if not np.array_equal(wanted, np.arange(data.shape[axis])):
-                data = np.take(data, wanted, axis=axis)
-        # An integer removes its dimension.
-        return data[
-            tuple(slice(None) if np.ndim(item) or isinstance(item, slice) else 0 for item in key)
-        ]
-
-
-def _hull(item: Any, size: int) -> slice:
-    """The shortest slice of step 1 with all positions that an index means."""
-    positions = np.atleast_1d(np.arange(size)[item])
-    if not positions.size:
-        return slice(0, 0)
-    return slice(int(positions.min()), int(positions.max()) + 1)
+        """The values at an integer or slice per dimension, or an array in one of them."""
+        first, *region = key
+        positions = np.arange(self.shape[0])[first]
+        data = self._rows.read(np.atleast_1d(positions), tuple(region))
+        return data if positions.ndim else data[0]

@@ -25,7 +25,7 @@ def build_mock(tmp_path_factory):
 
     What it builds is shared by all tests of the session: never change it, copy it.
     """
-    return MockBuilder(tmp_path_factory.mktemp("mocks"))
+    return MockBuilder(tmp_path_factory)
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ of the one before.
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.demo_facility import demo, demo_and_report
 from typer.testing import CliRunner
-from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
-from xfelcat.catalog.store.store import Store
 from xfelcat.cli.app import app
-from xfelcat.loader.examples import write_facility
+
+__all__ = ["demo", "demo_and_report"]
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -32,16 +33,16 @@ def name_of(page):
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """A directory with the demo facility and its catalog."""
+def place(demo, tmp_path_factory):
+    """A directory with copies of the demo facility and its catalog, to change."""
     where = tmp_path_factory.mktemp("docs")
-    write_facility(where / "demo" / "facility")
-    ingest(Store(where / "demo" / "catalog"), [str(where / "demo/facility")], IngestOptions(jobs=2))
+    shutil.copytree(demo.root, where / "demo" / "facility", symlinks=True)
+    demo.copy_catalog(where / "demo" / "catalog")
     return where
 
 
 @pytest.fixture
-def environ(demo, tmp_path):
+def environ(tmp_path):
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("XFELCAT", "EXTRA_DATA"))}
     own = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "MPLBACKEND": "agg"}
     bin_dir = Path(sys.executable).parent
@@ -53,13 +54,13 @@ def blocks(page, language):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_python_blocks_run(page, demo, environ):
+def test_python_blocks_run(page, place, environ):
     code = "\n".join(blocks(page, "python"))
     if not code:
         pytest.skip("no Python on this page")
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:xfelcat", "-c", code],
-        cwd=demo,
+        cwd=place,
         env=environ,
         capture_output=True,
         text=True,
@@ -68,8 +69,8 @@ def test_python_blocks_run(page, demo, environ):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_run(page, demo, environ, monkeypatch):
-    monkeypatch.chdir(demo)
+def test_commands_run(page, place, environ, monkeypatch):
+    monkeypatch.chdir(place)
     for name in set(os.environ) - set(environ):
         monkeypatch.delenv(name)
     for name, value in environ.items():
@@ -86,7 +87,7 @@ def test_commands_run(page, demo, environ, monkeypatch):
             assert done.exit_code == 0, f"{command}\n{done.stderr}"
         else:
             done = subprocess.run(
-                ["bash", "-c", command], cwd=demo, env=environ, capture_output=True, text=True
+                ["bash", "-c", command], cwd=place, env=environ, capture_output=True, text=True
             )
             assert done.returncode == 0, f"{command}\n{done.stderr}"
 

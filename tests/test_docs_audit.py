@@ -1,6 +1,7 @@
 """The tables of docs/audit.md are those of the code. Run as a script, this writes them."""
 
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 
@@ -23,12 +24,9 @@ def checks_table():
 
 
 def limits_table():
-    """Names and meanings as the docstring has them, values as they are."""
-    parameters = Limits.__doc__.partition("----------\n")[2]
-    meaning = {}
-    for names, text in re.findall(r"^    (\S.*)\n((?:        .*\n?)+)", parameters, re.M):
-        for name in names.split(", "):
-            meaning[name] = " ".join(text.split()).replace("``", "`")
+    """Names and meanings as the fields' docstrings have them, values as they are."""
+    fields = re.findall(r'^    (\w+): .*\n    """([^"]+)"""', inspect.getsource(Limits), re.M)
+    meaning = {name: " ".join(text.split()).replace("``", "`") for name, text in fields}
     defaults = {f.name: getattr(Limits(), f.name) for f in dataclasses.fields(Limits)}
     rows = (
         f"| `{name}` | {value} | {meaning[name]} |"

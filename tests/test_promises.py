@@ -17,28 +17,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.demo_facility import demo, demo_and_report
 from xfelcat import Catalog, RunDirectory
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.store import Store
-from xfelcat.loader.examples import write_facility
+
+__all__ = ["demo", "demo_and_report"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is a legacy name for:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def facility(tmp_path_factory):
-    where = tmp_path_factory.mktemp("promises")
-    write_facility(where / "facility")
-    ingest(Store(where / "catalog"), [str(where / "facility")], IngestOptions(jobs=2))
-    return where
-
-
 @pytest.fixture
-def copy(facility, tmp_path):
+def copy(demo, tmp_path):
     """A copy of the facility whose files may be ruined, and its catalog."""
     root = tmp_path / "facility"
-    shutil.copytree(facility / "facility", root, symlinks=True)
+    shutil.copytree(demo.root, root, symlinks=True)
     store = Store(tmp_path / "catalog")
     ingest(store, [str(root)], IngestOptions(jobs=2))
     return root, str(store.location)
@@ -126,9 +120,9 @@ if __name__ == "__main__":
 """
 
 
-def test_killing_an_ingest_at_any_moment_leaves_a_complete_catalog(facility, tmp_path):
+def test_killing_an_ingest_at_any_moment_leaves_a_complete_catalog(demo, tmp_path):
     location = tmp_path / "catalog"
-    proposals = sorted(str(p) for p in (facility / "facility").glob("*/*/p*"))
+    proposals = sorted(str(p) for p in demo.root.glob("*/*/p*"))
     chance = random.Random(20261123)
     n_complete = []
     for _ in range(6):
@@ -148,15 +142,14 @@ def test_killing_an_ingest_at_any_moment_leaves_a_complete_catalog(facility, tmp
         n_complete.append(runs)
     ingest(Store(location), proposals, IngestOptions(jobs=2))
     assert check(Store(location)) == []
-    assert len(Catalog(str(location)).runs()) == len(run_directories(facility / "facility"))
+    assert len(Catalog(str(location)).runs()) == len(run_directories(demo.root))
     assert n_complete == sorted(n_complete)
 
 
-def test_no_reader_waits_for_a_writer(facility, tmp_path):
+def test_no_reader_waits_for_a_writer(demo, tmp_path):
     location = tmp_path / "catalog"
-    shutil.copytree(facility / "catalog", location, symlinks=True)
-    run = run_directories(facility / "facility")[0]
-    store = Store(location)
+    store = demo.copy_catalog(location)
+    run = run_directories(demo.root)[0]
     shard = sorted(store.shards())[0]
     with store.write(shard) as writer:
         assert writer is not None  # holds the lock of the shard while others read
@@ -173,5 +166,5 @@ def test_no_reader_waits_for_a_writer(facility, tmp_path):
         )
     assert done.returncode == 0, done.stderr
     n_runs, n_trains = map(int, done.stdout.split())
-    assert n_runs == len(run_directories(facility / "facility"))
+    assert n_runs == len(run_directories(demo.root))
     assert n_trains > 0

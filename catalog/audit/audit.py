@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.checks import CHECKS, COUNTED_SEVERITIES, DEFAULT_LIMITS, Check, Limits
@@ -31,27 +30,18 @@ from ..model.records import Problem
 from ..questions.execute import fetch
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
+from . import record
 from .between_runs import CHECKS_OF_ALL_RUNS
 from .disk import DiskOptions, find_on_disk, run_folders
 from .findings import Findings, describe_findings
-from .record import (
-    Area,
-    add_audit,
-    audit_before,
-    compare_findings,
-    recording,
-    replace_findings,
-)
-from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, rows_table
-from .waivers import Waiver, read_waivers, waiver_table
+from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, insert, rows_table
+from .waivers import Waiver, find_waivers, waiver_table
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
 
-# Bytes that DuckDB may take before it writes to disk.
-MEMORY_LIMIT = 3 << 30
 _SIZE = "SELECT count(*), coalesce(sum(n_files), 0)::BIGINT FROM run JOIN scope USING (run_id)"
 _STANDS = """
 SELECT run_id, name, check_id, severity, message, place, path, origin FROM finding
@@ -75,39 +65,23 @@ class DeepCheck(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
-    """How to audit.
-
-    Parameters
-    ----------
-    checks
-        Which checks; those that need ``disk`` or ``deep`` are left out without.
-    limits
-        From where on something is a finding.
-    disk
-        How to compare the catalog with the disk; None: not at all.
-    deep
-        What reads data; None: nothing does.
-    since
-        From when on a finding counts as new, or as resolved (UTC, without zone). None: since the
-        last audit of the same scope; all are new if there is none.
-    waivers
-        A file of waivers; None: ``waivers.yml`` in the catalog, if it is there.
-    save
-        Whether to record the audit; False changes nothing in the catalog.
-    run_ids
-        Audit these runs only, from their shards, without the comparisons that need other proposals,
-        and leave the merged file as it is.
-    """
+    """How to audit. What is not described is as for ``Catalog.audit``."""
 
     checks: tuple[Check, ...] = tuple(CHECKS.values())
+    """Which checks; those that need ``disk`` or ``deep`` are left out without."""
     limits: Limits = DEFAULT_LIMITS
     disk: DiskOptions | None = None
+    """How to compare the catalog with the disk; None: not at all."""
     deep: DeepCheck | None = None
     since: datetime | None = None
-    waivers: Path | None = None
+    """``changes_since``, in UTC and without zone."""
+    waivers: str | os.PathLike[str] | None = None
     save: bool = True
     run_ids: tuple[int, ...] | None = None
-    memory_limit: int = MEMORY_LIMIT
+    """Audit these runs only, from their shards, without the comparisons that need other proposals,
+    and leave the merged file as it is."""
+    memory_limit: int = 3 << 30
+    """Bytes that DuckDB may take before it writes to disk."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -178,24 +152,9 @@ def audit(
 ) -> AuditReport:
     """Audit the runs that a filter chooses.
 
-    Raises
-    ------
-    CatalogNotFoundError
-        Where nothing was ingested yet.
-    RunNotFoundError
-        Where the filter chooses no run; but not with roots in which to look for others.
-    ConfigError
-        For a file of waivers that is wrong.
+    Raises as ``Catalog.audit``, but no RunNotFoundError where there are roots to look into.
     """
     return _Audit(store, where, options or AuditOptions(), progress or (lambda *_: None)).run()
-
-
-def waiver_file(store: Store, named: Path | None) -> Path | None:
-    """The file of waivers: the one named, else ``waivers.yml`` in the catalog if it is there."""
-    if named is not None:
-        return named
-    own = store.location / "waivers.yml"
-    return own if own.exists() else None
 
 
 def log_fields(report: AuditReport) -> dict[str, Any]:
@@ -217,22 +176,20 @@ class _Audit:
 
     def run(self) -> AuditReport:
         self.store.require()
-        file = waiver_file(self.store, self.options.waivers)
-        waivers = () if file is None else read_waivers(file)
+        waivers = find_waivers(self.store.location, self.options.waivers)
         cursor = self._cursor()
         choose_runs(cursor, self.where, self.options.run_ids)
         ((n_runs, n_files),) = execute(cursor, _SIZE)
-        if not n_runs and not (self.options.disk and self.options.disk.roots):
+        roots = self.options.disk.roots if self.options.disk else ()
+        if not n_runs and not roots:
             raise RunNotFoundError("a catalogued run to audit", [str(self.store.location)])
         found = self._find(cursor)
         options = self.options
-        below: tuple[str, ...] = ()
-        beside: tuple[str, ...] = ()
-        if options.disk is not None:  # then also runs that are not catalogued
-            below = tuple(to_text(os.path.abspath(r)) for r in options.disk.roots)
-            beside = () if below else tuple(map(to_text, run_folders(cursor)))
+        looks = options.disk is not None  # then also for runs that are not catalogued
+        below = tuple(to_text(os.path.abspath(r)) for r in roots)
+        beside = tuple(map(to_text, run_folders(cursor))) if looks and not roots else ()
         runs = fetch(cursor, "SELECT run_id FROM scope")
-        area = Area(runs, options.ids_run, below, beside, self.started_at)
+        area = record.Area(runs, options.ids_run, below, beside, self.started_at)
         today = self.started_at.date()
 
         def report(recorded: "pa.Table") -> AuditReport:
@@ -259,13 +216,13 @@ class _Audit:
             )
 
         if not options.save:
-            return report(compare_findings(self.store, area, found))
+            return report(record.compare_findings(self.store, area, found))
         try:
-            with recording(self.store) as audits:
-                recorded = report(replace_findings(audits, area, found))
-                number = add_audit(audits, self._row(recorded))
+            with record.recording(self.store) as audits:
+                recorded = report(record.replace_findings(audits, area, found))
+                number = record.add_audit(audits, self._row(recorded))
         except CatalogWriteError as error:
-            unrecorded = report(compare_findings(self.store, area, found))
+            unrecorded = report(record.compare_findings(self.store, area, found))
             return replace(unrecorded, not_recorded=str(error))
         if options.run_ids is None:
             self._merge()
@@ -276,15 +233,15 @@ class _Audit:
         """From when on a finding is new."""
         if self.options.since is not None:
             return self.options.since
-        before = audit_before(self.store, self.scope)
+        before = record.audit_before(self.store, self.scope)
         # What that audit found itself is no news.
         return None if before is None else before + timedelta(microseconds=1)
 
     @cached_property
     def scope(self) -> dict[str, Any]:
         """What is audited: two audits of the same scope can be compared."""
-        parts = {name: getattr(self.where, name) for name in RunFilter.__dataclass_fields__}
-        scope = {name: value for name, value in parts.items() if value}
+        names = RunFilter.__dataclass_fields__
+        scope = {name: value for name in names if (value := getattr(self.where, name))}
         options = self.options
         if options.run_ids is not None:
             scope["run_ids"] = list(options.run_ids)
@@ -314,15 +271,14 @@ class _Audit:
         find_faults(
             cursor, wanted, options.limits, self.started_at, partial(self.progress, "checking")
         )
-        rows: list[tuple[Any, ...]] = []
         if options.disk is not None and wanted & {*_DISK_CHECKS}:
             settled = self.started_at - timedelta(minutes=options.limits.settling_minutes)
             steps = partial(self.progress, "looking at the disk")
             on_disk = find_on_disk(cursor, self.store, options.disk, settled, steps)
-            rows += [(*row, "audit") for row in on_disk if row[2] in wanted]
-        rows += self._find_in_data(cursor, wanted)
+            insert(cursor, "found", [row for row in on_disk if row[2] in wanted])
         table = fetch(cursor, "SELECT *, 'audit' AS origin FROM found")
-        return pa.concat_tables([table, rows_table(rows, table.schema)])
+        in_data = rows_table(self._find_in_data(cursor, wanted), table.schema)
+        return pa.concat_tables([table, in_data])
 
     def _find_in_data(
         self, cursor: "duckdb.DuckDBPyConnection", wanted: set[str]

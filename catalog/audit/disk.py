@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ..model.facts import FileStat
@@ -26,7 +27,8 @@ from ..scan.discover import list_directory, list_run, locate_run
 from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.locality import files_off_disk
 from ..store.store import Store
-from .run_checks import execute, rows_table
+from ..store.versions import Progress
+from .run_checks import execute, insert
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 _DIRECTORIES_PER_BATCH = 32
 # run_id, name, check_id, severity, message, place, path
 Row = tuple[int | None, str | None, str, str, str, str, str | None]
-Steps = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def find_on_disk(
     store: Store,
     options: DiskOptions,
     settled: datetime,
-    progress: Steps | None = None,
+    progress: Progress,
 ) -> list[Row]:
     """What differs between the runs of the table ``scope`` and the disk, as rows of ``found``.
 
@@ -148,7 +149,7 @@ class _Listing:
 
     cursor: "duckdb.DuckDBPyConnection"
     options: DiskOptions
-    progress: Steps | None
+    progress: Progress
     known: set[str] = field(default_factory=set)
 
     def list_runs(self) -> list[Row]:
@@ -204,25 +205,16 @@ class _Listing:
         ):  # fmt: skip
             yield listings
             done += len(listings)
-            if self.progress:
-                self.progress(done, len(every))
+            self.progress(done, len(every))
 
     def _keep(self, listings: dict[int, _Directory]) -> None:
-        import pyarrow as pa
-
         rows = [
             (run_id, to_text(name), stat.size, stat.mtime_ns, _unreadable(x, name))
             for run_id, x in listings.items()
             for name, stat in x.files.items()
         ]
-        names = ("run_id", "name", "size", "mtime_ns", "reason")
-        kinds = (pa.uint64(), pa.string(), pa.int64(), pa.int64(), pa.string())
-        files = rows_table(rows, pa.schema(zip(names, kinds, strict=True)))
-        seen = pa.table({"run_id": pa.array(list(listings), pa.uint64())})
-        for name, rows_of in (("on_disk", files), ("listed", seen)):
-            self.cursor.register("incoming", rows_of)
-            execute(self.cursor, f"INSERT INTO {name} FROM incoming")
-            self.cursor.unregister("incoming")
+        insert(self.cursor, "on_disk", rows)
+        insert(self.cursor, "listed", [(run_id,) for run_id in listings])
 
 
 def _unreadable(listing: _Directory, name: str) -> str | None:
@@ -308,10 +300,7 @@ def compare(cursor: "duckdb.DuckDBPyConnection", store: Store, settled: datetime
 def _catalog_now(store: Store, run_ids: set[int]) -> dict[tuple[int, str], tuple[int, int]]:
     """Size and mtime of every file of some runs that is not marked missing, from the shards."""
     found: dict[tuple[int, str], tuple[int, int]] = {}
-    shards: dict[str, list[int]] = {}
-    for run_id in sorted(run_ids):
-        shards.setdefault(shard_of(run_id), []).append(run_id)
-    for shard, ids in shards.items():
+    for shard, ids in groupby(sorted(run_ids), key=shard_of):
         with store.read(shard) as reading:
             if reading is None:
                 continue
@@ -319,6 +308,6 @@ def _catalog_now(store: Store, run_ids: set[int]) -> dict[tuple[int, str], tuple
                 SELECT run_id, name, size, mtime_ns FROM file
                 WHERE missing_since IS NULL AND list_contains($ids::UBIGINT[], run_id)
             """
-            rows = execute(reading, sql, {"ids": ids})
+            rows = execute(reading, sql, {"ids": list(ids)})
         found |= {(run_id, name): (size, mtime) for run_id, name, size, mtime in rows}
     return found

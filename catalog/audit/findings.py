@@ -3,11 +3,8 @@
 Findings that differ only in numbers and names are one line: the same check and severity, the same
 *template* of the message and the same *pattern* of the place.
 
-1. ``message_template`` and ``place_pattern``; ``TEMPLATE_SQL`` and ``PATTERN_SQL`` are the same for
-   DuckDB, of the columns message and place.
-2. ``describe_findings``: what scans, this audit and earlier ones found in scope, with the run of
-   each, its status (new, open, resolved) and the reason why it is waived.
-3. ``Findings``: the rows, their summary, and counts.
+``TEMPLATE_SQL`` and ``PATTERN_SQL`` make them in DuckDB, of the columns message and place;
+``message_template`` and ``place_pattern`` are the same in Python.
 """
 
 import re
@@ -189,9 +186,10 @@ def describe_findings(
     at: datetime,
     waivers: "pa.Table",
 ) -> Findings:
-    """The findings of the checks asked for in the runs of ``scope``.
+    """What scans, this audit and earlier ones found in the runs of ``scope``.
 
-    ``recorded`` are those of the checks that ``ran`` this time, all others are in the catalog.
+    ``checks`` are those asked for; ``recorded`` are the findings of the checks that ``ran`` this
+    time, all others are in the catalog.
     """
     values: dict[str, Any] = {"checks": list(checks), "ran": list(ran), "since": since, "at": at}
     cursor.register("recorded", recorded)

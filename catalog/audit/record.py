@@ -4,12 +4,9 @@ The audits have a database of their own in the catalog, with the tables of every
 versions, never modified, merged into the file for questions over all runs like a shard. Only
 ``finding`` (of origin ``audit`` and ``deep``) and ``audit`` have rows there.
 
-1. ``Area``: what an audit covered. Only its findings can count as gone.
-2. ``recording`` opens the database; ``replace_findings`` writes the findings of an area: those that
-   are still there keep their first time, those that are gone stay as resolved; ``add_audit`` writes
-   the audit itself.
-3. ``compare_findings``: the same rows in memory, for a catalog that cannot be written.
-4. ``audit_before``: when the last audit of the same scope was.
+Findings that are still there keep their first time, those that are gone stay as resolved. Only what
+lies in the ``Area`` of an audit can count as gone. For a catalog that cannot be written,
+``compare_findings`` makes the same rows in memory.
 """
 
 import json

@@ -23,16 +23,14 @@ tables of the merged file, and on temporary ones:
 ``near_module``, ``doubtful_run``, ``gone_source``
     What several checks share; defined beside them.
 
-1. ``choose_runs`` makes ``scope``.
-2. ``find_faults`` runs every check on every portion; the findings gather in the table ``found``.
-   A portion is of whole proposals, so that memory stays bounded and runs meet their neighbours.
-3. ``check_record`` does the same for a run that no catalog has: its record goes into a database in
-   memory, a catalog of this one run, so that there is one form of each check.
+Every check runs on every portion; the findings gather in the table ``found``. A portion is of whole
+proposals, so that memory stays bounded and runs meet their neighbours. A run that no catalog has
+goes into a database in memory, a catalog of this one run, so that there is one form of each check.
 """
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -41,10 +39,11 @@ from ..model.checks import DEFAULT_LIMITS, Limits
 from ..model.identity import run_ids_of_shard, shard_of, sql_home, sql_series
 from ..model.names import DETECTOR_MODULE, from_text
 from ..model.records import Problem, RunRecord, utc_now
-from ..questions.execute import all_of, interruptible, is_one_of, sql
+from ..questions.execute import all_of, fetch, interruptible, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.connections import connect_memory
 from ..store.schema import create_schema
+from ..store.versions import Progress
 from ..store.write import ShardWriter
 from .between_runs import CHECKS_BETWEEN_RUNS, CHECKS_OF_ALL_RUNS, GONE_SOURCE
 from .within_runs import CHECKS_WITHIN_RUNS, DOUBTFUL_RUN, NEAR_MODULE
@@ -137,9 +136,6 @@ WHERE rs.run_id BETWEEN $first_run AND $last_run
 
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 
-# Called with how many steps are done, and of how many.
-Steps = Callable[[int, int], None]
-
 
 def execute(
     cursor: "duckdb.DuckDBPyConnection", sql: str, values: Mapping[str, Any] | Sequence[Any] = ()
@@ -159,6 +155,16 @@ def rows_table(rows: Sequence[tuple[Any, ...]], schema: "pa.Schema") -> "pa.Tabl
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)]
     return pa.table(arrays, schema=schema)
+
+
+def insert(
+    cursor: "duckdb.DuckDBPyConnection", table: str, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Append rows to one of the temporary tables."""
+    kinds = fetch(cursor, f"FROM {table} LIMIT 0").schema
+    cursor.register("incoming", rows_table(rows, kinds))
+    execute(cursor, f"INSERT INTO {table} FROM incoming")
+    cursor.unregister("incoming")
 
 
 def choose_runs(
@@ -200,7 +206,7 @@ def find_faults(
     ids: Collection[str],
     limits: Limits,
     now: datetime,
-    progress: Steps | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Fill the table ``found`` with the findings of the checks of these IDs in ``scope``."""
     values: dict[str, Any] = asdict(limits)
@@ -243,9 +249,7 @@ OF_A_FILE = ("T04", "T06", "R09")
 OF_A_RUN = (*OF_A_FILE, "R01", "R02", "R03", "R04", "R05", "R06")
 
 
-def check_record(
-    record: RunRecord, ids: Collection[str], limits: Limits = DEFAULT_LIMITS
-) -> list[Problem]:
+def check_record(record: RunRecord, ids: Collection[str]) -> list[Problem]:
     """The problems that the checks of these IDs find in a run; only those of ``OF_A_RUN`` run."""
     found: list[Problem] = []
     shard = record.identity.shard
@@ -256,7 +260,7 @@ def check_record(
         writer.replace_run(record)
         writer.finish()
         choose_runs(connection, ALL_RUNS, [record.identity.run_id])
-        find_faults(connection, ids, limits, utc_now().replace(tzinfo=None))
+        find_faults(connection, ids, DEFAULT_LIMITS, utc_now().replace(tzinfo=None))
         sql = "SELECT check_id, severity, message, name, place, path FROM found ORDER BY ALL"
         for check, severity, message, name, place, path in execute(connection, sql):
             at = path or (os.path.join(record.directory, from_text(name)) if name else None)

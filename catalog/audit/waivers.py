@@ -14,7 +14,8 @@ The file is a list:
 ``WAIVED_SQL`` finds the reason for a finding in ``waiver_table``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
 
 _KEYS = ("check", "proposal", "runs", "data_class", "source", "reason", "expires")
 _REQUIRED = ("check", "reason", "expires")
+# The place of a finding is a source, behind its section and before its index group or key.
+_PLACE = "(?:[A-Z]+/)?(?:{})(?:/.*)?"
 
-# Of a finding f with the columns of the view findings. The place of a finding is a source, behind
-# its section and before its index group or key.
+# Of a finding f with the columns of the view findings.
 WAIVED_SQL = """
     SELECT min(w.reason) FROM waiver AS w
     WHERE w.check_id = f.check_id
@@ -76,13 +78,18 @@ class Waiver:
         return f"{' '.join(parts)}: {self.reason} (until {self.expires})"
 
 
+def find_waivers(location: Path, named: str | os.PathLike[str] | None) -> tuple[Waiver, ...]:
+    """The waivers in the file named, else in ``waivers.yml`` of the catalog if it is there."""
+    own = location / "waivers.yml"
+    if named is None and not own.exists():
+        return ()
+    return read_waivers(own if named is None else Path(named))
+
+
 def read_waivers(path: Path) -> tuple[Waiver, ...]:
     """The waivers in a file, in its order.
 
-    Raises
-    ------
-    ConfigError
-        Where the file cannot be read, or an entry is wrong: which, and what it should be.
+    Raises ConfigError where the file cannot be read, or an entry is wrong.
     """
     import yaml
 
@@ -112,10 +119,9 @@ def _waiver(entry: Any, where: str) -> Waiver:
     if type(entry["expires"]) is not date:
         raise ConfigError(f"{where}: 'expires' is a day, such as 2027-01-31")
     try:
-        checks = choose_checks([str(c) for c in _several(entry["check"])])
-        runs = RunFilter.of(
-            proposal=_several(entry.get("proposal")), run=_several(entry.get("runs"))
-        )
+        several = entry["check"] if isinstance(entry["check"], list) else [entry["check"]]
+        checks = choose_checks(map(str, several))
+        runs = RunFilter.of(proposal=entry.get("proposal"), run=entry.get("runs"))
     except QueryError as error:
         raise ConfigError(f"{where}: {error}") from None
     texts = {k: None if entry.get(k) is None else str(entry[k]) for k in ("data_class", "source")}
@@ -129,12 +135,6 @@ def _waiver(entry: Any, where: str) -> Waiver:
     )
 
 
-def _several(value: Any) -> Sequence[Any]:
-    if value is None:
-        return ()
-    return value if isinstance(value, list) else [value]
-
-
 def waiver_table(waivers: Iterable[Waiver], today: date) -> "pa.Table":
     """The waivers in force, as the table ``waiver`` that ``WAIVED_SQL`` asks.
 
@@ -143,15 +143,7 @@ def waiver_table(waivers: Iterable[Waiver], today: date) -> "pa.Table":
     import pyarrow as pa
 
     rows = [
-        (
-            check,
-            proposal,
-            first,
-            last,
-            w.data_class,
-            glob and rf"(?:[A-Z]+/)?(?:{glob})(?:/.*)?",
-            w.reason,
-        )
+        (check, proposal, first, last, w.data_class, glob and _PLACE.format(glob), w.reason)
         for w in waivers
         if not w.is_expired(today)
         for glob in [None if w.source is None else glob_to_regex(w.source)]

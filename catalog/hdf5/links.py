@@ -42,14 +42,13 @@ class NotUnderstoodError(Exception):
 
 
 class Blocks:
-    """Pieces of an open file of ``size`` bytes, by position. ``n_reads`` counts the reads."""
+    """Pieces of an open file of ``size`` bytes, by position."""
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
         self._size = size
         self._known: dict[int, bytes] = {}
         self._ahead = 1
-        self.n_reads = 0
 
     def get(self, at: int, size: int) -> bytes:
         """``size`` bytes at a position; raises NotUnderstoodError beyond the end of the file."""
@@ -68,7 +67,6 @@ class Blocks:
         if at < 0 or size < 0 or at + size > self._size:
             raise NotUnderstoodError(f"{size} bytes at {at} of {self._size}")
         if size > _MOST_AHEAD << _BITS:
-            self.n_reads += 1
             piece = os.pread(self._fd, size, at)
             if len(piece) != size:
                 raise NotUnderstoodError("the file has become shorter")
@@ -93,7 +91,6 @@ class Blocks:
             n = self._ahead
         if len(self._known) > _MOST_KEPT:
             self._known.clear()
-        self.n_reads += 1
         read = os.pread(self._fd, n << _BITS, number << _BITS)
         if len(read) < min(n << _BITS, self._size - (number << _BITS)):
             raise NotUnderstoodError("the file has become shorter")

@@ -2,12 +2,8 @@
 
 The library makes thousands of small reads per file and costs 20 to 60 us per object: 1.93 s for
 the 7,508 datasets of a run that this reader takes 0.39 s for. It reads the structures that EXDF
-files are made of, after the HDF5 file format specification:
-
-1. ``OwnFile``: checks by superblock and size that the file is complete.
-2. ``OwnGroup``: links of every kind (``links``), attributes.
-3. ``OwnDataset``: shape and dtype; values where they are stored plainly (``values``), else by the
-   library.
+files are made of, after the HDF5 file format specification; values only where they are stored
+plainly, else by the library.
 
 Whatever it does not know raises NotUnderstoodError: the caller turns to the library, which decides.
 Checksums are left to the library too: it reads everything where ``verify`` is asked for.
@@ -41,16 +37,7 @@ from .values import StoredValues, ValueReader
 if TYPE_CHECKING:
     from .library import LibraryDataset, LibraryFile
 
-DAMAGES = (
-    struct.error,
-    LookupError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    OSError,
-    RecursionError,
-)
+DAMAGES = (struct.error, *READ_ERRORS)
 """What reading damaged structures as if they were sound may raise."""
 
 P = ParamSpec("P")

@@ -15,24 +15,13 @@ and mtime among the catalogued loose runs, and the facts are taken over instead 
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from ..model.facts import FileComparison, FileStat, KnownFile
+from ..model.facts import FileComparison, FileStat
 from ..model.identity import RunIdentity
 from ..model.records import Depth, FileRecord, Problem, RunRecord, utc_now
 from ..scan.discover import FoundRun, list_run
 from ..store.read import load_run
 from ..store.store import Store
-
-
-def known_files(run: RunRecord | None) -> dict[str, KnownFile]:
-    """What a run record knows of its files, as ``compare_files`` wants it."""
-    return {
-        f.name: KnownFile(
-            f.size, f.mtime_ns, f.depth, f.verified, f.retry, f.missing_since is not None
-        )
-        for f in (run.files if run else ())
-    }
 
 
 def other_home(found: FoundRun, locations: Sequence[str]) -> str:
@@ -56,7 +45,7 @@ def assemble_run(
 ) -> RunRecord | None:
     """The run as it is to be written, or None where nothing of it has changed."""
     now = utc_now()
-    kept = {f.name: f for f in old.files} if old else {}
+    kept = old.by_name if old else {}
     problems: list[Problem] = []
     has_changed = bool(files.vanished or files.returned)
     on_disk = list_run(found.directory) if scanned else {}
@@ -96,15 +85,7 @@ def _says_more(new: FileRecord, old: FileRecord | None) -> bool:
     return not Depth.UNREAD < new.depth < old.depth
 
 
-@dataclass(frozen=True, slots=True)
-class MovedRun:
-    """A catalogued loose run whose files are those found elsewhere."""
-
-    shard: str
-    record: RunRecord
-
-
-def find_moved_run(store: Store, stats: Mapping[str, FileStat]) -> MovedRun | None:
+def find_moved_run(store: Store, stats: Mapping[str, FileStat]) -> RunRecord | None:
     """The loose run with exactly these files, by name, size and mtime; None where there is none."""
     if not store.exists() or not stats:
         return None
@@ -121,5 +102,5 @@ def find_moved_run(store: Store, stats: Mapping[str, FileStat]) -> MovedRun | No
         with store.read(identity.shard) as cursor:
             record = load_run(cursor, identity.run_id) if cursor else None
         if record and {f.name: FileStat(f.size, f.mtime_ns) for f in record.files} == dict(stats):
-            return MovedRun(identity.shard, record)
+            return record
     return None

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 
-from ..model.facts import FileComparison, FileStat, compare_files
-from ..model.records import Depth, FileRecord, Problem
+from ..model.facts import FileComparison, FileStat, KnownFile, compare_files
+from ..model.records import Depth, FileRecord, Problem, RunRecord
 from ..scan.datamap import check_data_maps
 from ..scan.discover import FoundRun, find_runs, is_excluded, list_run
 from ..scan.jobs import (
@@ -36,40 +36,35 @@ from ..scan.locality import files_off_disk
 from ..scan.scan import scan_file, unread_record
 from ..store.read import file_stats, run_locations
 from ..store.store import Store
-from .assemble import (
-    MovedRun,
-    assemble_run,
-    find_moved_run,
-    kept_elsewhere,
-    known_files,
-    other_home,
-)
+from .assemble import assemble_run, find_moved_run, kept_elsewhere, other_home
 
 _PUBLISH_SECONDS = 600.0  # publishing rewrites the merged file: its cost grows with the facility
 
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How to ingest.
-
-    ``jobs`` worker processes (None: one per core; 0: none); ``force`` scans unchanged files too;
-    ``verify`` opens every dataset and reads RUN in every file; ``exclude`` globs leave out paths;
-    ``since`` (UTC, naive) takes only runs whose newest file is at least that new; ``stage`` reads
-    files that lie on tape; ``dry_run`` only reports; ``reads_per_second`` limits all workers
-    together; ``time_limit`` is in seconds, per file; without ``merge`` the merged file is left
-    as it is, for a caller who publishes it later.
-    """
+    """How to ingest."""
 
     jobs: int | None = None
+    """Worker processes; None for one per core, 0 for none."""
     force: bool = False
+    """Whether to scan unchanged files too."""
     verify: bool = False
+    """Whether to open every dataset, and read RUN in every file."""
     exclude: tuple[str, ...] = ()
+    """Globs of paths and names to leave out."""
     since: datetime | None = None
+    """Take only runs whose newest file is at least that new (UTC, without zone)."""
     stage: bool = False
+    """Whether to read files that lie on tape."""
     dry_run: bool = False
+    """Whether to report only."""
     reads_per_second: float | None = None
+    """The most reads of all workers together; None for no limit."""
     time_limit: float = 120.0
+    """Seconds per file."""
     merge: bool = True
+    """Whether to publish the merged file; else a caller does it later."""
 
 
 @dataclass(slots=True)
@@ -100,13 +95,16 @@ class IngestReport(JobReport):
 
 @dataclass(frozen=True, slots=True)
 class _RunPlan:
-    """What is to be done about one run; ``on_tape`` are the files to leave out, by their paths."""
+    """What is to be done about one run.
+
+    ``moved`` is a loose run elsewhere that has its files, ``on_tape`` the files to leave out.
+    """
 
     found: FoundRun
     stats: dict[str, FileStat]
     files: FileComparison
     locations: tuple[str, ...]
-    moved: MovedRun | None = None
+    moved: RunRecord | None = None
     on_tape: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -229,12 +227,13 @@ class _Ingest:
             self.report.runs_skipped += 1
             return None
         with self.store.read(shard) as cursor:
+            known: Mapping[str, KnownFile | FileRecord]
             known = file_stats(cursor, found.identity.run_id) if cursor else {}
             locations = run_locations(cursor, found.identity.run_id) if cursor else ()
         moved = None
         if found.identity.is_loose and not known:
             moved = find_moved_run(self.store, stats)
-            known = known_files(moved.record) if moved else {}
+            known = moved.by_name if moved else {}
         considered = [name for name in known if self._is_wanted(found, name)]
         files = compare_files(
             stats, known, verify=options.verify, force=options.force, considered=considered
@@ -301,9 +300,7 @@ class _Ingest:
         with self.store.write(shard) as writer:
             for plan, records in done:
                 old = writer.load_run(plan.found.identity.run_id)
-                if old is None and plan.moved:
-                    old = plan.moved.record
-                record = assemble_run(plan.found, old, plan.files, records)
+                record = assemble_run(plan.found, old or plan.moved, plan.files, records)
                 if record is None:
                     continue
                 found = check_data_maps(record.directory, record.files)
@@ -311,9 +308,9 @@ class _Ingest:
                 writer.replace_run(record)
                 self.report.problems += [p for p in record.problems if p.severity != "I"]
         for plan, _ in done:
-            if plan.moved and not os.path.isdir(plan.moved.record.directory):
-                with self.store.write(plan.moved.shard) as writer:
-                    writer.forget_run(plan.moved.record.identity.run_id)
+            if plan.moved and not os.path.isdir(plan.moved.directory):
+                with self.store.write(plan.moved.identity.shard) as writer:
+                    writer.forget_run(plan.moved.identity.run_id)
             self.report.runs_written += 1
             self.report.written.append(str(plan.found.identity))
             self.progress.finished_run(str(plan.found.identity))

@@ -221,12 +221,7 @@ def choose_checks(
     """The chosen checks in the order of the table; all of them without ``only`` and ``levels``.
 
     ``only`` and ``skip`` are IDs or their beginnings (``R`` for all checks of runs), in upper or
-    lower case; ``levels`` are those of ``LEVELS``.
-
-    Raises
-    ------
-    QueryError
-        For an ID or a level that does not exist.
+    lower case; ``levels`` are those of ``LEVELS``. Raises QueryError for what does not exist.
     """
     wanted, unwanted = _expand(only), _expand(skip)
     known = {level.lower(): level for level in LEVELS}
@@ -269,49 +264,34 @@ _DETECTOR_SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of the checks; shares are of 1.
-
-    Parameters
-    ----------
-    suspect_share
-        T04: the share of suspect trains in a file above which it is reported.
-    early_share
-        R04: an aggregator ends early if it stops more than this share of the run's trains before
-        most others,
-    early_trains
-        R04: and more than this many trains.
-    detector_sizes
-        R06: modules of a detector, by a part of its name; of others only gaps in the numbers count.
-    processing_days
-        P01: how many days after its last train a run with detector data should be corrected.
-    neighbours
-        X01, X03: with how many runs before it, of its proposal and data class, a run is compared.
-    of_neighbours
-        X01, X03: a source that was in so many of them is missed.
-    similarity
-        X03: how similar (Jaro-Winkler) two names are that may be the same source.
-    clock_seconds
-        X04: by how many seconds the times of two runs may differ from what their train IDs say,
-    clock_share
-        X04: or by what share of the time between them, if that is more;
-    clock_hours
-        X04: of runs that are no further apart than this.
-    settling_minutes
-        C01: how old a file must be to be missed in the catalog.
-    """
+    """Limits of the checks; shares are of 1."""
 
     suspect_share: float = 0.1
+    """T04: the share of suspect trains in a file above which it is reported."""
     early_share: float = 0.1
+    """R04: an aggregator ends early if it stops more than this share of the run's trains before
+    most others,"""
     early_trains: int = 50
+    """R04: and more than this many trains."""
     detector_sizes: Mapping[str, int] = field(default_factory=lambda: dict(_DETECTOR_SIZES))
+    """R06: modules of a detector, by a part of its name; of others only gaps in the numbers
+    count."""
     processing_days: float = 14.0
+    """P01: how many days after its last train a run with detector data should be corrected."""
     neighbours: int = 5
+    """X01, X03: with how many runs before it, of its proposal and data class, a run is compared."""
     of_neighbours: int = 4
+    """X01, X03: a source that was in so many of them is missed."""
     similarity: float = 0.9
+    """X03: how similar (Jaro-Winkler) two names are that may be the same source."""
     clock_seconds: float = 60.0
+    """X04: by how many seconds the times of two runs may differ from what their train IDs say,"""
     clock_share: float = 0.01
+    """X04: or by what share of the time between them, if that is more;"""
     clock_hours: float = 24.0
+    """X04: of runs that are no further apart than this."""
     settling_minutes: float = 60.0
+    """C01: how old a file must be to be missed in the catalog."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.of_neighbours <= self.neighbours:

@@ -17,7 +17,6 @@
     |-- RunNotFoundError       (FileNotFoundError)   no such proposal, run or file
     |-- CatalogNotFoundError   (FileNotFoundError)   no catalog at this location
     |-- CatalogReadError       (OSError)             a catalog's file that cannot be read
-    |-- CatalogVersionError    (RuntimeError)        a catalog of another schema version
     |-- CatalogWriteError      (OSError)             the catalog cannot be written here
     |   `-- CatalogBusyError                         ... because another writer is at work
     |-- TargetFileError        (ValueError)          a file to write that is among its own sources
@@ -30,33 +29,6 @@ A message names what is wrong, where, and what to do next. Its parts are attribu
 
 from collections.abc import Iterable
 from typing import Any
-
-__all__ = [
-    "AliasError",
-    "CatalogBusyError",
-    "CatalogNotFoundError",
-    "CatalogReadError",
-    "CatalogVersionError",
-    "CatalogWriteError",
-    "ChangedFileError",
-    "ConfigError",
-    "DuplicateTrainError",
-    "FileStructureError",
-    "InconsistentFilesError",
-    "InconsistentRunsError",
-    "IrregularDataError",
-    "MultiRunError",
-    "NoDataError",
-    "PropertyNameError",
-    "QueryError",
-    "RunNotFoundError",
-    "SourceNameError",
-    "TargetFileError",
-    "TargetWriteError",
-    "TrainIDError",
-    "XfelcatError",
-    "nearest",
-]
 
 
 def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
@@ -74,8 +46,10 @@ def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     return [by_folded[f] for f in found]
 
 
-def _hint(near: list[str]) -> str:
-    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+def did_you_mean(near: Iterable[str]) -> str:
+    """The end of a message that offers the nearest names, if there are any."""
+    names = " or ".join(map(repr, near))
+    return f"; did you mean {names}?" if names else ""
 
 
 class XfelcatError(Exception):
@@ -103,7 +77,7 @@ class SourceNameError(XfelcatError, KeyError):
         self.source = source
         self.nearest = nearest(source, candidates)
         super().__init__(
-            f"this data has no source {source!r}{_hint(self.nearest)}"
+            f"this data has no source {source!r}{did_you_mean(self.nearest)}"
             " (all_sources lists the names; select() may have dropped it)"
         )
 
@@ -115,7 +89,7 @@ class PropertyNameError(XfelcatError, KeyError):
         self.key = key
         self.source = source
         self.nearest = nearest(key, candidates)
-        super().__init__(f"source {source!r} has no key {key!r}{_hint(self.nearest)}")
+        super().__init__(f"source {source!r} has no key {key!r}{did_you_mean(self.nearest)}")
 
 
 class TrainIDError(XfelcatError, KeyError):
@@ -279,10 +253,6 @@ class CatalogReadError(XfelcatError, OSError):
         super().__init__(
             f"the catalog file {path} cannot be read: {reason}; `xfelcat db check` shows more"
         )
-
-
-class CatalogVersionError(XfelcatError, RuntimeError):
-    """A catalog whose schema this version of xfelcat cannot read or write."""
 
 
 class CatalogWriteError(XfelcatError, OSError):

@@ -4,11 +4,6 @@
 reads an array. Files are numbered 0..n-1 in the order of their names; only files that can serve
 data are among them. Train lists, layouts and index patterns are numbered too, equal ones alike, so
 that a caller does its work, and keeps the result, once per number and not once per file.
-
-1. ``FileTable``: the files of a run, a column per fact.
-2. ``RunFacts``: that table with train lists and layouts, which opening needs; everything else comes
-   from a ``Fetcher`` when it is asked for.
-3. ``compare_files``: whether the catalogued facts still hold for the files on disk.
 """
 
 import hashlib
@@ -24,7 +19,7 @@ from numpy.typing import NDArray
 
 from .errors import ChangedFileError, SourceNameError
 from .identity import aggregator_and_sequence
-from .records import Depth, FileLayout, KeySchema, Problem, RunValue
+from .records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunValue
 from .runlength import IndexPattern, TrainList
 
 T = TypeVar("T")
@@ -41,15 +36,20 @@ class DataFile(NamedTuple):
     """A file that data can be read from, as it was when its facts were taken."""
 
     path: str
+    """Its path, as the run was opened."""
     size: int
+    """Size in bytes."""
     mtime_ns: int
+    """Modification time in ns since the epoch."""
     aggregator: str
+    """From the file name; empty where it has none."""
     sequence: int
+    """From the file name; -1 where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """The facts of a catalogued file that freshness depends on."""
+    """The facts of a catalogued file that freshness depends on, as ``FileRecord`` has them."""
 
     size: int
     mtime_ns: int
@@ -204,7 +204,9 @@ class FileFetcher(Fetcher, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class RunFacts:
-    """The facts of one run. Safe to share between threads; picklable.
+    """The facts of one run: files, train lists and layouts, which opening needs, and a fetcher.
+
+    Safe to share between threads; picklable.
 
     Facts beyond the depth of a file come from the file itself, once: then any method may raise
     FileStructureError, or ChangedFileError where the file is no longer what it was.
@@ -444,7 +446,7 @@ class FileComparison:
 
 def compare_files(
     on_disk: Mapping[str, FileStat],
-    known: Mapping[str, KnownFile],
+    known: Mapping[str, KnownFile | FileRecord],
     *,
     depth: Depth = Depth.FULL,
     verify: bool = False,

@@ -1,11 +1,6 @@
 """Identity of a run and parts of a file name, from paths alone.
 
 Pure: text in, values out; no file is touched.
-
-1. ``parse_file_name``: prefix, run, aggregator and sequence of a data file's name.
-2. ``identify_run``: who a run is, from its path as given and its resolved path.
-3. ``RunIdentity.run_id``: the ordered 64-bit number of that identity, equal in every catalog.
-4. ``parse_proposal`` and ``parse_run``: numbers from what people write.
 """
 
 import hashlib
@@ -17,7 +12,7 @@ from typing import SupportsIndex
 _FILE_NAME = re.compile(
     r"(?P<prefix>[A-Z]+)-R(?P<run>\d{4,})-(?P<aggregator>[A-Z0-9_]+?)(?:-S(?P<seq>\d{5,}))?\.h5"
 )
-_PROPOSAL = re.compile(r"p(\d{6})")
+_PROPOSAL = re.compile(r"p\d{6}")
 _RUN = re.compile(r"r(\d{4,6})")
 _CYCLE = re.compile(r"\d{6}")
 _KNOWN_CLASSES = ("raw", "proc", "red", "open", "usr", "scratch")
@@ -141,6 +136,14 @@ def sql_home(run_id: str = "run_id") -> str:
     return f"CASE WHEN {run_id} >= {LOOSE} THEN {run_id} ELSE {run_id} >> {PROPOSAL_BITS} END"
 
 
+def _proposal_at(parts: tuple[str, ...], last: int) -> int | None:
+    """The last place, up to one, where a proposal stands behind its cycle and instrument."""
+    for at in range(last, 1, -1):
+        if _PROPOSAL.fullmatch(parts[at]) and _CYCLE.fullmatch(parts[at - 1]):
+            return at
+    return None
+
+
 def _identify(path: str) -> RunIdentity | None:
     """The identity that one absolute path spells, or None.
 
@@ -148,26 +151,16 @@ def _identify(path: str) -> RunIdentity | None:
     ``.../CLASS/INST/CYCLE/pNNNNNN/rNNNN`` (what its links point to).
     """
     parts = PurePosixPath(path).parts
+    at = _proposal_at(parts, len(parts) - 2)
     run = _RUN.fullmatch(parts[-1]) if parts else None
-    if run is None or int(run[1]) >= 1 << RUN_BITS:
+    if at is None or run is None or int(run[1]) >= 1 << RUN_BITS:
         return None
-    for at in range(len(parts) - 2, 1, -1):
-        proposal = _PROPOSAL.fullmatch(parts[at])
-        if proposal is None or not _CYCLE.fullmatch(parts[at - 1]):
-            continue
-        folders = parts[at + 1 : -1]
-        if not folders:  # storage layout: the class stands before the instrument
-            if at < 3 or parts[at - 3] not in _KNOWN_CLASSES:
-                return None
-            folders = (parts[at - 3],)
-        return RunIdentity(
-            proposal=int(proposal[1]),
-            run=int(run[1]),
-            data_class="/".join(folders),
-            instrument=parts[at - 2],
-            cycle=parts[at - 1],
-        )
-    return None
+    instrument, cycle, proposal, *folders = parts[at - 2 : -1]
+    if not folders:  # storage layout: the class stands before the instrument
+        if at < 3 or parts[at - 3] not in _KNOWN_CLASSES:
+            return None
+        folders = [parts[at - 3]]
+    return RunIdentity(int(proposal[1:]), int(run[1]), "/".join(folders), instrument, cycle)
 
 
 def identify_run(path: str, realpath: str) -> RunIdentity:
@@ -182,10 +175,8 @@ def identify_run(path: str, realpath: str) -> RunIdentity:
 def proposal_directory(path: str) -> str | None:
     """The proposal's directory in the path of a run in a facility tree; None where it has none."""
     parts = PurePosixPath(path).parts
-    for at in range(len(parts) - 3, 1, -1):
-        if _PROPOSAL.fullmatch(parts[at]) and _CYCLE.fullmatch(parts[at - 1]):
-            return str(PurePosixPath(*parts[: at + 1]))
-    return None
+    at = _proposal_at(parts, len(parts) - 3)
+    return None if at is None else str(PurePosixPath(*parts[: at + 1]))
 
 
 def parse_proposal(proposal: SupportsIndex | str) -> int | None:

@@ -96,14 +96,7 @@ class KeySchema:
     @cached_property
     def canonical(self) -> bytes:
         """Bytes that are equal for equal content, now and later; interning compares them."""
-        rows = [
-            (
-                *(k.name, k.group, k.dtype, k.entry_shape),
-                *(k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name),
-            )
-            for k in self.keys
-        ]
-        return json.dumps(rows, separators=(",", ":")).encode()
+        return json.dumps(self.keys, separators=(",", ":")).encode()
 
     @cached_property
     def digest(self) -> str:
@@ -225,9 +218,14 @@ class FileRecord:
     """Since when it is not on disk; None while it is."""
 
     @property
+    def missing(self) -> bool:
+        """Whether it is not on disk."""
+        return self.missing_since is not None
+
+    @property
     def usable(self) -> bool:
         """Whether the file can serve data: it was read, and is there."""
-        return self.depth > Depth.UNREAD and self.missing_since is None
+        return self.depth > Depth.UNREAD and not self.missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +246,11 @@ class RunRecord:
     """All directories it was ever seen at, newest last."""
     problems: tuple[Problem, ...] = ()
     """Problems of the run as a whole."""
+
+    @property
+    def by_name(self) -> dict[str, FileRecord]:
+        """Its data files by name."""
+        return {f.name: f for f in self.files}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,6 @@
 Nearly every list of train IDs is one stretch of consecutive numbers, and nearly every index has one
 row per train. So both are kept run-length coded, in memory as in the catalog, and unfolded to
 arrays only when they are asked for.
-
-1. ``TrainList``: the train IDs of one file in file order, with the positions of suspect ones.
-2. ``IndexPattern``: INDEX first/count of one index group, for the trains of one file.
 """
 
 from dataclasses import dataclass
@@ -23,13 +20,23 @@ def _run_starts(breaks: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.concatenate(([0], np.flatnonzero(breaks) + 1))
 
 
-def _total(lengths: Int64s) -> int:
-    """The sum; at once where there is one length, as of nearly every list of trains."""
-    return int(lengths[0] if lengths.size == 1 else lengths.sum())
+class _OfTrains:
+    """What run lengths count the trains of."""
+
+    lengths: Int64s
+
+    @cached_property
+    def n_trains(self) -> int:
+        """How many trains there are."""
+        # At once where there is one length, as of nearly every list of trains.
+        return int(self.lengths[0] if self.lengths.size == 1 else self.lengths.sum())
+
+    def __len__(self) -> int:
+        return self.n_trains
 
 
 @dataclass(frozen=True, eq=False)
-class TrainList:
+class TrainList(_OfTrains):
     """The train IDs of one file, in file order; not necessarily increasing."""
 
     starts: UInt64s
@@ -61,14 +68,6 @@ class TrainList:
         return cls(starts, lengths, np.asarray(suspect, np.int64), np.asarray(dropped, np.int64))
 
     @cached_property
-    def n_trains(self) -> int:
-        """How many trains are listed."""
-        return _total(self.lengths)
-
-    def __len__(self) -> int:
-        return self.n_trains
-
-    @cached_property
     def ids(self) -> UInt64s:
         """Every train ID, (n,) uint64, in file order. Not to be written to."""
         if len(self.starts) == 1:
@@ -93,7 +92,7 @@ class TrainList:
 
 
 @dataclass(frozen=True, eq=False)
-class IndexPattern:
+class IndexPattern(_OfTrains):
     """INDEX first and count of one index group, for the trains of one file, run-length coded.
 
     A run is a number of trains that have equally many rows each, lying one behind the other.
@@ -126,14 +125,6 @@ class IndexPattern:
         at = _run_starts((count[1:] != count[:-1]) | (offset[1:] != offset[:-1]))
         lengths = np.diff(np.append(at, count.size)).astype(np.int64)
         return cls(lengths, count[at], offset[at])
-
-    @cached_property
-    def n_trains(self) -> int:
-        """How many trains the index is for."""
-        return _total(self.lengths)
-
-    def __len__(self) -> int:
-        return self.n_trains
 
     @cached_property
     def count(self) -> Int64s:

@@ -20,24 +20,13 @@ from numpy.typing import NDArray
 
 from ..model.errors import ChangedFileError, RunNotFoundError
 from ..model.facts import FileTable, RunFacts
-from ..model.identity import RunIdentity
+from ..model.identity import shard_of
 from ..model.records import Depth, FileLayout, KeySchema, Problem, RunValue
 from ..model.runlength import IndexPattern
+from ..store import read
 from ..store.connections import OpenDatabase
 from ..store.packing import PackedIndex, PackedRun, fetch_packed
-from ..store.read import (
-    Names,
-    StoredLayout,
-    fetch_identity,
-    fetch_layouts,
-    fetch_metadata,
-    fetch_problems,
-    fetch_run_sources,
-    fetch_run_values,
-    fetch_schemas,
-    fetch_timestamps,
-    fetch_unusable_files,
-)
+from ..store.read import Names, StoredLayout
 from ..store.store import Store
 from .scanned import Probe
 
@@ -55,10 +44,10 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-def find_run(store: Store, identity: RunIdentity) -> RunFacts | None:
+def find_run(store: Store, run_id: int) -> RunFacts | None:
     """The facts of a run; None where the store does not have it."""
     try:
-        return catalogued_facts(store, identity.shard, identity.run_id)
+        return catalogued_facts(store, shard_of(run_id), run_id)
     except RunNotFoundError:
         return None
 
@@ -89,7 +78,7 @@ def catalogued_facts(
         raise missing
     cursor = source.cursor()
     if directory is None:
-        found = fetch_identity(cursor, run_id)
+        found = read.fetch_identity(cursor, run_id)
         if found is None:
             raise missing
         directory = found[1]
@@ -124,9 +113,9 @@ def _fetch_problems(
     cursor: "duckdb.DuckDBPyConnection", run_id: int, directory: str, names: Collection[str] | None
 ) -> tuple[Problem, ...]:
     """Files that are left out because they are missing or could not be read, and why."""
-    by_file = fetch_problems(cursor, run_id, directory)
+    by_file = read.fetch_problems(cursor, run_id, directory)
     problems: list[Problem] = []
-    for name, missing_since in fetch_unusable_files(cursor, run_id):
+    for name, missing_since in read.fetch_unusable_files(cursor, run_id):
         if names is not None and name not in names:
             continue
         problems += by_file.get(name, [])
@@ -157,7 +146,7 @@ class _Decoded:
         """The layouts of some files by number, without schemas; and as they are stored."""
         wanted = set(table.layouts)
         if missing := wanted - self.layouts.keys():
-            for number, stored in fetch_layouts(cursor, missing, self.source_names).items():
+            for number, stored in read.fetch_layouts(cursor, missing, self.source_names).items():
                 bare = FileLayout(stored.sources, (None,) * len(stored.sources))
                 self.layouts.setdefault(number, (bare, stored))
         return {number: self.layouts[number] for number in wanted}
@@ -169,7 +158,7 @@ class _Decoded:
         if missing := [n for n in numbers if n not in self.schemas]:
             if sum(len(s.keys) for s in list(self.schemas.values())) > _SHARED_KEYS:
                 self.schemas.clear()
-            for number, schema in fetch_schemas(cursor, missing).items():
+            for number, schema in read.fetch_schemas(cursor, missing).items():
                 self.schemas.setdefault(number, schema)
         return {n: self.schemas[n] for n in numbers}
 
@@ -256,17 +245,19 @@ class ShardFetcher:
 
     @cached_property
     def _timestamps(self) -> dict[int, NDArray[np.uint64]]:
-        return fetch_timestamps(self._source.cursor(), self._run_id)
+        return read.fetch_timestamps(self._source.cursor(), self._run_id)
 
     @cached_property
     def _metadata(self) -> list[dict[str, str | int]]:
-        return fetch_metadata(self._source.cursor(), self._run_id, max(self._table.ordinals) + 1)
+        return read.fetch_metadata(
+            self._source.cursor(), self._run_id, max(self._table.ordinals) + 1
+        )
 
     @cached_property
     def _run_sources(self) -> dict[str, int]:
         """Ids of the sources whose RUN the catalog has, by name; only of the files in use."""
         listed = {s.name for layout, _ in self._layouts.values() for s in layout.sources}
-        found = fetch_run_sources(self._source.cursor(), self._run_id)
+        found = read.fetch_run_sources(self._source.cursor(), self._run_id)
         return {name: number for name, number in found.items() if name in listed}
 
     def _all_schema_ids(self) -> list[int]:
@@ -275,7 +266,7 @@ class ShardFetcher:
 
     def _fetch_values(self, numbers: list[int]) -> dict[int, Mapping[str, RunValue]]:
         names = self._decoded.key_names
-        found = fetch_run_values(self._source.cursor(), self._run_id, numbers, names)
+        found = read.fetch_run_values(self._source.cursor(), self._run_id, numbers, names)
         return {n: found.get(n, {}) for n in numbers}
 
 

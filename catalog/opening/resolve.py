@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ..config import Settings, load_settings, user_catalog
-from ..ingest.assemble import assemble_run, kept_elsewhere, known_files, other_home
+from ..ingest.assemble import assemble_run, kept_elsewhere, other_home
 from ..model.errors import (
     CatalogReadError,
     CatalogWriteError,
@@ -211,22 +211,20 @@ def scan_run(
     """Outlines of files by name: from a JSON data map where it is valid, else from the files."""
     from ..scan.datamap import read_data_maps
     from ..scan.locality import files_off_disk
-    from ..scan.scan import unread_record
+    from ..scan.scan import scan_outlines, unread_record
 
     records, _ = read_data_maps(found.directory, stats)
     paths = [os.path.join(found.directory, name) for name in stats if name not in records]
-    for path, where in files_off_disk(paths).items():
+    off_disk = files_off_disk(paths)
+    scanned, blamed = scan_outlines(
+        [p for p in paths if p not in off_disk], parallelize=parallelize
+    )
+    records |= {os.path.basename(path): record for path, record in scanned.items()}
+    unread = {path: (f"file is {where}, not on disk", where) for path, where in off_disk.items()}
+    unread |= {path: (why, "") for path, why in blamed.items()}
+    for path, about in unread.items():
         name = os.path.basename(path)
-        records[name] = unread_record(path, stats[name], f"file is {where}, not on disk", where)
-    paths = [p for p in paths if os.path.basename(p) not in records]
-    if paths:
-        from ..scan.scan import scan_outlines
-
-        scanned, blamed = scan_outlines(paths, parallelize=parallelize)
-        records |= {os.path.basename(path): record for path, record in scanned.items()}
-        for path, why in blamed.items():
-            name = os.path.basename(path)
-            records[name] = unread_record(path, stats[name], why)
+        records[name] = unread_record(path, stats[name], *about)
     return records
 
 
@@ -243,7 +241,7 @@ def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
             try:
                 with store.write(found.identity.shard, wait=False) as writer:
                     old = writer.load_run(found.identity.run_id)
-                    ours = compare_files(list_run(found.directory), known_files(old))
+                    ours = compare_files(list_run(found.directory), old.by_name if old else {})
                     home = other_home(found, old.locations) if old else ""
                     if home and (ours.changed or kept_elsewhere(ours, home)):
                         return

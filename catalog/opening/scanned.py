@@ -192,15 +192,12 @@ def scanned_facts(
     usable = sorted((r for r in records if r.usable), key=lambda r: r.name)
     trains = Numbered[TrainList](attrgetter("token"))
     layouts = Numbered[FileLayout](attrgetter("canonical"))
-    table = FileTable(
-        [r.name for r in usable],
-        [r.size for r in usable],
-        [r.mtime_ns for r in usable],
-        [r.depth for r in usable],
-        [False] * len(usable),
-        range(len(usable)),
-        [trains.number(r.trains) for r in usable],
-        [layouts.number(r.layout) for r in usable],
+    table = FileTable.of(
+        (
+            *(r.name, r.size, r.mtime_ns, r.depth, False, ordinal),
+            *(trains.number(r.trains), layouts.number(r.layout)),
+        )
+        for ordinal, r in enumerate(usable)
     )
     return RunFacts(
         directory,

@@ -216,18 +216,11 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
-    """Both hold."""
+class Combined:
+    """Both conditions hold (``and``), or at least one of them (``or``)."""
 
     left: "Condition"
-    right: "Condition"
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """One of them holds, or both."""
-
-    left: "Condition"
+    word: str
     right: "Condition"
 
 
@@ -238,7 +231,7 @@ class Not:
     condition: "Condition"
 
 
-Condition = Comparison | Both | Either | Not
+Condition = Comparison | Combined | Not
 
 
 def conditions_of(given: Any) -> Condition | None:
@@ -249,7 +242,7 @@ def conditions_of(given: Any) -> Condition | None:
 
     Raises QueryError for anything else.
     """
-    if given is None or isinstance(given, Both | Either | Not | Comparison):
+    if given is None or isinstance(given, Comparison | Combined | Not):
         return given
     if isinstance(given, str):
         return parse_condition(given)
@@ -259,7 +252,7 @@ def conditions_of(given: Any) -> Condition | None:
         parts = [c for c in map(conditions_of, given) if c is not None]
     else:
         raise QueryError(f"{given!r} is no condition: {_EXAMPLE}")
-    return reduce(Both, parts) if parts else None
+    return reduce(lambda left, right: Combined(left, "and", right), parts) if parts else None
 
 
 def _compared(operand: Any, given: Any) -> Comparison:
@@ -354,13 +347,13 @@ class _Parser:
     def either(self) -> Condition:
         condition = self._both()
         while self._takes("or"):
-            condition = Either(condition, self._both())
+            condition = Combined(condition, "or", self._both())
         return condition
 
     def _both(self) -> Condition:
         condition = self._not()
         while self._takes("and"):
-            condition = Both(condition, self._not())
+            condition = Combined(condition, "and", self._not())
         return condition
 
     def _not(self) -> Condition:

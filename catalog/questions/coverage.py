@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..model.errors import QueryError
-from ..model.identity import RUN_BITS, RunIdentity
+from ..model.identity import RUN_BITS
 from ..model.names import from_text
 from ..model.records import Depth
+from ..model.runlength import Int64s, UInt64s
 from ..opening.catalogued import find_run
 from ..store.store import Store
 from .execute import Answer, Sql, all_of, ask, is_one_of, limited, sql
 from .filters import ALL_RUNS, DataFilter, RunFilter, provenance
-from .question import EVERYTHING, Question, select_runs
+from .question import EVERYTHING, OF_RUN, OF_RUN_SQL, Question, select_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,10 +115,6 @@ def coverage_by_class(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
 # two of them have in common. Where the bounds differ, the index patterns in the shards decide, run
 # by run; for no more than ``most_decoded`` runs, in the order of runs.
 
-Int64s = NDArray[np.int64]
-_OF_RUN = ["run_id", "proposal", "run", "data_class", "instrument", "cycle", "trains"]
-_RUN_NAMES = ", ".join(f"run.{name}" for name in _OF_RUN[:-1])
-
 
 def coverage(
     store: Store,
@@ -130,10 +126,7 @@ def coverage(
 ) -> Answer:
     """The runs that have all of ``data``, and for how many of their trains (``Catalog.coverage``).
 
-    ``at_least`` leaves out the runs that cannot have them together in this share of their trains.
     Runs of which only an outline is known are left out: their counts are not known.
-
-    Raises QueryError where ``data`` is empty or ``at_least`` no share.
     """
     import pyarrow as pa
 
@@ -146,14 +139,14 @@ def coverage(
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question, *data)
         statement = sql(
-            f"""SELECT {_RUN_NAMES}, run.n_trains AS trains, run.directory AS path, run.loose_path
+            f"""SELECT {OF_RUN_SQL}, run.n_trains AS trains, run.directory AS path
             FROM run WHERE {{conditions}} AND run.depth = {{full}} AND run.n_trains > 0
             ORDER BY run.run_id""",
             conditions=all_of(selection.conditions()),
             full=Depth.FULL.value,
         )
         runs = ask(cursor, statement)
-        ids: NDArray[np.uint64] = runs.column("run_id").to_numpy()
+        ids: UInt64s = runs.column("run_id").to_numpy()
         trains: Int64s = runs.column("trains").to_numpy()
         bounds = [_bounds(cursor, filter_, ids, trains) for filter_ in data]
         low = np.maximum(sum(b[0] for b in bounds) - (len(data) - 1) * trains, 0)
@@ -162,10 +155,10 @@ def coverage(
         # The runs of which the counts do not say all.
         is_open = reduce(np.logical_or, (b[0] != b[1] for b in bounds), low != high)
         open_ = np.flatnonzero(wanted & is_open)[:most_decoded]
-        rows = runs.take(pa.array(open_)).to_pylist()
-        matching = [_matching_groups(cursor, filter_, rows) for filter_ in data]
-        for row, position in zip(rows, open_.tolist(), strict=True):
-            sets = _trains_with_data(store, row, [m[row["run_id"]] for m in matching])
+        undecided = ids[open_].tolist()
+        matching = [_matching_groups(cursor, filter_, undecided) for filter_ in data]
+        for run_id, position in zip(undecided, open_.tolist(), strict=True):
+            sets = _trains_with_data(store, run_id, [m[run_id] for m in matching])
             if sets is None:  # forgotten since the databases were merged
                 continue
             for (least, most), found in zip(bounds, sets, strict=True):
@@ -173,10 +166,11 @@ def coverage(
             together = reduce(lambda a, b: np.intersect1d(a, b, assume_unique=True), sets)
             low[position] = high[position] = together.size
         wanted &= high >= np.ceil(at_least * trains)
-        table = runs.select(_OF_RUN)
-        for number, (filter_, (_, most)) in enumerate(zip(data, bounds, strict=True)):
+        table = runs.select([*OF_RUN, "trains"])
+        for number, (filter_, (_, most)) in enumerate(zip(data, bounds, strict=True), start=1):
             name = str(filter_)
-            name = f"{name} ({number + 1})" if name in table.column_names[len(_OF_RUN) :] else name
+            if name in table.column_names[len(OF_RUN) + 1 :]:
+                name = f"{name} ({number})"
             table = table.append_column(name, pa.array(most))
         table = table.append_column("together", pa.array(low))
         table = table.append_column("at_most", pa.array(high))
@@ -185,7 +179,7 @@ def coverage(
 
 
 def _bounds(
-    cursor: "Cursor", filter_: DataFilter, ids: NDArray[np.uint64], trains: Int64s
+    cursor: "Cursor", filter_: DataFilter, ids: UInt64s, trains: Int64s
 ) -> tuple[Int64s, Int64s]:
     """How many trains of each run have data of a filter, at least and at most."""
     low, high = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64)
@@ -213,12 +207,11 @@ _Group = tuple[str, str, str]  # section, source, index group
 
 
 def _matching_groups(
-    cursor: "Cursor", filter_: DataFilter, runs: Sequence[dict[str, Any]]
+    cursor: "Cursor", filter_: DataFilter, ids: list[int]
 ) -> dict[int, set[_Group]]:
     found: dict[int, set[_Group]] = defaultdict(set)
-    if not runs:
+    if not ids:
         return found
-    ids = [run["run_id"] for run in runs]
     statement = sql(
         """SELECT run_id, section, source.name, index_group
         FROM {groups} JOIN source USING (source_id)
@@ -234,17 +227,13 @@ def _matching_groups(
 
 
 def _trains_with_data(
-    store: Store, run: dict[str, Any], wanted: Sequence[set[_Group]]
-) -> list[NDArray[np.uint64]] | None:
+    store: Store, run_id: int, wanted: Sequence[set[_Group]]
+) -> list[UInt64s] | None:
     """The trains, sorted, in which any of some groups has data; for each of several such sets."""
-    if run["loose_path"] is not None:
-        identity = RunIdentity(loose_path=from_text(run["loose_path"]))
-    else:
-        identity = RunIdentity(run["proposal"], run["run"], from_text(run["data_class"]))
-    facts = find_run(store, identity)
+    facts = find_run(store, run_id)
     if facts is None:
         return None
-    found: list[list[NDArray[np.uint64]]] = [[np.zeros(0, np.uint64)] for _ in wanted]
+    found: list[list[UInt64s]] = [[np.zeros(0, np.uint64)] for _ in wanted]
     for file in range(len(facts.files)):
         ids = facts.trains(file).ids
         for section, source, group in facts.layout(file).slots:
@@ -270,10 +259,7 @@ def lacking(
 ) -> Answer:
     """The runs that lack a source that several of their neighbours have (``Catalog.lacking``).
 
-    Neighbours are the ``neighbours`` runs before and after in the same proposal and data class, as
-    catalogued, whether or not the question selects them.
-
-    Raises QueryError for numbers that no run can fulfil.
+    Neighbours count whether or not the question selects them.
     """
     if neighbours < 1 or not 1 <= at_least <= 2 * neighbours:
         most = 2 * max(neighbours, 1)
@@ -289,7 +275,7 @@ def lacking(
             first, end = (int(low) << int(_RUN_BITS)), (int(high) + 1) << int(_RUN_BITS)
             within = sql("run_id BETWEEN {first} AND {last}", first=first, last=end - 1)
         statement = sql("SELECT run_id FROM run WHERE {within} ORDER BY run_id", within=within)
-        ids: NDArray[np.uint64] = ask(cursor, statement).column("run_id").to_numpy()
+        ids: UInt64s = ask(cursor, statement).column("run_id").to_numpy()
         _, start, number, length = np.unique(
             ids >> _RUN_BITS, return_index=True, return_inverse=True, return_counts=True
         )
@@ -307,7 +293,7 @@ def lacking(
 class _Series:
     """All runs of the series that are looked at, sorted; ``length`` is that of a run's series."""
 
-    run_ids: NDArray[np.uint64]
+    run_ids: UInt64s
     place: Int64s
     length: Int64s
     number: Int64s
@@ -390,7 +376,7 @@ def _rows(cursor: "Cursor", series: _Series, present: _Present, found: Int64s) -
     runs = ask(
         cursor,
         sql(
-            f"SELECT {_RUN_NAMES}, run.directory AS path FROM run WHERE {{these}} ORDER BY 1",
+            f"SELECT {OF_RUN_SQL}, run.directory AS path FROM run WHERE {{these}} ORDER BY 1",
             these=is_one_of("run.run_id", ids),
         ),
     )
@@ -398,7 +384,7 @@ def _rows(cursor: "Cursor", series: _Series, present: _Present, found: Int64s) -
     source_ids, sections = np.divmod(source, len(present.sections) + 1)
     place = np.searchsorted(names.column("source_id").to_numpy(), source_ids)
     rows = runs.take(np.searchsorted(ids, series.run_ids[run]))
-    table = rows.select(_OF_RUN[:-1])
+    table = rows.select(OF_RUN)
     for name, values in (
         ("section", present.sections.take(sections - 1)),
         ("source", names.column("name").take(place)),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.names import to_text
-from .conditions import FUNCTIONS, Both, Comparison, Condition, Either, Not, Operand, Pattern
+from .conditions import FUNCTIONS, Combined, Comparison, Condition, Not, Operand, Pattern
 from .execute import Sql, all_of, ask, indices, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches
 
@@ -68,24 +68,22 @@ class Evaluation:
         return {c: self._read(c) for c in dict.fromkeys(comparisons(self._condition))}
 
     def _read(self, comparison: Comparison) -> _Found:
-        named = [
-            ask(self._cursor, sql("SELECT * FROM {table}", table=table))
+        named = [  # few, and in the order of names: names are put to the ids of many rows here
+            ask(self._cursor, sql("SELECT * FROM {table} ORDER BY name", table=table))
             for table in _sources_and_keys(comparison.operand)
         ]
         ids = [numbers(table.column(0)) for table in named]
         rows = ask(self._cursor, _stretches(comparison, *ids))
-        # Names are put to the ids here: there are few names, and many rows.
-        by_name = [np.argsort(np.array(t.column("name").to_pylist(), object)) for t in named]
         places = [
-            _places(numbers(rows.column(n)), i[order])
-            for n, i, order in zip(("source_id", "key_id"), ids, by_name, strict=True)
+            _places(numbers(rows.column(name)), known)
+            for name, known in zip(("source_id", "key_id"), ids, strict=True)
         ]
         first = numbers(rows.column("first_run"))
         order = np.lexsort((first, places[1], places[0]))
         rows = rows.take(indices(order))
         source, key = (
-            table.column("name").take(indices(names[place[order]]))
-            for table, names, place in zip(named, by_name, places, strict=True)
+            table.column("name").take(indices(place[order]))
+            for table, place in zip(named, places, strict=True)
         )
         first, last = (numbers(rows.column(n)) for n in ("first_run", "last_run"))
         return _Found(
@@ -103,10 +101,9 @@ class Evaluation:
     def _holds(self, condition: Condition) -> NDArray[np.bool_]:
         if isinstance(condition, Not):
             return ~self._holds(condition.condition)
-        if isinstance(condition, Both):
-            return self._holds(condition.left) & self._holds(condition.right)
-        if isinstance(condition, Either):
-            return self._holds(condition.left) | self._holds(condition.right)
+        if isinstance(condition, Combined):
+            left, right = self._holds(condition.left), self._holds(condition.right)
+            return left & right if condition.word == "and" else left | right
         found = self._found[condition]
         n_runs = len(self._run_ids)
         begun = np.bincount(found.low[found.ok], minlength=n_runs + 1)

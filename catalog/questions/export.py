@@ -59,10 +59,7 @@ def export_views(
     """Write views to ``directory/<view>.parquet`` (``Catalog.export``).
 
     Rows come in the order of runs. The metadata of each file say, under ``xfelcat``, what it rests
-    on.
-
-    Raises QueryError for a view that there is not, or that cannot be filtered; TargetWriteError
-    where a file exists and ``force`` is not set, or cannot be written; then nothing is replaced.
+    on. Raises QueryError for a view that there is not, or that cannot be filtered.
     """
     target = Path(os.path.expanduser(directory)).absolute()
     names = _chosen(views, question)

@@ -72,14 +72,14 @@ def parse_time(moment: Moment) -> datetime:
         ) from None
 
 
+def _listed(given: Any) -> Iterable[Any]:
+    is_several = isinstance(given, Iterable) and not isinstance(given, str)
+    return given if is_several else (given,)
+
+
 def _each(parse: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
     """The parser of one or several of what ``parse`` takes."""
-
-    def parse_several(given: Any) -> tuple[Any, ...]:
-        one = isinstance(given, str | int | os.PathLike)
-        return tuple(map(parse, (given,) if one else given))
-
-    return parse_several
+    return lambda given: tuple(map(parse, _listed(given)))
 
 
 def _proposal(text: int | str) -> int:
@@ -138,12 +138,7 @@ def _specs(given: "Spec | list[Spec]") -> "tuple[DataFilter, ...]":
     return tuple(map(DataFilter.parse, given if isinstance(given, list) else [given]))
 
 
-def _listed(given: Any) -> Iterable[Any]:
-    return given if isinstance(given, list | tuple | set | frozenset) else (given,)
-
-
-def _patterns(given: Any) -> tuple[Pattern, ...]:
-    return tuple(map(Pattern.of, _listed(given)))
+_patterns = _each(Pattern.of)
 
 
 def _dtypes(given: Any) -> tuple[str, ...]:

@@ -7,23 +7,23 @@ merged file; every value is bound. The methods of ``Catalog`` of these names doc
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from ..model.errors import QueryError, RunNotFoundError, nearest
-from ..model.identity import RunIdentity
+from ..model.identity import RunIdentity, shard_of
 from ..model.names import from_text
 from ..model.records import Depth
 from ..store.store import Store
 from .execute import Answer, Sql, all_of, any_of, ask, limited, sql
 from .filters import ALL_RUNS, UNIT, RunFilter, provenance
-from .question import EVERYTHING, Question, Selection, select_runs
+from .question import EVERYTHING, OF_RUN, OF_RUN_SQL, Question, Selection, select_runs
 
 if TYPE_CHECKING:
     from .execute import Cursor
 
 _RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class"
-_OF_RUN = f"{_RUN_NAMES}, run.instrument, run.cycle"
 # RUN values of 10^5 runs would fill the memory unasked.
 _MOST_BYTES = 4 * 10**9
 
@@ -35,10 +35,7 @@ def runs(store: Store, question: Question = EVERYTHING) -> Answer:
 
 
 def find_runs(store: Store, question: Question) -> Answer:
-    """The runs that fulfil ``question.where``, with the values of its operands, in run order.
-
-    Raises QueryError where the question has no condition.
-    """
+    """The runs that fulfil ``question.where``, with the values of its operands, in run order."""
     if question.where is None:
         raise QueryError(
             "no condition on RUN values: give where='SOURCE KEY < 0.5', or ask for runs"
@@ -47,8 +44,7 @@ def find_runs(store: Store, question: Question) -> Answer:
         selection = _select_by_data(cursor, question)
         found = _runs(cursor, store, question, selection)
         assert selection.evaluation is not None
-        names = ["run_id", "proposal", "run", "data_class", "instrument", "cycle"]
-        table = found.table.select([*names, "started_at", "trains"])
+        table = found.table.select([*OF_RUN, "started_at", "trains"])
         for name, values in selection.evaluation.columns().items():
             table = table.append_column(name, values)
         for name in ("path", "depth"):
@@ -82,7 +78,7 @@ def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = N
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
         statement = sql(
-            f"""SELECT {_OF_RUN}, run_source.section, found_source.name AS source, {columns},
+            f"""SELECT {OF_RUN_SQL}, run_source.section, found_source.name AS source, {columns},
                 run_source.n_trains AS trains, run_source.n_entries AS entries,
                 run.directory AS path, CASE run.depth {depths} END AS depth
             FROM run_source
@@ -320,23 +316,19 @@ def _files_with_data(selection: Selection, column: str, run_id: str, equals: str
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """A run of the catalog: its number, the shard that keeps it, its name, its path, its files."""
+    """A run of the catalog: its number, its name, its path, and how many files it has."""
 
     run_id: int
-    shard: str
     name: str
     path: str
     n_files: int
 
 
 def find_known(store: Store, targets: Iterable[str | PathLike[str]]) -> list[KnownRun]:
-    """The catalogued runs that the targets name, each once, in the order of shards and runs.
+    """The catalogued runs that the targets name (``RunFilter.named``), each once, in run order.
 
-    A target is ``p002012``, ``p002012/raw``, ``p002012/raw/r0001``, or a path: the run there, or
-    all runs below; the path need not exist any more.
-
-    Raises CatalogNotFoundError where there is no catalog, and RunNotFoundError for a target that
-    names no catalogued run.
+    A path need not exist any more. Raises CatalogNotFoundError where there is no catalog, and
+    RunNotFoundError for a target that names no catalogued run.
     """
     store.require()
     found: dict[int, KnownRun] = {}
@@ -360,11 +352,8 @@ def forget(store: Store, runs: Iterable[KnownRun]) -> int:
     Raises CatalogWriteError where the catalog cannot be written; what is forgotten by then stays
     forgotten.
     """
-    by_shard: dict[str, list[KnownRun]] = {}
-    for run in runs:
-        by_shard.setdefault(run.shard, []).append(run)
     n_forgotten = 0
-    for shard, of_shard in by_shard.items():
+    for shard, of_shard in groupby(runs, key=lambda run: shard_of(run.run_id)):
         with store.write(shard) as writer:
             n_forgotten += sum(writer.forget_run(run.run_id) for run in of_shard)
     if n_forgotten:
@@ -389,4 +378,4 @@ def _known(store: Store, where: RunFilter) -> Iterable[KnownRun]:
             name = path
             if row["proposal"] is not None:
                 name = str(RunIdentity(row["proposal"], row["run"], row["data_class"]))
-            yield KnownRun(row["run_id"], shard, name, path, row["n_files"])
+            yield KnownRun(row["run_id"], name, path, row["n_files"])

@@ -5,13 +5,10 @@ Sums are made in SQL: over 10^5 runs no row per run leaves the database. Sizes a
 files that are there; a run counts on the day of its first train, or of its newest file where it
 records no time.
 
-1. ``volume``: runs, files and bytes by any of ``GROUPS``; ``growth``: the same over time.
-2. Lists of runs. ``largest``; ``duplicates``: runs (``kind`` files) with all names and sizes of
-   files of the first such run, ``other_path``, and runs (location) seen at several places;
-   ``orphans``: runs of another data class whose raw run is not catalogued, or has no file left;
-   ``unverified``: runs with files whose datasets were never all opened, oldest scan first.
-3. ``summarize``: all that is known of groups of runs; ``count_runs``; ``open_findings``.
-4. ``key_profile``: what a key did during a run, if `xfelcat profile` has read it.
+Lists of runs: ``largest``; ``duplicates``: runs (``kind`` files) with all names and sizes of files
+of the first such run, ``other_path``, and runs (location) seen at several places; ``orphans``: runs
+of another data class whose raw run is not catalogued, or has no file left; ``unverified``: runs
+with files whose datasets were never all opened, oldest scan first.
 """
 
 from collections.abc import Sequence

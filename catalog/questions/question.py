@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 
 RunIds = NDArray[np.uint64]
+# Columns by which answers name a run, and the same in SQL.
+OF_RUN = ["run_id", "proposal", "run", "data_class", "instrument", "cycle"]
+OF_RUN_SQL = ", ".join(f"run.{name}" for name in OF_RUN)
 
 
 @dataclass(frozen=True, slots=True)

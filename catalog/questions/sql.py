@@ -1,7 +1,7 @@
 """Users' own SQL on the documented views, and what is wrong with a statement that cannot be run.
 
-The views and their columns come from the comments in the schema itself; units, and an example of
-each view, are added here. A statement runs on the merged file, on a connection that is limited in
+The views and their columns come from the comments in the schema itself; an example of each view is
+added here. A statement runs on the merged file, on a connection that is limited in
 memory and locked up (the file is attached read-only; other files and settings are out of reach).
 DuckDB's messages have several lines and name tables that users do not see: ``explain`` turns them
 into what is wrong and what to do, with the nearest names there are.
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import QueryError, nearest
-from ..store.schema import views
+from ..model.errors import QueryError, did_you_mean, nearest
+from ..store.schema import SchemaView, views
 from ..store.store import Store
 from .execute import Answer, fetch
 from .filters import provenance
@@ -27,22 +27,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewColumn:
-    """A column: its type in SQL, what it is counted in ("" for names, flags, ...), its meaning."""
+class View(SchemaView):
+    """A documented view, and a question with the statement that asks it."""
 
-    name: str
-    type: str
-    unit: str
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A view: what a row of it is, its columns, and a question with the statement that asks it."""
-
-    name: str
-    meaning: str
-    columns: tuple[ViewColumn, ...]
     question: str
     example: str
 
@@ -150,10 +137,6 @@ for _block in _EXAMPLES.strip().split("\n\n"):
     _view, _, _question = _head.partition(": ")
     EXAMPLES[_view] = (_question, _statement)
 
-# What is counted in something else than pieces; times have their type.
-_OF_KEY = ("number", "minimum", "maximum", "mean", "std", "first", "last")
-_UNITS = {"bytes": "bytes", "size": "bytes", "seconds": "s"} | dict.fromkeys(_OF_KEY, "of the key")
-
 
 def describe_views(*names: str) -> list[View]:
     """The views of these names; all of them where none is named.
@@ -163,16 +146,10 @@ def describe_views(*names: str) -> list[View]:
     known = views()
     for name in names:
         if name not in known:
-            near = _near(name, known)
+            near = did_you_mean(nearest(name, known))
             raise QueryError(f"there is no view {name!r}{near} (there are {', '.join(known)})")
-    described = []
-    for name in names or known:
-        columns = []
-        for c in known[name].columns:
-            unit = "UTC" if c.type == "TIMESTAMP" else _UNITS.get(c.name, "")
-            columns.append(ViewColumn(c.name, c.type, unit, c.meaning))
-        described.append(View(name, known[name].meaning, tuple(columns), *EXAMPLES[name]))
-    return described
+    found = (known[name] for name in names or known)
+    return [View(v.name, v.meaning, v.columns, *EXAMPLES[v.name]) for v in found]
 
 
 def columns_table(views: list[View]) -> "pa.Table":
@@ -188,17 +165,13 @@ def columns_table(views: list[View]) -> "pa.Table":
 _NARROWEST, _WIDEST = 60, 100  # readable widths of a page of text
 
 
-def schema_text(views: "Sequence[View]", width: int | None = None) -> str:
-    """The views for reading: columns with type, unit and meaning, and an example of each.
-
-    ``width`` is that of the terminal unless given, at least 60 and at most 100 characters.
-    """
-    columns = width or shutil.get_terminal_size().columns
-    width = min(max(columns, _NARROWEST), _WIDEST)
+def schema_text(views: Sequence[View]) -> str:
+    """The views for reading: columns with type, unit and meaning, and an example of each."""
+    width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
     return "\n\n".join("\n".join(_view_lines(view, width)) for view in views)
 
 
-def _view_lines(view: "View", width: int) -> Iterator[str]:
+def _view_lines(view: View, width: int) -> Iterator[str]:
     yield from textwrap.wrap(f"{view.name}: {view.meaning}", width, subsequent_indent="  ")
     yield ""
     heads = [("column", "type", "unit"), *((c.name, c.type, c.unit) for c in view.columns)]
@@ -243,10 +216,26 @@ def run_sql(
     Raises QueryError for anything but one SELECT (or DESCRIBE, SHOW, SUMMARIZE, EXPLAIN, VALUES), a
     statement that cannot be run, or one that needs more time or memory than it may.
     """
+    import duckdb
+
     size_limit = None if memory_limit is None else check_memory_limit(memory_limit)
     cursor = store.open_merged(memory_limit=size_limit or 0).cursor()
     _check_statement(cursor, text)
-    table = _run(cursor, text, parameters, time_limit, size_limit)
+    try:
+        table = fetch(cursor, text, parameters, time_limit=time_limit, size_limit=size_limit)
+    except TimeoutError:
+        raise QueryError(
+            f"the query took longer than {time_limit:g} s and was stopped;"
+            " ask about fewer runs, or raise the time limit"
+        ) from None
+    except (MemoryError, duckdb.OutOfMemoryException):
+        size = f"{(size_limit or 0) / 1e9:g} GB"
+        raise QueryError(
+            f"the query needed more than {size} of memory and was stopped;"
+            " ask about fewer runs or for fewer rows, or raise the memory limit"
+        ) from None
+    except duckdb.Error as error:
+        raise QueryError(explain(cursor, text, str(error))) from None
     return Answer(table, provenance(cursor, store))
 
 
@@ -291,32 +280,6 @@ def _check_statement(cursor: "Cursor", text: str) -> None:
         raise QueryError(f"{len(kinds)} statements at once; run one at a time")
 
 
-def _run(
-    cursor: "Cursor",
-    text: str,
-    parameters: Sequence[Any],
-    time_limit: float | None,
-    size_limit: int | None,
-) -> "pa.Table":
-    import duckdb
-
-    try:
-        return fetch(cursor, text, parameters, time_limit=time_limit, size_limit=size_limit)
-    except TimeoutError:
-        raise QueryError(
-            f"the query took longer than {time_limit:g} s and was stopped;"
-            " ask about fewer runs, or raise the time limit"
-        ) from None
-    except (MemoryError, duckdb.OutOfMemoryException):
-        size = f"{(size_limit or 0) / 1e9:g} GB"
-        raise QueryError(
-            f"the query needed more than {size} of memory and was stopped;"
-            " ask about fewer runs or for fewer rows, or raise the memory limit"
-        ) from None
-    except duckdb.Error as error:
-        raise QueryError(explain(cursor, text, str(error))) from None
-
-
 # An unknown column is compared with the columns of the view it was asked of, or of the views that
 # the statement names. Where only another view has such a column, the message names that view.
 
@@ -353,15 +316,15 @@ def explain(cursor: "Cursor", text: str, error: str) -> str:
         if m["n"].casefold() not in of_named and not is_alias:
             return _no_column(m["n"], "", text, error, views)
     if m := re.search(r'Referenced table "(.+?)" not found', first):
-        near = _near(m[1].rpartition(".")[2], _quoted_after("Candidate tables", error))
-        return f"nothing after FROM is named {m[1]!r}{near} ({_VIEWS})"
+        near = nearest(m[1].rpartition(".")[2], _quoted_after("Candidate tables", error))
+        return f"nothing after FROM is named {m[1]!r}{did_you_mean(near)} ({_VIEWS})"
     if m := re.search(r'Table with name "?(.+?)"? does not exist', first):
         if re.search(r"[/.*]", m[1]):
             return f"{m[1]!r} is no view: SQL reads the catalog and no other file ({_VIEWS})"
-        return f"there is no view {m[1]!r}{_near(m[1], views)} ({_VIEWS})"
+        return f"there is no view {m[1]!r}{did_you_mean(nearest(m[1], views))} ({_VIEWS})"
     if m := re.search(r"Function with name \"?(\w+)\"? does not exist", first):
-        near = _near(m[1], _quoted_after("Did you mean", error))
-        return f"there is no function {m[1]!r}{near}{_line(error)}"
+        near = nearest(m[1], _quoted_after("Did you mean", error))
+        return f"there is no function {m[1]!r}{did_you_mean(near)}{_line(error)}"
     if m := re.search(r"Cannot access (?:file|directory) \"(.+?)\"", error):
         return f"the statement reads {m[1]!r}: SQL reads the catalog and no other file"
     if error.startswith("Permission Error") or "external" in first:
@@ -379,11 +342,10 @@ def _no_column(name: str, of: str, text: str, error: str, views: dict[str, list[
     columns += _quoted_after("Candidate bindings", error)
     hint = f"; a text is written in single quotes, {name!r}" if f'"{name}"' in text else ""
     near = nearest(name, columns)
+    hint += did_you_mean(near)
     if not near and (near := nearest(name, (c for cs in views.values() for c in cs), limit=1)):
         having = ", ".join(view for view, cs in views.items() if near[0] in cs)
         hint += f"; {near[0]!r} is one of {having}"
-    elif near:
-        hint += f"; did you mean {' or '.join(map(repr, near))}?"
     return f"there is no column {name!r}{hint} ({_COLUMNS})"
 
 
@@ -401,11 +363,6 @@ def _quoted_after(label: str, error: str) -> list[str]:
     """The names in double quotes on the line of a message that begins with a label."""
     m = re.search(rf"{label}:? (.*)", error)
     return re.findall(r'"([^"]+)"', m[1]) if m else []
-
-
-def _near(name: str, candidates: Iterable[str]) -> str:
-    near = nearest(name, candidates)
-    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
 def _line(error: str) -> str:

@@ -2,9 +2,6 @@
 
 Each part is one or a few set-based questions; only what the page shows leaves the database. A part
 that is cut says how many rows there are in all (``of_all``).
-
-1. ``gather``: the whole content, as ``page`` embeds it; ``PageLimits`` bounds its parts.
-2. ``run_coverage``: for which trains of a run there are data, as a picture in few numbers.
 """
 
 from collections import defaultdict
@@ -20,9 +17,9 @@ from numpy.typing import NDArray
 
 from ..audit.run_checks import choose_runs
 from ..audit.waivers import Waiver, waiver_table
-from ..model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
+from ..model.checks import CHECKS, SEVERITIES
 from ..model.errors import CatalogReadError
-from ..model.identity import RunIdentity, aggregator_and_sequence
+from ..model.identity import RunIdentity, aggregator_and_sequence, shard_of
 from ..model.records import Depth, SourceRecord
 from ..questions.coverage import source_coverage
 from ..questions.execute import ask, fetch
@@ -46,8 +43,6 @@ _MEMORY = 4_000_000_000
 _MAX_PERIODS = 150
 _FEW_MONTHS = 3
 _FORMATS = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
-_COUNTS = tuple(f"{word}s" for word in COUNTED_SEVERITIES.values())
-_OF_RUN = ("instrument", "started_at", "n_files", "bytes", "n_trains", *_COUNTS)
 _TEXTS = ("title", "meaning", "remedy")
 _OF_DETAIL = (
     *("directory", "cycle", "format_version", "started_at", "ended_at", "ingested_at"),
@@ -203,9 +198,8 @@ def _heat_map(cursor: "duckdb.DuckDBPyConnection", worst: list[Row]) -> list[Row
     run_ids = [row["run_id"] for row in worst]
     checks = _checks(cursor, findings.CHECKS_OF_RUNS, run_ids=run_ids)
     return [
-        {"run": _name(row)}
-        | {name: row[name] for name in _OF_RUN}
-        | {"checks": checks[row["run_id"]]}
+        {"run": _name(row), "checks": checks[row["run_id"]]}
+        | {name: row[name] for name in ("instrument", "started_at")}
         for row in worst
         if row["run_id"] in checks
     ]
@@ -231,7 +225,7 @@ def _details(
 def _coverage(store: Store, row: Row, limits: PageLimits) -> Content:
     """The picture of a run; nothing where its shard is gone, or may not be read by this user."""
     try:
-        shard = store.open_shard(_identity(row).shard)
+        shard = store.open_shard(shard_of(row["run_id"]))
     except CatalogReadError:
         return {}
     if shard is None:
@@ -239,14 +233,10 @@ def _coverage(store: Store, row: Row, limits: PageLimits) -> Content:
     return asdict(run_coverage(shard.cursor(), row["run_id"], limit=limits.sources))
 
 
-def _identity(row: Row) -> RunIdentity:
-    if row["proposal"] is None:
-        return RunIdentity(loose_path=row["loose_path"] or row["directory"])
-    return RunIdentity(row["proposal"], row["run"], row["data_class"])
-
-
 def _name(row: Row) -> str:
-    return str(_identity(row))
+    if row["proposal"] is None:
+        return str(row["loose_path"] or row["directory"])
+    return str(RunIdentity(row["proposal"], row["run"], row["data_class"]))
 
 
 def _rows(cursor: "duckdb.DuckDBPyConnection", sql: str, **values: Any) -> list[Row]:

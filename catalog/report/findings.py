@@ -178,9 +178,8 @@ FROM ({PROPOSALS}) GROUP BY instrument ORDER BY instrument NULLS LAST
 # ``faulty`` is how many runs have findings.
 WORST_RUNS = """
 SELECT
-    r.run_id, r.proposal, r.run, r.data_class, r.loose_path, r.directory, r.instrument, r.n_files,
-    r.bytes, r.n_trains, r.started_at, errors, warnings, infos,
-    count(*) FILTER (is_faulty) OVER () AS faulty
+    r.run_id, r.proposal, r.run, r.data_class, r.loose_path, r.directory, r.instrument,
+    r.started_at, count(*) FILTER (is_faulty) OVER () AS faulty
 FROM run AS r JOIN judged_run USING (run_id)
 ORDER BY
     checks_with_errors DESC, checks_with_warnings DESC, is_faulty DESC,

@@ -3,9 +3,6 @@
 Names and messages come from files of unknown origin, so they never become HTML: they are embedded
 as JSON whose ``<``, ``>`` and ``&`` are escaped, and the script writes them as text. A content
 security policy allows that script and style only, by their hashes, and no connection at all.
-
-1. ``write_report`` asks the catalog and writes the page.
-2. ``render`` makes the page from its content.
 """
 
 import base64
@@ -26,7 +23,7 @@ from ..audit.waivers import Waiver
 from ..model.errors import TargetWriteError
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
-from .content import Content, PageLimits, gather
+from .content import Content, gather
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +41,6 @@ def write_report(
     found: "pa.Table | None" = None,
     *,
     waivers: Sequence[Waiver] = (),
-    limits: PageLimits | None = None,
 ) -> int:
     """Write the report on the chosen runs to a file, as a whole or not at all; its size in bytes.
 
@@ -53,7 +49,7 @@ def write_report(
     Raises CatalogNotFoundError where nothing was ingested yet, TargetWriteError where the file
     cannot be written.
     """
-    page = render(gather(store, where, found, waivers=waivers, limits=limits)).encode()
+    page = render(gather(store, where, found, waivers=waivers)).encode()
     target = Path(path)
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:

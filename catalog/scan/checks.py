@@ -2,12 +2,6 @@
 
 Pure functions: each takes what was read and yields ``Fault``s, so that a check can be added or
 tested without a file. The IDs are those of ``model.checks``.
-
-1. The file as a whole: its name against METADATA, its version, its top-level groups.
-2. Trains: ``check_trains``, and their times: ``check_times``.
-3. The index of one group against the rows of its datasets: ``check_index``, ``check_rows``.
-4. The keys of a source against the source list and an earlier file: ``check_keys``,
-   ``compare_keys``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

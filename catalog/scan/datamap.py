@@ -3,11 +3,6 @@
 A data map is a list with an object for each file: name, size, mtime, train IDs, suspect positions
 and source names. Where size and mtime still hold, it saves reading the file to open the run; such a
 file is known at depth NAMES. Maps are read, never written.
-
-1. ``map_places``: where a map of a run may lie.
-2. ``read_data_maps``: records of the files whose entry is valid. What cannot be used is left to
-   the files; only a map that is damaged is a problem (C03).
-3. ``check_data_maps``: whether the maps agree with the files (C03).
 """
 
 import json
@@ -46,19 +41,9 @@ def read_data_maps(
 ) -> tuple[dict[str, FileRecord], tuple[Problem, ...]]:
     """The entries of the data maps of a run that hold for the files as they are now.
 
-    Parameters
-    ----------
-    directory
-        The run directory.
-    stats
-        Size and mtime of the files on disk by name; only these are looked up.
-
-    Returns
-    -------
-    records
-        By file name, of depth NAMES, for files with an entry of the same size and mtime.
-    problems
-        C03 for each map that cannot be read as one, and for entries that are damaged.
+    ``stats`` are size and mtime of the files on disk by name. Returns records of depth NAMES, by
+    name, for those with an entry of the same size and mtime; and C03 for each map that cannot be
+    read as one, and for entries that are damaged.
     """
     records: dict[str, FileRecord] = {}
     problems: list[Problem] = []
@@ -78,7 +63,7 @@ def check_data_maps(directory: str, files: Iterable[FileRecord]) -> tuple[Proble
     of absent files, of another state of a file, and with other trains or sources than a file has.
     """
     problems: list[Problem] = []
-    scanned = {f.name: f for f in files if f.missing_since is None}
+    scanned = {f.name: f for f in files if not f.missing}
     for place, entries in _maps(directory, problems):
         disagreeing: dict[str, list[str]] = {}
         read = _MapReader(scanned, place, problems)

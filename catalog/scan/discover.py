@@ -7,7 +7,6 @@ opened, and none is stat'ed that the listing already describes.
    resolved path, so loops end and a run reached in two ways is found once.
 2. Below a given path a directory counts as a run if one file has the name of an EXDF file; the
    given path itself also if it has any ``.h5`` entry, whatever the name.
-3. ``list_run`` lists and stats the data files of one run.
 """
 
 import fnmatch

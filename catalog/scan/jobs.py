@@ -1,13 +1,8 @@
 """Jobs on many files: order, batches, worker processes, blame, progress and commits.
 
 HDF5 holds one lock for all its calls, so working in parallel takes processes; a file on tape may
-block its reader for days; and a damaged file may crash the HDF5 library itself. Hence:
-
-1. ``in_batches`` puts the files of an aggregator together, in the order of their sequences.
-2. ``run_jobs`` has batches worked on, makes a result of the blame for each file that could not be,
-   and gives the results of a subject (of a run, for example) as soon as its last batch is done.
-3. ``committing`` hands what is done to a function that writes it, every few seconds, so that an
-   interruption loses little and the store is not rewritten for each run.
+block its reader for days; and a damaged file may crash the HDF5 library itself. Hence files go
+through ``in_batches``, ``run_jobs`` and ``committing``.
 
 Below them, ``run_batches`` hands batches to loky workers. Before each file a worker writes its path
 to a file of its own, the *note*, and empties it after the batch. The parent looks at the notes. One
@@ -169,7 +164,10 @@ def run_jobs(
 def committing(
     finished: Generator[Item, None, None], commit: Callable[[Sequence[Item]], object]
 ) -> None:
-    """Commit what is finished every few seconds, and what is left at the end or on an error."""
+    """Commit what is finished every few seconds, and what is left at the end or on an error.
+
+    So an interruption loses little, and the store is not rewritten for each run.
+    """
     done: list[Item] = []
     since = time.monotonic()
     try:

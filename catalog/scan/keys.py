@@ -1,17 +1,12 @@
 """Keys and index of sources, and the values of control sources at the start of the run (RUN).
 
-1. ``key_leaves``: the datasets of every listed source of a section, by one traversal of names.
-2. ``read_keys``: their dtypes, shapes and units, each dataset opened.
-3. ``reuse_keys``: the same with less work, where an earlier sequence file of the run has a source
-   with the same names.
-4. ``read_run_values``: RUN of a control source.
-5. ``find_dataset``: the dataset of a key, whose name does not distinguish dots from slashes.
-6. ``read_index``: the first row and the number of rows of each train, of any format version, as an
-   ``IndexPattern`` for the trains of the file: without padding, without the rows whose train ID is
-   zero, and without numbers that can be no rows.
+Names come from one traversal of a section (``key_leaves``). Then each dataset is opened for dtype,
+shape and units (``read_keys``); ``reuse_keys`` does with less, where an earlier sequence file of
+the run has a source with the same names.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -124,14 +119,11 @@ def _group_of(path: str, groups: Collection[str]) -> str:
     """The index group of a dataset: the listed one it lies in, else the group below the source."""
     if "" in groups:
         return ""
-    head, _, rest = path.partition("/")
-    if head not in groups:
-        while rest and head not in groups:
-            more, _, rest = rest.partition("/")
-            head += "/" + more
-        if head not in groups:
-            return path.partition("/")[0]
-    return head
+    head = path.partition("/")[0]
+    if head in groups:
+        return head
+    above = accumulate(path.split("/"), "{}/{}".format)
+    return next((group for group in above if group in groups), head)
 
 
 def _units(item: Group | Dataset) -> tuple[str, str, str, str]:
@@ -221,6 +213,8 @@ def read_index(
 ) -> tuple[IndexPattern, list[Fault]]:
     """The index of one group, and what is wrong with it; no rows where it has none.
 
+    It is for the trains of the file: without padding, without the rows whose train ID is zero, and
+    without numbers that can be no rows.
     ``memo`` makes equal arrays the same pattern. ``required``: a missing index is a fault.
     """
     place = index_place(source, group)

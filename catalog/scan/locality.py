@@ -3,10 +3,7 @@
 dCache answers through a pseudo file beside every file, ``.(get)(<file name>)(locality)``. Where
 there is none, the file lies on ordinary disk.
 
-1. ``file_localities`` asks for many files; an ordinary directory costs one question in all.
-   ``files_off_disk`` are those of them that must not be opened.
-2. ``lc_any``, ``lc_ondisk`` and ``lc_avail`` are the filters that users pass when opening a run.
-3. ``survey_locality`` sorts the files of a directory for a report.
+``lc_any``, ``lc_ondisk`` and ``lc_avail`` are the filters that users pass when opening a run.
 """
 
 import os
@@ -31,14 +28,11 @@ def is_available(locality: str) -> bool:
 
 
 def file_localities(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
-    """Where files lie.
+    """Where files lie, by path; an ordinary directory costs one question in all.
 
-    Returns
-    -------
-    dict
-        By path: ``"ONLINE"``, ``"NEARLINE"``, ``"ONLINE_AND_NEARLINE"``, ``"UNAVAILABLE"``, or an
-        empty string for a file on ordinary disk. An answer of dCache that is none of these is
-        passed on, and counts as neither on disk nor available.
+    ``"ONLINE"``, ``"NEARLINE"``, ``"ONLINE_AND_NEARLINE"``, ``"UNAVAILABLE"``, or an empty string
+    for a file on ordinary disk. An answer of dCache that is none of these is passed on, and counts
+    as neither on disk nor available.
     """
     found = {os.fspath(p): ORDINARY for p in paths}
     by_directory: dict[str, list[tuple[str, str]]] = {}

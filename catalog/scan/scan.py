@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
@@ -47,26 +46,9 @@ from ..model.records import (
     utc_now,
 )
 from ..model.runlength import IndexPattern
-from .checks import (
-    Fault,
-    as_problems,
-    check_identity,
-    check_index,
-    check_keys,
-    check_rows,
-    compare_keys,
-)
+from . import checks, keys
+from .checks import Fault, as_problems
 from .jobs import Batch, n_workers, portions, run_batches
-from .keys import (
-    Rows,
-    index_place,
-    key_leaves,
-    read_index,
-    read_keys,
-    read_run_values,
-    reuse_keys,
-    source_leaves,
-)
 from .outline import Outline, read_outline
 
 # Errors that may come from damaged structures: the HDF5 library, which is stricter, decides.
@@ -81,31 +63,18 @@ def scan_file(
     depth: Depth = Depth.FULL,
     like: FileRecord | None = None,
     verify: bool = False,
-    run_values: Literal["new", "all"] = "new",
 ) -> FileRecord:
-    """Scan one file.
+    """Scan one file; the run that it should belong to follows from its directory.
 
-    Parameters
-    ----------
-    path
-        The file; the run that it should belong to follows from its directory.
-    depth
-        OUTLINE or less reads what opening a run needs; FULL also keys, INDEX, RUN and checks.
-    like
-        The FULL record of an earlier sequence file of the same aggregator in the same run. Units of
-        sources with the same datasets are taken from there, and RUN is read only of sources whose
-        values it does not have.
-    verify
-        Open every dataset with the HDF5 library and read RUN of every source nevertheless, and
-        compare with ``like``.
-    run_values
-        Which RUN values the record is to contain: those that ``like`` does not have, or all.
+    ``depth`` OUTLINE or less reads what opening a run needs; FULL also keys, INDEX, RUN and checks.
+    ``like`` is the FULL record of an earlier sequence file of the same aggregator in the same run:
+    units of sources with the same datasets are taken from there, and RUN is read only of sources
+    whose values it does not have. ``verify`` opens every dataset with the HDF5 library and reads
+    RUN of every source nevertheless, and compares with ``like``.
 
-    Returns
-    -------
-    FileRecord
-        What could be read. Its depth is UNREAD where the file cannot serve data, and at most
-        OUTLINE where what lies beyond could not be read; ``problems`` list what is wrong.
+    The record has RUN values that ``like`` does not have. Its depth is UNREAD where the file cannot
+    serve data, and at most OUTLINE where what lies beyond could not be read; ``problems`` list what
+    is wrong.
     """
     path = os.fspath(path)
     record, faults = _judge_by_stat(path)
@@ -113,7 +82,7 @@ def scan_file(
         record, faults = _unopened(path), []
         try:
             record, faults = _scan_open(
-                path, partial(_scan_root, path, record, depth, like, run_values), verify
+                path, partial(_scan_root, path, record, depth, like), verify
             )
         except FileStructureError as e:
             short = e.reason.startswith(("truncated", "empty"))
@@ -142,7 +111,7 @@ def scan_outline(path: str, like: FileRecord | None = None) -> FileRecord | None
         return None
     try:
         record = _unopened(path)
-        found = _scan_own(path, partial(_scan_root, path, record, Depth.OUTLINE, like, "new"))
+        found = _scan_own(path, partial(_scan_root, path, record, Depth.OUTLINE, like))
     except OSError:
         return None
     if found is None or any(map(_may_be_damage, found[1])) or _changed(path, record):
@@ -229,7 +198,6 @@ def _scan_root(
     record: FileRecord,
     depth: Depth,
     like: FileRecord | None,
-    run_values: Literal["new", "all"],
     root: Group,
     verify: bool,
 ) -> _Found:
@@ -239,7 +207,7 @@ def _scan_root(
     faults = list(outline.faults)
     identity = identify_run(os.path.dirname(os.path.abspath(path)), "")
     parsed = parse_file_name(record.name)
-    faults.extend(check_identity(parsed, identity.proposal, identity.run, outline.metadata))
+    faults.extend(checks.check_identity(parsed, identity.proposal, identity.run, outline.metadata))
     record = replace(
         record,
         depth=Depth.OUTLINE if outline.usable else Depth.UNREAD,
@@ -253,7 +221,7 @@ def _scan_root(
         return record, faults
     try:
         full = _FullScan(root, outline, like, verify)
-        full.read(run_values)
+        full.read()
     except READ_ERRORS as e:
         faults.append(Fault("F02", f"cannot be read beyond its outline: {reason_of(e)}"))
         return record, faults
@@ -285,7 +253,7 @@ class _FullScan:
     run_values: dict[str, Mapping[str, RunValue]] = field(default_factory=dict)
     _memo: dict[bytes, IndexPattern] = field(default_factory=dict)
 
-    def read(self, run_values: Literal["new", "all"]) -> None:
+    def read(self) -> None:
         """Read keys and index of every source, then RUN."""
         # In a section without sources there may be data nevertheless.
         by_section: dict[str, list[SourceRecord]] = {"CONTROL": [], "INSTRUMENT": []}
@@ -293,7 +261,7 @@ class _FullScan:
             by_section.setdefault(source.section, []).append(source)
         read: list[tuple[SourceRecord, KeySchema | None]] = []
         for section, members in sorted(by_section.items()):
-            found, unlisted = key_leaves(self.root, section, {s.name for s in members})
+            found, unlisted = keys.key_leaves(self.root, section, {s.name for s in members})
             self.faults.extend(
                 Fault("I07", "data of no listed source", f"{section}/{name}") for name in unlisted
             )
@@ -306,7 +274,7 @@ class _FullScan:
             self.layout = FileLayout(sources, schemas)
         for source in sources:
             if source.section == "CONTROL":
-                self._read_run(source.name, run_values)
+                self._read_run(source.name)
 
     def _read_source(
         self, source: SourceRecord, paths: list[str] | None
@@ -316,59 +284,59 @@ class _FullScan:
         place = f"{source.section}/{source.name}"
         has_group = paths is not None
         if paths is None:  # no group, or one behind a link
-            paths = source_leaves(self.root, source.section, source.name)
+            paths = keys.source_leaves(self.root, source.section, source.name)
         n_faults = len(self.faults)
         schema, rows = self._read_schema(source, paths, place)
         unread = any(f.check in ("F02", "I06") for f in self.faults[n_faults:])
         if not source.run_only and not unread:
-            self.faults.extend(check_keys(source, schema, has_group, place))
+            self.faults.extend(checks.check_keys(source, schema, has_group, place))
         groups = sorted({*source.groups, *schema.groups}) if schema.keys else source.groups
         for group in groups:
             known = group in source.groups
-            pattern, faults = read_index(
+            pattern, faults = keys.read_index(
                 self.root, source.name, group, self.outline.trains, self._memo,
                 required=not source.run_only,
             )  # fmt: skip
             self.faults.extend(faults)
-            where = index_place(source.name, group)
+            where = keys.index_place(source.name, group)
             if not known:
                 self.faults.append(Fault("I07", "index group not in the source list", where))
             if not source.run_only and not faults:
-                self.faults.extend(check_index(pattern, source.section, where))
-                self.faults.extend(check_rows(pattern, rows.get(group, {}), where))
+                self.faults.extend(checks.check_index(pattern, source.section, where))
+                self.faults.extend(checks.check_rows(pattern, rows.get(group, {}), where))
             self.patterns.append(pattern)
         return replace(source, groups=tuple(groups)), schema
 
     def _read_schema(
         self, source: SourceRecord, paths: list[str], place: str
-    ) -> tuple[KeySchema, Rows]:
+    ) -> tuple[KeySchema, keys.Rows]:
         old = self.like.layout if self.like else EMPTY_LAYOUT
         at = old.position.get((source.section, source.name))
         known = None if at is None else old.schemas[at]
         if known is not None and not self.verify:
-            rows = reuse_keys(self.root, source.section, source.name, paths, known)
+            rows = keys.reuse_keys(self.root, source.section, source.name, paths, known)
             if rows is not None:
                 self.reused = True
                 return known, rows
-        schema, rows, faults = read_keys(
+        schema, rows, faults = keys.read_keys(
             self.root, source.section, source.name, paths, source.groups
         )
         self.faults.extend(faults)
         if known is not None:
-            self.faults.extend(compare_keys(known.by_name, schema.by_name, place))
+            self.faults.extend(checks.compare_keys(known.by_name, schema.by_name, place))
             if known.keys == schema.keys:
                 return known, rows
         return schema, rows
 
-    def _read_run(self, source: str, keep: Literal["new", "all"]) -> None:
+    def _read_run(self, source: str) -> None:
         known = self.like.run_values.get(source) if self.like else None
-        if known is not None and keep == "new" and not self.verify:
+        if known is not None and not self.verify:
             return
-        values, faults = read_run_values(self.root, source)
+        values, faults = keys.read_run_values(self.root, source)
         self.faults.extend(faults)
-        if known is None or keep == "all":
+        if known is None:
             self.run_values[source] = values
-        if known is not None:
+        else:
             differ = [k for k in known.keys() | values.keys() if not _same(known, values, k)]
             if differ:
                 message = f"{len(differ)} values changed since the first sequence: {min(differ)!r}"
@@ -413,15 +381,16 @@ def scan_outlines(
     size = -(-len(rest) // (4 * jobs)) if jobs else len(rest)
     batches = [Batch(None, some) for some in portions(rest, size)]
     blamed = dict(own.blamed)
-    for result in run_batches(_outline_batch, batches, jobs=jobs, time_limit=time_limit):
+    for result in run_batches(outline_batch, batches, jobs=jobs, time_limit=time_limit):
         records |= result.results
         blamed |= result.blamed
     return records, blamed
 
 
-def _outline_batch(
+def outline_batch(
     paths: Sequence[str], options: object, note: Callable[[str], None]
 ) -> dict[str, FileRecord]:
+    """The outlines of files; in a worker."""
     records = {}
     for path in paths:
         note(path)

@@ -2,13 +2,7 @@
 
 DuckDB lets one process write to a file or many read it, and hands out within a process the instance
 already open on a path. So no file is opened by itself: every connection is an in-memory database
-that has the file attached.
-
-1. ``connect_read``: attach a published version, read-only; nothing else can be reached from there.
-2. ``connect_write``: attach a draft that no other process knows.
-3. ``connect_memory``: the same for a database that exists in this process only.
-4. ``ConnectionPool``: keeps reading connections, keyed by path (a published path never changes its
-   content), with a cursor for each thread. ``POOL`` is the process's one.
+that has the file attached. ``POOL`` keeps those for reading.
 """
 
 import importlib
@@ -245,6 +239,8 @@ class OpenDatabase:
 
 class ConnectionPool:
     """The files open for reading in this process, least recently used first.
+
+    Their keys are paths: what is published under one never changes.
 
     A child made by fork opens its own: what the parent had open is left alone there, not even
     closed.

@@ -1,14 +1,10 @@
 """Forms of values that SQL has no type for, and the packed row of a run.
 
-1. ``encode_value`` / ``decode_value``: one RUN value as dtype, number, text, raw bytes and shape;
-   questions ask about number and text, and raw is kept where they would not be exact.
-2. ``pack_integers`` / ``unpack_integers``: an array of integers as few bytes.
-3. ``encode_timestamps`` / ``decode_timestamps``: ns since the epoch as packed differences.
-4. ``pack_schema`` / ``unpack_schema``: all keys of a source.
-5. ``pack_run`` / ``fetch_packed``: what opening needs of a run, in one row of ``run_packed``: the
-   files, their trains, and the index of all of them, each as columns of integers. A query costs
-   DuckDB about as much for one row of a table as for a thousand, and as much again for each further
-   table.
+Of a RUN value, questions ask about number and text; raw bytes are kept where these are not exact.
+
+What opening needs of a run is packed into one row of ``run_packed``: the files, their trains, and
+the index of all of them, each as columns of integers. A query costs DuckDB about as much for one
+row of a table as for a thousand, and as much again for each further table.
 """
 
 import json
@@ -24,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue, decode_dtype, encode_dtype
-from ..model.runlength import IndexPattern, TrainList
+from ..model.runlength import IndexPattern, Int64s, TrainList
 from .connections import rows_of_run
 
 if TYPE_CHECKING:
@@ -127,7 +123,7 @@ def _decode_array(dtype: str, text: str | None, raw: bytes | None, shape: list[i
     return array.reshape(shape)
 
 
-def pack_integers(numbers: NDArray[np.int64]) -> bytes:
+def pack_integers(numbers: Int64s) -> bytes:
     """Integers in few bytes: none, a constant, or the narrowest type that holds them.
 
     Lists would be as small in DuckDB, but reach Python one number at a time.
@@ -145,7 +141,7 @@ def pack_integers(numbers: NDArray[np.int64]) -> bytes:
     return kind.encode() + raw
 
 
-def unpack_integers(packed: bytes) -> NDArray[np.int64]:
+def unpack_integers(packed: bytes) -> Int64s:
     """The integers that ``pack_integers`` was given, (n,) int64."""
     if not packed:
         return np.empty(0, np.int64)
@@ -189,7 +185,6 @@ def unpack_schema(packed: bytes) -> KeySchema:
     return KeySchema(tuple(map(KeyRecord._make, rows)))
 
 
-Int64s = NDArray[np.int64]
 NO_NUMBERS: Int64s = np.empty(0, np.int64)
 
 # Patterns that are unfolded together, as those of a source mostly lie side by side.

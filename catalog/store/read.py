@@ -93,10 +93,9 @@ def fetch_schemas(
 
 
 class StoredLayout(NamedTuple):
-    """The sources of a layout, and beside each its id and that of its key schema."""
+    """The sources of a layout, and beside each the id of its key schema."""
 
     sources: tuple[SourceRecord, ...]
-    source_ids: tuple[int, ...]
     schema_ids: tuple[int | None, ...]
 
 
@@ -104,7 +103,7 @@ def fetch_layouts(
     cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None = None
 ) -> dict[int, StoredLayout]:
     """Layouts by their ids; one without sources is there too."""
-    members: dict[int, list[tuple[SourceRecord, int, int | None]]] = {int(i): [] for i in ids}
+    members: dict[int, list[tuple[SourceRecord, int | None]]] = {int(i): [] for i in ids}
     if not members:
         return {}
     found = rows(
@@ -116,16 +115,11 @@ def fetch_layouts(
     wanted = {row[3] for row in found} | {row[5] for row in found if row[5] is not None}
     names = _names(cursor, "source", wanted, known)
     for layout, _, section, source_id, groups, legacy_of, run_only, schema in found:
-        record = SourceRecord(
-            section,
-            names[source_id],
-            tuple(groups),
-            "" if legacy_of is None else names[legacy_of],
-            run_only,
-        )
-        members[layout].append((record, source_id, schema))
+        old = "" if legacy_of is None else names[legacy_of]
+        record = SourceRecord(section, names[source_id], tuple(groups), old, run_only)
+        members[layout].append((record, schema))
     return {
-        layout: StoredLayout(*zip(*parts, strict=True)) if parts else StoredLayout((), (), ())
+        layout: StoredLayout(*zip(*parts, strict=True)) if parts else StoredLayout((), ())
         for layout, parts in members.items()
     }
 

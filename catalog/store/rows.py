@@ -1,11 +1,8 @@
 """Rows of a run in each table.
 
-1. ``Interner``: which number a source, key, key schema or layout has in a database file.
-2. ``run_rows``: a ``RunRecord`` as rows. Train lists, timestamps and index patterns that occur in
-   several files of the run become one, and files refer to these, and to their layout, by number.
-3. ``source_rows``: what the run has of each source, for questions over runs.
-4. ``changed_files`` and ``finding_rows``: what a run keeps of its past, from the rows of before
-   and the record of now.
+Train lists, timestamps and index patterns that occur in several files of a run become one, and
+files refer to these, and to their layout, by number. What a run keeps of its past (findings,
+changed files) follows from the rows of before and the record of now.
 
 All but the ``Interner`` is pure. Values stand in the order of the columns in schema.sql.
 """
@@ -90,11 +87,8 @@ class Interner:
         number = self._add("key_schema", digest, len(schema.keys), pack_schema(schema))
         self._known_schemas[digest] = schema
         self._new.setdefault("schema_key", []).extend(
-            (
-                *(number, position, self.key(k.name), k.group, k.dtype, k.entry_shape),
-                *(k.unit_symbol, k.unit_name, k.prefix_symbol, k.prefix_name),
-            )
-            for position, k in enumerate(schema.keys)
+            (number, position, self.key(name), *about)
+            for position, (name, *about) in enumerate(schema.keys)
         )
         return number
 
@@ -170,7 +164,7 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
         slots.append(np.array([patterns.number(p) for p in file.patterns], np.int32))
         train_list = trains.number(file.trains)
         layout = interner.layout(file.layout)
-        found = (file.name, file.size, file.mtime_ns, file.depth, file.missing_since is not None)
+        found = (file.name, file.size, file.mtime_ns, file.depth, file.missing)
         facts.append((*found, ordinal, train_list, layout))
         tables["file"].append(
             (
@@ -217,7 +211,7 @@ def _summary(
 ) -> Row:
     """The row of ``run``; what files share is looked at once, by its number."""
     identity, files = record.identity, record.files
-    present = [f for f in files if f.missing_since is None]
+    present = [f for f in files if not f.missing]
     usable = [f for f in files if f.usable]
     used = [trains.values[n] for n in {trains.number(f.trains) for f in usable}]
     stamps = {times.number(f.timestamps) for f in usable if f.timestamps is not None}
@@ -388,6 +382,6 @@ def _finding_keys(record: RunRecord) -> Iterator[FindingKey]:
     for file in record.files:
         for problem in file.problems:
             yield key(file.name, problem, os.path.basename(problem.path) == file.name)
-        if file.missing_since is not None:
+        if file.missing:
             message = "catalogued file is missing on disk"
             yield FindingKey(file.name, "C01", "E", message, "", None)

@@ -1,13 +1,7 @@
 """The schema of a catalog file, read from schema.sql, and new files made with it.
 
 schema.sql is the one place that spells out tables and views; everything here follows from its text
-and from the short lists of roles below.
-
-1. ``columns`` and ``views``: the columns of each table and view.
-2. ``RUN_TABLES``, ``INTERNED`` and ``AUDIT_TABLES``: to whom the rows of a table belong, and in
-   which order they lie. Writing, merging, compacting and checking follow them.
-3. ``open_draft``: a draft with this schema, made new or migrated. ``create_schema``: the same in
-   memory.
+and from the short lists of roles below, which writing, merging, compacting and checking follow.
 """
 
 import re
@@ -32,6 +26,11 @@ if TYPE_CHECKING:
 # The text of schema.sql.
 
 
+# What is counted in something else than pieces; times have their type.
+_OF_KEY = ("number", "minimum", "maximum", "mean", "std", "first", "last")
+_UNITS = {"bytes": "bytes", "size": "bytes", "seconds": "s"} | dict.fromkeys(_OF_KEY, "of the key")
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaColumn:
     """A column of a table or view; ``meaning`` is empty for tables."""
@@ -40,6 +39,11 @@ class SchemaColumn:
     type: str
     meaning: str = ""
     nullable: bool = True
+
+    @property
+    def unit(self) -> str:
+        """What a column of a view is counted in; empty for names, flags, ..."""
+        return "UTC" if self.type == "TIMESTAMP" else _UNITS.get(self.name, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,6 @@ A location is a directory:
 
 each with its published versions (``versions``). A ``Store`` holds nothing open: connections are in
 the process's pool (``connections``).
-
-1. ``read``: a cursor on a shard's current version; it never waits for a writer.
-2. ``write``: a ``ShardWriter``; its changes are published together on leaving the context.
-3. ``publish_merged`` / ``read_merged``: the database for questions over runs.
 """
 
 import os
@@ -95,7 +91,7 @@ class Store:
     def read(self, shard: str) -> Iterator["duckdb.DuckDBPyConnection | None"]:
         """A cursor on the current version of a shard; None where it is not published.
 
-        What it sees stays as it is, whatever is published meanwhile.
+        It never waits for a writer, and what it sees stays as it is.
         """
         with uninterrupted():
             file = open_current(self.versions(shard))
@@ -107,14 +103,7 @@ class Store:
 
         On leaving the context the changes are published, all or none: an exception, or the death of
         the process, leaves the shard as it was. If nothing changed, nothing is published. Ctrl-C is
-        taken up when the changes are published.
-
-        Raises
-        ------
-        CatalogBusyError
-            If another writer holds the shard and ``wait`` is false.
-        CatalogWriteError
-            If the location cannot be written.
+        taken up when the changes are published. Raises as ``Versions.lock``.
         """
         from .schema import open_draft
         from .write import ShardWriter
@@ -190,14 +179,11 @@ class Store:
         """
         with uninterrupted():
             file = open_current(self.merged, memory_limit=memory_limit)
-            if file is not None:
-                return file
-            self.require()
-            try:
-                self.publish_merged()
-                file = open_current(self.merged, memory_limit=memory_limit)
-            except CatalogWriteError:
-                file = None
+            if file is None:
+                self.require()
+                with suppress(CatalogWriteError):
+                    self.publish_merged()
+                    file = open_current(self.merged, memory_limit=memory_limit)
             if file is not None:
                 return file
             files = self._shard_files()

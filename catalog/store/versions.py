@@ -7,11 +7,6 @@ A published file is never modified. Each database has a directory of its own:
     v1.00000012-5f3a9c.duckdb      that version (0444), and the one before it
     .draft-v1-4711-5f3a9c.duckdb   what a writer is working on
 
-1. ``Versions.lock``: become the one writer, or raise CatalogBusyError.
-2. ``Versions.draft``: a private copy of the current version, removed if it is not published.
-3. ``Versions.publish``: sync it, name it, and switch the link, in an order in which any crash
-   leaves either the old or the new version whole.
-
 The number in a name counts up and the token is random, so a name never comes back with another
 content. The schema version leads every name: clients of two schema versions share the directory,
 and none sees the other's files.
@@ -100,12 +95,8 @@ class Versions:
     def lock(self, *, wait: bool = True) -> Iterator[None]:
         """Be the one writer of this database, over all processes and threads.
 
-        Raises
-        ------
-        CatalogBusyError
-            If there is another writer and ``wait`` is false.
-        CatalogWriteError
-            If the directory, or the lock in it, cannot be made.
+        Raises CatalogBusyError if there is another writer and ``wait`` is false, CatalogWriteError
+        if the directory, or the lock in it, cannot be made.
         """
         if not is_text(self.directory):
             raise CatalogWriteError(str(self.directory), NOT_TEXT)
@@ -161,7 +152,10 @@ class Versions:
             self._remove(path)
 
     def publish(self, draft: Path) -> Path:
-        """Make a draft the current version; its new path. Only for the holder of the lock."""
+        """Make a draft the current version; its new path. Only for the holder of the lock.
+
+        In an order in which any crash leaves either the old or the new version whole.
+        """
         with self._writing():
             _sync(draft)
             draft.chmod(0o444)

@@ -1,16 +1,11 @@
 """The writer of one shard: runs put in, replaced and taken out.
 
 A ``ShardWriter`` works on the draft of one shard, inside one transaction; ``Store.write`` makes it.
-
-1. ``replace_run``: the rows of the run go, the new ones come (``run_rows``); findings, history,
-   locations and profiles carry on from what was there.
-2. ``replace_profiles``: what some keys of a run did during it.
-3. ``forget_run``: all its rows go.
-4. ``load_run``: the record back, to write again with parts of it replaced.
-5. ``finish``: writes the rows that wait, and folds RUN values into stretches of runs.
+Where a run is replaced, findings, history, locations and profiles carry on from what was there.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import astuple
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -99,12 +94,8 @@ class ShardWriter:
         as resolved. A file whose size or time differs from the catalogued leaves a line of history
         and a C02 finding.
 
-        Raises
-        ------
-        CatalogWriteError
-            If another run has the same ``run_id``.
-        ValueError
-            If the run belongs in another shard, or its files are not sorted by name.
+        Raises CatalogWriteError if another run has the same ``run_id``, ValueError if the run
+        belongs in another shard, or its files are not sorted by name.
         """
         identity = record.identity
         if identity.shard != self._shard:
@@ -133,13 +124,10 @@ class ShardWriter:
         """
         if run_id not in self._run_ids:
             return False
+        intern = self._interner
         new: list[Row] = [
-            (
-                *(run_id, self._interner.source(p.source), self._interner.key(p.key)),
-                *(p.n_entries, p.n_nan, p.minimum, p.maximum, p.mean, p.std, p.first, p.last),
-                *(p.first_text, p.last_text, p.n_changes, to_utc(p.profiled_at), False),
-            )
-            for p in profiles
+            (run_id, intern.source(source), intern.key(key), *found, to_utc(at), False)
+            for source, key, at, *found in map(astuple, profiles)
         ]
         self.flush()
         for _, source_id, key_id, *_ in new:
@@ -162,7 +150,7 @@ class ShardWriter:
         return True
 
     def finish(self) -> None:
-        """Bring everything into the form it is published in."""
+        """Write the rows that wait, and fold RUN values into stretches of runs."""
         self.flush()
         if self._unfolded or self._is_cut:
             fold(self._connection, self._unfolded)
@@ -213,7 +201,7 @@ class ShardWriter:
         files = file_stats(self._connection, run_id) if run_id in self._run_ids else {}
         changes = changed_files(record, files, dict(old("name, scanned_at FROM file")))
         was = {(name, f.size, f.mtime_ns, f.missing) for name, f in files.items()}
-        current = {(f.name, f.size, f.mtime_ns, f.missing_since is not None) for f in record.files}
+        current = {(f.name, f.size, f.mtime_ns, f.missing) for f in record.files}
         # The newest location is seen now, the others when they last were.
         places = old("path, seen_at FROM run_location")
         seen_at: dict[str, datetime] = dict(places) | dict.fromkeys(record.locations[-1:], now)

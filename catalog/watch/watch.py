@@ -35,8 +35,8 @@ from ..model.facts import FileStat
 from ..model.names import from_text
 from ..model.records import Depth
 from ..scan.discover import find_runs, is_excluded, list_directory, list_run, locate_run
-from ..scan.jobs import Batch, portions, run_jobs
-from ..scan.scan import scan_file
+from ..scan.jobs import Batch, portions, run_batches
+from ..scan.scan import outline_batch
 from ..store.connections import uninterrupted
 from ..store.store import Store
 
@@ -263,23 +263,13 @@ def try_files(paths: Sequence[str], *, jobs: int, time_limit: float) -> dict[str
     """Why each file that cannot be read cannot be; complete ones are not in the answer."""
     failed: dict[str, str] = {}
     batches = [Batch(None, tuple(paths))] if paths else []
-    for _, reasons in run_jobs(
-        try_batch, batches, blame=lambda _, why: why, jobs=jobs, time_limit=time_limit
-    ):
-        failed |= {path: why for path, why in reasons.items() if why}
+    for done in run_batches(outline_batch, batches, jobs=jobs, time_limit=time_limit):
+        failed |= done.blamed
+        for path, record in done.results.items():
+            if record.depth < Depth.OUTLINE:
+                reasons = (p.message for p in record.problems if p.check in _UNREADABLE)
+                failed[path] = "; ".join(reasons) or "no EXDF file"
     return failed
-
-
-def try_batch(paths: Sequence[str], options: object, note: Callable[[str], None]) -> dict[str, str]:
-    """Read the outline of each file; "" or the reason why it cannot be read; in a worker."""
-    reasons = {}
-    for path in paths:
-        note(path)
-        record = scan_file(path, depth=Depth.OUTLINE)
-        unread = record.depth < Depth.OUTLINE
-        reasons[path] = "; ".join(p.message for p in record.problems if p.check in _UNREADABLE)
-        reasons[path] = (reasons[path] or "no EXDF file") if unread else ""
-    return reasons
 
 
 # Rounds -------------------------------------------------------------------------------------------
@@ -298,26 +288,26 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """How to watch; times in seconds.
-
-    ``interval`` from one round to the next; a file must rest for ``quiet`` before it is read; one
-    that cannot be read is in progress until it is ``patience`` old; the merged file is published at
-    most every ``publish_every``; every run is looked at again after ``recheck``. ``jobs``,
-    ``exclude``, ``reads_per_second`` and ``time_limit`` as for ingest. ``audit`` is called with the
-    run_ids of what was ingested, and gives the fields of an event.
-    """
+    """How to watch; times in seconds. What is not described is as for ``IngestOptions``."""
 
     interval: float = 30.0
+    """From one round to the next."""
     quiet: float = 10.0
+    """How long a file must rest before it is read."""
     patience: float = 3600.0
+    """How old a file is that cannot be read when it is no longer in progress."""
     publish_every: float = 600.0
+    """How often the merged file is published at most."""
     recheck: float = 86400.0
+    """After how long every run is looked at again."""
     jobs: int | None = None
     exclude: tuple[str, ...] = ()
     reads_per_second: float | None = None
     time_limit: float = 120.0
     once: bool = False
+    """Whether to end after one round."""
     audit: Callable[[Store, Sequence[int]], dict[str, Any]] | None = None
+    """Called with the run_ids of what was ingested; gives the fields of an event."""
 
 
 @dataclass(frozen=True, slots=True)

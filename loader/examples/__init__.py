@@ -17,18 +17,3 @@ from .specs import (
     split,
 )
 from .writing import write_run
-
-__all__ = [
-    "FacilitySummary",
-    "FileSpec",
-    "GroupSpec",
-    "KeySpec",
-    "RunSpec",
-    "SourceSpec",
-    "auxiliary",
-    "control",
-    "instrument",
-    "split",
-    "write_facility",
-    "write_run",
-]

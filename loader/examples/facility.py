@@ -6,7 +6,7 @@
 
 Values are those of ``specs``, so that what a reader gives can be compared with the description of
 each run (``WrittenRun.spec``). ``FacilitySummary.faults`` lists what is wrong on purpose:
-each of ``FAULTS`` changes the file (or run directory) at a path and returns the ``Defect``.
+``put_in`` puts each of ``FAULTS`` into its file.
 """
 
 import os
@@ -19,6 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from . import specs
 from .specs import FileSpec, RunSpec, SourceSpec, split, train_at
@@ -36,15 +37,12 @@ class Defect:
 
 def _first_index(f: h5py.File, section: str, name: str = "first") -> h5py.Dataset:
     """The first dataset called ``name`` in INDEX that belongs to a source of ``section``."""
-    found: list[str] = []
 
-    def visit(path: str) -> None:
+    def visit(path: str) -> str | None:  # what is not None ends the visit
         source, _, last = path.rpartition("/")
-        if last == name and source in f[section]:
-            found.append(path)
+        return path if last == name and source in f[section] else None
 
-    f["INDEX"].visit(visit)
-    return f["INDEX"][found[0]]
+    return f["INDEX"][f["INDEX"].visit(visit)]
 
 
 def _n_trains(f: h5py.File) -> int:
@@ -71,180 +69,183 @@ def _first_data(f: h5py.File, section: str) -> h5py.Dataset:
     return f[section].visititems(visit)
 
 
-def _replace(dataset: h5py.Dataset, values: Any, dtype: Any = None) -> None:
-    """Put a dataset of other shape or dtype in the place of one."""
-    home, name = dataset.parent, dataset.name.rsplit("/", 1)[1]
-    del home[name]
-    home.create_dataset(name, data=values, dtype=dtype)
+def _replace(dataset: h5py.Dataset, values: NDArray[Any]) -> str:
+    """Put a dataset of other shape or dtype in the place of one, whose name is returned."""
+    f, name = dataset.file, str(dataset.name)
+    del f[name]
+    f[name] = values
+    return name
 
 
-def _in_file(check: str) -> Callable[[Callable[[h5py.File], str]], Callable[[Path], Defect]]:
-    """Make a fault of a function that changes an open file and describes the change."""
+Fault = Callable[[Path], str]  # changes a file, and describes the change
 
-    def fault(change: Callable[[h5py.File], str]) -> Callable[[Path], Defect]:
-        @wraps(change)
-        def put_in(path: Path) -> Defect:
-            with h5py.File(path, "r+") as f:
-                description = change(f)
-            return Defect(path, check, description)
 
-        return put_in
+def _in_file(change: Callable[[h5py.File], str]) -> Fault:
+    """Make a fault of a function that changes an open file."""
+
+    @wraps(change)
+    def fault(path: Path) -> str:
+        with h5py.File(path, "r+") as f:
+            return change(f)
 
     return fault
 
 
-def empty_file(path: Path) -> Defect:
-    """Nothing in it: its writer died before the first flush."""
-    path.write_bytes(b"")
-    return Defect(path, "F01", "the file is empty")
+def _empty_file(path: Path) -> str:
+    path.write_bytes(b"")  # as where the writer died before the first flush
+    return "the file is empty"
 
 
-def truncate(path: Path) -> Defect:
-    """Cut to two thirds: copied incompletely."""
+def _truncate(path: Path) -> str:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    return Defect(path, "F01", "the file is shorter than its superblock says")
+    return "the file is shorter than its superblock says"
 
 
-def replace_by_text(path: Path) -> Defect:
-    """A text file under the name of a data file."""
+def _replace_by_text(path: Path) -> str:
     path.write_text("This is not an HDF5 file.\n" * 40)
-    return Defect(path, "F02", "the file is text, not HDF5")
+    return "the file is text, not HDF5"
 
 
-@_in_file("F03")
-def forget_train_ids(f: h5py.File) -> str:
-    """INDEX without trainId."""
+@_in_file
+def _forget_train_ids(f: h5py.File) -> str:
     del f["INDEX/trainId"]
     return "INDEX/trainId is missing"
 
 
-@_in_file("F04")
-def unknown_version(f: h5py.File) -> str:
-    """A format version that does not exist."""
+@_in_file
+def _unknown_version(f: h5py.File) -> str:
     f["METADATA/dataFormatVersion"][0] = b"9.7"
     return "METADATA/dataFormatVersion is 9.7"
 
 
-@_in_file("F05")
-def foreign_proposal(f: h5py.File) -> str:
-    """METADATA names another proposal than the path."""
+@_in_file
+def _foreign_proposal(f: h5py.File) -> str:
     f["METADATA/proposalNumber"][0] = 1
     return "METADATA/proposalNumber is 1"
 
 
-@_in_file("I07")
-def list_absent_source(f: h5py.File) -> str:
-    """The source list has a source that the file does not hold."""
+@_in_file
+def _list_absent_source(f: h5py.File) -> str:
     _list_source(f, "CONTROL", "GHOST/MDL/ABSENT")
     return "source GHOST/MDL/ABSENT is listed but has no data"
 
 
-@_in_file("F08")
-def stray_group(f: h5py.File) -> str:
-    """A top-level group that the format does not know."""
+@_in_file
+def _stray_group(f: h5py.File) -> str:
     f["SCRATCHPAD/notes"] = np.arange(3)
     return "the file has a group SCRATCHPAD"
 
 
-@_in_file("T01")
-def zeros_inside_train_ids(f: h5py.File) -> str:
-    """Two zeros in the middle of trainId, which shift every index array for naive readers."""
-    trains = f["INDEX/trainId"]
+@_in_file
+def _zeros_inside_train_ids(f: h5py.File) -> str:
     at = _n_trains(f) // 3
-    trains[at : at + 2] = 0
+    f["INDEX/trainId"][at : at + 2] = 0  # this shifts every index array for naive readers
     return f"INDEX/trainId is zero at positions {at} and {at + 1}"
 
 
-@_in_file("T02")
-def step_back_in_trains(f: h5py.File) -> str:
-    """One train ID smaller than the one before it."""
-    trains = f["INDEX/trainId"]
-    at = _n_trains(f) // 2
+@_in_file
+def _step_back_in_trains(f: h5py.File) -> str:
+    trains, at = f["INDEX/trainId"], _n_trains(f) // 2
     trains[at] = trains[at] - np.uint64(700)
     return f"INDEX/trainId steps back by 700 at position {at}"
 
 
-@_in_file("T03")
-def maximal_train_id(f: h5py.File) -> str:
-    """The last train ID is 2^64 - 1."""
-    trains = f["INDEX/trainId"]
-    trains[_n_trains(f) - 1] = np.uint64(2**64 - 1)
+@_in_file
+def _maximal_train_id(f: h5py.File) -> str:
+    f["INDEX/trainId"][_n_trains(f) - 1] = np.uint64(2**64 - 1)
     return "the last train ID is 2^64 - 1"
 
 
-@_in_file("I01")
-def index_beyond_data(f: h5py.File) -> str:
-    """The index of an instrument source points beyond the end of its datasets."""
-    first = _first_index(f, "INSTRUMENT")
-    at = _n_trains(f) - 1
+@_in_file
+def _index_beyond_data(f: h5py.File) -> str:
+    first, at = _first_index(f, "INSTRUMENT"), _n_trains(f) - 1
     first[at] = first[at] + np.uint64(1000)
-    where = first.parent.name
-    return f"{where} points 1000 rows beyond the data in its last train"
+    return f"{first.parent.name} points 1000 rows beyond the data in its last train"
 
 
-@_in_file("I04")
-def silence_control(f: h5py.File) -> str:
-    """A control source that recorded nothing for its last trains."""
-    count = _first_index(f, "CONTROL", "count")
-    n = _n_trains(f)
+@_in_file
+def _silence_control(f: h5py.File) -> str:
+    count, n = _first_index(f, "CONTROL", "count"), _n_trains(f)
     count[n - 3 : n] = 0
-    where = count.parent.name
-    return f"{where} has count 0 for the last 3 trains"
+    return f"{count.parent.name} has count 0 for the last 3 trains"
 
 
-@_in_file("I05")
-def claim_rows_of_empty_dataset(f: h5py.File) -> str:
-    """The index has rows, but the dataset is empty."""
+@_in_file
+def _claim_rows_of_empty_dataset(f: h5py.File) -> str:
     dataset = _first_data(f, "INSTRUMENT")
-    where = dataset.name
-    _replace(dataset, np.empty((0, *dataset.shape[1:]), dataset.dtype))
+    where = _replace(dataset, np.empty((0, *dataset.shape[1:]), dataset.dtype))
     return f"{where} is empty but INDEX gives it rows"
 
 
-@_in_file("I06")
-def lengthen_one_key(f: h5py.File) -> str:
-    """One key of an index group has more rows than the others."""
+@_in_file
+def _lengthen_one_key(f: h5py.File) -> str:
     dataset = _first_data(f, "INSTRUMENT")
-    where = dataset.name
-    _replace(dataset, np.concatenate([dataset[()], dataset[:1]]))
+    where = _replace(dataset, np.concatenate([dataset[()], dataset[:1]]))
     return f"{where} has one row more than the other keys of its group"
 
 
-def break_legacy_link(path: Path) -> Defect:
-    """A soft link from an old source name to a group that is not there."""
+@_in_file
+def _break_legacy_link(f: h5py.File) -> str:
     old, new = "OLD_DET/DET/0CH0:xtdf", "NEW_DET/CORR/0CH0:output"
-    with h5py.File(path, "r+") as f:
-        f[f"INSTRUMENT/{old}"] = h5py.SoftLink(f"/INSTRUMENT/{new}")
-        _list_source(f, "INSTRUMENT", f"{old}/image")
-    return Defect(path, "P03", f"legacy name {old} is a dangling link")
+    f[f"INSTRUMENT/{old}"] = h5py.SoftLink(f"/INSTRUMENT/{new}")
+    _list_source(f, "INSTRUMENT", f"{old}/image")
+    return f"legacy name {old} is a dangling link"
 
 
-@_in_file("R07")
-def change_dtype(f: h5py.File) -> str:
-    """One control key has another dtype than in the other sequence files."""
-    dataset = _first_data(f, "CONTROL")
-    where, values = dataset.name, dataset[()]
+@_in_file
+def _change_dtype(f: h5py.File) -> str:
+    values = (dataset := _first_data(f, "CONTROL"))[()]
     other = np.dtype("f4") if values.dtype == np.float64 else np.dtype("f8")
-    _replace(dataset, values.astype(other))
+    where = _replace(dataset, values.astype(other))
     return f"{where} is {other} here and {values.dtype} in other sequences"
 
 
-def lose_sequence(path: Path) -> Defect:
-    """A sequence file in the middle is gone; ``path`` is the file that is lost."""
+def _lose_sequence(path: Path) -> str:
     path.unlink()
-    return Defect(path.parent, "R01", f"sequence file {path.name} is missing")
+    return f"sequence file {path.name} is missing"
 
 
-def repeat_trains(path: Path) -> Defect:
-    """The first train of a file is one that an earlier sequence file holds too."""
+def _repeat_trains(path: Path) -> str:
     prefix, sequence = path.stem.rsplit("-S", 1)
     earlier = path.with_name(f"{prefix}-S{int(sequence) - 1:05d}.h5")
-    with h5py.File(earlier) as f:
-        last = int(f["INDEX/trainId"][_n_trains(f) - 1])
-    with h5py.File(path, "r+") as f:
-        f["INDEX/trainId"][0] = last
-    return Defect(path, "R02", f"train {last} is also in {earlier.name}")
+    with h5py.File(earlier) as before, h5py.File(path, "r+") as f:
+        f["INDEX/trainId"][0] = last = int(before["INDEX/trainId"][_n_trains(before) - 1])
+    return f"train {last} is also in {earlier.name}"
+
+
+FAULTS: tuple[tuple[int, str, str, Fault], ...] = (
+    (101, "DA01-S00001", "F01", _truncate),
+    (101, "DA02-S00000", "F01", _empty_file),
+    (101, "DA02-S00001", "F02", _replace_by_text),
+    (101, "DA02-S00002", "F03", _forget_train_ids),
+    (102, "DA01-S00000", "T01", _zeros_inside_train_ids),
+    (102, "DA01-S00001", "T02", _step_back_in_trains),
+    (102, "DA02-S00002", "T03", _maximal_train_id),
+    (103, "DA01-S00001", "I01", _index_beyond_data),
+    (103, "DA02-S00000", "I05", _claim_rows_of_empty_dataset),
+    (103, "DA02-S00001", "I04", _silence_control),
+    (103, "DA02-S00002", "I06", _lengthen_one_key),
+    (104, "DA01-S00000", "F05", _foreign_proposal),
+    (104, "DA01-S00002", "I07", _list_absent_source),
+    (104, "DA02-S00001", "R01", _lose_sequence),
+    (104, "DA02-S00002", "F08", _stray_group),
+    (105, "DA01-S00001", "R02", _repeat_trains),
+    (106, "DA01-S00000", "P03", _break_legacy_link),
+    (106, "DA01-S00001", "F04", _unknown_version),
+    (106, "DA02-S00001", "R07", _change_dtype),
+)
+"""Every fault there is: the run of proposal 900021 and its file, the check that finds it."""
+
+
+def put_in(path: Path, check: str, fault: Fault) -> Defect:
+    """Put a fault into a file; its modification time stays plausible."""
+    stat = path.stat()
+    description = fault(path)
+    if not path.exists():
+        return Defect(path.parent, check, description)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return Defect(path, check, description)
 
 
 AGIPD = "SPB_DET_AGIPD1M-1"
@@ -280,22 +281,25 @@ class FacilitySummary:
 
     def run(self, proposal: int, run: int, data_class: str = "raw") -> WrittenRun:
         """One of the runs; KeyError where there is none of these numbers."""
+        asked = (proposal, run, data_class)
         for written in self.runs:
-            if (written.spec.proposal, written.spec.run) == (proposal, run) and (
-                written.data_class == data_class
-            ):
+            if (written.spec.proposal, written.spec.run, written.data_class) == asked:
                 return written
-        raise KeyError((proposal, run, data_class))
+        raise KeyError(asked)
 
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """A run to be written: where below the root, and the faults to put in, by file name."""
+    """A run to be written, and where below the root."""
 
     folder: str
     data_class: str
     spec: RunSpec
-    faults: tuple[tuple[str, Callable[[Path], Defect]], ...] = ()
+
+
+def _plan(folder: str, **of_class: Sequence[RunSpec]) -> list[_Planned]:
+    """Runs of a proposal by data class."""
+    return [_Planned(folder, name, spec) for name, specs in of_class.items() for spec in specs]
 
 
 def write_facility(
@@ -303,41 +307,27 @@ def write_facility(
 ) -> FacilitySummary:
     """Write the facility tree below ``root`` (made if needed; files of these names overwritten).
 
-    Parameters
-    ----------
-    root
-        The folder that gets the instruments' folders.
-    progress
-        Called before each run with (runs done, runs in all, what is being written).
-    scale
-        Multiplies the number of trains of every run.
-
-    Returns
-    -------
-    FacilitySummary
-        Everything written, with the description of each run and a list of the faults.
-
-    Raises
-    ------
-    ValueError
-        If ``scale`` is less than 1.
+    ``progress`` is called before each run with (runs done, runs in all, what is being written).
+    ``scale`` multiplies the number of trains of every run; less than 1 is a ValueError.
     """
     if scale < 1:
         raise ValueError(f"scale must be 1 or more, not {scale}")
     root = Path(root)
     plans = [*_proposal_900010(scale), *_proposal_900021(scale), *_proposal_900032(scale)]
-    written, found = [], []
+    written: list[WrittenRun] = []
+    found: list[Defect] = []
     for done, plan in enumerate(plans):
         directory = root / plan.folder / plan.data_class / f"r{plan.spec.run:04d}"
         if progress is not None:
             progress(done, len(plans), str(directory.relative_to(root)))
         write_run(directory, plan.spec)
-        for name, fault in plan.faults:
-            stat = (path := directory / name).stat()
-            found.append(fault(path))
-            if path.exists():  # its modification time stays plausible
-                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        written.append(WrittenRun(directory, plan.data_class, plan.spec, not plan.faults))
+        faults = [
+            put_in(directory / f"RAW-R{run:04d}-{file}.h5", check, fault)
+            for run, file, check, fault in FAULTS
+            if run == plan.spec.run
+        ]
+        written.append(WrittenRun(directory, plan.data_class, plan.spec, not faults))
+        found += faults
     if progress is not None:
         progress(len(plans), len(plans), "done")
     found += _differences_between_runs(root)
@@ -393,7 +383,6 @@ def _spb_motors() -> Sources:
 def _proposal_900010(scale: int) -> list[_Planned]:
     """SPB, 2018, format 0.5."""
     start = datetime(2018, 10, 20, 8, tzinfo=UTC)
-    folder = "SPB/201830/p900010"
     beam, cameras = _spb_sources(), specs.camera()
 
     def spec(run: int, files: tuple[FileSpec, ...]) -> RunSpec:
@@ -414,7 +403,7 @@ def _proposal_900010(scale: int) -> list[_Planned]:
         spec(4, split(_trains(start, 4, 50 * scale), {"DA02": (*_spb_motors(), *cameras)})),
     ]
     proc = [_corrected(raw[0], AGIPD, range(16)), _corrected(raw[1], AGIPD, range(16))]
-    return [_Planned(folder, "raw", s) for s in raw] + [_Planned(folder, "proc", s) for s in proc]
+    return _plan("SPB/201830/p900010", raw=raw, proc=proc)
 
 
 def _fxe_aggregators() -> dict[str, Sources]:
@@ -430,7 +419,6 @@ def _fxe_aggregators() -> dict[str, Sources]:
 def _proposal_900021(scale: int) -> list[_Planned]:
     """FXE, 2021, formats 1.0 and 1.2, and the runs with faults."""
     start = datetime(2021, 8, 28, 6, tzinfo=UTC)
-    folder = "FXE/202102/p900021"
     slow = _fxe_aggregators()
     lpd = specs.modules(LPD, shape=(1, 32, 32), frames=(3, 3, 2))
     cameras = specs.camera("FXE_SMS_CAM/CAM/SIDE", shape=(20, 28), counts=(1, 0))
@@ -454,48 +442,12 @@ def _proposal_900021(scale: int) -> list[_Planned]:
     # Module 15 was not corrected in run 1.
     proc = [_corrected(raw[0], LPD, range(15)), _corrected(raw[3], LPD, range(16))]
     faulty = [spec(number, "1.2", slow, 45, 3) for number in range(101, 107)]
-    return [
-        *(_Planned(folder, "raw", s) for s in raw),
-        *(_Planned(folder, "proc", s) for s in proc),
-        *(_Planned(folder, "raw", s, _faults_of(s.run)) for s in faulty),
-    ]
-
-
-_FAULTS: tuple[tuple[int, str, Callable[[Path], Defect]], ...] = (
-    (101, "DA01-S00001", truncate),
-    (101, "DA02-S00000", empty_file),
-    (101, "DA02-S00001", replace_by_text),
-    (101, "DA02-S00002", forget_train_ids),
-    (102, "DA01-S00000", zeros_inside_train_ids),
-    (102, "DA01-S00001", step_back_in_trains),
-    (102, "DA02-S00002", maximal_train_id),
-    (103, "DA01-S00001", index_beyond_data),
-    (103, "DA02-S00000", claim_rows_of_empty_dataset),
-    (103, "DA02-S00001", silence_control),
-    (103, "DA02-S00002", lengthen_one_key),
-    (104, "DA01-S00000", foreign_proposal),
-    (104, "DA01-S00002", list_absent_source),
-    (104, "DA02-S00001", lose_sequence),
-    (104, "DA02-S00002", stray_group),
-    (105, "DA01-S00001", repeat_trains),
-    (106, "DA01-S00000", break_legacy_link),
-    (106, "DA01-S00001", unknown_version),
-    (106, "DA02-S00001", change_dtype),
-)
-
-
-FAULTS = tuple(fault for *_, fault in _FAULTS)
-"""Every fault there is."""
-
-
-def _faults_of(run: int) -> tuple[tuple[str, Callable[[Path], Defect]], ...]:
-    return tuple((f"RAW-R{n:04d}-{file}.h5", fault) for n, file, fault in _FAULTS if n == run)
+    return _plan("FXE/202102/p900021", raw=[*raw, *faulty], proc=proc)
 
 
 def _proposal_900032(scale: int) -> list[_Planned]:
     """SPB, 2024, format 1.3."""
     start = datetime(2024, 11, 12, 16, tzinfo=UTC)
-    folder = "SPB/202405/p900032"
     slow = {
         "DA01": _spb_sources(),
         "DA02": (*_spb_motors(), *specs.camera(), specs.adc("SPB_XTD9_ADC/ADC/1")),
@@ -525,11 +477,8 @@ def _proposal_900032(scale: int) -> list[_Planned]:
         spec(6, slow | {"DA02": (*_spb_motors(), *large)}, 60, 1),
     ]
     proc = [_corrected(s, AGIPD, range(16), legacy=True) for s in (raw[0], raw[1], raw[3])]
-    return [
-        *(_Planned(folder, "raw", s) for s in raw),
-        *(_Planned(folder, "proc", s) for s in proc),
-        _Planned(folder, "red", spec(4, late | reduced, 20, 1)),
-    ]
+    red = [spec(4, late | reduced, 20, 1)]
+    return _plan("SPB/202405/p900032", raw=raw, proc=proc, red=red)
 
 
 def _differences_between_runs(root: Path) -> list[Defect]:

@@ -1,14 +1,5 @@
 """Descriptions of a synthetic run, from a key to the files of the run, and the values in them.
 
-1. ``KeySpec``: one dataset: dtype, entry shape, unit, range and kind of its values.
-2. ``GroupSpec``: keys that share an index, and how many entries each train has.
-3. ``SourceSpec``: a source in its section; ``control``, ``instrument`` and ``auxiliary`` make them.
-4. ``FileSpec``: an aggregator's sequence file: which trains, which sources, which oddities.
-5. ``RunSpec``: the files of a run, its numbers and its format version; ``split`` makes files.
-6. ``element_codes``, ``expected_values``, ``expected_run_value``: the values.
-7. ``xgm``, ``camera``, ``modules``, ...: sources as they occur at EuXFEL, with the names and a few
-   keys of the real devices, and small images.
-
 Any value can be computed without the file, in any order, so that a test knows what a read must
 give. It is drawn from a 64-bit code mixed from the file, the source and key, the train ID, the
 number of the entry within its train, and the number of the element within its entry (row-major). A
@@ -114,10 +105,8 @@ class GroupSpec:
         counts = self.counts_for(train_ids)
         cycle = np.asarray(self.gaps or (0,), np.int64)
         lengths = counts + cycle[np.arange(counts.size) % cycle.size]
-        if self.reversed_rows:
-            firsts = (np.cumsum(lengths[::-1]) - lengths[::-1])[::-1]
-        else:
-            firsts = np.cumsum(lengths) - lengths
+        order = slice(None, None, -1 if self.reversed_rows else 1)
+        firsts = (np.cumsum(lengths[order]) - lengths[order])[order]
         return firsts, counts, int(lengths.sum())
 
 
@@ -150,11 +139,9 @@ def control(
     return SourceSpec(name, (GroupSpec("", keys, counts),), "CONTROL", run or {})
 
 
-def instrument(
-    name: str, *groups: GroupSpec, legacy_name: str = "", section: str = "INSTRUMENT"
-) -> SourceSpec:
+def instrument(name: str, *groups: GroupSpec, legacy_name: str = "") -> SourceSpec:
     """An INSTRUMENT source; the groups are named."""
-    return SourceSpec(name, groups, section, {}, legacy_name)
+    return SourceSpec(name, groups, legacy_name=legacy_name)
 
 
 def auxiliary(section: str, name: str, *groups: GroupSpec) -> SourceSpec:
@@ -277,12 +264,9 @@ def _place_code(*names: str) -> np.uint64:
 
 def _columns(train_ids: ArrayLike, entries: ArrayLike) -> tuple[UInt64s, UInt64s]:
     """Train ID and number of each entry, (n,) each."""
-    trains = np.atleast_1d(np.asarray(train_ids, np.uint64))
-    numbers = np.atleast_1d(np.asarray(entries, np.uint64))
-    n = max(trains.size, numbers.size)
-    if trains.size == numbers.size == n:
-        return trains, numbers
-    return np.broadcast_to(trains, n), np.broadcast_to(numbers, n)
+    columns = (np.atleast_1d(np.asarray(given, np.uint64)) for given in (train_ids, entries))
+    trains, numbers = np.broadcast_arrays(*columns)
+    return trains, numbers
 
 
 def element_codes(
@@ -336,17 +320,15 @@ def expected_values(
     place: tuple[str, ...] = (file, source, key.name)
     shape = (trains.size, *key.shape)
     dtype = key.numpy_dtype
-    filled = None  # by train and entry alone
-    if key.fill == "train_id":
-        filled = trains
-    elif key.fill == "cell_id":
-        filled = numbers
-    elif key.fill == "pulse_id":
-        filled = numbers * np.uint64(_PULSE_STEP)
-    elif key.fill == "time":  # some of the 100 ms between two trains, by file and key
-        filled = train_time_ns(trains) + _place_code(*place) % np.uint64(_TICK_NS)
-    if filled is not None:
-        columns = filled.reshape(-1, *(1 for _ in key.shape))
+    filled = {  # by train and entry alone
+        "train_id": trains,
+        "cell_id": numbers,
+        "pulse_id": numbers * np.uint64(_PULSE_STEP),
+        # Some of the 100 ms between two trains, by file and key.
+        "time": train_time_ns(trains) + _place_code(*place) % np.uint64(_TICK_NS),
+    }
+    if key.fill in filled:
+        columns = filled[key.fill].reshape(-1, *(1 for _ in key.shape))
         return np.broadcast_to(columns, shape).astype(dtype)
     if key.fill == "constant":
         place, trains, numbers = place[1:], np.zeros_like(trains), np.zeros_like(numbers)
@@ -358,11 +340,9 @@ def expected_values(
             table[name] = _as_numbers(codes, key, dtype[name]).reshape(shape)
         return table
     codes = element_codes(place, trains, numbers, size)
-    if key.dtype == "str":
-        return _as_texts(codes, key, trains).reshape(shape)
-    if dtype.kind == "S":
-        return _as_texts(codes, key, trains).astype(dtype).reshape(shape)
-    return _as_numbers(codes, key, dtype).reshape(shape)
+    is_text = dtype.kind in "OS"
+    values = _as_texts(codes, key, trains) if is_text else _as_numbers(codes, key, dtype)
+    return values.astype(dtype, copy=False).reshape(shape)
 
 
 def expected_run_value(run: str, source: str, key: KeySpec) -> Any:
@@ -414,8 +394,9 @@ def motor(name: str) -> SourceSpec:
     )
 
 
-def undulator(name: str = "SPB_XTD2_UND/DOOCS/ENERGY") -> SourceSpec:
+def undulator() -> SourceSpec:
     """The photon energy that the undulators are set to."""
+    name = "SPB_XTD2_UND/DOOCS/ENERGY"
     energy = KeySpec(
         "actualPosition", "f8", unit=KILOELECTRONVOLT, span=(6.0, 12.0), fill="constant"
     )
@@ -455,13 +436,13 @@ def camera(
     return slow, instrument(f"{name}:daqOutput", GroupSpec("data", (pixels, axes), counts))
 
 
-def adc(name: str, *, samples: int = 40, counts: Counts = 1) -> SourceSpec:
+def adc(name: str) -> SourceSpec:
     """A digitizer: the traces of two channels and, indexed on their own, peaks as a table."""
-    traces = tuple(KeySpec(f"channel_{n}_A.raw.samples", "i2", (samples,)) for n in (1, 2))
+    traces = tuple(KeySpec(f"channel_{n}_A.raw.samples", "i2", (40,)) for n in (1, 2))
     peaks = [("position", "<u4"), ("height", "<f4")]
     return instrument(
         f"{name}:network",
-        GroupSpec("digitizers", traces, counts),
+        GroupSpec("digitizers", traces),
         GroupSpec("peaks", (KeySpec("table", peaks, (3,)),), (2, 0)),
     )
 

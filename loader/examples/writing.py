@@ -218,15 +218,16 @@ def _write_run_section(f: h5py.File, run: RunSpec, source: SourceSpec) -> None:
     """RUN of a control source: its keys at the start of the run, and those it has only there."""
     home = f.require_group(f"RUN/{source.name}")
     start = train_time_ns(run.train_ids[0]) if run.train_ids else np.uint64(0)
-    values = [
-        (key.name, expected_run_value(run.token, source.name, key), _stored_dtype(key))
-        for group in source.groups
-        for key in group.keys
-    ]
-    for name, value in source.run.items():
-        is_text = isinstance(value, str)
-        values.append((name, value, h5py.string_dtype() if is_text else np.array(value).dtype))
-    for name, value, dtype in values:
+
+    def put(name: str, value: Any, dtype: np.dtype[Any]) -> None:
         path = name.replace(".", "/")
         home.create_dataset(f"{path}/value", data=np.array([value], dtype=dtype.base), dtype=dtype)
         home[f"{path}/timestamp"] = np.array([start], dtype=np.uint64)
+
+    for group in source.groups:
+        for key in group.keys:
+            value = expected_run_value(run.token, source.name, key)
+            put(key.name, value, _stored_dtype(key))
+    for name, value in source.run.items():
+        is_text = isinstance(value, str)
+        put(name, value, h5py.string_dtype() if is_text else np.array(value).dtype)

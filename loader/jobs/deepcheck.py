@@ -67,17 +67,18 @@ def check_stamps(ids: UInt64s, stamps: UInt64s, where: str) -> Iterator[Fault]:
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """The updates of a control value in the trains of one file.
-
-    ``count`` new times, the last at position ``last`` of ``n_trains``; from one to the next it is
-    ``pause`` trains at most. ``is_alive``: after the last time the value changes nevertheless.
-    """
+    """The updates of a control value in the trains of one file."""
 
     n_trains: int
+    """How many trains the file has."""
     count: int
+    """How many new times there are."""
     last: int
+    """The position of the last of them."""
     pause: int
+    """The most trains from one to the next."""
     is_alive: bool
+    """Whether the value changes after the last time nevertheless."""
 
     @property
     def is_regular(self) -> bool:
@@ -175,15 +176,12 @@ SourceUpdates = dict[str, dict[str, Updates]]
 
 @dataclass(frozen=True, slots=True)
 class DeepOptions:
-    """How much data to read.
-
-    ``sample`` is the number of keys per control source, of trains per index group and of chunks per
-    dataset that are looked at, 0 for all; which ones follows from ``seed``. ``jobs`` worker
-    processes (None: one per core; 0: none); ``time_limit`` is in seconds, per file.
-    """
+    """How much data to read. What is not described is as for ``profile``."""
 
     sample: int = DEFAULT_SAMPLE
+    """Keys per control source, trains per index group and chunks per dataset; 0 for all."""
     seed: int = 0
+    """Which of them."""
     jobs: int | None = None
     time_limit: float = 120.0
 
@@ -262,7 +260,11 @@ def check_file(
         try:
             return list(check.all_sources()), check.updates
         except READ_ERRORS as e:
-            return [Fault("V02", f"data cannot be read: {reason_of(e)}")], {}
+            return [_unreadable("data", e)], {}
+
+
+def _unreadable(what: str, error: Exception, where: str = "") -> Fault:
+    return Fault("V02", f"{what} cannot be read: {reason_of(error)}", where)
 
 
 class _DataCheck:
@@ -342,7 +344,7 @@ class _DataCheck:
         try:
             whole = dataset.read()
         except READ_ERRORS as e:
-            yield Fault("V02", f"data cannot be read: {reason_of(e)}", path)
+            yield _unreadable("data", e, path)
             return None
         return whole[rows] if not rows.size or rows.max() < len(whole) else None
 
@@ -386,7 +388,7 @@ class _DataCheck:
                     dataset.read_rows(start, min(start + at_once, end))
             except READ_ERRORS as e:
                 rows = f"rows {first} to {end - 1}" if end - first > 1 else f"row {first}"
-                yield Fault("V02", f"{rows} cannot be read: {reason_of(e)}", path)
+                yield _unreadable(rows, e, path)
                 return
 
     def _of_trains(
@@ -408,12 +410,9 @@ class _DataCheck:
             try:
                 recorded = dataset.read_rows(start, stop)
             except READ_ERRORS as e:
-                yield Fault(
-                    "V02", f"rows {start} to {stop - 1} cannot be read: {reason_of(e)}", path
-                )
+                yield _unreadable(f"rows {start} to {stop - 1}", e, path)
                 return
-            fault = next(check(int(trains.ids[train]), recorded, start, path), None)
-            if fault is not None:
+            if fault := next(check(int(trains.ids[train]), recorded, start, path), None):
                 yield fault
                 return
 
@@ -431,7 +430,7 @@ class RunDataCheck:
 
     location: str | os.PathLike[str]
     options: DeepOptions = field(default_factory=DeepOptions)
-    steps: Callable[[int, int], None] | None = None
+    steps: Callable[[int, int], None] = lambda done, total: None
     left_out: list[Problem] = field(default_factory=list)
 
     def __call__(self, runs: Sequence[tuple[int, str]]) -> Iterable[tuple[int, Problem]]:
@@ -439,8 +438,7 @@ class RunDataCheck:
         store = Store(self.location)
         done = 0
         for some in portions(runs, _RUNS_AT_ONCE):
-            if self.steps:
-                self.steps(done, len(runs))
+            self.steps(done, len(runs))
             done += len(some)
             of_run = {
                 path: run_id for run_id, place in some for path in _files(store, run_id, place)
@@ -450,8 +448,7 @@ class RunDataCheck:
                     if problem.check == "F06":
                         self.left_out.append(problem)
                     yield of_run[path], problem
-        if self.steps:
-            self.steps(len(runs), len(runs))
+        self.steps(done, len(runs))
 
 
 def _files(store: Store, run_id: int, place: str) -> Iterator[str]:

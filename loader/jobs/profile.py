@@ -15,7 +15,6 @@ reading the data once, and is kept with the catalog until a file changes.
 
 import fnmatch
 import os
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -29,8 +28,8 @@ from ...catalog.config import load_settings, user_catalog
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
-from ...catalog.model.names import from_text, is_timestamp, short_key
-from ...catalog.model.records import KeyProfile, KeyRecord, Problem, decode_dtype, utc_now
+from ...catalog.model.names import from_text
+from ...catalog.model.records import KeyProfile, Problem, decode_dtype, utc_now
 from ...catalog.opening.catalogued import catalogued_facts
 from ...catalog.questions.filters import RunChoice, RunFilter
 from ...catalog.scan.jobs import (
@@ -47,11 +46,9 @@ from ...catalog.store.read import file_stats, fresh_profiles
 from ...catalog.store.store import Store
 from ..read.execute import execute_plan
 from ..read.files import OpenFiles
-from ..read.plan import ReadPlan, check_consistent
-from ..select.rows import FileSlabs, merge_rows
-from ..select.selection import parse_region, source_schema
-from ..select.sources import SourceEntry, take_sources
-from ..select.trains import TrainSet
+from ..read.plan import ReadPlan
+from ..read.selected import SelectedKey, SelectedSource, matching_keys
+from ..select.sources import take_sources
 
 Floats = NDArray[np.float64]
 
@@ -202,23 +199,18 @@ class ProfileOptions:
     jobs: int | None = None
     time_limit: float = 120.0
 
-    def keys_of(self, entry: SourceEntry) -> Iterator[KeyRecord]:
+    def keys_of(self, source: SelectedSource) -> Iterator[str]:
         """The keys of a source to profile: scalars, of numbers, booleans or text."""
+        entry = source.entry
         if not fnmatch.fnmatchcase(entry.name, self.source):
             return
-        is_control = entry.section == "CONTROL"
-        if entry.run_only or entry.is_legacy or (self.key is None and not is_control):
+        if entry.run_only or entry.is_legacy or (self.key is None and not source.is_control):
             return
-        fits = re.compile(fnmatch.translate(self.key or "*.value")).match
-        with_times = (self.key or "").endswith("timestamp")
-        for record in source_schema(entry).keys:
+        for name in matching_keys(source, self.key or "*.value"):
+            record = source.schema.by_name[name]
             is_text = record.dtype == "str"
-            if record.entry_shape or not (is_text or decode_dtype(record.dtype).kind in "biuf"):
-                continue
-            if is_control and is_timestamp(record.name) and not with_times:
-                continue
-            if fits(record.name) or (is_control and fits(short_key(record.name))):
-                yield record
+            if not record.entry_shape and (is_text or decode_dtype(record.dtype).kind in "biuf"):
+                yield name
 
 
 def profile(
@@ -298,30 +290,28 @@ def profile_runs(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class KeyTask:
-    """Rows of one key in one file: stretch number ``at`` of the key, in the order of trains."""
+    """The rows of one key in one file: piece ``at`` of the key, in the order of trains."""
 
     name: KeyName
     at: int
-    path: str
-    record: KeyRecord
-    slabs: FileSlabs
+    plan: ReadPlan
 
 
 @dataclass(frozen=True, eq=False)
 class RunTask:
-    """What is to be read of a run: tasks by file, and the keys with their number of stretches."""
+    """What is to be read of a run: tasks by file, and the keys with their number of pieces."""
 
     run_id: int
     shard: str
     label: str
-    stretches: dict[KeyName, int]
+    pieces: dict[KeyName, int]
     files: dict[str, list[KeyTask]]
     stats: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """The summaries of the keys of a file by key and stretch; why some are missing."""
+    """The summaries of the keys of a file by key and piece; why some are missing."""
 
     summaries: dict[tuple[KeyName, int], Summary]
     failed: dict[KeyName, str]
@@ -365,7 +355,7 @@ class _Profiling:
             self.progress.finished_run(directory)
             return None
         self.report.keys_fresh += n_done
-        if not task.stretches:
+        if not task.pieces:
             self.report.runs_fresh += n_done > 0
             self.report.runs_without += n_done == 0
             self.progress.finished_run(task.label)
@@ -377,19 +367,20 @@ class _Profiling:
     def _chosen(
         self, facts: RunFacts, shard: str, run_id: int, done: set[KeyName]
     ) -> tuple[RunTask, int]:
-        inventory = take_sources(facts, inc_suspect_trains=True, allow_duplicates=True)
+        table = take_sources(facts, inc_suspect_trains=True, allow_duplicates=True)
         stats = {os.path.basename(f.path): (f.size, f.mtime_ns) for f in facts.files}
         task = RunTask(run_id, shard, facts.directory, {}, {}, stats)
-        n_done = 0
-        for entry in inventory.sources.values():
-            for record in self.options.keys_of(entry):
-                if (entry.name, record.name) in done:
+        n_done, files = 0, OpenFiles()
+        for entry in table.sources.values():
+            source = SelectedSource(entry, table.trains, files)
+            for name in self.options.keys_of(source):
+                if (entry.name, name) in done:
                     n_done += 1
                     continue
                 try:
-                    add_tasks(task, entry, record, inventory.trains)
+                    add_tasks(task, source.key(name))
                 except XfelcatError as error:
-                    self._problem(facts.directory, str(error), f"{entry.name} {record.name}")
+                    self._problem(facts.directory, str(error), f"{entry.name} {name}")
         return task, n_done
 
     def _problem(self, path: str, message: str, where: str = "") -> None:
@@ -447,23 +438,16 @@ class _Profiling:
             self.progress.finished_run(task.label)
 
 
-def add_tasks(task: RunTask, entry: SourceEntry, record: KeyRecord, trains: TrainSet) -> None:
+def add_tasks(task: RunTask, key: SelectedKey) -> None:
     """Add the rows of a key to what is to be read of a run.
 
     Raises InconsistentFilesError where the key differs between files.
     """
-    selected = entry.rows(record.group, trains).stretches
-    stretches = [s for s in selected if s.count.any()]
-    described = [(s.ref, entry.schema(s.ref).by_name.get(record.name)) for s in stretches]
-    record = check_consistent(entry.name, record, described)
-    name = (entry.name, record.name)
-    path = f"/{entry.section}/{entry.real_name}/{record.name.replace('.', '/')}"
-    task.stretches[name] = len(stretches)
-    for at, stretch in enumerate(stretches):
-        starts, stops = merge_rows(stretch.first, stretch.count)
-        slabs = FileSlabs(stretch.ref.data_file, starts, stops, starts)
-        of_file = task.files.setdefault(stretch.ref.path, [])
-        of_file.append(KeyTask(name, at, path, record, slabs))
+    plan, name = key.plan(), (key.entry.name, key.name)
+    task.pieces[name] = len(plan.pieces)
+    for at, piece in enumerate(plan.pieces):
+        of_file = task.files.setdefault(piece.data_file.path, [])
+        of_file.append(KeyTask(name, at, replace(plan, pieces=(piece,), n_rows=piece.n_rows)))
 
 
 def read_batch(
@@ -477,7 +461,7 @@ def read_batch(
         result = FileResult({}, {})
         for task in options[path]:
             try:
-                result.summaries[task.name, task.at] = _read_key(task, files)
+                result.summaries[task.name, task.at] = _read_key(task.plan, files)
             except (XfelcatError, OSError, RuntimeError, ValueError) as error:
                 result.failed[task.name] = str(error)
         files.close()
@@ -485,22 +469,12 @@ def read_batch(
     return results
 
 
-def _read_key(task: KeyTask, files: OpenFiles) -> Summary:
-    """The summary of a stretch of rows, read in blocks of ``BLOCK_ROWS``."""
-    found, whole, slabs = Summary(), parse_region((), ()), task.slabs
-    lengths = slabs.stops - slabs.starts
-    ends = np.cumsum(lengths)
-    n_rows = int(ends[-1])
-    for low in range(0, n_rows, BLOCK_ROWS):
-        high = min(low + BLOCK_ROWS, n_rows)
-        some = slice(np.searchsorted(ends, low, "right"), np.searchsorted(ends, high) + 1)
-        starts, stops = slabs.starts[some].copy(), slabs.stops[some].copy()
-        starts[0] += low - (ends - lengths)[some.start]
-        stops[-1] -= ends[some][-1] - high
-        targets = np.cumsum(stops - starts) - (stops - starts)
-        piece = FileSlabs(slabs.data_file, starts, stops, targets)
-        plan = ReadPlan(task.name[0], task.path, task.record, whole, high - low, (piece,))
-        found = found.followed_by(summarize(execute_plan(plan, files)))
+def _read_key(plan: ReadPlan, files: OpenFiles) -> Summary:
+    """The summary of the rows of one file, read in blocks of ``BLOCK_ROWS``."""
+    found = Summary()
+    for _, slabs in plan.pieces[0].portions(BLOCK_ROWS):
+        part = replace(plan, pieces=(slabs,), n_rows=slabs.n_rows)
+        found = found.followed_by(summarize(execute_plan(part, files)))
     return found
 
 
@@ -511,9 +485,9 @@ def make_profiles(task: RunTask, results: Iterable[FileResult]) -> list[KeyProfi
         parts |= result.summaries
     now = utc_now()
     found = []
-    for name, n_stretches in task.stretches.items():
-        of_key = [parts[name, at] for at in range(n_stretches) if (name, at) in parts]
-        if len(of_key) < n_stretches:
+    for name, n_pieces in task.pieces.items():
+        of_key = [parts[name, at] for at in range(n_pieces) if (name, at) in parts]
+        if len(of_key) < n_pieces:
             continue
         s = reduce(Summary.followed_by, of_key, Summary())
         known = KeyProfile(*name, now, s.n_entries, s.n_nan, n_changes=s.n_changes)

@@ -141,12 +141,8 @@ def validate(
         Read a sample of the data, too.
     sample, seed
         How much data, and which: see ``DeepOptions``.
-    jobs
-        Worker processes; 0 for none, by default one per core.
-    time_limit
-        Give up a file that takes longer, in seconds.
-    progress
-        Receives the progress, as for ``Catalog.ingest``.
+    jobs, time_limit, progress
+        As for ``profile``.
 
     Returns
     -------
@@ -173,11 +169,11 @@ def validate(
     checks = [c.id for c in applicable_checks(one_file=one_file, deep=deep, skip=skip)]
     found, stats = _find(given, one_file)
     progress = progress or NO_PROGRESS
-    files = _scan(found, stats, jobs, time_limit, progress)
+    options = DeepOptions(sample, seed, jobs, time_limit)
+    files = _scan(found, stats, options, progress)
     problems = [p for f in files for p in f.problems]
     problems += _of_run(found, files, checks)
     if deep:
-        options = DeepOptions(sample, seed, jobs, time_limit)
         paths = [os.path.join(found.directory, f.name) for f in files if f.usable]
         problems += [p for _, of_file in check_data(paths, options, progress) for p in of_file]
     progress.finished_run(given)
@@ -217,11 +213,7 @@ def _find(path: str, one_file: bool) -> tuple[FoundRun, dict[str, FileStat]]:
 
 
 def _scan(
-    found: FoundRun,
-    stats: dict[str, FileStat],
-    jobs: int | None,
-    time_limit: float,
-    progress: JobProgress,
+    found: FoundRun, stats: dict[str, FileStat], options: DeepOptions, progress: JobProgress
 ) -> list[FileRecord]:
     """The records of the files by name, everything opened."""
     paths = [os.path.join(found.directory, name) for name in stats]
@@ -243,9 +235,8 @@ def _scan(
     # All files of an aggregator in one batch: every later one is compared with the first.
     together = in_batches((p for p in paths if p not in on_tape), len(paths))
     batches = [Batch(None, some, ScanOptions(verify=True)) for some in together]
-    for _ in run_jobs(
-        scan_batch, batches, blame=unread, jobs=jobs, time_limit=time_limit, each=keep
-    ):
+    jobs, limit = options.jobs, options.time_limit
+    for _ in run_jobs(scan_batch, batches, blame=unread, jobs=jobs, time_limit=limit, each=keep):
         pass
     return [records[name] for name in sorted(records)]
 

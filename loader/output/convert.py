@@ -1,14 +1,13 @@
 """Labelled, tabular and lazy arrays of keys.
 
-1. ``to_series``, ``to_dataframe``: pandas, labelled with train IDs.
-2. ``to_xarray``: xarray, a DataArray or, for structured data, a Dataset.
-3. ``to_single_value``: data that do not change, as one value.
-4. ``to_dask``: a dask array, whose graph is made without opening a file. A task has the slabs of
-   one file that it reads, and its size and time. The tasks of a process share its open files; each
-   reads with one thread, for dask has its own.
+The graph of a dask array is made without opening a file. A task has the slabs of one file that it
+reads, and its size and time. The tasks of a process share its open files; each reads with one
+thread, for dask has its own.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import NoDataError
 from ..read.execute import execute_plan, execute_plans
 from ..read.files import OpenFiles
-from ..read.plan import ReadPlan, array_dtype, plan_read
+from ..read.plan import ReadPlan
 from ..read.selected import SelectedData, SelectedKey
-from ..select.rows import Rows, RowStretch
+from ..select.rows import Rows, RowStretch, find_slabs
 from ..select.selection import Region, parse_region
 
 if TYPE_CHECKING:
@@ -88,12 +87,15 @@ def to_xarray(
     coords = _coordinates(key, dims, region, extra_dims, extra_coords)
     data = key.read(roi)
     kept = ["trainId", *(d for axis, d in enumerate(dims) if axis not in region.dropped)]
-    attrs = {"units": key.units} if key.units else {}
     if data.dtype.names:
         fields = {field: (kept, data[field]) for field in data.dtype.names}
-        return xr.Dataset(fields, coords=coords, attrs=attrs)
+        return xr.Dataset(fields, coords=coords, attrs=_attributes(key))
     label = name or key.label(".")
-    return xr.DataArray(data, dims=kept, coords=coords, name=label, attrs=attrs)
+    return xr.DataArray(data, dims=kept, coords=coords, name=label, attrs=_attributes(key))
+
+
+def _attributes(key: SelectedKey) -> dict[str, str]:
+    return {"units": key.units} if key.units else {}
 
 
 def _dimension_names(
@@ -188,20 +190,14 @@ def name_dimensions(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
 
     Where these differ, each variable has its own.
     """
-    sizes: dict[int, set[int]] = {}
-    for shape in shapes.values():
-        for axis, size in enumerate(shape[1:]):
-            sizes.setdefault(axis, set()).add(size)
-    return {
-        name: [
-            "trainId",
-            *(
-                f"dim_{axis}" if len(sizes[axis]) == 1 else f"{name}_dim_{axis}"
-                for axis in range(len(shape) - 1)
-            ),
-        ]
-        for name, shape in shapes.items()
-    }
+    columns = zip_longest(*(shape[1:] for shape in shapes.values()))
+    is_same = [len({*sizes} - {None}) == 1 for sizes in columns]
+    names: dict[str, list[str]] = {}
+    for name, shape in shapes.items():
+        same = enumerate(is_same[: len(shape) - 1])
+        entry = (f"dim_{axis}" if alike else f"{name}_dim_{axis}" for axis, alike in same)
+        names[name] = ["trainId", *entry]
+    return names
 
 
 CHUNK_BYTES = 128 * 2**20  # as dask aims at for chunks of its own choice
@@ -217,12 +213,9 @@ def to_dask(key: SelectedKey, labelled: bool, chunk_bytes: int | None = None) ->
     import xarray as xr
 
     dims = ["trainId", *(f"dim_{axis}" for axis in range(len(key.entry_shape)))]
+    coords = {"trainId": key.rows.coordinates.copy()}
     return xr.DataArray(
-        array,
-        dims=dims,
-        coords={"trainId": key.rows.coordinates.copy()},
-        name=key.label("."),
-        attrs={"units": key.units} if key.units else {},
+        array, dims=dims, coords=coords, name=key.label("."), attrs=_attributes(key)
     )
 
 
@@ -231,11 +224,11 @@ def _dask_array(key: SelectedKey, chunk_bytes: int) -> Any:
     from dask.base import tokenize
 
     whole = key.plan()
-    meta = np.empty((0,) * len(whole.shape), array_dtype(whole.record))
+    meta = np.empty((0,) * len(whole.shape), whole.dtype)
     entry_bytes = max(whole.dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
     rows_per_chunk = max(chunk_bytes // entry_bytes, 1)
     plans = [
-        plan_read(whole.source, whole.path, whole.record, [part], whole.region)
+        replace(whole, n_rows=int(part.count.sum()), pieces=find_slabs([part]))
         for stretch in key.rows.stretches
         for part in _parts(stretch, rows_per_chunk)
     ]
@@ -255,11 +248,8 @@ def _parts(stretch: RowStretch, rows_per_chunk: int) -> list[RowStretch]:
     if not n_parts:
         return []
     edges = np.searchsorted(done, np.arange(1, n_parts) * rows_per_chunk, "right")
-    parts = []
-    for chosen in np.split(np.arange(done.size), edges):
-        if stretch.count[chosen].any():
-            parts.append(stretch.part(chosen))
-    return parts
+    parts = np.split(np.arange(done.size), edges)
+    return [stretch.part(chosen) for chosen in parts if stretch.count[chosen].any()]
 
 
 def _identity(plan: ReadPlan) -> tuple[Any, ...]:

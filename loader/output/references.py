@@ -30,7 +30,7 @@ from ...catalog.model.errors import IrregularDataError, NoDataError, TargetWrite
 from ...catalog.model.names import short_key
 from ...catalog.store.versions import is_text
 from ..read.chunks import ABSENT, UNUSUAL, ChunkMap, NotPlainError, find_layout, locate_chunks
-from ..read.execute import checked_path
+from ..read.execute import check_dataset
 from ..read.plan import ReadPlan
 from ..read.selected import HasSelectedKey, SelectedKey
 from ..select.rows import FileSlabs, Int64s
@@ -294,9 +294,8 @@ def _find_piece(key: SelectedKey, plan: ReadPlan, slabs: FileSlabs) -> _Piece:
     path = slabs.data_file.path
     if not is_text(Path(path)):
         raise _irregular(key, repr(path), "its path is not UTF-8", "rename it")
-    inside = checked_path(plan, slabs, key.source.files)
     with key.source.files.borrow(slabs.data_file) as opened:
-        dataset = opened.file[inside]
+        dataset = check_dataset(plan, slabs, opened).dataset
         try:
             layout = find_layout(dataset, opened.file)
             chunks = locate_chunks(dataset, layout)

@@ -70,12 +70,8 @@ def stack_detector_data(
 
     Parameters
     ----------
-    train
-        Arrays by source and key, of the detector's sources only.
-    data
-        The key to stack, e.g. ``image.data``.
-    axis
-        Where the dimension of the modules goes.
+    train, data, axis
+        As for ``stack_data``; the sources are those of the detector only.
     modules
         How many modules the detector has.
     fillvalue

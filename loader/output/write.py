@@ -1,8 +1,8 @@
 """EXDF files of selected data: copies, and views of the files they are in.
 
-1. ``write_file`` copies the data, a bounded part at a time.
-2. ``write_virtual_file`` writes virtual datasets instead: each a list of slabs in the source files.
-3. ``virtual_dataset`` does that for one key, and returns the open dataset.
+1. ``write_file`` copies the data, a bounded part at a time; or it writes virtual datasets instead:
+   each a list of slabs in the source files.
+2. ``virtual_dataset`` does that for one key, and returns the open dataset.
 
 A file has one sequence: METADATA, INDEX, RUN (where the data come from one run) and the selected
 sources, without auxiliary ones. Its INDEX follows from the rows each train really has, so gaps in
@@ -24,10 +24,8 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError, TargetFileError
 from ...catalog.model.records import decode_dtype
-from ..read.execute import checked_path, execute_plan
-from ..read.plan import ReadPlan
+from ..read.execute import check_dataset, execute_plan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
-from ..select.rows import FileSlabs
 from ..select.sources import is_single_run
 
 _TEXT = h5py.string_dtype("ascii")
@@ -43,14 +41,43 @@ _UNIT_ATTRIBUTES = {
 PutData = Callable[[h5py.Group, str, SelectedKey], h5py.Dataset]
 
 
-def write_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Copy the selected data to a new file; see ``DataCollection.write``."""
-    _write(data, Path(filename), _copy)
+def write_file(
+    data: SelectedData, filename: str | os.PathLike[str], *, virtual: bool = False
+) -> None:
+    """Copy the selected data to a new file, or write one of views of them.
 
-
-def write_virtual_file(data: SelectedData, filename: str | os.PathLike[str]) -> None:
-    """Write a file of views of the selected data; see ``DataCollection.write_virtual``."""
-    _write(data, Path(filename), _link)
+    See ``DataCollection.write`` and ``DataCollection.write_virtual``.
+    """
+    put, legacy = _link if virtual else _copy, data.legacy
+    paths = {Path(ref.path) for ref in data.table.refs}
+    trains = data.trains.ids
+    rows: list[tuple[str, str]] = []
+    with _replacing(Path(filename), paths) as f:
+        for name in sorted(data.sources):
+            if legacy.get(name) in data.sources:  # it is written under its new name
+                continue
+            source = data.source(name)
+            rows += _write_source(f, source, trains, put)
+            _write_run_section(f, source)
+            for old in sorted(old for old, new in legacy.items() if new == name):
+                for section in ("INSTRUMENT", "INDEX"):
+                    f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{name}")
+                rows += [("INSTRUMENT", f"{old}/{g}") for g in sorted(source.index_groups)]
+        times = data.timestamps()
+        f["INDEX/trainId"] = trains
+        is_modern = not np.isnat(times).all()
+        metadata = f.create_group("METADATA")
+        if is_modern:
+            known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
+            f["INDEX/timestamp"] = known.astype(np.uint64)
+            lists = dict.fromkeys(ref.listed for ref in data.table.refs)
+            good = np.concatenate([trains[:0], *(t.ids[t.good] for t in lists)])
+            suspect = np.concatenate([trains[:0], *(t.ids[t.suspect] for t in lists)])
+            # Suspect in some file, and good in none.
+            is_good = ~np.isin(trains, suspect) | np.isin(trains, good)
+            f["INDEX/flag"] = is_good.astype(np.int32)
+            _write_run_metadata(metadata, data)
+        _write_source_list(metadata.create_group("dataSources") if is_modern else metadata, rows)
 
 
 def virtual_dataset(
@@ -90,38 +117,6 @@ def _replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _write(data: SelectedData, target: Path, put: PutData) -> None:
-    """METADATA, INDEX, and every source of the collection."""
-    legacy = data.legacy
-    paths = {Path(ref.path) for ref in data.table.refs}
-    trains = data.trains.ids
-    rows: list[tuple[str, str]] = []
-    with _replacing(target, paths) as f:
-        for name in sorted(data.sources):
-            if legacy.get(name) in data.sources:  # it is written under its new name
-                continue
-            source = data.source(name)
-            rows += _write_source(f, source, trains, put)
-            _write_run_section(f, source)
-            old_names = [old for old, new in legacy.items() if new == name]
-            rows += _write_legacy_names(f, source, sorted(old_names))
-        times = data.timestamps()
-        f["INDEX/trainId"] = trains
-        is_modern = not np.isnat(times).all()
-        metadata = f.create_group("METADATA")
-        if is_modern:
-            known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
-            f["INDEX/timestamp"] = known.astype(np.uint64)
-            lists = dict.fromkeys(ref.listed for ref in data.table.refs)
-            good = np.concatenate([trains[:0], *(t.ids[t.good] for t in lists)])
-            suspect = np.concatenate([trains[:0], *(t.ids[t.suspect] for t in lists)])
-            # Suspect in some file, and good in none.
-            is_good = ~np.isin(trains, suspect) | np.isin(trains, good)
-            f["INDEX/flag"] = is_good.astype(np.int32)
-            _write_run_metadata(metadata, data)
-        _write_source_list(metadata.create_group("dataSources") if is_modern else metadata, rows)
 
 
 def _write_source(
@@ -180,34 +175,11 @@ def _copy(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
         # A dimension of length 0 cannot be in a chunk.
         chunks=(chunk_rows, *(max(n, 1) for n in plan.shape[1:])),
     )
-    for at, part in _parts(plan, max(1, _PART_BYTES // row_bytes)):
-        if all(part.shape):
+    for piece in plan.pieces if all(plan.shape) else ():
+        for at, slabs in piece.portions(max(1, _PART_BYTES // row_bytes)):
+            part = replace(plan, pieces=(slabs,), n_rows=slabs.n_rows)
             dataset[at : at + part.n_rows] = execute_plan(part, key.source.files)
     return dataset
-
-
-def _parts(plan: ReadPlan, max_rows: int) -> Iterator[tuple[int, ReadPlan]]:
-    """A plan in parts of up to ``max_rows`` rows, each with the row where it begins."""
-    for piece in plan.pieces:
-        # Slabs of one file, cut where they are longer than a part.
-        lengths = piece.stops - piece.starts
-        n_cuts = -(-lengths // max_rows)
-        offsets = np.arange(n_cuts.sum()) - np.repeat(np.cumsum(n_cuts) - n_cuts, n_cuts)
-        offsets = offsets * max_rows
-        starts = np.repeat(piece.starts, n_cuts) + offsets
-        stops = np.minimum(starts + max_rows, np.repeat(piece.stops, n_cuts))
-        targets = np.repeat(piece.targets, n_cuts) + offsets
-        filled = np.cumsum(stops - starts)
-        begin = 0
-        while begin < starts.size:
-            used = filled[begin - 1] if begin else 0
-            end = max(begin + 1, int(np.searchsorted(filled, used + max_rows, side="right")))
-            at = int(targets[begin])
-            rows = slice(begin, end)
-            slabs = FileSlabs(piece.data_file, starts[rows], stops[rows], targets[rows] - at)
-            n_rows = int((stops[rows] - starts[rows]).sum())
-            yield at, replace(plan, pieces=(slabs,), n_rows=n_rows)
-            begin = end
 
 
 def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
@@ -219,7 +191,8 @@ def _link(home: h5py.Group, path: str, key: SelectedKey) -> h5py.Dataset:
         # HDF5 reads % in these names as the start of a pattern.
         name = os.path.abspath(piece.data_file.path).replace("%", "%%")
         # HDF5 shows fill values for what is not there: better to find out now.
-        inside = checked_path(plan, piece, key.source.files).replace("%", "%%")
+        with key.source.files.borrow(piece.data_file) as opened:
+            inside = check_dataset(plan, piece, opened).dataset.name.replace("%", "%%")
         shape = (piece.end, *key.entry_shape)
         shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
         for start, stop, at in piece.listed():
@@ -241,18 +214,6 @@ def _write_run_section(f: h5py.File, source: SelectedSource) -> None:
             home.create_dataset(path, data=text, dtype=h5py.string_dtype())
         else:
             home[path] = np.asarray(value)[None]
-
-
-def _write_legacy_names(
-    f: h5py.File, source: SelectedSource, old_names: list[str]
-) -> list[tuple[str, str]]:
-    """Links from the old names of a source; the rows of the source list about them."""
-    rows = []
-    for old in old_names:
-        for section in ("INSTRUMENT", "INDEX"):
-            f[f"{section}/{old}"] = h5py.SoftLink(f"/{section}/{source.entry.name}")
-        rows += [("INSTRUMENT", f"{old}/{group}") for group in sorted(source.index_groups)]
-    return rows
 
 
 def _write_texts(home: h5py.Group, name: str, texts: list[str]) -> None:

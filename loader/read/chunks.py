@@ -128,11 +128,8 @@ def plain_handle(file: Any) -> int | None:
 def find_layout(dataset: Any, file: Any) -> ChunkLayout:
     """How an open ``h5py.Dataset`` of a file is stored.
 
-    Raises
-    ------
-    NotPlainError
-        Its values are of a type that only HDF5 reads, it has no rows, or its bytes lie elsewhere
-        or went through other filters.
+    Raises NotPlainError where its values are of a type that only HDF5 reads, it has no rows, or its
+    bytes lie elsewhere or went through other filters.
     """
     from h5py import h5o
 
@@ -269,12 +266,8 @@ class StoredDataError(Exception):
     """Bytes in the file are not what they were taken for; HDF5 is to read them or to say why."""
 
 
-class ShortReadError(StoredDataError):
-    """The file ends before the data do."""
-
-
 def read_into(handle: int, buffers: Sequence[memoryview], offset: int) -> None:
-    """Fill the buffers one after the other from ``offset`` on; raises ShortReadError."""
+    """Fill the buffers one after the other from ``offset`` on; raises StoredDataError."""
     for first in range(0, len(buffers), MOST_BUFFERS):
         left = list(buffers[first : first + MOST_BUFFERS])
         while left:
@@ -283,7 +276,7 @@ def read_into(handle: int, buffers: Sequence[memoryview], offset: int) -> None:
             except OSError as error:
                 raise StoredDataError(str(error)) from error
             if not n_read:
-                raise ShortReadError(f"no data at byte {offset}")
+                raise StoredDataError(f"no data at byte {offset}")
             offset += n_read
             while left and n_read >= len(left[0]):
                 n_read -= len(left[0])

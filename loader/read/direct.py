@@ -44,16 +44,9 @@ def find_tasks(
 ) -> list[Task] | None:
     """The reads that fill ``target``, (rows, *hull), of the type that is stored.
 
-    Parameters
-    ----------
-    slabs
-        The rows, and where in ``target`` they go; no slab is empty.
-    hull
-        An ascending slice per dimension of an entry; none is empty.
-    most
-        Size in bytes that a task has about at most.
-    inflate
-        From ``find_inflate``; None leaves compressed data to HDF5.
+    ``slabs`` are the rows, and where in ``target`` they go, ``hull`` is an ascending slice per
+    dimension of an entry; none of them is empty. A task reads about ``most`` bytes at most. Without
+    ``inflate``, from ``find_inflate``, compressed data are left to HDF5.
     """
     layout = chunks.layout
     whole = all(s == slice(0, n, 1) for s, n in zip(hull, layout.shape[1:], strict=True))

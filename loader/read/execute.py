@@ -51,24 +51,10 @@ def allocate(plan: ReadPlan, out: Array | None = None) -> Array:
 def execute_plan(
     plan: ReadPlan, files: OpenFiles, out: Array | None = None, n_threads: int | None = None
 ) -> Array:
-    """Read everything that a plan names.
+    """Read everything that a plan names, into ``out`` or a new array.
 
-    Parameters
-    ----------
-    out
-        An array of ``plan.shape`` to read into; converted as HDF5 or numpy does where its type
-        differs. None allocates one.
-    n_threads
-        How many threads read; None takes the setting.
-
-    Raises
-    ------
-    InconsistentFilesError
-        The dataset of a file differs in type or entry shape from that of the first file.
-    ChangedFileError
-        The first file is not what its facts say, or a file was changed or replaced.
-    FileStructureError
-        A file lacks the dataset, INDEX names rows beyond its end, or HDF5 cannot read it.
+    Data are converted as HDF5 or numpy does where the type of ``out`` differs. ``n_threads`` read,
+    by default as many as the setting says. The errors are those of ``KeyData.ndarray``.
     """
     target = ReadTarget(plan, allocate(plan, out))
     jobs = [[(target, slabs)] for slabs in plan.pieces]
@@ -204,9 +190,3 @@ def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> Ope
             "select other trains, or ask for corrected data to be made again",
         )
     return found
-
-
-def checked_path(plan: ReadPlan, slabs: FileSlabs, files: OpenFiles) -> str:
-    """Path of the dataset in a file, after the checks that come before reading it."""
-    with files.borrow(slabs.data_file) as file:
-        return str(check_dataset(plan, slabs, file).dataset.name)

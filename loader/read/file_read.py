@@ -79,7 +79,7 @@ class ReadTarget:
         self.dtype = plan.dtype
         region = plan.region
         # An integer in the region leaves a dimension of length 1 in what is read.
-        plain = region.is_plain and out.dtype.kind != "O"
+        plain = not region.fancy and out.dtype.kind != "O"
         kept = tuple(axis + 1 for axis in region.dropped)
         self.array = np.expand_dims(out, kept) if plain and kept else out if plain else None
         # Of rows that go to their places as they are.
@@ -101,7 +101,7 @@ def read_small(
     width = target.row_bytes
     if (stop - start) * width > SMALL_BYTES:
         return False
-    chunks = file.chunks(found, (stop - start) * width)
+    chunks = found.chunks(file.file, (stop - start) * width)
     if chunks is None:
         return False
     layout = chunks.layout
@@ -197,9 +197,11 @@ class FileRead:
     def _read_past_hdf5(self, slabs: FileSlabs, array: Array) -> Futures | None:
         """Have threads read the slabs; None, and nothing done, if only HDF5 may."""
         options, handle = self._options, self._file.handle
+        if handle is None or not self._direct:
+            return None
         n_bytes = slabs.n_rows * self._row_bytes(array.shape[1:])
-        chunks = self._file.chunks(self._found, n_bytes) if self._direct else None
-        if chunks is None or handle is None or array.dtype != chunks.layout.dtype:
+        chunks = self._found.chunks(self._file.file, n_bytes)
+        if chunks is None or array.dtype != chunks.layout.dtype:
             return None
         most = n_bytes // (4 * options.n_threads)
         tasks = find_tasks(

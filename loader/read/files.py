@@ -56,17 +56,6 @@ class ReadOptions:
     inflate: Inflate | None
 
 
-def find_read_options() -> ReadOptions:
-    """The settings ``threads`` and ``direct``; raises ConfigError for values that make no sense."""
-    settings = load_settings()
-    try:
-        n_cores = len(os.sched_getaffinity(0))  # the cores that this process may use
-    except AttributeError:  # not on every system
-        n_cores = os.cpu_count() or 1
-    n_threads = settings.threads or min(n_cores, MOST_THREADS)
-    return ReadOptions(n_threads, settings.direct, find_inflate() if settings.direct else None)
-
-
 class DataFileHandle:
     """An open data file, with the datasets of it that were used so far.
 
@@ -109,13 +98,6 @@ class DataFileHandle:
             found = self.file[place]
         return OpenDataset(found.id)
 
-    def chunks(self, dataset: "OpenDataset", n_bytes: int) -> ChunkMap | None:
-        """The chunk map of one of its datasets, if about so many bytes are to be read of it.
-
-        None if HDF5 is to read them: it must, or asking it for the map does not pay yet.
-        """
-        return None if self.handle is None else dataset.chunks(self.file, n_bytes)
-
     def check_unchanged(self) -> None:
         """Raise ChangedFileError if the file is not, or no longer, what its facts say."""
         known = self._data_file
@@ -154,7 +136,10 @@ class OpenDataset:
         return h5py.Dataset(self.id)
 
     def chunks(self, file: Any, n_bytes: int) -> ChunkMap | None:
-        """See ``DataFileHandle.chunks``. What is asked for in small portions adds up."""
+        """The chunk map, if about so many bytes are to be read; small portions add up.
+
+        None if HDF5 is to read them: it must, or asking it for the map does not pay yet.
+        """
         if self._chunks is not None or self._wanted < 0:
             return self._chunks
         self._wanted += n_bytes + WORTH_READ
@@ -216,9 +201,16 @@ class OpenFiles:
 
     @property
     def options(self) -> ReadOptions:
-        """How files are read; the settings are looked at once."""
+        """How files are read; the settings ``threads`` and ``direct`` are looked at once."""
         if self._options is None:
-            self._options = find_read_options()
+            settings = load_settings()
+            try:
+                n_cores = len(os.sched_getaffinity(0))  # the cores that this process may use
+            except AttributeError:  # not on every system
+                n_cores = os.cpu_count() or 1
+            n_threads = settings.threads or min(n_cores, MOST_THREADS)
+            inflate = find_inflate() if settings.direct else None
+            self._options = ReadOptions(n_threads, settings.direct, inflate)
         return self._options
 
     @contextmanager
@@ -233,12 +225,8 @@ class OpenFiles:
     def acquire(self, data_file: DataFile) -> DataFileHandle:
         """The open file, which stays open at least until it is released as often.
 
-        Raises
-        ------
-        ChangedFileError
-            The file has another size or modification time than its facts.
-        FileStructureError
-            It is absent, unreadable or no HDF5 file.
+        Raises ChangedFileError for a file of another size or time than its facts, or that is gone,
+        FileStructureError for one that cannot be read, or is no HDF5 file.
         """
         if self._pid != os.getpid():
             # After a fork HDF5 handles must not be shared: forget them, without closing them.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...catalog.model.errors import InconsistentFilesError
 from ...catalog.model.records import DType, KeyRecord, decode_dtype
-from ..select.rows import FileRef, FileSlabs, RowStretch, find_slabs
+from ..select.rows import FileRef, FileSlabs
 from ..select.selection import Region
 
 
@@ -49,23 +49,12 @@ def array_dtype(record: KeyRecord) -> DType:
     return np.dtype("O") if dtype.kind == "O" else dtype
 
 
-def plan_read(
-    source: str, path: str, record: KeyRecord, stretches: Sequence[RowStretch], region: Region
-) -> ReadPlan:
-    """The plan to read the rows of these stretches, in their order."""
-    n_rows = sum(int(s.count.sum()) for s in stretches)
-    return ReadPlan(source, path, record, region, n_rows, find_slabs(stretches))
-
-
 def check_consistent(
     source: str, record: KeyRecord, described: Sequence[tuple[FileRef, KeyRecord | None]]
 ) -> KeyRecord:
     """The description of a key that all files to be read agree on; ``record`` if there are none.
 
-    Raises
-    ------
-    InconsistentFilesError
-        Two of the files differ; both are named.
+    Raises InconsistentFilesError where two of the files differ; both are named.
     """
     if not described:
         return record

@@ -22,7 +22,7 @@ from ...catalog.model.facts import RunFacts
 from ...catalog.model.names import VALUE_ENDING, is_timestamp, short_key, unit_text
 from ...catalog.model.records import KeyRecord, KeySchema
 from ..select.rows import FileRef, Int64s, Rows, SelectedFiles
-from ..select.selection import Region, parse_region, source_schema
+from ..select.selection import Region, match_keys, parse_region, source_schema
 from ..select.sources import (
     SourceEntry,
     SourceTable,
@@ -157,10 +157,7 @@ class SelectedSource(Value):
         return found
 
     def keys(self, inc_timestamps: bool = True) -> set[str]:
-        """Names of the selected keys.
-
-        Without timestamps, those of a control source are spelt as in Karabo, without ``.value``.
-        """
+        """Names of the selected keys; see ``SourceData.keys``."""
         names = set(self.entry.key_names(self.schema))
         if inc_timestamps or not self.is_control:
             return names
@@ -322,6 +319,16 @@ def aggregator_of(source: SelectedSource) -> str | None:
     return None if ref is None else ref.data_file.aggregator or None
 
 
+def matching_keys(source: SelectedSource, glob: str) -> list[str]:
+    """Names of the selected keys that a glob matches, as in the files, sorted.
+
+    Timestamps of control keys are matched only by a glob that ends in ``timestamp``.
+    """
+    names = match_keys(source.schema, glob, control=source.is_control) & source.keys()
+    no_times = source.is_control and not glob.endswith("timestamp")
+    return sorted((n for n in names if not (no_times and is_timestamp(n))), key=short_key)
+
+
 def require_group(source: SelectedSource, index_group: str) -> None:
     """Raise ValueError unless a source has this index group."""
     if index_group not in source.index_groups:
@@ -354,4 +361,3 @@ class HasSelectedKey(Protocol):
     @property
     def selected(self) -> SelectedKey:
         """The key."""
-        ...

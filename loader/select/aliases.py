@@ -32,6 +32,9 @@ class AliasedData(Protocol):
     def keys_for_source(self, source: str) -> set[str]:
         """Names of the selected keys of a source."""
 
+    def __contains__(self, item: object) -> bool:
+        """Whether it has a source, or a key by (source, key)."""
+
     def __getitem__(self, item: Any) -> Any:
         """A source, or a key by (source, key)."""
 
@@ -276,7 +279,7 @@ class AliasIndexer(Generic[C, D]):
     def __contains__(self, item: str | tuple[str, str]) -> bool:
         """Whether an alias is defined and its target is in this data."""
         try:
-            return self._has(self._resolve(item))
+            return self._resolve(item) in self._collection
         except AliasError:
             return False
 
@@ -285,12 +288,6 @@ class AliasIndexer(Generic[C, D]):
 
     def __len__(self) -> int:
         return len(self._aliases)
-
-    def _has(self, target: Target) -> bool:
-        source = target if isinstance(target, str) else target[0]
-        if source not in self._collection.all_sources:
-            return False
-        return isinstance(target, str) or _full_key(self._collection, *target) is not None
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self._aliases)
@@ -312,14 +309,12 @@ class AliasIndexer(Generic[C, D]):
         key_glob
             With a single alias of a source: which of its keys.
         require_all, require_any
-            Keep the trains for which all, or any, of the selected keys have data.
+            As for ``DataCollection.select``.
 
         Raises
         ------
-        AliasError
-            If an alias is unknown, or a key's where a source's is wanted.
-        SourceNameError, PropertyNameError
-            If the target of an alias is not in this data.
+        AliasError, SourceNameError, PropertyNameError
+            As for ``run.alias[...]``.
         """
         pairs = self._as_pairs(seln_or_alias, key_glob)
         return self._collection.select(pairs, require_all=require_all, require_any=require_any)
@@ -331,19 +326,16 @@ class AliasIndexer(Generic[C, D]):
     def _as_pairs(self, selection: Any, key_glob: str) -> list[tuple[str, str]]:
         """Pairs of source and key patterns, as ``DataCollection.select`` takes them."""
         if isinstance(selection, str):
-            if key_glob == "*":
-                return [self._pair(selection)]
-            return [(self._present(self._source_target(selection)), key_glob)]
+            return [self._pair(selection if key_glob == "*" else (selection, key_glob))]
         if isinstance(selection, Mapping):
             pairs = []
             for alias, keys in selection.items():
                 source = self._source_target(alias)
                 if keys is not None and not isinstance(keys, set | frozenset):
                     raise TypeError(f"the keys of {alias!r} should be a set or None, not {keys!r}")
-                if keys:
-                    pairs += [self._key_pair(source, key) for key in sorted(keys)]
-                else:
-                    pairs.append((self._present(source), "*"))
+                pairs += [self._literal_pair(source, key) for key in sorted(keys or ())]
+                if not keys:
+                    pairs.append(self._literal_pair(source))
             return pairs
         if isinstance(selection, Iterable):
             return [self._pair(item) for item in selection]
@@ -351,24 +343,20 @@ class AliasIndexer(Generic[C, D]):
 
     def _pair(self, item: str | tuple[str, str]) -> tuple[str, str]:
         if isinstance(item, tuple) and len(item) == 2:
-            return self._present(self._source_target(item[0])), item[1]
+            return self._literal_pair(self._source_target(item[0]))[0], item[1]
         target = self._resolve(item)
-        if isinstance(target, str):
-            return self._present(target), "*"
-        return self._key_pair(*target)
+        return self._literal_pair(*((target,) if isinstance(target, str) else target))
 
-    def _key_pair(self, source: str, key: str) -> tuple[str, str]:
-        pattern = self._present(source)
+    def _literal_pair(self, source: str, key: str | None = None) -> tuple[str, str]:
+        """Patterns of a source and its key, by default all keys; an error for what is not there."""
+        if source not in self._collection.all_sources:
+            raise SourceNameError(source, self._collection.all_sources)
+        if key is None:
+            return _literal(source), "*"
         found = _full_key(self._collection, source, key)
         if found is None:
             self._collection[source, key]  # raises PropertyNameError with the nearest names
-        return pattern, _literal(found or key)
-
-    def _present(self, source: str) -> str:
-        """The pattern of a source; SourceNameError where the data have none of this name."""
-        if source not in self._collection.all_sources:
-            raise SourceNameError(source, self._collection.all_sources)
-        return _literal(source)
+        return _literal(source), _literal(found or key)
 
     def __str__(self) -> str:
         return f"<xfelcat.AliasIndexer with {len(self)} aliases>"
@@ -394,9 +382,9 @@ class AliasIndexer(Generic[C, D]):
 
     def _block(self, source: str, names: list[str], keys: list[tuple[str, str]]) -> str:
         """The lines about one source: its own aliases, then those of its keys."""
-        there = [self._has((source, key)) for _, key in keys]
+        there = [(source, key) in self._collection for _, key in keys]
         mark = " "
-        if not self._has(source) or (keys and not names and not any(there)):
+        if source not in self._collection or (keys and not names and not any(there)):
             mark = "✗"
         elif not all(there):
             mark = "~"

@@ -76,11 +76,6 @@ class FileGroup(Value):
 
     refs: tuple[FileRef, ...]
 
-    def within(self, trains: TrainSet) -> "FileGroup":
-        """The group without the files that have none of these trains."""
-        kept = tuple(r for r in self.refs if r.trains.overlaps(trains))
-        return self if len(kept) == len(self.refs) else FileGroup(kept)
-
 
 @dataclass(frozen=True, eq=False)
 class FileSet(Value):
@@ -225,6 +220,20 @@ class FileSlabs(Value):
         columns = (self.starts.tolist(), self.stops.tolist(), self.targets.tolist())
         return zip(*columns, strict=True)
 
+    def portions(self, most_rows: int) -> Iterator[tuple[int, "FileSlabs"]]:
+        """The rows, up to so many at once: where they go, and slabs with targets from 0 on."""
+        lengths = self.stops - self.starts
+        ends = np.cumsum(lengths)
+        begins = ends - lengths
+        for low in range(0, self.n_rows, most_rows):
+            high = min(low + most_rows, self.n_rows)
+            some = slice(np.searchsorted(ends, low, "right"), np.searchsorted(ends, high) + 1)
+            starts, stops = self.starts[some].copy(), self.stops[some].copy()
+            starts[0] += low - begins[some.start]
+            stops[-1] -= ends[some][-1] - high
+            targets = np.cumsum(stops - starts) - (stops - starts)
+            yield int(self.targets[0]) + low, FileSlabs(self.data_file, starts, stops, targets)
+
     @cached_property
     def single(self) -> tuple[int, int, int] | None:
         """Start, stop and target, where there is a single slab."""
@@ -299,7 +308,10 @@ class Rows(Value):
             a.ids[-1] < b.ids[0] for a, b in pairwise(stretches)
         ):
             return tuple(stretches)
-        pieces = [piece for stretch in stretches for piece in _cut(stretch)]
+        pieces: list[RowStretch] = []
+        for stretch in stretches:  # cut where selected trains do not lie one behind the other
+            breaks = np.flatnonzero(np.diff(stretch.at) > 1) + 1
+            pieces += map(stretch.part, np.split(np.arange(stretch.ids.size), breaks))
         return tuple(sorted(pieces, key=lambda piece: int(piece.ids[0])))
 
     @cached_property
@@ -376,12 +388,6 @@ def _plain_trains_with_rows(files: Sequence[tuple[TrainList, IndexPattern]]) -> 
 
 def _increases(ids: UInt64s) -> bool:
     return bool((ids[1:] > ids[:-1]).all())
-
-
-def _cut(stretch: RowStretch) -> list[RowStretch]:
-    """The stretches of trains that lie one behind the other in the file."""
-    breaks = np.flatnonzero(np.diff(stretch.at) > 1) + 1
-    return [stretch.part(p) for p in np.split(np.arange(stretch.ids.size), breaks)]
 
 
 def merge_rows(first: Int64s, count: Int64s) -> tuple[Int64s, Int64s]:

@@ -31,16 +31,11 @@ Selection = dict[str, frozenset[str] | None]
 def expand_selection(
     sources: Mapping[str, SourceEntry], selection: Any, key_glob: str = "*"
 ) -> Selection:
-    """The sources and keys that a user selects; forms and errors as of ``DataCollection.select``.
-
-    ``selection`` is a glob for source names (with ``key_glob`` for keys); a dict of source names to
-    sets of key names, empty or None for all; a collection, source or key; or an iterable of globs,
-    (source glob, key glob) pairs, sources and keys.
-    """
+    """The sources and keys that a user selects, in the forms of ``DataCollection.select``."""
     if isinstance(selection, str):
         return _match(sources, selection, key_glob)
     if hasattr(selection, "selected_keys"):
-        return _exact(sources, selection.selected_keys())
+        selection = selection.selected_keys()
     if isinstance(selection, Mapping):
         return _exact(sources, selection)
     if isinstance(selection, bytes) or not isinstance(selection, Iterable):
@@ -48,12 +43,8 @@ def expand_selection(
     chosen: Selection = {}
     for part in _parts(sources, selection):
         for name, keys in part.items():
-            if name not in chosen:
-                chosen[name] = keys
-            elif keys is None or chosen[name] is None:
-                chosen[name] = None
-            else:
-                chosen[name] = keys | (chosen[name] or frozenset())
+            other = chosen.get(name, keys)
+            chosen[name] = None if keys is None or other is None else keys | other
     return chosen
 
 
@@ -134,15 +125,15 @@ def narrow(sources: Mapping[str, SourceEntry], chosen: Selection) -> dict[str, S
 
 def remove(sources: Mapping[str, SourceEntry], chosen: Selection) -> dict[str, SourceEntry]:
     """All sources without the chosen keys; a source without any key left is dropped."""
-    kept = {name: entry for name, entry in sources.items() if name not in chosen}
-    for name, keys in chosen.items():
-        if keys is None:
-            continue
-        entry = sources[name]
-        rest = entry.key_names(source_schema(entry)) - keys
-        if rest:
-            kept[name] = entry.with_keys(rest)
-    return {name: kept[name] for name in sources if name in kept}
+    kept: dict[str, SourceEntry] = {}
+    for name, entry in sources.items():
+        if name not in chosen:
+            kept[name] = entry
+        elif (keys := chosen[name]) is not None:
+            rest = entry.key_names(source_schema(entry)) - keys
+            if rest:
+                kept[name] = entry.with_keys(rest)
+    return kept
 
 
 def trains_with_all(
@@ -222,11 +213,6 @@ class Region:
         for axis, positions in self.fancy:
             lengths[axis] = len(positions)
         return tuple(n for axis, n in enumerate(lengths) if axis not in self.dropped)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether what is read has the order of what is returned."""
-        return not self.fancy
 
     def finish(self, read: NDArray[Any]) -> NDArray[Any]:
         """What is returned, of rows that were read, (rows, *hull_shape)."""

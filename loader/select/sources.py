@@ -77,10 +77,6 @@ class SourceEntry(Value):
         """The index groups that the source has in one of the files, sorted."""
         return ref.facts.index_groups(ref.number, self.section, self.real_name)
 
-    def selects(self, key: str) -> bool:
-        """Whether a key of the source is among the selected ones."""
-        return self.keys is None or key in self.keys
-
     def with_keys(self, keys: frozenset[str] | None) -> "SourceEntry":
         """The same source with other selected keys."""
         return self if keys == self.keys else replace(self, keys=keys)
@@ -88,7 +84,7 @@ class SourceEntry(Value):
     def resolve_key(self, key: str, schema: KeySchema) -> KeyRecord | None:
         """The selected key of this name; a control key may be spelt without ``.value``."""
         for name in key_spellings(key, self.section):
-            if name in schema.by_name and self.selects(name):
+            if name in schema.by_name and (self.keys is None or name in self.keys):
                 return schema.by_name[name]
         return None
 
@@ -241,7 +237,8 @@ def join_tables(parts: Sequence[tuple[SourceTable, TrainSet]]) -> SourceTable:
 
     def narrow(part: int, group: FileGroup) -> FileGroup:
         if (part, group) not in narrowed:
-            narrowed[part, group] = share(group.within(parts[part][1]).refs)
+            trains = parts[part][1]
+            narrowed[part, group] = share(r for r in group.refs if r.trains.overlaps(trains))
         return narrowed[part, group]
 
     for part, (table, _) in enumerate(parts):
@@ -333,10 +330,10 @@ def is_single_run(refs: Sequence[FileRef]) -> bool:
     return len(names) == 1 and None not in next(iter(names))
 
 
-def run_metadata(refs: Sequence[FileRef], question: str = "run_metadata()") -> dict[str, Any]:
+def run_metadata(refs: Sequence[FileRef]) -> dict[str, Any]:
     """METADATA of the file with the lowest aggregator and sequence; {} without files."""
     if not is_single_run(refs):
-        raise MultiRunError(question)
+        raise MultiRunError("run_metadata()")
     if not refs:
         return {}
     ref = min(refs, key=lambda r: (r.data_file.aggregator, r.data_file.sequence, r.path))

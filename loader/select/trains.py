@@ -1,11 +1,4 @@
-"""Sets of trains, and the forms in which users select trains.
-
-1. ``TrainSet``: an immutable set of train IDs, kept as sorted stretches of consecutive numbers, so
-   that sets of a million trains cost as little as sets of one, up to train ID 2**64 - 1.
-2. ``by_id`` and ``by_index``: what users write to select trains.
-3. ``select_trains``: the subset of a set that such a selection selects.
-4. ``split_trains``: a set in parts of similar size.
-"""
+"""Sets of trains, and the forms in which users select trains."""
 
 import sys
 import warnings
@@ -42,8 +35,8 @@ _MOST = 2**64 - 1
 class TrainSet(Value):
     """A set of train IDs: disjoint, sorted stretches ``firsts[i]..lasts[i]``, both included.
 
-    Neighbouring stretches do not touch, so equal sets have equal arrays. ``position`` below is the
-    0-based place of a train in increasing order of ID.
+    A million trains cost as little as one. Neighbouring stretches do not touch, so equal sets have
+    equal arrays. ``position`` below is the 0-based place of a train in increasing order of ID.
     """
 
     firsts: UInt64s
@@ -327,27 +320,7 @@ def train_at(trains: TrainSet, position: int) -> int:
 
 
 def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
-    """The trains of a set that a user selects.
-
-    Parameters
-    ----------
-    trains
-        The set to select from.
-    selection
-        Positions: an integer, a slice, integers or booleans (one per train) in a list or array;
-        ``by_index`` of any of these; ``by_id`` of train IDs (one, a slice, or several); or a
-        boolean pandas Series or xarray DataArray labelled with train IDs. A selection is a set:
-        its order and repetitions do not matter.
-
-    Raises
-    ------
-    ValueError
-        None of the train IDs asked for is there, or a boolean selection has the wrong length.
-    IndexError
-        A position that is not there.
-    TypeError
-        Anything else.
-    """
+    """The trains of a set that a user selects, as for ``DataCollection.select_trains``."""
     if isinstance(selection, by_id):
         return _by_id(trains, selection.value)
     where = selection.value if isinstance(selection, by_index) else selection

@@ -10,7 +10,6 @@ All come from the facts and rows of ``inspection``; no data are read.
 """
 
 import fnmatch
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import MultiRunError
 from ...catalog.model.names import parse_module, run_text
 from ..read.selected import SelectedData, SelectedKey, SelectedSource, aggregator_of
+from ..select.trains import TrainSet
 from .inspection import key_rows, natural_key
 
 if TYPE_CHECKING:
@@ -32,19 +32,12 @@ if TYPE_CHECKING:
 
 # -- names of sources ------------------------------------------------------------------------------
 
-_VARYING = re.compile(r"(?P<head>.*[_/])?(?P<part>[^_/]*)")
 
+def detector_groups(names: Iterable[str]) -> tuple[dict[str, dict[int, str]], list[str]]:
+    """The modules of each detector by number, and all names that are no detector module, sorted.
 
-@dataclass(frozen=True, slots=True)
-class DetectorGroup:
-    """The modules of one detector: ``pattern`` with ``*`` for the number, sources by number."""
-
-    pattern: str
-    sources: dict[int, str]
-
-
-def detector_groups(names: Iterable[str]) -> tuple[list[DetectorGroup], list[str]]:
-    """Detectors, sorted by pattern, and all names that are no detector module, sorted."""
+    A detector is named by the pattern of its modules, with ``*`` for the number.
+    """
     modules: dict[str, dict[int, str]] = defaultdict(dict)
     others = []
     for name in sorted(names):
@@ -53,21 +46,13 @@ def detector_groups(names: Iterable[str]) -> tuple[list[DetectorGroup], list[str
             others.append(name)
         else:
             modules[f"{module.detector}/{module.kind}/*{module.rest}"][module.number] = name
-    groups = [
-        DetectorGroup(pattern, dict(sorted(modules[pattern].items())))
-        for pattern in sorted(modules)
-    ]
-    return groups, others
+    return {pattern: dict(sorted(modules[pattern].items())) for pattern in sorted(modules)}, others
 
 
 def number_ranges(numbers: Iterable[int]) -> str:
     """``0-3, 5`` for 0, 1, 2, 3 and 5."""
-    stretches: list[list[int]] = []
-    for number in sorted(numbers):
-        if stretches and number == stretches[-1][1] + 1:
-            stretches[-1][1] = number
-        else:
-            stretches.append([number, number])
+    found = TrainSet.from_ids(list(numbers))  # which has any numbers as stretches
+    stretches = zip(found.firsts.tolist(), found.lasts.tolist(), strict=True)
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in stretches)
 
 
@@ -80,9 +65,8 @@ def compact_names(names: Iterable[str]) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in sorted(names, key=natural_key):
         device, colon, channel = name.partition(":")
-        match = _VARYING.fullmatch(device)
-        head, part = (match["head"] or "", match["part"]) if match else ("", device)
-        groups[head, colon + channel].append(part)
+        at = max(device.rfind("_"), device.rfind("/")) + 1
+        groups[device[:at], colon + channel].append(device[at:])
     texts = []
     for (head, tail), parts in groups.items():
         inner = parts[0] if len(parts) == 1 else "{" + ", ".join(parts) + "}"
@@ -107,10 +91,8 @@ def run_facts(data: SelectedData) -> Iterator[tuple[str, str]]:
     times = data.timestamps()
     times = times[~np.isnat(times)]
     if len(times):
-        yield (
-            "First train at",
-            f"{times.min().astype('datetime64[s]').item():%Y-%m-%d %H:%M:%S} UTC",
-        )
+        first = times.min().astype("datetime64[s]").item()
+        yield "First train at", f"{first:%Y-%m-%d %H:%M:%S} UTC"
     ids = data.trains.to_list()
     yield "# of trains", str(len(ids))
     if ids:
@@ -146,16 +128,16 @@ def _counts_phrase(counts: Any) -> str:
     with_data = counts[counts > 0]
     share = f"{len(with_data)} of {len(counts)} trains"
     if not len(with_data):
-        return f"data for 0 of {len(counts)} trains"
+        return f"data for {share}"
     share += f" ({100 * len(with_data) / len(counts):.2f}%)"
     low, high = int(with_data.min()), int(with_data.max())
     entries = str(low) if low == high else f"{low}–{high}"
     return f"data for {share}, {entries} {'entry' if high == 1 else 'entries'} per train"
 
 
-def _detector_phrase(data: SelectedData, group: DetectorGroup) -> str:
+def _detector_phrase(data: SelectedData, modules: dict[int, str]) -> str:
     """What one module of a detector has."""
-    number, name = next(iter(group.sources.items()))
+    number, name = next(iter(modules.items()))
     source = data.source(name)
     if "image.data" not in source:
         return f"e.g. module {number}: {len(source.keys())} keys"
@@ -205,15 +187,12 @@ def collection_info(
     style = _Style(tuple(given), counts, group_sources, with_aggregators)
     lines = [f"{name + ':':<16}{text}" for name, text in run_facts(data)]
     detectors, instruments = detector_groups(data.names("INSTRUMENT") - data.legacy.keys())
-    for group in detectors:
-        numbers = number_ranges(group.sources)
-        lines += ["", f"{len(group.sources)} detector modules of {group.pattern} ({numbers})"]
-        lines.append(f"  {_detector_phrase(data, group)}")
-        names = list(group.sources.values())
-        if style.is_brief:
-            names = list(filter(style.is_detailed, names))
-        for name in names:
-            lines += _source_lines(data.source(name), style)
+    for pattern, modules in detectors.items():
+        lines += ["", f"{len(modules)} detector modules of {pattern} ({number_ranges(modules)})"]
+        lines.append(f"  {_detector_phrase(data, modules)}")
+        for name in modules.values():
+            if not style.is_brief or style.is_detailed(name):
+                lines += _source_lines(data.source(name), style)
     other = "other " if detectors else ""
     lines += ["", f"{_number(instruments, f'{other}instrument source')}:"]
     lines += _listed(data, instruments, style)
@@ -288,10 +267,10 @@ def _legacy_lines(legacy: dict[str, str]) -> Iterator[str]:
     yield ""
     yield f"{_number(legacy, 'legacy source name')}:"
     groups, others = detector_groups(legacy)
-    for group in groups:
-        new, _ = detector_groups(legacy[old] for old in group.sources.values())
-        targets = ", ".join(n.pattern for n in new) or legacy[next(iter(group.sources.values()))]
-        yield f"  - {group.pattern} -> {targets} ({number_ranges(group.sources)})"
+    for pattern, modules in groups.items():
+        new = [legacy[old] for old in modules.values()]
+        targets = ", ".join(detector_groups(new)[0]) or new[0]
+        yield f"  - {pattern} -> {targets} ({number_ranges(modules)})"
     yield from (f"  - {old} -> {legacy[old]}" for old in others)
 
 
@@ -319,8 +298,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _fold(summary: str, content: str, *, is_open: bool = False) -> str:
-    shown = " open" if is_open else ""
-    return f"<details{shown}><summary>{summary}</summary>{content}</details>"
+    return f"<details{' open' * is_open}><summary>{summary}</summary>{content}</details>"
 
 
 def _listing(texts: Iterable[str]) -> str:
@@ -334,13 +312,12 @@ def _page(title: str, *parts: str) -> str:
 
 def collection_html(data: SelectedData) -> str:
     """What a notebook shows for a run: its facts, and its sources to unfold."""
-    facts = [(escape(name), escape(text)) for name, text in run_facts(data)]
-    parts = [_table((), facts)]
+    parts = [_table((), ((escape(name), escape(text)) for name, text in run_facts(data)))]
     detectors, instruments = detector_groups(data.names("INSTRUMENT") - data.legacy.keys())
-    for group in detectors:
-        title = f"{len(group.sources)} detector modules of {_code(group.pattern)}"
-        phrase = f"<div>{escape(_detector_phrase(data, group))}</div>"
-        parts.append(_fold(title, phrase + _listing(group.sources.values())))
+    for pattern, modules in detectors.items():
+        title = f"{len(modules)} detector modules of {_code(pattern)}"
+        phrase = f"<div>{escape(_detector_phrase(data, modules))}</div>"
+        parts.append(_fold(title, phrase + _listing(modules.values())))
     for kind, names in (
         ("instrument sources", instruments),
         ("control sources", sorted(data.names("CONTROL"))),
@@ -455,18 +432,17 @@ def plot_missing_data(
     rows = coverage_rows(data, expand_instrument=expand_instrument)
     shown = [row for row in rows if row.present.size and row.percent < min_saved_pct]
     shown.sort(key=lambda row: row.percent)
-    title = f"Sources with data for less than {min_saved_pct:g} % of the trains"
     # A figure of its own, with room for the names to the left.
     names = max((len(row.label) for row in shown), default=0) * _CHARACTER_INCHES
     height = 1.7 + _ROW_INCHES * max(len(shown), 1)
     width = names + 6.6
-    box = (
-        (names + 0.35) / width,
-        0.62 / height,
-        (width - names - 0.35 - 0.9) / width,
-        (height - 0.62 - 0.75) / height,
+    figure, axes = plt.subplots(figsize=(width, height))
+    figure.subplots_adjust(
+        left=(names + 0.35) / width,
+        right=1 - 0.9 / width,
+        bottom=0.62 / height,
+        top=1 - 0.75 / height,
     )
-    axes = plt.figure(figsize=(width, height)).add_axes(box)
     _draw(axes, shown, len(data.trains))
     trains = f"{len(data.trains)} trains"
     try:
@@ -474,6 +450,7 @@ def plot_missing_data(
     except MultiRunError:
         run = "several runs"
     what = "index groups" if expand_instrument else "sources"
+    title = f"Sources with data for less than {min_saved_pct:g} % of the trains"
     axes.set_title(title, loc="left", fontsize=12, pad=26)
     axes.annotate(
         f"{f'{run} · {trains}' if run else trains} · {len(shown)} of {len(rows)} {what}",
@@ -506,11 +483,6 @@ def _draw(axes: "Axes", rows: list[CoverageRow], n_trains: int) -> None:
             aspect="auto",
             interpolation="nearest",
         )
-    axes.set_xlim(0, n_trains)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8, family="monospace")
-    axes.tick_params(axis="y", length=0)
-    for at, row in enumerate(rows):
         axes.annotate(
             f"{_share(row)} %",
             (1, at),
@@ -521,6 +493,10 @@ def _draw(axes: "Axes", rows: list[CoverageRow], n_trains: int) -> None:
             va="center",
             annotation_clip=False,
         )
+    axes.set_xlim(0, n_trains)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8, family="monospace")
+    axes.tick_params(axis="y", length=0)
     shades = [(0.0, "data"), (1.0, "no data")]
     if n_columns < n_trains:  # several trains share a pixel
         shades.insert(1, (0.4, "some trains without"))

@@ -138,20 +138,10 @@ def compare_runs(
 ) -> list[Difference]:
     """What differs between two runs, ordered by source and key.
 
-    Trains, files and times differ between any two runs and are not compared; neither are
-    timestamps, unless ``timestamps`` is set.
-
-    Parameters
-    ----------
-    first, second
-        The runs.
-    tolerance
-        RUN values that are numbers are the same if they are no further apart than this share of the
-        larger; 0 means exactly the same. NaN is the same as NaN.
-    values
-        Whether RUN values are compared.
-    timestamps
-        Whether the times at which RUN values were set are compared, too.
+    Trains, files and times differ between any two runs and are not compared; RUN values are only
+    with ``values``, and the times at which they were set only with ``timestamps``. Numbers in RUN
+    are the same if they are no further apart than ``tolerance``, a share of the larger one, where 0
+    means exactly the same. NaN is the same as NaN.
     """
     found: list[Difference] = []
     names = sorted({*sources_of(first), *sources_of(second)})
@@ -201,11 +191,8 @@ def same_value(first: Any, second: Any, tolerance: float = 0.0) -> bool:
     if a.dtype.kind not in "biuf" or b.dtype.kind not in "biuf":
         return bool(np.array_equal(a, b))
     pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
-    return all(_same_number(x, y, tolerance) for x, y in pairs)
-
-
-def _same_number(a: float, b: float, tolerance: float) -> bool:
-    """Equal (as integers beyond 2^53 too), no further apart than the tolerance, or both NaN."""
-    if a == b or (a != a and b != b):
-        return True
-    return abs(a - b) <= tolerance * max(abs(a), abs(b)) < math.inf
+    # Equal as integers beyond 2^53 too, or both NaN, or close.
+    return all(
+        x == y or (x != x and y != y) or (tolerance > 0 and math.isclose(x, y, rel_tol=tolerance))
+        for x, y in pairs
+    )

@@ -61,21 +61,21 @@ def test_facts_are_what_was_put_in(store):
     records = [make_run(n, n_modules=3, changing=0.5) for n in (1, 2, 3)]
     write(store, *records)
     for record in records:
-        facts = find_run(store, record.identity)
+        facts = find_run(store, record.identity.run_id)
         assert facts.directory == record.directory
         with store.read("p002012") as cursor:
             assert fetch_identity(cursor, record.identity.run_id)[0] == record.identity
         assert facts.problems == ()
         assert_facts(facts, record)
-    assert find_run(store, identity(4)) is None
-    assert find_run(store, identity(1, 700)) is None
+    assert find_run(store, identity(4).run_id) is None
+    assert find_run(store, identity(1, 700).run_id) is None
     with pytest.raises(RunNotFoundError):
         catalogued_facts(store, "p002012", 12)
 
 
 def test_what_is_equal_is_the_same_object(store):
     write(store, make_run(1, n_modules=2), make_run(2, n_modules=2))
-    facts = find_run(store, identity(1))
+    facts = find_run(store, identity(1).run_id)
     by_aggregator = {}
     for number, file in enumerate(facts.files):
         by_aggregator.setdefault(file.aggregator, []).append(number)
@@ -86,7 +86,7 @@ def test_what_is_equal_is_the_same_object(store):
     name = facts.layout(control[0]).sources[0].name
     assert len({id(facts.schema(n, "CONTROL", name)) for n in control}) == 1
     assert len({id(p) for p in facts.patterns(control, "CONTROL", name, "")}) == 1
-    other = find_run(store, identity(2))
+    other = find_run(store, identity(2).run_id)
     assert other.layout(control[0]) is facts.layout(control[0])
     assert other.schema(control[0], "CONTROL", name) is facts.schema(control[0], "CONTROL", name)
 
@@ -133,7 +133,7 @@ def test_files_without_use_are_problems(store):
     record = with_file(record, 1, problems=(harmless,))
     record = with_file(record, 2, missing_since=later(5))
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     assert_facts(facts, record, record.files[1:2] + record.files[3:])
     assert [(p.check, p.path) for p in facts.problems] == [("F06", paths[0]), ("C01", paths[2])]
     assert facts.problems[0] == unread
@@ -142,7 +142,7 @@ def test_files_without_use_are_problems(store):
 
 def test_unknown_names_are_named(store):
     write(store, make_run(1))
-    facts = find_run(store, identity(1))
+    facts = find_run(store, identity(1).run_id)
     with pytest.raises(SourceNameError, match="did you mean 'DA00/MOTOR/M00"):
         facts.schema(3, "CONTROL", "DA00/MOTOR/M00")
     assert facts.run_values("no/such/source") == {}
@@ -158,7 +158,7 @@ def test_a_legacy_name_stands_for_the_new_one(store):
     )
     record = with_file(record, 0, layout=FileLayout(sources, (schema, None)))
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     assert facts.schema(0, "INSTRUMENT", "OLD:out") is facts.schema(0, "INSTRUMENT", "NEW:out")
     (found,) = facts.patterns([0], "INSTRUMENT", "OLD:out", "image")
     assert found is facts.patterns([0], "INSTRUMENT", "NEW:out", "image")[0]
@@ -188,7 +188,7 @@ def test_what_the_depth_lacks_comes_from_the_file(store, monkeypatch):
     record = with_file(record, 1, depth=Depth.OUTLINE, layout=bare, patterns=())
     record = with_file(record, 2, depth=Depth.OUTLINE, layout=bare, patterns=(), timestamps=None)
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     name = bare.sources[0].name
     assert facts.timestamps(0) == "timestamps"
     assert facts.metadata(0) == "metadata"
@@ -213,7 +213,7 @@ def test_at_full_depth_no_file_is_asked(store, monkeypatch):
     record = make_run(1)
     record = with_file(record, 3, run_values={})  # sources that have no RUN
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     assert_facts(facts, record)
     for layout in map(facts.layout, range(len(facts.files))):
         for source in layout.sources:
@@ -248,7 +248,7 @@ def test_what_freshness_and_lookup_ask(store):
 def test_facts_pickle_as_a_reference(store):
     record = make_run(1)
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     facts.schema(3, "CONTROL", "DA00/MOTOR/M000")
     sent = pickle.dumps(facts)
     assert len(sent) < 1000
@@ -268,13 +268,13 @@ def test_facts_pickle_as_a_reference(store):
 def test_facts_in_hand_stay_whole_while_the_catalog_goes_on(store):
     record = make_run(1)
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     for number in (2, 3, 4):
         write(store, make_run(number))
     with store.write("p002012") as writer:
         writer.forget_run(record.identity.run_id)
     assert_facts(facts, record)
-    assert find_run(store, record.identity) is None
+    assert find_run(store, record.identity.run_id) is None
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -282,7 +282,7 @@ def test_facts_in_hand_stay_whole_while_the_catalog_goes_on(store):
 def test_facts_survive_a_fork(store, publishes):
     record = make_run(1)
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     for number in range(2, 2 + publishes):
         write(store, make_run(number))
     child = os.fork()
@@ -301,7 +301,7 @@ def test_facts_can_be_asked_by_many_threads(store):
     record = make_run(1, n_modules=4, n_control=20)
     write(store, record)
     for _ in range(3):
-        facts = find_run(store, record.identity)
+        facts = find_run(store, record.identity.run_id)
         with ThreadPoolExecutor(8) as pool:
             for result in [pool.submit(assert_facts, facts, record) for _ in range(8)]:
                 result.result()
@@ -319,7 +319,7 @@ def test_layouts_of_many_sources_keep_their_order(store):
     layout = FileLayout(sources, (KeySchema(()),) * 40)
     record = with_file(record, 0, layout=layout, patterns=per_slot)
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     assert facts.layout(0).slots == layout.slots
     for (section, source, group), slot in layout.slots.items():
         (found,) = facts.patterns([0], section, source, group)
@@ -341,7 +341,7 @@ def test_catalogued_facts_are_those_of_the_files(store, tmp_path):
         path.write_bytes(b"")
         os.truncate(path, was.st_size)
         os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
-    facts = find_run(store, who)
+    facts = find_run(store, who.run_id)
     assert facts.files == scanned.files
     for number in range(len(facts.files)):
         assert facts.trains(number).token == scanned.trains(number).token

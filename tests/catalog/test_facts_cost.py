@@ -16,12 +16,12 @@ from xfelcat.catalog.store.store import Store
 def test_the_number_of_queries_does_not_grow_with_the_run(store, queries, size):
     record = make_run(1, n_sequences=size, n_aggregators=size, n_modules=2, n_trains=2)
     write(store, record, make_run(2))
-    find_run(store, identity(2))
+    find_run(store, identity(2).run_id)
     queries.clear()
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     assert len(queries) <= 4  # the run, what is packed of it, its layouts, names of sources
     queries.clear()
-    find_run(store, record.identity)
+    find_run(store, record.identity.run_id)
     assert len(queries) == 2  # the layouts are known
     queries.clear()
     name = "DA00/MOTOR/M000"
@@ -50,7 +50,7 @@ def test_all_of_many_things_take_few_queries(store, queries):
         layout = FileLayout(file.layout.sources, schemas)
         record = with_file(record, at, layout=layout)
     write(store, record)
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     queries.clear()
     for number, file in enumerate(record.files):
         for source, schema in zip(file.layout.sources, file.layout.schemas, strict=True):
@@ -76,7 +76,7 @@ def test_opening_costs_the_same_among_a_thousand_runs(tmp_path):
 
     def clock(store):
         started = time.perf_counter()
-        facts = find_run(store, identity(500))
+        facts = find_run(store, identity(500).run_id)
         facts.schema(20, "CONTROL", "DA00/MOTOR/M003")
         facts.run_values("DA00/MOTOR/M003")
         facts.patterns([0], "INSTRUMENT", "XMPL_DET_AGIPD1M-1/DET/0CH0:xtdf", "image")
@@ -97,7 +97,7 @@ import sys
 from xfelcat.catalog.opening.catalogued import find_run
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.store.store import Store
-facts = find_run(Store({str(store.location)!r}), RunIdentity(2012, 1, "raw"))
+facts = find_run(Store({str(store.location)!r}), RunIdentity(2012, 1, "raw").run_id)
 name = "DA00/MOTOR/M001"
 facts.schema(3, "CONTROL", name), facts.patterns([3], "CONTROL", name, ""), facts.run_values(name)
 facts.timestamps(3), facts.metadata(3), facts.problems, facts.files

@@ -20,7 +20,8 @@ def commands():
 
     def below(words, command):
         if hasattr(command, "commands"):
-            for name, child in command.commands.items():
+            for name in command.list_commands(None):
+                child = command.get_command(None, name)
                 yield from below((*words, name), child)
         else:
             yield words, command

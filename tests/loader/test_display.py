@@ -71,11 +71,11 @@ def test_names_are_grouped_and_none_is_lost():
 def test_detectors_are_found_and_the_rest_is_kept():
     names = [f"S_DET_A1M-1/DET/{n}CH0:xtdf" for n in (0, 1, 2, 10, 12)]
     groups, others = detector_groups([*reversed(names), "S/CORR/3CH0:output", "X/DET/CAM:xtdf"])
-    assert [(g.pattern, list(g.sources)) for g in groups] == [
+    assert [(pattern, list(modules)) for pattern, modules in groups.items()] == [
         ("S/CORR/*CH0:output", [3]),
         ("S_DET_A1M-1/DET/*CH0:xtdf", [0, 1, 2, 10, 12]),
     ]
-    assert list(groups[1].sources.values()) == names
+    assert list(groups["S_DET_A1M-1/DET/*CH0:xtdf"].values()) == names
     assert others == ["X/DET/CAM:xtdf"]
 
 

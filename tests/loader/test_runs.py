@@ -3,6 +3,7 @@
 import pickle
 import shutil
 import warnings
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -223,6 +224,15 @@ def test_only_the_last_runs_stay_open(demo, runs, monkeypatch):
 def test_types_that_go_together(one, other, joint):
     found = runs_module._joint(np.dtype(one), np.dtype(other))
     assert found == (None if joint is None else np.dtype(joint))
+
+
+def test_three_types_that_go_together():
+    keys = [SimpleNamespace(dtype=np.dtype(t), entry_shape=()) for t in ("i4", "u4", "f8")]
+    found = dict(enumerate(keys))  # i4 and u4 together need i8, which does not go with f8
+    assert runs_module.common_dtype(runs_module.KeysOfRuns("", "", found, {}), ()) == (
+        keys[2].dtype,
+        (),
+    )
 
 
 def copy_with(demo, to, change):

@@ -185,7 +185,7 @@ def test_every_row_is_kept_by_an_upgrade(store, tmp_path, monkeypatch):
 
 def told(store, record):
     """Everything that is said of a run as it is opened, and as it is loaded to be written again."""
-    facts = find_run(store, record.identity)
+    facts = find_run(store, record.identity.run_id)
     by_name = {f.name: f for f in record.files}
     said = [facts.directory, facts.run_key, facts.files, facts.problems]
     for number, file in enumerate(facts.files):
@@ -216,7 +216,7 @@ def test_an_upgraded_store_serves_the_same_runs(store, records, how, tmp_path, m
     newer = become_next_version(monkeypatch, tmp_path)
     contents = {path: path.read_bytes() for path in old.values()}
     assert not store.exists()
-    assert find_run(store, LOOSE) is None
+    assert find_run(store, LOOSE.run_id) is None
     states = [(s.shard, s.schema_versions, s.can_be_upgraded) for s in shard_states(store)]
     assert states == [(name, (SCHEMA_VERSION,), True) for name in names]
     if how == "upgrade":

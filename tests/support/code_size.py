@@ -14,10 +14,10 @@ ROOT = Path(__file__).parent.parent.parent
 PARTS = ("catalog", "loader", "cli", "migrations")
 SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 
-# The redesign of 2026 set itself 33,000 lines in 135 modules, detector classes and stand-ins for
-# modules of EXtra-data not counted. Until the lines are that few, they become more only by what is
-# new: FileAccess, and the names of the API that programs asked for.
-MOST_LINES, MOST_MODULES = 34_270, 135
+# What the redesign of 2026 left, 33,000 lines, and what programs written for EXtra-data ask of the
+# API; detector classes and stand-ins for its modules not counted. What comes in addition has to be
+# worth more than these lines.
+MOST_LINES, MOST_MODULES = 33_290, 135
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
