@@ -6,8 +6,10 @@ STAMP := $(VENV)/.installed
 DEMO ?= demo
 SYNTHETIC ?= synthetic
 BENCH ?= bench
+CLIENTS := .venv-clients
+EXTRA := 2026.1.1
 
-.PHONY: setup demo check test test-long test-browser lint types size bench bench-quick bench-growth bench-questions bench-startup synthetic clean
+.PHONY: setup demo check test test-long test-clients test-browser lint types size bench bench-quick bench-growth bench-questions bench-startup synthetic clean
 
 setup: $(STAMP)
 
@@ -42,6 +44,19 @@ test: lint types
 # Before a release: more versions, more examples, whole benchmarks.
 test-long: $(STAMP)
 	XFELCAT_TEST_EXAMPLES=5 $(BIN)/python -m pytest -rs -n 2 --dist loadfile
+
+# Packages that build on EXtra-data's API, on xfelcat: EXtra's own tests and EXtra-data's, DAMNIT, pasha. In an
+# environment of its own; EXtra has its tests in its source distribution only. Four minutes, and as long to set up.
+test-clients: $(CLIENTS)/.installed
+	$(CLIENTS)/bin/python tests/clients/run.py
+
+$(CLIENTS)/.installed: pyproject.toml tests/clients/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77'
+	$(CLIENTS)/bin/python -m pip install --quiet -e '.[dask,plot]' -r tests/clients/requirements.txt
+	$(CLIENTS)/bin/python -m pip download --quiet --no-deps --no-binary euxfel-extra -d $(CLIENTS)/sources euxfel-extra==$(EXTRA)
+	tar -xzf $(CLIENTS)/sources/euxfel_extra-$(EXTRA).tar.gz -C $(CLIENTS)/sources
+	@touch $@
 
 # Lines and modules by folder.
 size: $(STAMP)
@@ -81,4 +96,4 @@ synthetic: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.synthetic $(abspath $(SYNTHETIC))
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(CLIENTS) demo build *.egg-info

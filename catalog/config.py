@@ -17,6 +17,8 @@ SETTINGS = {
     "trust": (("XFELCAT_TRUST",), "stat"),
     "threads": (("XFELCAT_THREADS",), "0"),
     "direct": (("XFELCAT_DIRECT",), "1"),
+    "default_data": (("XFELCAT_DEFAULT_DATA",), ""),
+    "software_root": (("XFELCAT_SOFTWARE_ROOT", "EXTRA_DATA_SW_ROOT"), "/gpfs/exfel/sw"),
 }
 _TOML_TYPES = {"threads": int, "direct": bool}  # what they may be there, besides strings
 _TRUST = ("stat", "never-stat")
@@ -37,6 +39,10 @@ class Settings:
     """How many threads read arrays; 0 for as many as there are cores, up to 8."""
     direct: bool
     """Whether to read and decompress past HDF5 where that gives the same values."""
+    default_data: str
+    """What ``open_run`` opens without ``data``; empty: raw, with a warning if that is not all."""
+    software_root: str
+    """Where instruments keep the alias files of all their proposals."""
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -69,6 +75,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         values["trust"],
         int(values["threads"]),
         _YES_OR_NO[values["direct"].lower()],
+        values["default_data"],
+        os.path.expanduser(values["software_root"]),
     )
 
 

@@ -5,6 +5,7 @@ selected trains, the cache of open files), with aliases. Selecting gives a new o
 here what they promise; ``select``, ``read``, ``output`` and ``show`` do the work.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from ..catalog.model.errors import FileStructureError
 from ..catalog.model.facts import RunFacts
 from ..catalog.model.names import parse_module
-from .keydata import KeyData, OverTrains
+from .compat.file_access import look_up_files
+from .keydata import KeyData, OverTrains, open_to_attributes
 from .read.files import OpenFiles
 from .read.selected import SelectedData, SelectedSource
 from .select.aliases import AliasIndexer, load_definitions, merge_aliases, select_aliased
@@ -43,9 +46,11 @@ if TYPE_CHECKING:
 
 
 AliasTarget = str | tuple[str, str]
+PathLike = str | os.PathLike[str]
 _LEGACY = "{} is a legacy name for {}. Access via this name will be removed for future data."
 
 
+@open_to_attributes
 @dataclass(frozen=True, eq=False, repr=False)
 class DataCollection(OverTrains):
     """Data from one or several runs: sources, each with keys, over trains.
@@ -62,6 +67,7 @@ class DataCollection(OverTrains):
     inc_suspect_trains: bool = True
     _aliases: Mapping[str, AliasTarget] = field(default_factory=dict)
     _single_run: bool | None = None
+    _alias_files: list[PathLike] = field(default_factory=list)
 
     @classmethod
     def from_facts(
@@ -85,6 +91,60 @@ class DataCollection(OverTrains):
         files = OpenFiles() if files is None else files
         selected = SelectedData(table, table.trains, files)
         return cls(selected, inc_suspect_trains, _single_run=is_single_run)
+
+    @classmethod
+    def from_paths(
+        cls,
+        paths: Iterable[PathLike],
+        *,
+        inc_suspect_trains: bool = True,
+        is_single_run: bool | None = None,
+        parallelize: bool = True,
+        catalog: PathLike | None = None,
+        trust: str | None = None,
+    ) -> "DataCollection":
+        """Open some data files, of one run or several, as one collection.
+
+        Parameters
+        ----------
+        paths
+            The files. They may lie anywhere.
+        is_single_run
+            Whether questions about *the* run have an answer; None finds out.
+        inc_suspect_trains, parallelize, catalog, trust
+            As for ``RunDirectory``.
+
+        Raises
+        ------
+        RunNotFoundError, FileStructureError
+            A file is absent; or none of a directory's is a usable EXDF file.
+        ValueError
+            No path is given.
+        DuplicateTrainError
+            A source has the same train in two files.
+        """
+        named: dict[str, list[str]] = {}
+        for path in paths:
+            directory, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
+            named.setdefault(directory, []).append(name)
+        if not named:
+            raise ValueError("no paths: give at least one data file")
+        parts: list[DataCollection] = []
+        for at, (directory, names) in enumerate(named.items(), 1):
+            try:
+                facts = look_up_files(directory, names, catalog, trust, parallelize)
+            except FileStructureError as error:
+                if at == len(named) and not parts:
+                    raise
+                warnings.warn(f"left out: {error}", UserWarning, stacklevel=2)
+                continue
+            parts.append(cls.from_facts(facts, inc_suspect_trains=inc_suspect_trains))
+        return replace(parts[0].union(*parts[1:]), _single_run=is_single_run)
+
+    @classmethod
+    def from_path(cls, path: PathLike, *, inc_suspect_trains: bool = True) -> "DataCollection":
+        """Open a single data file; as ``H5File``."""
+        return cls.from_paths([path], inc_suspect_trains=inc_suspect_trains, is_single_run=True)
 
     # -- what is there ---------------------------------------------------------------------------
 
@@ -160,7 +220,12 @@ class DataCollection(OverTrains):
         return isinstance(item, str) and item in self.selected.sources
 
     def _source(self, name: str) -> SourceData:
-        return SourceData(self._current(name))
+        current = self._current(name)  # warns of a legacy name each time
+        return self._made.setdefault(name, SourceData(current))
+
+    @cached_property
+    def _made(self) -> dict[str, SourceData]:
+        return {}  # the same object each time, with what users set on it
 
     def _key(self, source: str, key: str) -> KeyData:
         return KeyData(self._current(source).key(key))
@@ -413,6 +478,12 @@ class DataCollection(OverTrains):
 
     # -- data by train ---------------------------------------------------------------------------
 
+    def _pasha_functor_(self) -> Any:
+        """What ``pasha.map`` goes over: position, train ID and data of each train."""
+        from .compat.functions import MappedTrains
+
+        return MappedTrains(self, lambda part: part.trains())
+
     def trains(
         self,
         devices: Any = None,
@@ -578,6 +649,7 @@ class DataCollection(OverTrains):
             inc_suspect_trains=any(p.inc_suspect_trains for p in parts),
             _aliases=merge_aliases(*(p._aliases for p in parts)),
             _single_run=None,
+            _alias_files=list(dict.fromkeys(f for p in parts for f in p._alias_files)),
         )
 
     def __or__(self, other: "DataCollection") -> "DataCollection":
@@ -592,7 +664,7 @@ class DataCollection(OverTrains):
     @property
     def alias(self) -> "AliasIndexer[DataCollection, SourceData | KeyData]":
         """Access by alias: ``run.alias["xgm"]``."""
-        return AliasIndexer(self, self._aliases)
+        return AliasIndexer(self, self._aliases, self._alias_files)
 
     def with_aliases(self, *alias_defs: Any) -> "DataCollection":
         """The same data with aliases for sources and keys, added to those it has.
@@ -608,7 +680,12 @@ class DataCollection(OverTrains):
             An alias is given two meanings.
         """
         loaded = load_definitions(*alias_defs)
-        return replace(self, _aliases=merge_aliases(self._aliases, loaded))
+        files = [path for path in alias_defs if not isinstance(path, Mapping)]
+        return replace(
+            self,
+            _aliases=merge_aliases(self._aliases, loaded),
+            _alias_files=[*self._alias_files, *(f for f in files if f not in self._alias_files)],
+        )
 
     def only_aliases(
         self, *alias_defs: Any, strict: bool = False, require_all: bool = False
@@ -629,7 +706,7 @@ class DataCollection(OverTrains):
 
     def drop_aliases(self) -> "DataCollection":
         """The same data without aliases."""
-        return replace(self, _aliases={})
+        return replace(self, _aliases={}, _alias_files=[])
 
     # -- writing ---------------------------------------------------------------------------------
 

@@ -5,16 +5,16 @@ files of a run that is in none; only ``attributes`` and what reads data open a f
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.model.facts import DataFile
 from ..catalog.model.records import KeyRecord
-from .read.selected import SelectedKey, SelectedSource, read_attributes
+from .compat.file_access import FileAccess
+from .read.selected import SelectedData, SelectedKey, SelectedSource, read_attributes
 from .select.selection import Selection
 from .select.sources import is_single_run, read_run_value
 from .select.trains import TrainSet, Value, select_trains, split_trains, train_at
@@ -22,6 +22,22 @@ from .select.trains import TrainSet, Value, select_trains, split_trains, train_a
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+_T = TypeVar("_T")
+
+
+def open_to_attributes(cls: type[_T]) -> type[_T]:
+    """A frozen dataclass on whose objects users may set attributes of their own; fields stay."""
+    names = frozenset(f.name for f in fields(cls))  # type: ignore[arg-type]
+
+    def set_attribute(self: object, name: str, value: Any) -> None:
+        if name in names:
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
+
+    cls.__setattr__ = set_attribute  # type: ignore[method-assign]
+    cls.__delattr__ = object.__delattr__  # type: ignore[method-assign]
+    return cls
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,9 +54,13 @@ class OverTrains(Value):
         return ids
 
     @property
-    def files(self) -> list[DataFile]:
-        """The data files that have any of the selected trains."""
-        return [ref.data_file for ref in self.selected.refs]
+    def files(self) -> list[FileAccess]:
+        """The data files that have any of the selected trains; one of all if there is none."""
+        data = self.selected
+        if isinstance(data, SelectedKey):
+            data = data.source
+        every = data.table.refs if isinstance(data, SelectedData) else data.entry.refs
+        return [FileAccess.of(ref, data.files) for ref in data.refs or every[:1]]
 
     def select_trains(self, trains: Any) -> Self:
         """The same data for some of its trains; see ``DataCollection.select_trains``."""
@@ -74,6 +94,27 @@ class OfSource(OverTrains):
     """Data of one source: ``SourceData`` and ``KeyData``."""
 
     selected: SelectedSource | SelectedKey
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same data: names, trains and files."""
+        if type(self) is not type(other) or not isinstance(other, OfSource):
+            return NotImplemented
+        mine, theirs = self.selected, other.selected
+        return (
+            self._names == other._names
+            and mine.trains.same_as(theirs.trains)
+            and [(r.data_file, r.good_only) for r in mine.refs]
+            == [(r.data_file, r.good_only) for r in theirs.refs]
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._names)
+
+    @property
+    def _names(self) -> tuple[object, ...]:
+        selected = self.selected
+        keys = selected.name if isinstance(selected, SelectedKey) else selected.entry.keys
+        return selected.entry.section, selected.entry.name, keys
 
     @property
     def source(self) -> str:
@@ -121,6 +162,7 @@ class OfSource(OverTrains):
         return not any(ref.good_only for ref in self.selected.entry.refs)
 
 
+@open_to_attributes
 @dataclass(frozen=True, eq=False, repr=False)
 class KeyData(OfSource):
     """Data for one key of one source. Get it from ``run[source, key]``.
@@ -207,7 +249,7 @@ class KeyData(OfSource):
         """The HDF5 attributes of the key, read from its first file."""
         return read_attributes(self.selected)
 
-    def run_value(self, *, allow_multi_run: bool = False) -> Any:
+    def run_value(self, allow_multi_run: bool = False) -> Any:
         """The RUN value of the key at the start of the run; see ``SourceData.run_value``."""
         return read_run_value(self.selected.entry, self.key, allow_multi_run=allow_multi_run)
 
@@ -350,7 +392,7 @@ class KeyData(OfSource):
         self,
         rtol: float = 1e-5,
         atol: float = 0.0,
-        reduce_by: str | Callable[[NDArray[Any]], Any] = "median",
+        reduce_by: str | Callable[[NDArray[Any]], Any] | None = None,
     ) -> Any:
         """The one value of data that do not change.
 
@@ -359,8 +401,9 @@ class KeyData(OfSource):
         rtol, atol
             How far data may lie from the value, as in ``numpy.allclose``.
         reduce_by
-            How the value is found: ``"first"``, the name of a numpy function, or a function that
-            takes the data. Of data that are no numbers it is the only one there is.
+            How the value is found: ``"first"``, the name of a numpy function, by default
+            ``"median"``, or a function that takes the data. Only of numbers: of other data the
+            value is the only one there is.
 
         Raises
         ------
@@ -371,9 +414,15 @@ class KeyData(OfSource):
         """
         from .output import convert
 
-        return convert.to_single_value(self.selected, rtol, atol, reduce_by)
+        return convert.to_single_value(self.selected, self.ndarray(), rtol, atol, reduce_by)
 
     # -- train by train --------------------------------------------------------------------------
+
+    def _pasha_functor_(self) -> Any:
+        """What ``pasha.map`` goes over: position, train ID and data of each train."""
+        from .compat.functions import MappedTrains
+
+        return MappedTrains(self, lambda part: part.trains(include_empty=True))
 
     def trains(
         self, keep_dims: bool = False, include_empty: bool = False

@@ -5,30 +5,27 @@ facts come from the catalog or the files (``catalog.opening.resolve``). One warn
 that could not be used; the rest is opened.
 """
 
+import contextlib
 import fnmatch
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import SupportsIndex
 
 from ..catalog.config import load_settings
-from ..catalog.model.errors import FileStructureError, RunNotFoundError, nearest
-from ..catalog.model.identity import parse_proposal, parse_run
+from ..catalog.model.errors import RunNotFoundError, nearest
+from ..catalog.model.identity import is_data_file, parse_proposal, parse_run
 from ..catalog.opening.resolve import look_up_run
 from ..catalog.scan.discover import neighbours
 from ..catalog.scan.locality import lc_any
 from .collection import DataCollection
-
-if TYPE_CHECKING:
-    from ..catalog.model.facts import RunFacts
-
+from .compat.file_access import look_up_files, warn_of_problems
 
 PathLike = str | os.PathLike[str]
 FileFilter = Callable[[list[str]], Iterable[str]]
 DEFAULT_ALIASES = "{}/usr/extra-data-aliases.yml"
-_SHOWN_PROBLEMS = 5  # in one warning, which a terminal still shows whole
 
 
 def RunDirectory(
@@ -99,7 +96,7 @@ def RunDirectory(
         save=save,
         parallelize=parallelize,
     )
-    _warn_of_problems(facts, directory)
+    warn_of_problems(facts, directory)
     collection = DataCollection.from_facts(
         facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates
     )
@@ -129,22 +126,8 @@ def H5File(
     FileStructureError
         If it is not a usable EXDF file.
     """
-    path = os.path.abspath(os.path.expanduser(path))
-    directory, name = os.path.split(path)
-    if os.path.isdir(path):
-        raise FileStructureError(path, "a directory, not a file", "RunDirectory opens a run")
-    if not os.path.lexists(path):
-        near = nearest(name, os.listdir(directory)) if os.path.isdir(directory) else []
-        raise RunNotFoundError(f"data file {path}", nearest=near)
-    facts = look_up_run(
-        directory,
-        choose=lambda _: [name],
-        catalog=catalog,
-        trust=trust,
-        save=False,
-        parallelize=False,
-    )
-    _warn_of_problems(facts, path)
+    directory, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
+    facts = look_up_files(directory, [name], catalog=catalog, trust=trust)
     return DataCollection.from_facts(
         facts, inc_suspect_trains=inc_suspect_trains, is_single_run=True
     )
@@ -153,7 +136,7 @@ def H5File(
 def open_run(
     proposal: int | PathLike,
     run: int | str,
-    data: str | Sequence[str] = "raw",
+    data: str | Sequence[str] | None = None,
     include: str = "*",
     file_filter: FileFilter = lc_any,
     *,
@@ -178,10 +161,13 @@ def open_run(
     data
         ``'raw'``, ``'proc'`` or any other folder of the proposal that holds runs; ``'all'`` is raw
         and proc; ``'default'`` is proc (which may be absent), then raw. Of a sequence, sources of
-        later folders replace those of earlier ones; folders without the run are warned of.
+        later folders replace those of earlier ones; folders without the run are warned of. None
+        takes the setting ``default_data``; without that it is raw, with a warning where proc has
+        the run too.
     aliases
         Alias definition file; ``{}`` stands for the proposal's directory. The default is used only
-        where it exists. None: no aliases.
+        where it exists, else the one that the instrument has for all its proposals. None: no
+        aliases.
     include, file_filter, inc_suspect_trains, parallelize, catalog, trust, save, allow_duplicates
         As for ``RunDirectory``.
 
@@ -194,6 +180,8 @@ def open_run(
         If the run has no usable file.
     """
     proposal_dir = find_proposal(proposal)
+    if data is None:
+        data = load_settings().default_data or _raw_with_a_warning(proposal_dir, run)
     parts = [
         RunDirectory(
             directory,
@@ -211,14 +199,36 @@ def open_run(
     collection = reduce(_overlay, parts)
     path = None if aliases is None else os.fspath(aliases)
     if path is not None and "{}" in path:  # as the default one: only if it is there
-        path = path.replace("{}", proposal_dir)
-        path = path if os.path.isfile(path) else None
+        places = [path.replace("{}", proposal_dir)]
+        if path == DEFAULT_ALIASES:
+            places.append(_instrument_aliases(proposal_dir))
+        path = next(filter(os.path.isfile, places), None)
     return collection if path is None else collection.with_aliases(path)
+
+
+def _raw_with_a_warning(proposal_dir: str, run: int | str) -> str:
+    """``"raw"``; a warning, for Python to show once, where that is not all there is of a run."""
+    with contextlib.suppress(RunNotFoundError):
+        processed = find_run_directory(proposal_dir, run, "proc")
+        if os.path.isdir(os.path.join(proposal_dir, "raw", os.path.basename(processed))):
+            warnings.warn(
+                "open_run without data= opens raw data alone, and there are processed data of this"
+                " run too: give data='raw' or data='default' (both), or set XFELCAT_DEFAULT_DATA",
+                UserWarning,
+                stacklevel=3,
+            )
+    return "raw"
+
+
+def _instrument_aliases(proposal_dir: str) -> str:
+    """The alias file of the instrument whose proposal this is."""
+    instrument = Path(proposal_dir).parent.parent.name
+    return os.path.join(load_settings().software_root, instrument, "extra-data-aliases-default.yml")
 
 
 def find_proposal(proposal: int | PathLike) -> str:
     """The directory of a proposal, given by number or path; raises RunNotFoundError."""
-    number = parse_proposal(proposal) if isinstance(proposal, int | str) else None
+    number = parse_proposal(proposal) if isinstance(proposal, SupportsIndex | str) else None
     if number is None:
         path = os.path.abspath(os.path.expanduser(os.fspath(str(proposal))))
         if os.path.isdir(path):
@@ -234,8 +244,13 @@ def find_proposal(proposal: int | PathLike) -> str:
     raise RunNotFoundError(f"proposal {name}", [f"{root}/*/*/{name}"], near)
 
 
-def find_run_directory(proposal_dir: str, run: int | str, folder: str) -> str:
-    """The directory of a run in a folder of a proposal; raises RunNotFoundError."""
+def find_run_directory(
+    proposal_dir: str, run: int | str, folder: str, *, with_files: bool = False
+) -> str:
+    """The directory of a run in a folder of a proposal; raises RunNotFoundError.
+
+    ``with_files``: also if there is no data file in it, as before processing has written one.
+    """
     number = parse_run(run)
     if number is None:
         raise RunNotFoundError(f"run {run!r} (write it as 243, '243' or 'r0243')")
@@ -243,6 +258,8 @@ def find_run_directory(proposal_dir: str, run: int | str, folder: str) -> str:
     parent = os.path.join(proposal_dir, folder)
     path = os.path.join(parent, name)
     if os.path.isdir(path):
+        if with_files and not any(map(is_data_file, os.listdir(path))):
+            raise RunNotFoundError(f"any data file of run {name} ({folder})", [path])
         return path
     try:
         there = [n for n in os.listdir(parent) if n.startswith("r") and parse_run(n) is not None]
@@ -266,7 +283,7 @@ def _run_directories(proposal_dir: str, run: int | str, data: str | Sequence[str
     absent: dict[str, RunNotFoundError] = {}
     for folder in folders:
         try:
-            found.append(find_run_directory(proposal_dir, run, folder))
+            found.append(find_run_directory(proposal_dir, run, folder, with_files=len(folders) > 1))
         except RunNotFoundError as e:
             absent[folder] = e
     if len(absent) == 1 and not found:
@@ -302,16 +319,3 @@ def _chooser(
         return sorted(os.path.basename(p) for p in file_filter(paths))
 
     return choose
-
-
-def _warn_of_problems(facts: "RunFacts", opened: str) -> None:
-    """One warning for all files that were left out; an error if none is left."""
-    listed = [f"{os.path.basename(p.path)}: {p.message}" for p in facts.problems]
-    n_more = len(listed) - _SHOWN_PROBLEMS
-    reasons = "; ".join(listed[:_SHOWN_PROBLEMS]) + (f" (and {n_more} more)" if n_more > 0 else "")
-    if not facts.n_files:
-        raise FileStructureError(opened, f"no usable data file: {reasons}")
-    if listed:
-        n_out = len({p.path for p in facts.problems})
-        message = f"{opened}: {n_out} of {facts.n_files + n_out} files left out: {reasons}"
-        warnings.warn(message, UserWarning, stacklevel=3)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..catalog.model.errors import PropertyNameError, SourceNameError
 from ..catalog.model.identity import identify_run, parse_file_name
 from ..catalog.model.records import FileLayout
-from .keydata import KeyData, OfSource
+from .keydata import KeyData, OfSource, open_to_attributes
 from .read.files import OpenFiles
 from .read.selected import SelectedSource, aggregator_of, require_group
 from .select.rows import FileGroup, FileRef, FileSet
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@open_to_attributes
 @dataclass(frozen=True, eq=False, repr=False)
 class SourceData(OfSource):
     """Data for one source. Get it from ``run[source]``.
@@ -121,14 +122,16 @@ class SourceData(OfSource):
         """The parts of the selected keys that have their own INDEX; {''} for a control source."""
         return self.selected.index_groups
 
-    def one_key(self, index_group: str | None = None) -> str:
-        """A key of the source, or of one of its index groups."""
+    def one_key(self, index_group: str | None = None) -> str | None:
+        """A key of the source, or of one of its index groups; None where it has RUN keys only."""
         by_name = self.selected.schema.by_name
         for name in sorted(self.selected.keys()):
             if index_group is None or by_name[name].group == index_group:
                 return name
         if index_group is not None:
             require_group(self.selected, index_group)
+        if self.is_run_only:
+            return None
         raise PropertyNameError("", self.source)
 
     def __contains__(self, key: object) -> bool:
@@ -328,13 +331,14 @@ class AuxiliarySources(Value):
     def _ipython_key_completions_(self) -> list[str]:
         return sorted(self.selected)
 
-    def info(self) -> None:
-        """Show the auxiliary sources."""
-        lines = [repr(self)[1:-1]]
-        for title in ("reduction", "errata"):
-            names = self._in_section(title.upper())
-            lines += [f"{len(names)} {title} sources:", *(f"  - {n}" for n in sorted(names))]
-        sys.stdout.write("\n".join(lines) + "\n")
+    def info(
+        self, details_for_sources: str | Iterable[str] = (), with_aggregators: bool = False
+    ) -> None:
+        """Show the auxiliary sources; the arguments are those of ``DataCollection.info``."""
+        from .show import display
+
+        lines = display.auxiliary_lines(self.selected, details_for_sources, with_aggregators)
+        sys.stdout.write("\n".join([repr(self)[1:-1], *lines]) + "\n")
 
     def __repr__(self) -> str:
         return (

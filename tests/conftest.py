@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import os
 import shutil
 import signal
 import tempfile
@@ -12,6 +13,10 @@ from xfelcat.catalog.store import connections
 # A shell that runs the tests in the background leaves Ctrl-C ignored, and so would our processes.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Without it, open_run warns where there are processed data too; tests of the warning take it away.
+os.environ.setdefault("XFELCAT_DEFAULT_DATA", "raw")
 
 
 @pytest.fixture(scope="session")

@@ -204,6 +204,12 @@ class FileFetcher(Fetcher, Protocol):
     def layout(self, file: int) -> FileLayout:
         """The sources of a file with their index groups, without schemas."""
 
+    def train_ids(self, file: int) -> NDArray[np.uint64]:
+        """The train IDs of a file, (n,)."""
+
+    def renewed(self, table: FileTable) -> "FileFetcher":
+        """The same for other sizes and times of the files, with nothing read yet."""
+
 
 @dataclass(frozen=True, eq=False)
 class RunFacts:
@@ -233,6 +239,8 @@ class RunFacts:
     """How pickle makes the facts again; itself picklable."""
     problems: tuple[Problem, ...] = ()
     """Files that were left out, and why."""
+    _handed_over: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_again, (self.recipe, self._fingerprint)
@@ -243,18 +251,50 @@ class RunFacts:
         return hashlib.blake2b(stats.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     @property
-    def n_files(self) -> int:
-        """How many files can serve data."""
-        return len(self.table.names)
-
-    @cached_property
     def files(self) -> tuple[DataFile, ...]:
         """The files that can serve data, sorted by name."""
+        if self._handed_over:
+            self._look_again()
+        return self._files
+
+    @cached_property
+    def _files(self) -> tuple[DataFile, ...]:
         prefix, table = os.path.join(self.directory, ""), self.table
         return tuple(
             DataFile(prefix + name, size, mtime_ns, *aggregator_and_sequence(name))
             for name, size, mtime_ns in zip(table.names, table.sizes, table.mtimes_ns, strict=True)
         )
+
+    def hand_over(self, file: int) -> None:
+        """Let the program write to a file, which it closes: an exception to what does not change.
+
+        When the facts are next asked for, the size, times and METADATA of the file as it is then
+        replace the recorded ones. Its trains and INDEX must stay; other trains: ChangedFileError.
+        """
+        self._handed_over.add(file)
+
+    def _look_again(self) -> None:
+        with self._lock:
+            for file in sorted(self._handed_over):
+                path = self._files[file].path
+                try:
+                    now = os.stat(path)
+                except OSError as e:
+                    raise ChangedFileError(path, "it is no longer there") from e
+                if (now.st_size, now.st_mtime_ns) != self._files[file][1:3]:
+                    self._renew(file, now)
+                self._handed_over.discard(file)
+
+    def _renew(self, file: int, now: os.stat_result) -> None:
+        rows = [list(row) for row in self.table.rows()]
+        rows[file][1:4] = now.st_size, now.st_mtime_ns, Depth.NAMES
+        table = FileTable.of(map(tuple, rows))
+        probe = self.probe.renewed(table)
+        if not np.array_equal(probe.train_ids(file), self.trains(file).ids):
+            detail = "its trains are not those that were recorded"
+            raise ChangedFileError(self._files[file].path, detail)
+        self.__dict__.update(table=table, probe=probe)
+        self.__dict__.pop("_files", None)
 
     def trains(self, file: int) -> TrainList:
         """The trains of a file."""
@@ -278,6 +318,8 @@ class RunFacts:
 
         Raises SourceNameError where the file does not list the source.
         """
+        if self._handed_over:
+            self._look_again()
         source = self._stored_name(file, section, source)
         found = self.fetcher.schema(file, section, source)
         return self.probe.schema(file, section, source) if found is None else found
@@ -370,6 +412,8 @@ class RunFacts:
         return first
 
     def _outline_of(self, file: int) -> Fetcher:
+        if self._handed_over:
+            self._look_again()
         return self.fetcher if self.table.depths[file] >= Depth.OUTLINE else self.probe
 
     def _stored_name(self, file: int, section: str, source: str) -> str:

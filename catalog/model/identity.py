@@ -7,6 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import SupportsIndex
 
 _FILE_NAME = re.compile(
     r"(?P<prefix>[A-Z]+)-R(?P<run>\d{4,})-(?P<aggregator>[A-Z0-9_]+?)(?:-S(?P<seq>\d{5,}))?\.h5"
@@ -178,14 +179,14 @@ def proposal_directory(path: str) -> str | None:
     return None if at is None else str(PurePosixPath(*parts[: at + 1]))
 
 
-def parse_proposal(proposal: int | str) -> int | None:
+def parse_proposal(proposal: SupportsIndex | str) -> int | None:
     """2012 for 2012, ``'2012'`` and ``'p002012'``; None for what is no proposal number."""
     text = str(proposal)
     digits = text[1:] if text.startswith("p") else text
     return int(digits) if digits.isdecimal() and int(digits) < 10**6 else None
 
 
-def parse_run(run: int | str) -> int | None:
+def parse_run(run: SupportsIndex | str) -> int | None:
     """243 for 243, ``'243'`` and ``'r0243'``; None for what is no run number."""
     text = str(run)
     digits = text[1:] if text.startswith("r") else text

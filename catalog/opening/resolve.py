@@ -197,7 +197,10 @@ def _scan(
     for name in compared.returned:
         kept[name] = dataclasses.replace(kept[name], missing_since=None)
     facts = scanned_facts(found.directory, list((kept | scanned).values()), found.identity.run_id)
-    if save and facts.n_files:
+    if save and len(facts.table.names):
+        # What the thread imports may need it, and cannot import it once the program has ended.
+        import concurrent.futures.thread  # noqa: F401
+
         threading.Thread(target=_save, args=(found, scanned), name="xfelcat-save").start()
     return facts
 

@@ -132,6 +132,14 @@ class Probe:
         """The sources of a file with their index groups, without schemas."""
         return self._share(self._once(read_outline, file).layout)
 
+    def train_ids(self, file: int) -> NDArray[np.uint64]:
+        """The train IDs of a file, (n,)."""
+        return self._once(read_outline, file).trains.ids
+
+    def renewed(self, table: FileTable) -> "Probe":
+        """The same for other sizes and times of the files, with nothing read yet."""
+        return Probe(self._directory, table, self._train_lists)
+
     def schema(self, file: int, section: str, source: str) -> KeySchema:
         """The keys of a source in a file."""
         return self._share(self._once(read_schema, file, section, source))

@@ -12,6 +12,7 @@ content. The schema version leads every name: clients of two schema versions sha
 and none sees the other's files.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -77,6 +78,10 @@ class Versions:
             return self.directory / os.readlink(self._link)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return None  # a file in its place: the catalog was copied by what follows links
 
     def schema_versions(self) -> list[int]:
         """The schema versions that something is published in, oldest first."""

@@ -148,19 +148,22 @@ def _coordinates(
 
 def to_single_value(
     key: SelectedKey,
+    data: NDArray[Any],
     rtol: float,
     atol: float,
-    reduce_by: str | Callable[[NDArray[Any]], Any],
+    reduce_by: str | Callable[[NDArray[Any]], Any] | None,
 ) -> Any:
-    """The one value of a key; see ``KeyData.as_single_value``."""
-    data = key.read()
+    """The one value of the data of a key; see ``KeyData.as_single_value``."""
     if not data.size:
         raise NoDataError(key.entry.name, key.name)
     if data.dtype.kind not in "iufc":
+        if reduce_by is not None:
+            raise TypeError(f"{key.label(' ')} has no numbers that reduce_by could reduce")
         elements = data.reshape(-1)
         if any(not np.array_equal(element, elements[0]) for element in elements[1:]):
             raise ValueError(f"{key.label(' ')} is not one value: it has different ones")
         return elements[0]
+    reduce_by = "median" if reduce_by is None else reduce_by
     function: Any = getattr(np, reduce_by, None) if isinstance(reduce_by, str) else reduce_by
     if reduce_by == "first":
         value = data[0]

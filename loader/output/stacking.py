@@ -130,7 +130,7 @@ def _module_number(source: str, pattern: str, modules: int, starts_at: int) -> i
 def _common_dtype(arrays: Iterable[Array], data: str) -> np.dtype[Any]:
     dtypes = sorted({array.dtype for array in arrays}, key=str)
     if len(dtypes) > 1:
-        listed = ", ".join(map(str, dtypes))
+        listed = ", ".join(map(repr, dtypes))
         raise ValueError(f"{data!r} has different dtypes in different sources: {listed}")
     return dtypes[0]
 
@@ -159,13 +159,13 @@ class StackView:
         module_shape: tuple[int, ...],
         dtype: np.dtype[Any],
         fillvalue: Any,
-        axis: int,
+        stack_axis: int = -3,
     ) -> None:
         self._found = dict(found)
         self._modules = modules
         self._module_shape = module_shape
         self._fillvalue = fillvalue
-        self._axis = axis
+        self._axis = stack_axis % (len(module_shape) + 1)
         self.dtype = dtype
 
     @property
@@ -206,12 +206,14 @@ class StackView:
         Raises
         ------
         ValueError
-            If a named dimension is longer than 1.
+            If a named dimension is longer than 1; also numpy's AxisError, if there is none.
         """
         if axis is None:
             dropped = {at for at, n in enumerate(self.shape) if n == 1}
         else:
             named = axis if isinstance(axis, tuple) else (axis,)
+            if outside := [at for at in named if not -self.ndim <= at < self.ndim]:
+                raise np.exceptions.AxisError(outside[0], self.ndim)
             dropped = {at % self.ndim for at in named}
             if any(self.shape[at] != 1 for at in dropped):
                 raise ValueError(f"cannot squeeze axis {axis} of shape {self.shape}: longer than 1")

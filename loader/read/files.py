@@ -16,11 +16,12 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 from ...catalog.config import load_settings
 from ...catalog.model.errors import ChangedFileError, FileStructureError
@@ -155,6 +156,11 @@ class OpenDataset:
         return self._chunks
 
 
+# HDF5 opens no file for writing that the process has open for reading, by whichever run. The caches
+# are known here so that ``hand_over`` can close a file in all of them, and for nothing else.
+_CACHES: "WeakSet[OpenFiles]" = WeakSet()
+
+
 class OpenFiles:
     """At most ``limit`` open data files, the ones used last. Safe to share between threads.
 
@@ -173,8 +179,10 @@ class OpenFiles:
         self._lock = threading.RLock()
         self._open: OrderedDict[str, DataFileHandle] = OrderedDict()
         self._in_use: dict[str, int] = {}
+        self._handed_over: dict[str, Callable[[], DataFile]] = {}
         self._options: ReadOptions | None = None
         self._pid = os.getpid()
+        _CACHES.add(self)
 
     def __getstate__(self) -> dict[str, int]:
         return {"limit": self.limit}
@@ -244,6 +252,8 @@ class OpenFiles:
                 del self._in_use[path]
 
     def _open_file(self, data_file: DataFile) -> DataFileHandle:
+        if now := self._handed_over.get(data_file.path):
+            data_file = now()
         try:
             return _open_unchanged(data_file)
         except FileStructureError as error:
@@ -261,24 +271,39 @@ class OpenFiles:
 
     def close(self) -> None:
         """Close the files that no one is reading; they are opened again when needed."""
+        self._close(set(self._open))
+
+    def _close(self, paths: set[str]) -> None:
         if self._pid != os.getpid():
             return
         with self._lock:
-            for path in [p for p in self._open if p not in self._in_use]:
+            for path in [p for p in self._open if p in paths and p not in self._in_use]:
                 self._open.pop(path).close()
 
+    def hand_over(self, path: str, now: Callable[[], DataFile]) -> None:
+        """Close a file, which the program may write to; ``now`` then says what it has become.
 
-def _open_unchanged(data_file: DataFile) -> DataFileHandle:
+        It is closed wherever the process has it open, but for what is being read.
+        """
+        for cache in list(_CACHES):
+            cache._close({path})
+        self._handed_over[path] = now
+
+
+def open_hdf5(path: str) -> Any:
+    """The file, open for reading by h5py; ChangedFileError if it is gone, FileStructureError."""
     import h5py
 
-    path = data_file.path
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except OSError as error:
         if not os.path.exists(path):
             raise ChangedFileError(path, "it is no longer there") from error
         raise FileStructureError(path, f"cannot be opened: {error}") from error
-    opened = DataFileHandle(file, data_file)
+
+
+def _open_unchanged(data_file: DataFile) -> DataFileHandle:
+    opened = DataFileHandle(open_hdf5(data_file.path), data_file)
     try:
         opened.check_unchanged()
     except OSError:

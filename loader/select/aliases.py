@@ -10,7 +10,7 @@ source, or a tuple of source and key.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -54,6 +54,7 @@ class AliasedData(Protocol):
 C = TypeVar("C", bound=AliasedData)
 D = TypeVar("D")  # the types of a collection's items: SourceData | KeyData
 
+_HUB = "https://max-jhub.desy.de/hub/user-redirect/lab/tree"
 _FORMATS = {".json": "json", ".yml": "yaml", ".yaml": "yaml", ".toml": "toml"}
 
 
@@ -93,7 +94,7 @@ def merge_aliases(*definitions: Aliases) -> dict[str, Target]:
         for alias in merged.keys() & mapping.keys():
             if merged[alias] != mapping[alias]:
                 raise AliasError(
-                    f"alias {alias!r} has two targets: {_spell(merged[alias])} and "
+                    f"conflicting alias {alias!r}: two targets, {_spell(merged[alias])} and "
                     f"{_spell(mapping[alias])} (upper and lower case, and - and _, are the same);"
                     " rename one, or leave one out with drop_aliases()",
                     alias,
@@ -219,9 +220,21 @@ class AliasIndexer(Generic[C, D]):
     which some aliased keys are missing.
     """
 
-    def __init__(self, collection: C, aliases: Aliases) -> None:
+    def __init__(
+        self, collection: C, aliases: Aliases, files: Sequence[str | PathLike[str]] = ()
+    ) -> None:
         self._collection = collection
         self._aliases = aliases
+        self._files = files
+
+    def file_paths(self) -> list[str | PathLike[str]]:
+        """The files that aliases were read from, as they were given."""
+        return list(self._files)
+
+    def jhub_links(self) -> dict[str | PathLike[str], str]:
+        """Where Maxwell's JupyterHub shows these files, by file; only of those below ``/gpfs``."""
+        below = {path: fspath(path) for path in self._files if fspath(path).startswith("/gpfs/")}
+        return {path: f"{_HUB}/GPFS{text.removeprefix('/gpfs')}" for path, text in below.items()}
 
     def _target(self, alias: str) -> Target:
         if not isinstance(alias, str):
@@ -361,7 +374,11 @@ class AliasIndexer(Generic[C, D]):
             else:
                 of_source[source].append(alias)
         blocks = [self._block(source, of_source[source], of_keys[source]) for source in of_keys]
-        return "Loaded aliases:\n" + "\n\n".join(blocks)
+        shown = [self.jhub_links().get(path, fspath(path)) for path in self._files]
+        head = f"Alias file: {shown[0]}\n" if shown else ""
+        if len(shown) > 1:
+            head = "".join(["Alias files:\n", *(f"  {text}\n" for text in shown)])
+        return f"{head}Loaded aliases:\n" + "\n\n".join(blocks)
 
     def _block(self, source: str, names: list[str], keys: list[tuple[str, str]]) -> str:
         """The lines about one source: its own aliases, then those of its keys."""

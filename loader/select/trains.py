@@ -150,6 +150,10 @@ class TrainSet(Value):
         """First and last train where the set is one stretch, as nearly every one is."""
         return (int(self.firsts[0]), int(self.lasts[0])) if self.firsts.size == 1 else None
 
+    def same_as(self, other: "TrainSet") -> bool:
+        """Whether the two have the same trains."""
+        return np.array_equal(self.firsts, other.firsts) and np.array_equal(self.lasts, other.lasts)
+
     def overlaps(self, other: "TrainSet") -> bool:
         """Whether the two have any train in common."""
         if (mine := self._only) and (theirs := other._only):
@@ -236,10 +240,20 @@ NO_TRAINS = TrainSet(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
 class _Bracketed(type):
-    """The type of a class whose objects are written ``name[value]``."""
+    """The type of a class whose objects are written ``name[value]``.
+
+    Objects of EXtra-data's class of the same name count as its objects too: a script may have
+    imported ``by_id`` from there.
+    """
 
     def __getitem__(cls: Callable[[Any], _T], value: Any) -> _T:
         return cls(value)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        kind = type(instance)
+        return issubclass(kind, cls) or (
+            kind.__name__ == cls.__name__ and kind.__module__.partition(".")[0] == "extra_data"
+        )
 
 
 class _Spelling(metaclass=_Bracketed):
@@ -310,6 +324,8 @@ def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
     if isinstance(selection, by_id):
         return _by_id(trains, selection.value)
     where = selection.value if isinstance(selection, by_index) else selection
+    if isinstance(where, np.ndarray) and where.ndim == 0:
+        where = where[()]
     if isinstance(where, slice):
         start, stop, step = where.indices(len(trains))
         if step == 1:

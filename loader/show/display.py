@@ -201,12 +201,26 @@ def collection_info(
     lines += _listed(data, controls, style)
     lines += _legacy_lines(data.legacy)
     if auxiliary is not None:
-        for section in ("REDUCTION", "ERRATA"):
-            sources = {n: s for n, s in auxiliary.items() if s.entry.section == section}
-            lines += ["", f"{_number(sources, f'{section.lower()} source')}:"]
-            for name in sorted(sources, key=natural_key):
-                lines += _source_lines(sources[name], style)
+        lines += _auxiliary_lines(auxiliary, style)
     return "\n".join(lines)
+
+
+def auxiliary_lines(
+    auxiliary: Mapping[str, SelectedSource],
+    details_for_sources: str | Iterable[str],
+    with_aggregators: bool,
+) -> Iterator[str]:
+    """The auxiliary sources by section; see ``AuxiliarySources.info``."""
+    given = (details_for_sources,) if isinstance(details_for_sources, str) else details_for_sources
+    return _auxiliary_lines(auxiliary, _Style(tuple(given), with_aggregators=with_aggregators))
+
+
+def _auxiliary_lines(auxiliary: Mapping[str, SelectedSource], style: _Style) -> Iterator[str]:
+    for section in ("REDUCTION", "ERRATA"):
+        sources = {n: s for n, s in auxiliary.items() if s.entry.section == section}
+        yield from ("", f"{_number(sources, f'{section.lower()} source')}:")
+        for name in sorted(sources, key=natural_key):
+            yield from _source_lines(sources[name], style)
 
 
 def _number(things: Sized, noun: str) -> str:
