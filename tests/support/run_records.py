@@ -147,7 +147,7 @@ def assert_same_values(a, b):
 
 
 def assert_same_file(a: FileRecord, b: FileRecord):
-    unlike = {"trains", "timestamps", "layout", "patterns", "metadata", "run_values"}
+    unlike = {"trains", "timestamps", "layout", "patterns", "frame_ids", "metadata", "run_values"}
     for field in {f.name for f in dataclasses.fields(FileRecord)} - unlike:
         assert getattr(a, field) == getattr(b, field), field
     assert a.trains.token == b.trains.token
@@ -156,6 +156,7 @@ def assert_same_file(a: FileRecord, b: FileRecord):
         assert a.timestamps.tolist() == b.timestamps.tolist()
     assert a.layout.canonical == b.layout.canonical
     assert [p.token for p in a.patterns] == [p.token for p in b.patterns]
+    assert [i and i.token for i in a.frame_ids] == [i and i.token for i in b.frame_ids]
     assert dict(a.metadata) == dict(b.metadata)
     assert a.run_values.keys() == b.run_values.keys()
     for source, values in a.run_values.items():
