@@ -625,6 +625,54 @@ class DataCollection(OverTrains):
         """
         return super().select_trains(train_range)
 
+    def with_train_offset(self, source: str, offset: int) -> "DataCollection":
+        """The same data, those of one source taken for trains whose IDs are larger by ``offset``.
+
+        A device that records each train one train late is put right by ``-1``. Selections, data by
+        train, tables and counts go by the new IDs; times of trains stay those of the other sources.
+
+        Raises
+        ------
+        SourceNameError
+            There is no such source.
+        """
+        shifted = self.selected.source(source).entry.shifted(offset)
+        sources = {**self.selected.sources, source: shifted}
+        return replace(self, selected=self.selected.with_sources(sources))
+
+    def align(self, *others: Any) -> tuple[Any, ...]:
+        """Several things, each for the trains for which all of them have data.
+
+        Parameters
+        ----------
+        *others
+            Names of sources, (source, key) pairs, ``SourceData``, ``KeyData``, detectors, or
+            anything else with ``train_ids`` and ``select_trains``, whose trains have data.
+
+        Returns
+        -------
+        tuple
+            As many things, in their order; the trains are among those of the collection.
+
+        Raises
+        ------
+        ValueError
+            There is no such train.
+        """
+        things = [self[o] if isinstance(o, str | tuple) else o for o in others]
+        having = [
+            t.drop_empty_trains() if isinstance(t, KeyData | SourceData) else t for t in things
+        ]
+        common = self.selected.trains
+        for thing in having:
+            common = common & TrainSet.from_ids(np.asarray(thing.train_ids, np.uint64))
+        if not len(common):
+            raise ValueError("no train has data for all of them")
+        ids = common.ids
+        return tuple(
+            thing.select_trains(np.flatnonzero(np.isin(thing.train_ids, ids))) for thing in having
+        )
+
     def union(self, *others: "DataCollection") -> "DataCollection":
         """This data and that of others: further sources, further trains, or both.
 

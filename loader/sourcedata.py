@@ -34,7 +34,7 @@ from .select.sources import (
     run_metadata,
     run_values,
 )
-from .select.trains import TrainSet, Value
+from .select.trains import TrainSet, Value, shift_trains
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,16 @@ class SourceData(OfSource):
     """
 
     selected: SelectedSource
+
+    def with_train_offset(self, offset: int) -> "SourceData":
+        """The source with its data taken for trains whose IDs are larger by ``offset``.
+
+        For devices that record a train late; see ``DataCollection.with_train_offset``.
+        """
+        selected = self.selected
+        trains = shift_trains(selected.trains, offset)
+        entry = selected.entry.shifted(offset)
+        return replace(self, selected=replace(selected, entry=entry, trains=trains))
 
     # -- what it is ------------------------------------------------------------------------------
 

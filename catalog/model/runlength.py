@@ -78,6 +78,11 @@ class TrainList(_OfTrains):
         within = np.arange(self.lengths.sum()) - np.repeat(firsts, self.lengths)
         return np.repeat(self.starts, self.lengths) + within.astype(np.uint64)
 
+    def shifted(self, offset: int) -> "TrainList":
+        """The same list, each ID this much larger."""
+        starts = self.starts + np.uint64(offset % (1 << 64))
+        return TrainList(starts, self.lengths, self.suspect, self.dropped)
+
     @cached_property
     def good(self) -> NDArray[np.bool_]:
         """Which positions are not suspect, (n,) bool."""

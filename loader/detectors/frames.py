@@ -52,7 +52,7 @@ class ModuleRows(Value):
         """Equal for modules that have the same rows of the same trains with the same IDs."""
         trains, patterns = [], []
         for ref, pattern in zip(self.rows.files, self.rows.patterns, strict=True):
-            trains.append((ref.facts, ref.facts.table.train_lists[ref.number], ref.good_only))
+            trains.append((ref.facts, ref.listed.token, ref.good_only))
             patterns.append(pattern.token)
         ids = ((key, *numbers) for key, numbers in self._id_numbers.items())
         return (*trains, *patterns, *ids)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.facts import DataFile, RunFacts
 from ...catalog.model.runlength import IndexPattern, TrainList
-from .trains import TrainSet, Value
+from .trains import TrainSet, Value, shift_trains
 
 Int64s = NDArray[np.int64]
 UInt64s = NDArray[np.uint64]
@@ -48,6 +48,8 @@ class FileRef(NamedTuple):
     """Those of them that count: without the suspect ones if ``good_only``."""
     good_only: bool
     """Whether suspect trains are left out."""
+    offset: int = 0
+    """By how much ``listed`` and ``trains`` are larger than the IDs in the file."""
 
     @property
     def key(self) -> tuple[RunFacts, int]:
@@ -88,6 +90,15 @@ class FileSet(Value):
         """All the files, ordered by the first train listed in each."""
         refs = (r for g in self.groups for r in g.refs)
         return tuple(sorted(refs, key=lambda r: int(r.listed.starts[0]) if len(r.listed) else 0))
+
+    def shifted(self, offset: int) -> "FileSet":
+        """The same files, their data taken for trains whose IDs are this much larger."""
+
+        def shift(ref: FileRef) -> FileRef:
+            listed, trains = ref.listed.shifted(offset), shift_trains(ref.trains, offset)
+            return ref._replace(listed=listed, trains=trains, offset=ref.offset + offset)
+
+        return FileSet(tuple(FileGroup(tuple(map(shift, g.refs))) for g in self.groups))
 
     def within(self, trains: TrainSet) -> "SelectedFiles":
         """Those of ``refs`` that have any of these trains; the last answers are kept."""

@@ -81,6 +81,10 @@ class SourceEntry(Value):
         """The same source with other selected keys."""
         return self if keys == self.keys else replace(self, keys=keys)
 
+    def shifted(self, offset: int) -> "SourceEntry":
+        """The same source, its data taken for trains whose IDs are this much larger."""
+        return replace(self, files=self.files.shifted(offset)) if offset else self
+
     def resolve_key(self, key: str, schema: KeySchema) -> KeyRecord | None:
         """The selected key of this name; a control key may be spelt without ``.value``."""
         for name in key_spellings(key, self.section):
@@ -173,7 +177,9 @@ class SourceTable(Value):
     @cached_property
     def refs(self) -> tuple[FileRef, ...]:
         """All files, ordered by run and name."""
-        refs = {r.key: r for g in self.groups for r in g.refs}.values()
+        every = [r for g in self.groups for r in g.refs]
+        moved, others = ({r.key: r for r in every if bool(r.offset) is m} for m in (True, False))
+        refs = (moved | others).values()
         runs = {facts: i for i, facts in enumerate(dict.fromkeys(r.facts for r in refs))}
         return tuple(sorted(refs, key=lambda r: (runs[r.facts], r.number)))
 
@@ -191,7 +197,8 @@ def take_sources(
     lists, good_only = facts.table.train_lists, not inc_suspect_trains
     sets = {n: TrainSet.from_list(facts.train_lists[n], good_only) for n in set(lists)}
     listed, trains = map(facts.train_lists.__getitem__, lists), map(sets.__getitem__, lists)
-    rows = zip(repeat(facts), range(len(facts.table.names)), listed, trains, repeat(good_only))
+    numbers, good = range(len(facts.table.names)), repeat(good_only)
+    rows = zip(repeat(facts), numbers, listed, trains, good, repeat(0), strict=False)
     refs = map(partial(tuple.__new__, FileRef), rows)  # in half the time of FileRef._make
     of_layout: defaultdict[int, list[FileRef]] = defaultdict(list)
     for ref, layout in zip(refs, facts.table.layouts, strict=True):
@@ -347,7 +354,7 @@ def collect_timestamps(refs: Sequence[FileRef], trains: TrainSet) -> NDArray[np.
     for ref in refs:
         if not missing.firsts.size:
             break
-        if not ref.trains.overlaps(missing):
+        if ref.offset or not ref.trains.overlaps(missing):
             continue
         recorded = ref.facts.timestamps(ref.number)
         if recorded is None:

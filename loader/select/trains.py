@@ -312,6 +312,12 @@ class by_index(_Spelling):
     __slots__ = ()
 
 
+def shift_trains(trains: TrainSet, offset: int) -> TrainSet:
+    """The set of IDs that are this much larger."""
+    step = np.uint64(offset % (1 << 64))
+    return TrainSet(trains.firsts + step, trains.lasts + step)
+
+
 def train_at(trains: TrainSet, position: int) -> int:
     """The train ID at a position, which may count from the end."""
     if not -len(trains) <= position < len(trains):
