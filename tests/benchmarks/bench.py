@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench --place DIR [--quick] [--only GLOB] [--json FILE] [--page FILE]
 
-1. The runs R220 and R960 are made below ``--place`` and catalogued, if they are not there yet.
+1. The runs R220, R960 and D408 are made below ``--place`` and catalogued, if they are not there yet.
 2. The rows of every module ``rows_*`` of this package are measured: each has a function ``rows``
    that is given the ``Place`` and returns its rows.
 3. The result is printed, and goes to JSON and to the page. The exit status is 1 if any two answers
@@ -31,11 +31,11 @@ from xfelcat.catalog.store.store import Store
 
 import benchmarks
 
-from .large_runs import MAKING, R220, R960, LargeRun, make_run
+from .large_runs import D408, MAKING, R220, R960, LargeRun, make_run
 from .measure import Outcome, Place, Row, measure
 from .report import as_json, as_table, put_into_page
 
-RUNS = (R220, R960)
+RUNS = (R220, R960, D408)
 QUICK_REPEATS = 3
 
 

@@ -45,7 +45,8 @@ def open_ours(path: str, catalog: str, trust: str = "stat") -> Any:
 
 def rows(place: Place) -> Iterator[Row]:
     """Opening."""
-    for name, path in place.runs.items():
+    for name in sorted(place.runs.keys() & {"R220", "R960"}):
+        path = place.runs[name]
         theirs = Side(EXTRA_DATA, lambda _, p=path: open_theirs(p), answer=known)
         for title, trust, ratio in (
             ("open, catalogued", "stat", {"R220": 10, "R960": 12}[name]),

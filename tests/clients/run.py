@@ -18,8 +18,8 @@ HERE = Path(__file__).resolve().parent
 SOURCES = Path(sys.prefix, "sources")  # the Makefile unpacks EXtra's source distribution there
 # Of EXtra-data's own tests those of its core; the others are of tools that it brings beside it.
 CORE = (
-    "aliases auxiliary bad_trains components file_access keydata open_run read_machinery reader_mockdata"
-    " slice_objs sourcedata stacking writer"
+    "aliases auxiliary bad_trains components file_access keydata open_run read_machinery"
+    " reader_mockdata slice_objs sourcedata stacking writer"
 )
 
 
