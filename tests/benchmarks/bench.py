@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench --place DIR [--quick] [--only GLOB] [--json FILE] [--page FILE]
 
-1. The runs R220, R960 and D408 are made below ``--place`` and catalogued, if they are not there yet.
+1. The runs R220, R960 and D408 are made below ``--place`` and catalogued, unless they are there.
 2. The rows of every module ``rows_*`` of this package are measured: each has a function ``rows``
    that is given the ``Place`` and returns its rows.
 3. The result is printed, and goes to JSON and to the page. The exit status is 1 if any two answers

@@ -39,7 +39,7 @@ def run(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["modern_spb_proc-1.2", "fxe_raw-0.5", "reduced_spb_raw-1.2"])
+@pytest.mark.parametrize("name", ["modern_spb_proc-1.3", "fxe_raw-1.3", "reduced_spb_raw-1.2"])
 def test_records_are_what_a_scan_finds(build_mock, tmp_path, name):
     # Links: the map is not to be written where other tests look.
     for path in build_mock(name).glob("*.h5"):
@@ -174,7 +174,7 @@ def disagreements(run):
     return [p.message for p in problems]
 
 
-@pytest.mark.parametrize("name", ["modern_spb_proc-1.2", "fxe_raw-0.5"])
+@pytest.mark.parametrize("name", ["modern_spb_proc-1.3", "fxe_raw-1.3"])
 def test_maps_that_are_right_agree_with_the_files(build_mock, tmp_path, name):
     for path in build_mock(name).glob("*.h5"):
         os.link(path, tmp_path / path.name)

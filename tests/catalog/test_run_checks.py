@@ -28,6 +28,7 @@ from support.audited_records import (
     module,
     name_of,
 )
+from support.examples import examples
 from xfelcat.catalog.audit.run_checks import SQL_CHECKS, choose_runs, find_faults, portions
 from xfelcat.catalog.model.records import Depth, KeyRecord, KeySchema
 from xfelcat.catalog.questions.filters import ALL_RUNS, RunFilter
@@ -279,7 +280,7 @@ def clock_is_wrong(made, draw):
 
 @pytest.mark.parametrize("name", FAULTS)
 @settings(
-    max_examples=3,
+    max_examples=examples(1),
     deadline=None,
     derandomize=True,
     database=None,

@@ -29,7 +29,7 @@ RUNS = {
     "modern_spb_proc-1.3": (AGIPD, {}),
     "agipd1m-1.0": (AGIPD, {}),
     "agipd500k-1.0": ("AGIPD500K", {}),
-    "fxe_raw-1.0": (LPD, {"modules": [0, 2, 15]}),
+    "fxe_raw-1.3": (LPD, {"modules": [0, 2, 15]}),
     "fxe_raw-0.5": (LPD, {}),
     "lpd_mini_gap-1.0": (LPD, {}),
     "lpd_parallelgain-1.0": (LPD, {"parallel_gain": True}),
@@ -37,7 +37,10 @@ RUNS = {
     "jungfrau-1.0": (JF, {}),
     "fxe_jungfrau-1.0": (JF, {"detector_name": "FXE_XAD_JF500K", "first_modno": 3}),
 }
-SLOW = {"fxe_raw-0.5", "spb_proc-1.3", "agipd1m-1.0", "reduced_spb_raw-1.2"}
+SLOW = {
+    *("fxe_raw-0.5", "spb_raw-1.2", "spb_proc-1.3", "agipd1m-1.0", "reduced_spb_raw-1.2"),
+    *("scs-1.0", "jungfrau-1.0"),
+}
 
 
 @pytest.fixture(

@@ -334,7 +334,7 @@ def test_what_is_shown(both, capsys):
 
 
 def test_detector_info(build_mock):
-    ours, theirs = open_both(build_mock("spb_raw-1.2"))
+    ours, theirs = open_both(build_mock("spb_raw-1.3"))
     source = sorted(theirs.detector_sources)[0]
     assert ours.detector_info(source) == theirs.detector_info(source)
 

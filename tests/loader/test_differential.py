@@ -21,9 +21,9 @@ QUICK = (
     "lpd_mini_gap-1.0",
     "fxe_da-1.3",
     "remi-1.0",
-    "reduced_spb_raw-0.5",
+    "reduced_spb_raw-1.2",
     "reduced_spb_proc-1.3",
-    "spb_raw-1.2",
+    "spb_raw-1.3",
     "modern_spb_proc-1.3",
 )
 OWN = ("rich-0.5", "rich-1.0", "rich-1.2", "rich-1.3")
@@ -33,7 +33,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in REST]
 
 
 # These are read by HDF5 alone too; all of them past it where that is possible, at any size.
-BY_HDF5 = ("spb_raw-1.2 by HDF5", "rich-1.3 by HDF5")
+BY_HDF5 = ("spb_raw-1.3 by HDF5", "rich-1.3 by HDF5")
 
 
 @pytest.fixture(scope="module", params=[*QUICK, *OWN, *SLOW, *BY_HDF5])

@@ -15,6 +15,7 @@ import pytest
 import xfelcat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from xfelcat.loader.examples import (
     GroupSpec,
     KeySpec,
@@ -184,7 +185,7 @@ def validated(directory):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 @settings(
-    max_examples=2,
+    max_examples=examples(1),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
