@@ -143,7 +143,7 @@ class SelectedSource(Value):
     def schema(self) -> KeySchema:
         """The keys that ``first_ref`` has of it, selected or not."""
         ref = self.first_ref
-        return KeySchema(()) if ref is None else self.schema_in(ref)
+        return KeySchema(()) if ref is None else self.entry.schema(ref)
 
     @cached_property
     def _schemas(self) -> dict[tuple[RunFacts, int], KeySchema]:
@@ -151,6 +151,8 @@ class SelectedSource(Value):
 
     def schema_in(self, ref: FileRef) -> KeySchema:
         """The keys that one of its files has; kept, since each key of the source asks."""
+        if ref is self.first_ref:
+            return self.schema
         found = self._schemas.get(ref.key)
         if found is None:
             found = self._schemas[ref.key] = self.entry.schema(ref)
