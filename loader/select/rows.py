@@ -89,7 +89,7 @@ class FileSet(Value):
     def refs(self) -> tuple[FileRef, ...]:
         """All the files, ordered by the first train listed in each."""
         refs = (r for g in self.groups for r in g.refs)
-        return tuple(sorted(refs, key=lambda r: int(r.listed.starts[0]) if len(r.listed) else 0))
+        return tuple(sorted(refs, key=lambda r: int(s[0]) if (s := r.listed.starts).size else 0))
 
     def shifted(self, offset: int) -> "FileSet":
         """The same files, their data taken for trains whose IDs are this much larger."""
