@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from support.duckdb_versions import binds_without_pandas
 from xfelcat import __version__
 from xfelcat.cli.app import app
 
@@ -91,6 +92,7 @@ def test_showing_help_loads_nothing_heavy():
     assert not loaded & {"duckdb", "pandas", "numpy", "pyarrow", "sqlalchemy", "h5py", "xarray"}
 
 
+@binds_without_pandas
 @pytest.mark.parametrize("words", [("find", "*XGM*", "--run", "1"), ("info", "p900032")])
 def test_questions_do_not_load_pandas(demo, words):
     words = [*words, "--catalog", str(demo.location)]

@@ -5,10 +5,12 @@ import sys
 
 import duckdb
 import pytest
+from support.duckdb_versions import binds_without_pandas
 
 HEAVY = {"pandas", "sqlalchemy", "duckdb_engine", "alembic", "prompt_toolkit", "xarray", "IPython"}
 
 
+@binds_without_pandas
 @pytest.mark.parametrize(
     "words",
     [
