@@ -317,7 +317,6 @@ MIXED_MOCKS = [
     "empty_source-1.3",
     "bad_name-1.0",
     "lpd-0.5",
-    "no_trains-0.5",
     "fxe_raw-1.3",
     "spb_proc-1.3",
     "modern_spb_proc-1.3",
@@ -327,6 +326,7 @@ MIXED_MOCKS = [
     "scs-1.0",
     "remi-1.0",
     *(pytest.param(n, marks=pytest.mark.slow) for n in ("empty_source-1.2", "fxe_raw-1.2")),
+    pytest.param("no_trains-0.5", marks=pytest.mark.slow),
     pytest.param("spb_proc-1.0", marks=pytest.mark.slow),
 ]
 

@@ -130,7 +130,10 @@ MOCKS = MOCK_FILES | MOCK_RUNS
 
 # Of these, which take longest, `make test` has the newest version of the format only: what changed
 # from version to version, fxe_da and spb_raw show as well.
-_LONG = {"sa3_da", "spb_proc", "reduced_spb_raw", "reduced_spb_proc", "modern_spb_proc", "fxe_raw"}
+_LONG = {
+    *("sa3_da", "empty_source", "fxe_raw", "fxe_proc", "spb_proc", "modern_spb_proc"),
+    *("reduced_spb_raw", "reduced_spb_proc"),
+}
 
 
 def _is_slow(name: str) -> bool:
