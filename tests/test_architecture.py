@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -91,12 +92,18 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
+@cache
 def parse(path):
     return ast.parse(path.read_text(), str(path))
 
 
+@cache
 def imports(path, top_only=False, annotations=False):
     """(module, lineno) of every import; relative ones as ./catalog/config."""
+    return tuple(find_imports(path, top_only, annotations))
+
+
+def find_imports(path, top_only, annotations):
     tree = parse(path)
     typing_only = {
         id(node)
