@@ -88,7 +88,9 @@ def write_file(
                 rows += [("INSTRUMENT", f"{old}/{g}") for g in sorted(source.index_groups)]
         times = data.timestamps()
         f["INDEX/trainId"] = trains
-        is_modern = not np.isnat(times).all()
+        # Times of a modern file may all be 0, which is none.
+        used = [ref for ref in data.table.refs if ref.trains.overlaps(data.trains)]
+        is_modern = any(ref.facts.timestamps(ref.number) is not None for ref in used)
         metadata = f.create_group("METADATA")
         if is_modern:
             known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
