@@ -18,8 +18,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypedDict, Unpack
 
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
@@ -60,11 +61,12 @@ def parse_time(moment: Moment) -> datetime:
         return to_utc(moment)
     if isinstance(moment, date):
         return datetime(moment.year, moment.month, moment.day)
-    if ago := _AGO.fullmatch(moment.strip()):
+    text = str(moment).strip()  # numpy's times are no datetimes, and spell as ISO does
+    if ago := _AGO.fullmatch(text):
         back = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         return datetime.now(UTC).replace(tzinfo=None) - back
     try:
-        return to_utc(datetime.fromisoformat(moment.strip()))
+        return to_utc(datetime.fromisoformat(text))
     except ValueError:
         raise QueryError(
             f"{moment!r} is no time: write 2024-05-01, 2024-05-01T12:30 (UTC),"
@@ -129,9 +131,9 @@ def _train_range(given: Trains) -> tuple[int, int]:
 
 
 def _min_trains(given: Any) -> int:
-    if not isinstance(given, int) or given < 0:
+    if not isinstance(given, SupportsIndex) or index(given) < 0:
         raise QueryError(f"min_trains={given!r}: give a number of trains")
-    return given
+    return index(given)
 
 
 def _specs(given: "Spec | list[Spec]") -> "tuple[DataFilter, ...]":
@@ -159,7 +161,7 @@ def _dtypes(given: Any) -> tuple[str, ...]:
 
 
 def _shapes(given: Any) -> tuple[tuple[int, ...], ...]:
-    one = isinstance(given, str) or all(isinstance(n, int) for n in given)
+    one = isinstance(given, str) or not any(isinstance(n, Iterable) for n in given)
     return tuple(map(_shape, (given,) if one else given))
 
 

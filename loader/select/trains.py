@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
+from operator import index
 from typing import Any, TypeVar
 
 import numpy as np
@@ -314,7 +315,7 @@ class by_index(_Spelling):
 
 def shift_trains(trains: TrainSet, offset: int) -> TrainSet:
     """The set of IDs that are this much larger."""
-    step = np.uint64(offset % (1 << 64))
+    step = np.uint64(index(offset) % (1 << 64))
     return TrainSet(trains.firsts + step, trains.lasts + step)
 
 
