@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, Typed
 
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
-from ..model.names import VALUE_ENDING, sql_unit, to_text, to_utc
+from ..model.names import ASCII_MICRO, VALUE_ENDING, sql_ascii_unit, sql_unit, to_text, to_utc
 from .conditions import Pattern, PatternLike, conditions_of, text_matches
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
 
@@ -141,6 +141,7 @@ def _specs(given: "Spec | list[Spec]") -> "tuple[DataFilter, ...]":
 
 
 _patterns = _each(Pattern.of)
+_units = _each(lambda given: Pattern(Pattern.of(given).text.translate(ASCII_MICRO)))
 
 
 def _dtypes(given: Any) -> tuple[str, ...]:
@@ -220,7 +221,7 @@ FILTERS = (
     Filter("dtype", "dtypes", "data", _dtypes, "DTYPE", "Only keys of this type: float32."),
     Filter("shape", "shapes", "data", _shapes, "SHAPE",
            "Only keys whose entries have this shape: 512x128, scalar."),
-    Filter("unit", "units", "data", _patterns, "GLOB", "Only keys of this unit."),
+    Filter("unit", "units", "data", _units, "GLOB", "Only keys of this unit."),
     Filter("proposal", "proposals", "run", _each(_proposal), "P",
            "Only this proposal (2012 or p002012); may be repeated.", "-p"),
     Filter("run", "runs", "run", _each(_run_range), "R",
@@ -447,7 +448,7 @@ class DataFilter:
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes of one entry."""
     units: tuple[Pattern, ...] = ()
-    """Units as they are shown: ``mm``, ``μJ``."""
+    """Units as they are shown, but for micro: ``mm``, ``uJ``."""
 
     @classmethod
     def of(cls, **choice: Any) -> "DataFilter":
@@ -518,7 +519,7 @@ class DataFilter:
         parts = [
             [sql("schema_key.dtype = {dtype}", dtype=dtype) for dtype in self.dtypes],
             [sql(shape, shape=list(s)) for s in self.shapes],
-            [p.matches(UNIT) for p in self.units],
+            [p.matches(sql_ascii_unit(UNIT)) for p in self.units],
         ]
         return [any_of(part) for part in parts if part]
 
