@@ -220,7 +220,7 @@ class FileRead:
 
         False, and nothing done, if it cannot or would convert otherwise than numpy.
         """
-        from h5py import h5s
+        from h5py import h5s, h5t
 
         stored, wanted = self.target.dtype, array.dtype
         real = stored.kind in "iuf" and wanted.kind in "iuf"
@@ -230,10 +230,12 @@ class FileRead:
         dataset, hull, shape = self._found.id, self._region.hull, self._region.hull_shape
         offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
         space = dataset.get_space()
+        # The encoding of text is part of HDF5's type, not of numpy's, and HDF5 converts none.
+        kind = None if real else h5t.py_create(dataset.dtype)
         for start, stop, at in slabs.listed():
             count = (stop - start, *shape)
             space.select_hyperslab((start, *offset), count, step)
-            dataset.read(h5s.create_simple(count), space, array[at : at + stop - start])
+            dataset.read(h5s.create_simple(count), space, array[at : at + stop - start], kind)
         return True
 
 
