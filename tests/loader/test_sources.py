@@ -7,6 +7,7 @@ import pytest
 from support import rich_run
 from support.both_readers import data_files, open_scanned
 from support.same_results import assert_same
+from support.tiny_file import CAMERA, write_tiny
 from xfelcat.catalog.model.records import Depth, FileLayout, SourceRecord
 from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
@@ -108,6 +109,20 @@ def test_what_the_facts_lack_comes_from_the_files(tmp_path, depth):
     assert run.get_run_values(rich_run.XGM).keys() == full.get_run_values(rich_run.XGM).keys()
     assert run.run_metadata() == full.run_metadata()
     assert_same(run.train_timestamps(), full.train_timestamps())
+
+
+def test_an_index_group_that_the_source_list_lacks(tmp_path):
+    """The outline of a file has the listed groups only, and the keys lie in others too."""
+    with write_tiny(tmp_path / "RAW-R0007-DA01-S00000.h5") as f:
+        f.copy(f[f"INSTRUMENT/{CAMERA}/data"], f[f"INSTRUMENT/{CAMERA}"], "more")
+        f.copy(f[f"INDEX/{CAMERA}/data"], f[f"INDEX/{CAMERA}"], "more")
+        f[f"INSTRUMENT/{CAMERA}/more/sum/x"][:] += 0.5
+        stored = f[f"INSTRUMENT/{CAMERA}/more/sum/x"][:]
+    for depth in (Depth.OUTLINE, Depth.FULL):
+        records = [scan_file(path, depth=depth) for path in data_files(tmp_path)]
+        run = DataCollection.from_facts(scanned_facts(str(tmp_path), records))
+        assert_same(run[CAMERA, "more.sum.x"].ndarray(), stored)
+        assert run[CAMERA, "more.sum.x"].data_counts().tolist() == [2] * 10
 
 
 def named(record):
