@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.model.errors import MultiRunError, TargetFileError
+from ...catalog.model.errors import MultiRunError, TargetFileError, TargetWriteError
 from ...catalog.model.records import decode_dtype
 from ..read.execute import check_dataset, execute_plan
 from ..read.plan import ReadPlan
@@ -133,6 +133,8 @@ def replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
     """A new file that takes the place of ``target`` once it is complete."""
     target = Path(os.path.realpath(target))
     if target.exists():
+        if not target.is_file():  # a pipe or a device, that HDF5 cannot write to
+            raise TargetWriteError(str(target), "it is no regular file")
         for path in sources:
             if path.exists() and path.samefile(target):
                 raise TargetFileError(str(target))

@@ -1,5 +1,6 @@
 """Do written files hold the selected data, for EXtra-data, xfelcat and plain h5py?"""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,12 @@ from support.same_results import assert_same
 from support.tiny_file import XGM as TINY
 from support.tiny_file import write_tiny
 from xfelcat import H5File
-from xfelcat.catalog.model.errors import InconsistentFilesError, TargetFileError, XfelcatError
+from xfelcat.catalog.model.errors import (
+    InconsistentFilesError,
+    TargetFileError,
+    TargetWriteError,
+    XfelcatError,
+)
 from xfelcat.catalog.model.names import FORMAT_VERSIONS
 from xfelcat.loader.examples import (
     FileSpec,
@@ -354,6 +360,19 @@ def test_runs_that_extra_data_makes(tmp_path, build_mock, name, method):
                 np.testing.assert_array_equal(
                     found.train_id_coordinates(), expected.train_id_coordinates()
                 )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pipes_and_links_are_not_replaced(tmp_path, method):
+    write_tiny(tmp_path / "RAW-R0007-DA01-S00000.h5").close()
+    run = open_scanned(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TargetWriteError, match="pipe is not written: it is no regular file"):
+        getattr(run, method)(tmp_path / "pipe")
+    (tmp_path / "link.h5").symlink_to("real.h5")
+    getattr(run, method)(tmp_path / "link.h5")
+    assert (tmp_path / "link.h5").is_symlink()
+    assert H5File(tmp_path / "real.h5").train_ids == run.train_ids
 
 
 FIXED = h5py.string_dtype("utf-8", 10)
