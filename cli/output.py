@@ -10,7 +10,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
@@ -67,8 +66,10 @@ def write_answer(table: "pa.Table", chosen: Format, output: Path | None = None) 
         _write(table, chosen, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
+    from ..catalog.questions.export import replacing_file
+
     try:
-        with _replacing(output) as file:
+        with replacing_file(output) as file:
             _write(table, chosen, file)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -112,17 +113,6 @@ def value_text(value: Any, at_most: int | None, *, one_line: bool = True) -> str
     if at_most is not None and len(text) > at_most:
         text = f"{text[: at_most - 3]}..."
     return text
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(draft, "xb") as file:
-            yield file
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:

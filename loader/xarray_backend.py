@@ -118,7 +118,9 @@ def choose_keys(
             data = of_source.key(key_name)
             if data.record.dtype == "str" or data.dtype.kind in "biufc":
                 short = short_key(key_name) if of_source.is_control else key_name
-                found[short if group is not None else data.label(".")] = data
+                # A slash would make groups in Zarr, which no one finds again, and fail in netCDF.
+                label = short if group is not None else data.label(".")
+                found[label.replace("/", "-")] = data
     if key is not None and names and not found:
         raise PropertyNameError(key, names[0], run.source(names[0]).keys())
     return found
@@ -208,8 +210,8 @@ class XfelcatBackend(BackendEntrypoint):
         group
             The name of one source; its variables are named by key.
         source
-            A glob of sources, or several; variables are named by source and key. By default the
-            values of all control sources.
+            A glob of sources, or several; variables are named by source and key, with ``-`` for
+            slashes. By default the values of all control sources.
         key
             A glob of keys; timestamps of control keys only if it ends in ``timestamp``.
         join

@@ -103,11 +103,11 @@ WITH wrong AS (
     AND run_id BETWEEN $first_run AND $last_run
 ),
 bounds AS (
-    SELECT
-        run_id, ordinal AS train_list,
-        TRY_CAST(starts[1] AS BIGINT) AS first,
-        TRY_CAST(starts[-1] AS BIGINT) + lengths[-1] - 1 AS last
+    -- Lists that come near 2^63, where sums of 64 bits overflow, are compared with nothing.
+    SELECT run_id, ordinal AS train_list, starts[1]::BIGINT AS first,
+        starts[-1]::BIGINT + lengths[-1] - 1 AS last
     FROM train_list WHERE run_id BETWEEN $first_run AND $last_run
+    AND list_max(starts) < 4611686018427387904
 )
 SELECT
     f.run_id, f.ordinal, f.name, f.aggregator, f.sequence, f.depth, f.layout_id, f.train_list,

@@ -31,29 +31,40 @@ _STRETCHES = """
     AND s.first < t.first + t.n AND t.first < s.first + s.n
 """.strip()
 
-# Files of one aggregator whose trains lie in each other's span; then the trains they share.
+# Files of one aggregator whose trains lie in each other's span; then the trains they share. A file
+# whose name tells no aggregator (a copy, most often) may be of any: it counts as one of each.
 _SHARED = f"""
-WITH spans AS (
+WITH members AS (
+    SELECT *, aggregator AS member_of FROM near_file WHERE sound
+    UNION ALL
+    SELECT f.*, o.aggregator
+    FROM near_file AS f
+    JOIN (SELECT DISTINCT run_id, aggregator FROM near_file WHERE aggregator <> '') AS o
+    ON o.run_id = f.run_id AND f.aggregator = ''
+    WHERE f.sound
+),
+spans AS (
     SELECT
         *, max(last) OVER (
-            PARTITION BY run_id, aggregator ORDER BY first, ordinal
+            PARTITION BY run_id, member_of ORDER BY first, ordinal
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS reached
-    FROM near_file WHERE sound
+    FROM members
 ),
 doubtful AS (
-    SELECT * FROM near_file
-    WHERE sound
-    AND (run_id, aggregator) IN (SELECT (run_id, aggregator) FROM spans WHERE first <= reached)
+    SELECT * FROM members
+    WHERE (run_id, member_of) IN (SELECT (run_id, member_of) FROM spans WHERE first <= reached)
 ),
 shared AS (
     SELECT
-        a.run_id, a.aggregator, a.ordinal AS ordinal_a, b.ordinal AS ordinal_b, a.name AS name_a,
-        b.name AS name_b, a.layout_id AS layout_a, b.layout_id AS layout_b,
+        a.run_id, a.member_of AS aggregator, a.ordinal AS ordinal_a, b.ordinal AS ordinal_b,
+        a.name AS name_a, b.name AS name_b, a.layout_id AS layout_a, b.layout_id AS layout_b,
         {_COMMON_TRAINS}
     FROM doubtful AS a
     JOIN doubtful AS b
-    ON b.run_id = a.run_id AND b.aggregator = a.aggregator AND b.ordinal > a.ordinal
+    ON b.run_id = a.run_id AND b.member_of = a.member_of
+    AND (b.aggregator = '', b.ordinal) > (a.aggregator = '', a.ordinal)
+    AND (a.aggregator = a.member_of OR b.aggregator = b.member_of)
     AND a.first <= b.last AND b.first <= a.last
     {_STRETCHES}
     GROUP BY ALL
@@ -99,7 +110,7 @@ WITH ends AS (
     SELECT
         run_id, aggregator, max(last) FILTER (sound) AS last, min(first) FILTER (sound) AS first,
         arg_max(sound, sequence) AS is_known
-    FROM near_file GROUP BY run_id, aggregator HAVING count_if(sound) > 0
+    FROM near_file WHERE aggregator <> '' GROUP BY run_id, aggregator HAVING count_if(sound) > 0
 ),
 runs AS (
     SELECT

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s, h5z
 from numpy.typing import NDArray
 
 from ..model.errors import FileStructureError
@@ -187,6 +187,17 @@ def _open_as_others_do(path: bytes) -> h5f.FileID:
                 settings.set_file_locking(*locks.pop())
             else:
                 raise
+
+
+def missing_filter(dataset: h5d.DatasetID) -> str:
+    """Why HDF5 cannot decode a dataset in this process, whatever its state; empty if it can."""
+    properties = dataset.get_create_plist()
+    for at in range(properties.get_nfilters()):
+        code, _, _, name = properties.get_filter(at)
+        if not h5z.filter_avail(code):
+            named = as_text(name) or "unnamed"
+            return f"HDF5 lacks the filter {named} (number {code}) here: import hdf5plugin first"
+    return ""
 
 
 def diagnose(path: str) -> str:

@@ -75,8 +75,9 @@ F05 H E scan file name, METADATA and path disagree
     -> Find out where the file belongs and move it there; waive the finding for files that were
        copied on purpose.
 F06 S W scan file cannot be read now
-    Permission, a time-out, or tape: the file may be in order, but nobody can use it now.
-    -> Correct the permission, or bring the file back from tape, and ingest again.
+    Permission, a time-out, tape, or a filter that HDF5 lacks here: the file may be in order, but
+    nobody can use it now.
+    -> Correct the permission, bring the file back from tape, or import hdf5plugin, and try again.
 F07 H W scan unknown section in the source list
     The file lists sources of a section that the format does not have; they are not read.
     -> Report it to the data acquisition group.

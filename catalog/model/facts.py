@@ -352,7 +352,8 @@ class RunFacts:
             if stored != source:
                 return self.pattern_numbers(files, section, stored, group)
             groups = self.index_groups(files[0], section, source)
-            if groups and group not in groups:
+            # The source list may lack groups of the keys, which an outline does not know then.
+            if groups and group not in (*groups, *self.schema(files[0], section, stored).groups):
                 return [~0] * len(files)
         # Negative numbers are those of the probe.
         return [~n for n in self.probe.pattern_numbers(files, section, source, group)]

@@ -75,6 +75,16 @@ def is_timestamp(key: str) -> bool:
 MICRO = ("u", "μ")
 
 
+# Both signs of micro, the micro sign of keyboards and the Greek letter, and "u" in their place:
+# what questions compare, as people write any of the three.
+ASCII_MICRO = str.maketrans("\u00b5\u03bc", "uu")
+
+
+def sql_ascii_unit(unit: str) -> str:
+    """SQL for a unit with ``u`` for micro."""
+    return f"translate({unit}, '\u00b5\u03bc', 'uu')"
+
+
 def unit_text(prefix_symbol: str, unit_symbol: str) -> str:
     """The unit with its prefix: ``mm``, ``μJ``; empty where the files name no unit."""
     return prefix_symbol.replace(*MICRO) + unit_symbol if unit_symbol else ""

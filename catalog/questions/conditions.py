@@ -263,6 +263,7 @@ def _compared(operand: Any, given: Any) -> Comparison:
     else:
         source, key = operand
         parsed = Operand(Pattern.of(source), Pattern.of(key))
+    given = given.tolist() if hasattr(given, "tolist") else given  # a number or array of numpy
     if isinstance(given, tuple) and given and given[0] in OPERATORS:
         operator, *values = given
         if operator == "in" and len(values) == 1 and isinstance(values[0], list | tuple | set):

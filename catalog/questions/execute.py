@@ -220,11 +220,24 @@ def fetch(
     """
 
     def read() -> "pa.Table":
-        params = dict(values) if isinstance(values, Mapping) else list(values)
+        if isinstance(values, Mapping):
+            params: Any = {name: _bound(value) for name, value in values.items()}
+        else:
+            params = list(map(_bound, values))
         relation = cursor.sql(sql, params=params)
         return relation.to_arrow_table() if size_limit is None else _up_to(relation, size_limit)
 
     return _exact_types(interruptible(cursor, read, time_limit))
+
+
+def _bound(value: Any) -> Any:
+    """A value as DuckDB takes it: numbers, times and arrays of numpy are Python's own."""
+    if isinstance(value, list | tuple):
+        return list(map(_bound, value))
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "M":  # of nanoseconds, tolist() makes integers
+        value = value.astype("datetime64[us]")
+    return value.tolist() if kind else value
 
 
 def interruptible(cursor: "Cursor", work: Callable[[], T], time_limit: float | None = None) -> T:

@@ -11,10 +11,11 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ..model.errors import QueryError, TargetWriteError
 from ..store.store import Store
@@ -45,6 +46,28 @@ class ExportedView:
     path: Path
     rows: int
     size: int
+
+
+@contextmanager
+def replacing_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of the one at ``path`` once it is complete.
+
+    A link stays, and what it leads to is replaced. A pipe or a device, such as /dev/stdout, which
+    may itself be a file that a shell has open, is written to as it is.
+    """
+    is_special = os.path.abspath(path).startswith(("/dev/", "/proc/"))
+    if is_special or (os.path.exists(path) and not os.path.isfile(path)):
+        with open(path, "ab") as file:  # an open file of the shell keeps what it has
+            yield file
+        return
+    target = Path(os.path.realpath(path))
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(draft, "xb") as file:
+            yield file
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def export_views(

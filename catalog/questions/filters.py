@@ -18,12 +18,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypedDict, Unpack
 
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
-from ..model.names import VALUE_ENDING, sql_unit, to_text, to_utc
+from ..model.names import ASCII_MICRO, VALUE_ENDING, sql_ascii_unit, sql_unit, to_text, to_utc
 from .conditions import Pattern, PatternLike, conditions_of, text_matches
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
 
@@ -60,11 +61,12 @@ def parse_time(moment: Moment) -> datetime:
         return to_utc(moment)
     if isinstance(moment, date):
         return datetime(moment.year, moment.month, moment.day)
-    if ago := _AGO.fullmatch(moment.strip()):
+    text = str(moment).strip()  # numpy's times are no datetimes, and spell as ISO does
+    if ago := _AGO.fullmatch(text):
         back = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         return datetime.now(UTC).replace(tzinfo=None) - back
     try:
-        return to_utc(datetime.fromisoformat(moment.strip()))
+        return to_utc(datetime.fromisoformat(text))
     except ValueError:
         raise QueryError(
             f"{moment!r} is no time: write 2024-05-01, 2024-05-01T12:30 (UTC),"
@@ -129,9 +131,9 @@ def _train_range(given: Trains) -> tuple[int, int]:
 
 
 def _min_trains(given: Any) -> int:
-    if not isinstance(given, int) or given < 0:
+    if not isinstance(given, SupportsIndex) or index(given) < 0:
         raise QueryError(f"min_trains={given!r}: give a number of trains")
-    return given
+    return index(given)
 
 
 def _specs(given: "Spec | list[Spec]") -> "tuple[DataFilter, ...]":
@@ -139,6 +141,7 @@ def _specs(given: "Spec | list[Spec]") -> "tuple[DataFilter, ...]":
 
 
 _patterns = _each(Pattern.of)
+_units = _each(lambda given: Pattern(Pattern.of(given).text.translate(ASCII_MICRO)))
 
 
 def _dtypes(given: Any) -> tuple[str, ...]:
@@ -159,7 +162,7 @@ def _dtypes(given: Any) -> tuple[str, ...]:
 
 
 def _shapes(given: Any) -> tuple[tuple[int, ...], ...]:
-    one = isinstance(given, str) or all(isinstance(n, int) for n in given)
+    one = isinstance(given, str) or not any(isinstance(n, Iterable) for n in given)
     return tuple(map(_shape, (given,) if one else given))
 
 
@@ -218,7 +221,7 @@ FILTERS = (
     Filter("dtype", "dtypes", "data", _dtypes, "DTYPE", "Only keys of this type: float32."),
     Filter("shape", "shapes", "data", _shapes, "SHAPE",
            "Only keys whose entries have this shape: 512x128, scalar."),
-    Filter("unit", "units", "data", _patterns, "GLOB", "Only keys of this unit."),
+    Filter("unit", "units", "data", _units, "GLOB", "Only keys of this unit."),
     Filter("proposal", "proposals", "run", _each(_proposal), "P",
            "Only this proposal (2012 or p002012); may be repeated.", "-p"),
     Filter("run", "runs", "run", _each(_run_range), "R",
@@ -445,7 +448,7 @@ class DataFilter:
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes of one entry."""
     units: tuple[Pattern, ...] = ()
-    """Units as they are shown: ``mm``, ``μJ``."""
+    """Units as they are shown, but for micro: ``mm``, ``uJ``."""
 
     @classmethod
     def of(cls, **choice: Any) -> "DataFilter":
@@ -516,7 +519,7 @@ class DataFilter:
         parts = [
             [sql("schema_key.dtype = {dtype}", dtype=dtype) for dtype in self.dtypes],
             [sql(shape, shape=list(s)) for s in self.shapes],
-            [p.matches(UNIT) for p in self.units],
+            [p.matches(sql_ascii_unit(UNIT)) for p in self.units],
         ]
         return [any_of(part) for part in parts if part]
 

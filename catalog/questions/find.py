@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..model.errors import QueryError, RunNotFoundError, nearest
 from ..model.identity import RunIdentity, shard_of
-from ..model.names import from_text
+from ..model.names import from_text, sql_ascii_unit
 from ..model.records import Depth
 from ..store.store import Store
 from .execute import Answer, Sql, all_of, any_of, ask, limited, sql
@@ -230,7 +230,8 @@ def run_values(
             low, high = int(selection.ids[0]), int(selection.ids[-1])
             conditions.append(sql(near, low=low, high=high))
         if data.units:
-            conditions.append(any_of(p.matches("units.unit") for p in data.units))
+            unit = sql_ascii_unit("units.unit")
+            conditions.append(any_of(p.matches(unit) for p in data.units))
         statement = sql(
             f"""SELECT {_RUN_NAMES}, found_source.name AS source, found_key.name AS key,
                 value.dtype, value.number, value.text, value.shape, units.unit

@@ -10,17 +10,16 @@ import hashlib
 import html
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from datetime import date, datetime
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from ..audit.waivers import Waiver
 from ..model.errors import TargetWriteError
+from ..questions.export import replacing_file
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
 from .content import Content, gather
@@ -50,14 +49,11 @@ def write_report(
     cannot be written.
     """
     page = render(gather(store, where, found, waivers=waivers)).encode()
-    target = Path(path)
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        draft.write_bytes(page)
-        draft.replace(target)
+        with replacing_file(path) as file:
+            file.write(page)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise TargetWriteError(str(target), error.strerror or str(error)) from error
+        raise TargetWriteError(os.fspath(path), error.strerror or str(error)) from error
     return len(page)
 
 

@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, M
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -252,7 +254,10 @@ class _Supervisor(Generic[Result]):
         """Run what is unfinished until all is done or the pool breaks."""
         from loky import ProcessPoolExecutor
 
-        pool = ProcessPoolExecutor(max_workers=self.jobs, timeout=60, initializer=_start_worker)
+        plugins = tuple(sys.modules.keys() & {"hdf5plugin"})  # filters are those of a process
+        pool = ProcessPoolExecutor(
+            max_workers=self.jobs, timeout=60, initializer=_start_worker, initargs=plugins
+        )
         clean = False
         try:
             futures: dict[Future[dict[str, Result]], int] = {}
@@ -310,7 +315,9 @@ def _read_note(path: str) -> str:
         return f.read()
 
 
-def _start_worker() -> None:
+def _start_worker(*modules: str) -> None:
+    for name in modules:
+        import_module(name)
     # Ctrl-C goes to every process of the terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

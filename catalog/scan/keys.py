@@ -211,7 +211,7 @@ def read_index(
     *,
     required: bool = True,
 ) -> tuple[IndexPattern, list[Fault]]:
-    """The index of one group, and what is wrong with it; no rows where it has none.
+    """The index of one group, and what is wrong with it; a pattern without trains if it has none.
 
     It is for the trains of the file: without padding, without the rows whose train ID is zero, and
     without numbers that can be no rows.
@@ -231,8 +231,7 @@ def read_index(
         except READ_ERRORS as e:
             why = f"index cannot be read: {reason_of(e)}"
     if why or first is None or count is None:
-        nothing = np.zeros(len(trains))
-        return IndexPattern.from_arrays(nothing, nothing), [Fault("I02", why, place)] if why else []
+        return IndexPattern.from_arrays((), ()), [Fault("I02", why, place)] if why else []
     key = first.tobytes() + b"|" + count.tobytes()
     if key not in memo:
         memo[key], faults = _pattern(first, count, trains, place)

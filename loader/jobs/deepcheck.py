@@ -39,7 +39,7 @@ from ...catalog.store.read import file_stats
 from ...catalog.store.store import Store
 
 if TYPE_CHECKING:
-    from ...catalog.hdf5.library import LibraryGroup
+    from ...catalog.hdf5.library import LibraryDataset, LibraryGroup
 
 UInt64s = NDArray[np.uint64]
 
@@ -263,7 +263,13 @@ def check_file(
             return [_unreadable("data", e)], {}
 
 
-def _unreadable(what: str, error: Exception, where: str = "") -> Fault:
+def _unreadable(
+    what: str, error: Exception, where: str = "", dataset: "LibraryDataset | None" = None
+) -> Fault:
+    from ...catalog.hdf5.library import missing_filter
+
+    if dataset is not None and (lack := missing_filter(dataset.id)):
+        return Fault("F06", f"data not checked: {lack}", where)
     return Fault("V02", f"{what} cannot be read: {reason_of(error)}", where)
 
 
@@ -344,7 +350,7 @@ class _DataCheck:
         try:
             whole = dataset.read()
         except READ_ERRORS as e:
-            yield _unreadable("data", e, path)
+            yield _unreadable("data", e, path, dataset)
             return None
         return whole[rows] if not rows.size or rows.max() < len(whole) else None
 
@@ -388,7 +394,7 @@ class _DataCheck:
                     dataset.read_rows(start, min(start + at_once, end))
             except READ_ERRORS as e:
                 rows = f"rows {first} to {end - 1}" if end - first > 1 else f"row {first}"
-                yield _unreadable(rows, e, path)
+                yield _unreadable(rows, e, path, dataset)
                 return
 
     def _of_trains(
@@ -410,7 +416,7 @@ class _DataCheck:
             try:
                 recorded = dataset.read_rows(start, stop)
             except READ_ERRORS as e:
-                yield _unreadable(f"rows {start} to {stop - 1}", e, path)
+                yield _unreadable(f"rows {start} to {stop - 1}", e, path, dataset)
                 return
             if fault := next(check(int(trains.ids[train]), recorded, start, path), None):
                 yield fault

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
 from ...catalog.model.names import short_key
+from ...catalog.questions.export import replacing_file
 from ...catalog.store.versions import is_text
 from ..read.chunks import ABSENT, UNUSUAL, ChunkMap, NotPlainError, find_layout, locate_chunks
 from ..read.execute import check_dataset
@@ -157,13 +158,8 @@ def write_zarr_references(
         if target.suffix != ".json":
             _write_parquet(arrays, trains, target)
             return
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(draft, "x", encoding="utf-8") as file:
-                json.dump(_references(arrays, trains), file)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+        with replacing_file(target) as file:
+            file.write(json.dumps(_references(arrays, trains)).encode())
     except OSError as error:
         raise TargetWriteError(str(target), error.strerror or str(error)) from error
 

@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.model.errors import MultiRunError, TargetFileError
+from ...catalog.model.errors import MultiRunError, TargetFileError, TargetWriteError
 from ...catalog.model.records import decode_dtype
 from ..read.execute import check_dataset, execute_plan
 from ..read.plan import ReadPlan
@@ -88,7 +89,9 @@ def write_file(
                 rows += [("INSTRUMENT", f"{old}/{g}") for g in sorted(source.index_groups)]
         times = data.timestamps()
         f["INDEX/trainId"] = trains
-        is_modern = not np.isnat(times).all()
+        # Times of a modern file may all be 0, which is none.
+        used = [ref for ref in data.table.refs if ref.trains.overlaps(data.trains)]
+        is_modern = any(ref.facts.timestamps(ref.number) is not None for ref in used)
         metadata = f.create_group("METADATA")
         if is_modern:
             known = np.where(np.isnat(times), 0, times.astype("datetime64[ns]").astype(np.int64))
@@ -130,6 +133,8 @@ def replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
     """A new file that takes the place of ``target`` once it is complete."""
     target = Path(os.path.realpath(target))
     if target.exists():
+        if not target.is_file():  # a pipe or a device, that HDF5 cannot write to
+            raise TargetWriteError(str(target), "it is no regular file")
         for path in sources:
             if path.exists() and path.samefile(target):
                 raise TargetFileError(str(target))
@@ -192,9 +197,18 @@ def _put_key(f: h5py.File, key: SelectedKey, put: PutData, written: WrittenRows)
     return dataset
 
 
+def _stored_dtype(key: SelectedKey, plan: ReadPlan) -> np.dtype[Any]:
+    """The type of a key's datasets, which also says what strings are, and how they are encoded."""
+    for piece in plan.pieces[:1]:
+        with key.source.files.borrow(piece.data_file) as opened:
+            dtype: np.dtype[Any] = check_dataset(plan, piece, opened).dataset.dtype
+            return dtype
+    return decode_dtype(plan.record.dtype)
+
+
 def _copy(home: h5py.Group, path: str, key: SelectedKey, plan: ReadPlan) -> h5py.Dataset:
     """A dataset with the data of a key, copied in parts of bounded size."""
-    dtype = decode_dtype(plan.record.dtype)  # also says what strings are
+    dtype = _stored_dtype(key, plan)
     row_bytes = max(dtype.itemsize * int(np.prod(key.entry_shape, dtype=np.int64)), 1)
     chunk_rows = max(1, min(_CHUNK_BYTES // row_bytes, plan.n_rows))
     dataset = home.create_dataset(
@@ -208,13 +222,15 @@ def _copy(home: h5py.Group, path: str, key: SelectedKey, plan: ReadPlan) -> h5py
     for piece in plan.pieces if all(plan.shape) else ():
         for at, slabs in piece.portions(max(1, _PART_BYTES // row_bytes)):
             part = replace(plan, pieces=(slabs,), n_rows=slabs.n_rows)
-            dataset[at : at + part.n_rows] = execute_plan(part, key.source.files)
+            rows = execute_plan(part, key.source.files)
+            # numpy keeps the encoding of fixed-length text in the metadata of a type.
+            dataset[at : at + part.n_rows] = rows if dtype.hasobject else rows.view(dtype)
     return dataset
 
 
 def _link(home: h5py.Group, path: str, key: SelectedKey, plan: ReadPlan) -> h5py.Dataset:
     """A virtual dataset that shows the data of a key in their files."""
-    dtype = decode_dtype(plan.record.dtype)  # also says what strings are
+    dtype = _stored_dtype(key, plan)
     layout = h5py.VirtualLayout(shape=plan.shape, dtype=dtype)
     for start, stop, at, shown in shown_slabs(key, plan):
         layout[at : at + stop - start] = shown[start:stop]
@@ -227,13 +243,13 @@ def shown_slabs(
     key: SelectedKey, plan: ReadPlan
 ) -> Iterator[tuple[int, int, int, h5py.VirtualSource]]:
     """Start, stop and target of each slab of a plan, and its dataset for a virtual layout."""
-    dtype = decode_dtype(plan.record.dtype)
     for piece in plan.pieces:
         # HDF5 reads % in these names as the start of a pattern.
         name = os.path.abspath(piece.data_file.path).replace("%", "%%")
         # HDF5 shows fill values for what is not there: better to find out now.
         with key.source.files.borrow(piece.data_file) as opened:
-            inside = check_dataset(plan, piece, opened).dataset.name.replace("%", "%%")
+            dataset = check_dataset(plan, piece, opened).dataset
+            inside, dtype = dataset.name.replace("%", "%%"), dataset.dtype
         shape = (piece.end, *key.entry_shape)
         shown = h5py.VirtualSource(name, inside, shape=shape, dtype=dtype)
         for start, stop, at in piece.listed():

@@ -172,7 +172,11 @@ class _OpenRead:
             raise
         except OSError as error:
             self._file.check_unchanged()
-            detail = f"{read.target.plan.path} cannot be read: {error}"
+            from ...catalog.hdf5.library import missing_filter
+
+            detail = (
+                f"{read.target.plan.path} cannot be read: {missing_filter(read.found.id) or error}"
+            )
             raise FileStructureError(self._data_file.path, detail, _ELSEWHERE) from error
 
 

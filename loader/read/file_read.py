@@ -135,7 +135,7 @@ class FileRead:
         self.slabs = slabs
         self._region = target.plan.region
         self._file = file
-        self._found = found
+        self.found = found
         self._options = options
         self._pool = pool
         self._direct = options.direct
@@ -172,12 +172,12 @@ class FileRead:
         return []
 
     def _row_bytes(self, shape: tuple[int, ...]) -> int:
-        itemsize: int = self._found.id.dtype.itemsize
+        itemsize: int = self.found.id.dtype.itemsize
         return prod(shape) * itemsize
 
     def _read_block(self, block: FileSlabs) -> Array:
         """Some rows, all of the hull of each."""
-        dataset = self._found.dataset
+        dataset = self.found.dataset
         if self.target.plan.record.dtype == "str":
             dataset = dataset.asstr(errors="replace")
         elif self.target.dtype.kind != "O":
@@ -200,7 +200,7 @@ class FileRead:
         if handle is None or not self._direct:
             return None
         n_bytes = slabs.n_rows * self._row_bytes(array.shape[1:])
-        chunks = self._found.chunks(self._file.file, n_bytes)
+        chunks = self.found.chunks(self._file.file, n_bytes)
         if chunks is None or array.dtype != chunks.layout.dtype:
             return None
         most = n_bytes // (4 * options.n_threads)
@@ -220,20 +220,22 @@ class FileRead:
 
         False, and nothing done, if it cannot or would convert otherwise than numpy.
         """
-        from h5py import h5s
+        from h5py import h5s, h5t
 
         stored, wanted = self.target.dtype, array.dtype
         real = stored.kind in "iuf" and wanted.kind in "iuf"
         alike = stored == wanted or (real and np.can_cast(stored, wanted, "safe"))
         if not array.flags.c_contiguous or not alike:
             return False
-        dataset, hull, shape = self._found.id, self._region.hull, self._region.hull_shape
+        dataset, hull, shape = self.found.id, self._region.hull, self._region.hull_shape
         offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
         space = dataset.get_space()
+        # The encoding of text is part of HDF5's type, not of numpy's, and HDF5 converts none.
+        kind = None if real else h5t.py_create(dataset.dtype)
         for start, stop, at in slabs.listed():
             count = (stop - start, *shape)
             space.select_hyperslab((start, *offset), count, step)
-            dataset.read(h5s.create_simple(count), space, array[at : at + stop - start])
+            dataset.read(h5s.create_simple(count), space, array[at : at + stop - start], kind)
         return True
 
 

@@ -9,6 +9,7 @@ API imports it.
 3. ``SelectedKey``: one key; its rows, the plan to read them, and the reading.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -305,7 +306,19 @@ class SelectedKey(Value):
         if region is None:
             region = parse_region((), record.entry_shape)
         path = self._stored_path
+        for ref, pattern in zip(found.files, found.patterns, strict=True):
+            if not pattern.lengths.size and self.name in source.schema_in(ref).by_name:
+                self._warn_of_rows_without_index(ref, path)
         return ReadPlan(source.entry.name, path, record, region, found.n_rows, found.slabs)
+
+    def _warn_of_rows_without_index(self, ref: FileRef, path: str) -> None:
+        with self.source.files.borrow(ref.data_file) as opened:
+            stored = opened.dataset(path, self.name)
+        if stored is not None and stored.shape[0]:
+            message = (
+                f"{ref.path}: INDEX has no trains for the {stored.shape[0]} rows of {path[1:]}"
+            )
+            warnings.warn(f"{message}, which are left out", UserWarning, stacklevel=5)
 
     def read(self, roi: Any = (), out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The data, (entries, ...), or a region of every entry; into ``out`` if it is given."""

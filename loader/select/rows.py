@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, pairwise
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,7 @@ class FileSet(Value):
 
     def shifted(self, offset: int) -> "FileSet":
         """The same files, their data taken for trains whose IDs are this much larger."""
+        offset = index(offset)
 
         def shift(ref: FileRef) -> FileRef:
             listed, trains = ref.listed.shifted(offset), shift_trains(ref.trains, offset)

@@ -22,7 +22,7 @@ from ...catalog.model.errors import SourceNameError
 from ...catalog.model.names import short_key
 from ...catalog.model.records import KeySchema
 from .sources import SourceEntry
-from .trains import TrainSet, by_index
+from .trains import TrainSet, by_index, without_dimension
 
 Selection = dict[str, frozenset[str] | None]
 """Selected keys by source; None for all that are selected so far."""
@@ -277,7 +277,7 @@ def _items(roi: Any, ndim: int) -> list[Any]:
     if isinstance(roi, by_index):
         roi = roi.value
     given = list(roi) if isinstance(roi, tuple) else [roi]
-    given = [g.value if isinstance(g, by_index) else g for g in given]
+    given = [without_dimension(g.value if isinstance(g, by_index) else g) for g in given]
     dots = sum(g is Ellipsis for g in given)
     if dots > 1:
         raise IndexError("a region can have a single ellipsis ('...')")
@@ -295,6 +295,7 @@ def _position(at: int, size: int, axis: int) -> int:
 
 
 def _positions(item: Any, size: int, axis: int) -> NDArray[np.intp]:
+    item = item.to_numpy() if hasattr(item, "to_numpy") else item  # of xarray or pandas
     if not isinstance(item, (list, range, np.ndarray)):
         raise TypeError(
             f"a region is made of integers, slices, lists and '...', not {type(item).__name__}"

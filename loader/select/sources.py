@@ -348,7 +348,7 @@ def run_metadata(refs: Sequence[FileRef]) -> dict[str, Any]:
 
 
 def collect_timestamps(refs: Sequence[FileRef], trains: TrainSet) -> NDArray[np.datetime64]:
-    """Time of each train, (n,) datetime64[ns] in UTC; NaT where no file has it."""
+    """Time of each train, (n,) datetime64[ns] in UTC; NaT where no file has it (0 is none)."""
     times = np.full(len(trains), np.datetime64("NaT"), "datetime64[ns]")
     missing = trains
     for ref in refs:
@@ -360,7 +360,7 @@ def collect_timestamps(refs: Sequence[FileRef], trains: TrainSet) -> NDArray[np.
         if recorded is None:
             continue
         ids = ref.listed.ids[: len(recorded)]
-        wanted = missing.contains(ids)
+        wanted = missing.contains(ids) & (recorded[: ids.size] > 0)
         if ref.good_only:
             wanted &= ref.listed.good[: ids.size]
         # In reverse, so that of a train that is listed twice the first time stays.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
+from operator import index
 from typing import Any, TypeVar
 
 import numpy as np
@@ -314,7 +315,7 @@ class by_index(_Spelling):
 
 def shift_trains(trains: TrainSet, offset: int) -> TrainSet:
     """The set of IDs that are this much larger."""
-    step = np.uint64(offset % (1 << 64))
+    step = np.uint64(index(offset) % (1 << 64))
     return TrainSet(trains.firsts + step, trains.lasts + step)
 
 
@@ -330,8 +331,7 @@ def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
     if isinstance(selection, by_id):
         return _by_id(trains, selection.value)
     where = selection.value if isinstance(selection, by_index) else selection
-    if isinstance(where, np.ndarray) and where.ndim == 0:
-        where = where[()]
+    where = without_dimension(where)
     if isinstance(where, slice):
         start, stop, step = where.indices(len(trains))
         if step == 1:
@@ -370,11 +370,17 @@ def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
     return TrainSet.from_ids(trains.at(values.astype(np.int64) % max(len(trains), 1)))
 
 
+def without_dimension(value: Any) -> Any:
+    """The number in an array of no dimensions, labelled or not; anything else as it is."""
+    return np.asarray(value)[()] if getattr(value, "ndim", None) == 0 else value
+
+
 def _by_id(trains: TrainSet, wanted: Any) -> TrainSet:
+    wanted = without_dimension(wanted)
     if isinstance(wanted, slice):
         return _by_id_slice(trains, wanted)
-    if isinstance(wanted, (int, np.integer)) and not isinstance(wanted, (bool, np.bool_)):
-        wanted = [int(wanted)]
+    if isinstance(wanted, (int, float, np.number)) and not isinstance(wanted, bool):
+        wanted = [wanted]
     labelled = _labelled_mask(wanted)
     if labelled is not None:
         return _found(trains, labelled)
@@ -388,6 +394,9 @@ def _by_id(trains: TrainSet, wanted: Any) -> TrainSet:
     values = np.asarray(wanted)
     if not values.size:
         return NO_TRAINS
+    if values.dtype.kind == "f" and np.array_equal(values, np.floor(values), equal_nan=True):
+        # As pandas makes of integers where some are missing.
+        values = np.array([int(v) for v in values[np.isfinite(values)]], object)
     if values.ndim != 1 or (values.dtype.kind not in "iu" and values.dtype != object):
         raise TypeError(f"train IDs are integers, not {values.dtype} of {values.ndim} dimensions")
     if values.dtype.kind != "u":

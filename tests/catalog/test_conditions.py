@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.questions import identities, means, named, walked
 from xfelcat import Catalog, profile
 from xfelcat.catalog.model.errors import QueryError
-from xfelcat.catalog.questions.conditions import parse_condition
+from xfelcat.catalog.questions.conditions import conditions_of, parse_condition
 
 pytestmark = pytest.mark.fast
 
@@ -108,6 +108,9 @@ def test_find_runs_compares_every_number_as_numpy_does(data, facility):
     text = f"{source} {key} {sign} {bound!r}"
     assert identities(facility.catalog.runs(where=text)) == expected
     assert identities(facility.catalog.runs(where={f"{source} {key}": (sign, bound)})) == expected
+    several = {f"{source} {key}": [bound, 0.0]}
+    as_array = {f"{source} {key}": np.array([bound, 0.0])}
+    assert conditions_of(as_array) == conditions_of(several)
 
 
 def test_find_runs_shows_values_units_and_whose_they_are(facility):

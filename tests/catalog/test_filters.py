@@ -4,14 +4,17 @@ import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 from xfelcat.catalog.model.errors import QueryError
 from xfelcat.catalog.questions.filters import (
     FILTERS,
     Choice,
+    DataFilter,
     RunChoice,
     RunFilter,
     filters_of,
+    parse_filters,
     parse_time,
 )
 
@@ -52,6 +55,19 @@ def test_runs(written, ranges):
 )
 def test_times_are_utc_without_zone(written, moment):
     assert parse_time(written) == moment
+
+
+def test_numbers_and_times_of_numpy():
+    number = np.int64
+    assert RunFilter.of(proposal=number(2012), run=np.arange(3, 5)) == RunFilter(
+        proposals=(2012,), runs=((3, 3), (4, 4))
+    )
+    assert parse_filters({"min_trains": np.uint16(5)}, "having") == {"min_trains": 5}
+    for shape in ((number(3), number(2)), np.array([3, 2]), [(number(3), 2)]):
+        assert DataFilter.of(shape=shape).shapes == ((3, 2),)
+    assert parse_time(np.datetime64("2024-05-01T12:30", "ns")) == datetime(2024, 5, 1, 12, 30)
+    with pytest.raises(QueryError, match="give a number of trains"):
+        parse_filters({"min_trains": 5.0}, "having")
 
 
 @pytest.mark.parametrize(

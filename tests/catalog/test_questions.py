@@ -54,6 +54,12 @@ DATA = {
     "scalar": ({"source": "*:output", "shape": "scalar"}, lambda r, k: k.shape == ()),
     "unit": ({"source": "*", "unit": "mm"}, lambda r, k: k.unit == "mm"),
     "unit glob": ({"source": "*", "unit": "[μm]?"}, lambda r, k: k.unit in ("μJ", "mm", "mV")),
+    "unit with the micro sign": (
+        {"source": "*", "unit": ["\u00b5J", "kg"]},
+        lambda r, k: k.unit == "μJ",
+    ),
+    "unit as in the files": ({"source": "*", "unit": "uJ"}, lambda r, k: k.unit == "μJ"),
+    "unit by regex": ({"source": "*", "unit": "re:\u00b5[JK]"}, lambda r, k: k.unit == "μJ"),
     "class": (
         {"source": "*", "key": "*", "device_class": "Doocs*"},
         lambda r, k: fnmatchcase(device_class(r, k.source) or "", "Doocs*"),

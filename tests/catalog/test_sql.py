@@ -3,7 +3,9 @@
 import inspect
 import shutil
 import time
+from datetime import datetime
 
+import numpy as np
 import pytest
 from xfelcat import Catalog
 from xfelcat.catalog.model.errors import CatalogNotFoundError, CatalogWriteError, QueryError
@@ -28,6 +30,23 @@ def test_values_can_be_bound(demo):
     assert rows == [{"proposal": 900021}, {"proposal": 900021}]
     rows = run_sql(demo.store, "SELECT ? AS x", ["'; DROP TABLE run"]).table.to_pylist()
     assert rows == [{"x": "'; DROP TABLE run"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.int64(2), 2),
+        (np.uint64(2**64 - 1), 2**64 - 1),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.datetime64("2024-05-01T12:30:00.000001", "ns"), datetime(2024, 5, 1, 12, 30, 0, 1)),
+        (np.array([1, 2]), [1, 2]),
+        ([np.int64(1), None], [1, None]),
+    ],
+)
+def test_values_of_numpy_can_be_bound(demo, value, expected):
+    assert run_sql(demo.store, "SELECT ? AS x", [value]).table.to_pylist() == [{"x": expected}]
+    assert run_sql(demo.store, "SELECT $n AS x", {"n": value}).table["x"][0].as_py() == expected
 
 
 @pytest.mark.parametrize(

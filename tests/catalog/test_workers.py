@@ -3,6 +3,7 @@
 import ctypes
 import multiprocessing
 import os
+import sys
 
 import pytest
 from xfelcat.catalog.scan import jobs as jobs_module
@@ -19,6 +20,11 @@ def measure(paths, options, note):
         with open(path, "rb") as f:
             lengths[path] = len(f.read()) + options
     return lengths
+
+
+def has_filters(paths, options, note):
+    """Whether the process has the filters of hdf5plugin."""
+    return dict.fromkeys(paths, "hdf5plugin" in sys.modules)
 
 
 @pytest.fixture
@@ -39,6 +45,16 @@ def test_every_batch_gives_its_results(files, jobs):
     assert done["a"].results == {files[i]: 10 + i for i in range(4)}
     assert done["b"].results == {files[i]: 20 + i for i in range(4, 6)}
     assert done["a"].blamed == done["b"].blamed == {}
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_workers_have_the_filters_of_their_parent(files, tmp_path, monkeypatch, imported):
+    (tmp_path / "hdf5plugin.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    if imported:
+        monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    (done,) = run_batches(has_filters, [Batch("a", tuple(files), 0)], jobs=1)
+    assert set(done.results.values()) == {imported}
 
 
 def test_a_hanging_file_is_timed_out_and_the_rest_is_done(files, tmp_path):

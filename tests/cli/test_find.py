@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -265,6 +269,29 @@ def test_sql_memory_can_be_limited(xfelcat, demo):
         assert result.exit_code == 2
     free = ("--memory-limit", "0", "--time-limit", "0", "-f", "json", "-c", demo.location)
     assert json.loads(xfelcat("sql", "SELECT 1 AS x", *free).stdout) == [{"x": 1}]
+
+
+def test_output_to_links_and_pipes(process, demo, tmp_path):
+    """What is no plain file stays what it is."""
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    os.mkfifo(tmp_path / "pipe")
+    words = ("sql", "SELECT 1 AS a", "-c", demo.location, "-o")
+    assert process(*words, tmp_path / "link.csv").returncode == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text() == "a\n1\n"
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
+    assert process(*words, tmp_path / "pipe", "-f", "csv").returncode == 0
+    assert reader.communicate()[0] == b"a\n1\n"
+    assert (tmp_path / "pipe").is_fifo()
+    # What the shell has open stays what it is, too: the other commands write on.
+    with open(tmp_path / "shell.csv", "wb") as out:
+        assert process(*words, "/dev/null").returncode == 0
+        command = [sys.executable, "-m", "xfelcat", *map(str, words), "/dev/stdout", "-f", "csv"]
+        subprocess.run(command, stdout=out, check=True)
+        out.seek(0, os.SEEK_END)
+        out.write(b"more\n")
+    assert (tmp_path / "shell.csv").read_text() == "a\n1\nmore\n"
+    assert Path("/dev/null").is_char_device()
 
 
 def test_output_replaces_a_file_only_when_all_is_written(xfelcat, demo, tmp_path):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from support import rich_run
 from support.both_readers import open_both, open_oracle, open_scanned
 from support.same_results import assert_same, outcome
+from support.tiny_file import write_tiny
+from xfelcat import H5File
 from xfelcat.catalog.model.errors import DuplicateTrainError, MultiRunError
 from xfelcat.loader.examples import (
     FileSpec,
@@ -24,6 +26,7 @@ from xfelcat.loader.examples import (
     split,
     write_run,
 )
+from xfelcat.loader.show.display import run_facts
 
 pytestmark = pytest.mark.fast
 
@@ -272,6 +275,25 @@ def test_run_metadata_of_the_lowest_aggregator(both, tmp_path):
     assert np.isnat(old.train_timestamps()).all()
     assert old.train_timestamps(pydatetime=True) == [None] * 5
     assert old.train_timestamps(labelled=True).isna().all()
+
+
+def test_a_timestamp_of_zero_is_none(tmp_path):
+    """As EXtra-data has it, unless another file has the time; what `write` makes of it too."""
+    (tmp_path / "run").mkdir()
+    with write_tiny(tmp_path / "run" / "RAW-R0007-DA01-S00000.h5") as f:
+        times = f["INDEX/timestamp"][:]
+        f["INDEX/timestamp"][:] = 0
+    ours, theirs = open_both(tmp_path / "run")
+    assert_same(ours.train_timestamps(), theirs.train_timestamps())
+    assert ours.train_timestamps(pydatetime=True) == [None] * 10
+    assert "First train at" not in str(dict(run_facts(ours.selected)))
+    ours.write(tmp_path / "written.h5")
+    written = H5File(tmp_path / "written.h5")
+    assert np.isnat(written.train_timestamps()).all()
+    assert written.run_metadata()["runNumber"] == 7
+    with write_tiny(tmp_path / "run" / "RAW-R0007-DA02-S00000.h5", rows=()):
+        recorded = open_scanned(tmp_path / "run").train_timestamps()
+    np.testing.assert_array_equal(recorded, times.astype("datetime64[ns]"))
 
 
 def test_timestamps_of_selected_trains(both):

@@ -23,12 +23,16 @@ from support.faultless_run import (
     write_checked_run,
 )
 from support.mock_runs import MOCKS
+from support.tiny_file import CAMERA as TINY_CAMERA
 from support.tiny_file import write_tiny
+from xfelcat import H5File
 from xfelcat.catalog.model.checks import CHECKS
+from xfelcat.catalog.model.errors import FileStructureError
 from xfelcat.catalog.scan.scan import scan_file
 from xfelcat.loader.jobs.deepcheck import DeepOptions, check_data, check_file, find_updates
 
 N = 40
+BITSHUFFLE = 32008  # the number of a filter that only a plugin has
 KEYS = [(XGM, "beamPosition/ixPos"), (XGM, "state"), (MOTOR, "actualPosition"), (MOTOR, "isMoving")]
 CHUNKED = [
     (DA0, f"INSTRUMENT/{CAMERA}/data/image/pixels"),
@@ -283,3 +287,24 @@ def test_what_is_no_file_is_for_the_scan_to_say(tmp_path):
     (tmp_path / "b.h5").touch()
     paths = [str(tmp_path / n) for n in ("a.h5", "b.h5")]
     assert dict(check_data(paths, DeepOptions(jobs=0))) == dict.fromkeys(paths, ())
+
+
+def test_a_filter_that_is_not_installed_is_no_damage(tmp_path):
+    path, where = tmp_path / "RAW-R0007-DA01-S00000.h5", f"INSTRUMENT/{TINY_CAMERA}/data/img"
+    write_tiny(path).close()
+    with h5py.File(path, "r+") as f:
+        del f[where]
+        create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        create.set_chunk((1, 4))
+        create.set_filter(BITSHUFFLE, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple((20, 4))
+        made = h5py.h5d.create(f.id, where.encode(), h5py.h5t.STD_U16LE, space, create)
+        for row in range(20):
+            made.write_direct_chunk((row, 0), b"encoded!", 0)
+    found = [p for p in checked(tmp_path)[path.name] if p[0] != "V04"]
+    ((check, _, place, message),) = found
+    assert (check, place) == ("F06", where)
+    assert message.startswith("data not checked: HDF5 lacks the filter ")
+    assert "import hdf5plugin" in message
+    with pytest.raises(FileStructureError, match=f"img cannot be read: .*{BITSHUFFLE}.*hdf5plugin"):
+        H5File(path)[TINY_CAMERA, "data.img"].ndarray()

@@ -12,7 +12,9 @@ from multiprocessing import get_context
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import rich_run
@@ -124,6 +126,10 @@ def test_lists_in_a_region(run):
     whole = pixels.ndarray()
     np.testing.assert_array_equal(pixels.ndarray(roi=[3, 1, 1]), whole[:, [3, 1, 1]])
     np.testing.assert_array_equal(pixels.ndarray(roi=np.s_[2, [0, 3]]), whole[:, 2][:, [0, 3]])
+    for positions in (np.array(3), xr.DataArray(3), xr.DataArray([3, 1]), pd.Series([3, 1])):
+        expected = whole[:, np.asarray(positions)]
+        np.testing.assert_array_equal(pixels.ndarray(roi=positions), expected)
+        np.testing.assert_array_equal(pixels.xarray(roi=by_index[positions]), expected)
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "u1", "f2"])

@@ -7,6 +7,8 @@ import pytest
 from support import rich_run
 from support.both_readers import data_files, open_scanned
 from support.same_results import assert_same
+from support.tiny_file import CAMERA, XGM, write_tiny
+from xfelcat import Catalog, RunDirectory
 from xfelcat.catalog.model.records import Depth, FileLayout, SourceRecord
 from xfelcat.catalog.opening.scanned import scanned_facts
 from xfelcat.catalog.scan.scan import scan_file
@@ -108,6 +110,40 @@ def test_what_the_facts_lack_comes_from_the_files(tmp_path, depth):
     assert run.get_run_values(rich_run.XGM).keys() == full.get_run_values(rich_run.XGM).keys()
     assert run.run_metadata() == full.run_metadata()
     assert_same(run.train_timestamps(), full.train_timestamps())
+
+
+def test_an_index_group_that_the_source_list_lacks(tmp_path):
+    """The outline of a file has the listed groups only, and the keys lie in others too."""
+    with write_tiny(tmp_path / "RAW-R0007-DA01-S00000.h5") as f:
+        f.copy(f[f"INSTRUMENT/{CAMERA}/data"], f[f"INSTRUMENT/{CAMERA}"], "more")
+        f.copy(f[f"INDEX/{CAMERA}/data"], f[f"INDEX/{CAMERA}"], "more")
+        f[f"INSTRUMENT/{CAMERA}/more/sum/x"][:] += 0.5
+        stored = f[f"INSTRUMENT/{CAMERA}/more/sum/x"][:]
+    for depth in (Depth.OUTLINE, Depth.FULL):
+        records = [scan_file(path, depth=depth) for path in data_files(tmp_path)]
+        run = DataCollection.from_facts(scanned_facts(str(tmp_path), records))
+        assert_same(run[CAMERA, "more.sum.x"].ndarray(), stored)
+        assert run[CAMERA, "more.sum.x"].data_counts().tolist() == [2] * 10
+
+
+@pytest.mark.parametrize("lost", ["", "/first", "/count"])
+@pytest.mark.parametrize("place", [XGM, f"{CAMERA}/data"])
+def test_rows_that_the_index_leaves_out_are_told_of(tmp_path, place, lost):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    with write_tiny(directory / "RAW-R0007-DA01-S00000.h5") as f:
+        del f[f"INDEX/{place}{lost}"]
+    source, key, n = (XGM, "power", 10) if place == XGM else (CAMERA, "sum.x", 20)
+    key = key if place == XGM else f"data.{key}"
+    Catalog(tmp_path / "catalog").ingest(directory, jobs=0)
+    runs = [RunDirectory(directory, catalog=tmp_path / "catalog")]
+    for depth in (Depth.OUTLINE, Depth.FULL):
+        records = [scan_file(path, depth=depth) for path in data_files(directory)]
+        runs.append(DataCollection.from_facts(scanned_facts(str(directory), records)))
+    for run in runs:
+        with pytest.warns(UserWarning, match=f"S00000.h5: INDEX has no trains for the {n} rows"):
+            assert len(run[source, key].ndarray()) == 0
+        assert run[source, key].data_counts().tolist() == [0] * 10
 
 
 def named(record):

@@ -45,6 +45,10 @@ def test_data_of_a_late_source_go_to_their_trains(run):
     assert own.ndarray().tolist() == plain.ndarray().tolist()
     assert own.series().index.tolist() == (plain.train_id_coordinates() - 1).tolist()
     assert run[CAMERA].with_train_offset(0).train_ids == TRAINS
+    for number in (np.int64(-1), np.int8(-1)):  # 2^64, with which IDs wrap, is beyond both
+        again = late(run, number)[CAMERA, "data.trainId"]
+        assert again.train_id_coordinates().tolist() == moved.train_id_coordinates().tolist()
+        assert run[CAMERA].with_train_offset(number).train_ids == own.train_ids
     with pytest.raises(KeyError):
         run.with_train_offset("NOT/THERE", 1)
 

@@ -9,6 +9,7 @@ import pytest
 import xfelcat
 from support.demo_facility import demo, demo_and_report, demo_report, no_settings
 from support.faultless_run import AGIPD0, DA0, DA1, write_checked_run
+from support.tiny_file import write_tiny
 from xfelcat.catalog.ingest.ingest import scan_batch
 from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.model.errors import QueryError, RunNotFoundError
@@ -43,6 +44,16 @@ def test_a_run_in_order(tmp_path, no_settings, version):
     # No catalog was left anywhere.
     assert sorted(tmp_path.rglob("*")) == before
     assert not no_settings.data.exists()
+
+
+@pytest.mark.parametrize("last", [2**62, 2**63 - 2, 2**63 - 1, 2**63, 2**64 - 1])
+def test_train_ids_at_the_limits_of_64_bits(tmp_path, last):
+    """They are suspect, and neither SQL nor numpy adds to them what has no room."""
+    for sequence, ids in enumerate((range(last - 2, last + 1), [*range(1000, 1009), last])):
+        name = f"RAW-R0007-DA01-S{sequence:05}.h5"
+        write_tiny(tmp_path / name, train_ids=ids, sequence=sequence).close()
+    write_tiny(tmp_path / "RAW-R0007-DA02-S00000.h5", train_ids=range(last - 2, last + 1)).close()
+    assert ("T03", "E", "RAW-R0007-DA01-S00001.h5", "INDEX/trainId") in checked(tmp_path)
 
 
 def test_every_fault_of_the_demo_is_found_where_it_is(demo):

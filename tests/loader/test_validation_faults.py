@@ -31,6 +31,7 @@ from xfelcat.loader.jobs.validation import applicable_checks
 N, SEQUENCES = 40, 3
 SLOW, MODULES = ("DA01", "DA02"), ("PROTO00", "PROTO01", "PROTO02")
 TRAINS = range(10**9, 10**9 + N * SEQUENCES)
+COPIES = ("{} (copy).h5", "old_{}.h5", "subset.h5")
 FAMILY = "SPB_DET_PROTO-1/DET/#CH0:xtdf"
 
 
@@ -103,6 +104,16 @@ def train_twice(run):
     return {("R02", "E", name, aggregator)}
 
 
+def copied_file(run):
+    """Under a name that tells no aggregator, or under two of them."""
+    aggregator = run.pick(SLOW + MODULES)
+    source = run.path(aggregator, run.pick(range(SEQUENCES)))
+    names = run.draw(st.lists(st.sampled_from(COPIES), min_size=1, unique=True))
+    for name in names:
+        shutil.copy2(source, source.with_name(name.format(source.stem)))
+    return {("R02", "E", name.format(source.stem), aggregator) for name in names}
+
+
 def trains_lost_at_a_break(run):
     aggregator, sequence = run.pick(SLOW), run.draw(st.integers(1, SEQUENCES - 1))
     trains = run.file(aggregator, sequence).train_ids
@@ -154,6 +165,7 @@ FAULTS = {
     trains_in_no_file: set(),
     lost_sequence: set(),
     train_twice: {"R03"},
+    copied_file: {"R02"},  # two copies repeat each other, too
     trains_lost_at_a_break: set(),
     aggregator_ends_early: set(),
     source_absent_from_a_sequence: set(),

@@ -1,5 +1,6 @@
 """Do written files hold the selected data, for EXtra-data, xfelcat and plain h5py?"""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,16 @@ import numpy as np
 import pytest
 from support import oracle
 from support.both_readers import keys_by_source, open_both, open_oracle, open_scanned
-from xfelcat.catalog.model.errors import InconsistentFilesError, TargetFileError, XfelcatError
+from support.same_results import assert_same
+from support.tiny_file import XGM as TINY
+from support.tiny_file import write_tiny
+from xfelcat import H5File
+from xfelcat.catalog.model.errors import (
+    InconsistentFilesError,
+    TargetFileError,
+    TargetWriteError,
+    XfelcatError,
+)
 from xfelcat.catalog.model.names import FORMAT_VERSIONS
 from xfelcat.loader.examples import (
     FileSpec,
@@ -350,3 +360,41 @@ def test_runs_that_extra_data_makes(tmp_path, build_mock, name, method):
                 np.testing.assert_array_equal(
                     found.train_id_coordinates(), expected.train_id_coordinates()
                 )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pipes_and_links_are_not_replaced(tmp_path, method):
+    write_tiny(tmp_path / "RAW-R0007-DA01-S00000.h5").close()
+    run = open_scanned(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TargetWriteError, match="pipe is not written: it is no regular file"):
+        getattr(run, method)(tmp_path / "pipe")
+    (tmp_path / "link.h5").symlink_to("real.h5")
+    getattr(run, method)(tmp_path / "link.h5")
+    assert (tmp_path / "link.h5").is_symlink()
+    assert H5File(tmp_path / "real.h5").train_ids == run.train_ids
+
+
+FIXED = h5py.string_dtype("utf-8", 10)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(FIXED, "café".encode()), ("S10", b"cafe"), ([("n", "<i4"), ("t", FIXED)], (1, b"\xc3\xa9"))],
+)
+def test_text_of_fixed_length_keeps_its_encoding(tmp_path, dtype, value):
+    """HDF5 converts no UTF-8 to ASCII, and numpy does not know which it is."""
+    values = np.array([value] * 10, np.dtype(dtype))
+    with write_tiny(tmp_path / "RAW-R0007-DA01-S00000.h5") as f:
+        f.create_dataset(f"CONTROL/{TINY}/name/value", data=values)
+    ours, theirs = open_both(tmp_path)
+    ours.write(tmp_path / "copy.h5")
+    ours.write_virtual(tmp_path / "view.h5")
+    for run in (ours, H5File(tmp_path / "copy.h5"), H5File(tmp_path / "view.h5")):
+        assert_same(run[TINY, "name"].ndarray(), theirs[TINY, "name"].ndarray())
+        assert_same(run[TINY, "name"][::3].ndarray(), values[::3])
+    for name in ("copy.h5", "view.h5"):
+        with h5py.File(tmp_path / name) as f:
+            written = f[f"CONTROL/{TINY}/name/value"]
+            assert h5py.h5t.py_create(written.dtype) == h5py.h5t.py_create(values.dtype)
+            np.testing.assert_array_equal(written[:], values)

@@ -31,6 +31,11 @@ def open_dataset(what, **options):
     return xr.open_dataset(what, engine="xfelcat", **options)
 
 
+def in_dataset(source):
+    """A source in names of variables."""
+    return source.replace("/", "-")
+
+
 def equals(variable, key):
     np.testing.assert_array_equal(variable.values, key.ndarray())
     assert variable.dtype == key.dtype
@@ -41,7 +46,7 @@ def test_control_values_of_a_run(demo, path, run):
     ds = open_dataset(path, catalog=demo.location)
     assert ds.trainId.values.tolist() == run.train_ids
     names = {
-        f"{s}.{k.removesuffix('.value')}": (s, k)
+        f"{in_dataset(s)}.{k.removesuffix('.value')}": (s, k)
         for s in run.control_sources
         for k in run[s].keys(inc_timestamps=False)
     }
@@ -74,9 +79,20 @@ def test_entries_of_a_detector_module(demo, path, run):
 def test_several_entries_per_train_are_left_out_of_trains(path):
     with pytest.warns(UserWarning, match="several entries per train") as caught:
         ds = open_dataset(path, source=[MODULE, XGM])
-    assert not any(name.startswith(f"{MODULE}.image") for name in ds.data_vars)
-    assert f"{XGM}.state" in ds.data_vars
+    assert not any(name.startswith(f"{in_dataset(MODULE)}.image") for name in ds.data_vars)
+    assert f"{in_dataset(XGM)}.state" in ds.data_vars
     assert len(caught) == 1
+
+
+def test_a_saved_dataset_is_whole_when_it_is_opened_again(path, tmp_path):
+    ds = open_dataset(path).isel(trainId=slice(4))
+    ds = ds.drop_vars([n for n, v in ds.data_vars.items() if v.dtype.kind == "O"])
+    ds.to_zarr(tmp_path / "run.zarr", consolidated=False, zarr_format=2)
+    again = xr.open_zarr(tmp_path / "run.zarr", consolidated=False)
+    xr.testing.assert_equal(again, ds)
+    assert set(again.data_vars) == set(ds.data_vars)
+    assert not any("/" in name for name in map(str, ds.variables))
+    assert {v.attrs["source"] for v in again.data_vars.values()} > {XGM}
 
 
 def test_only_what_is_asked_for_is_read(run, monkeypatch):

@@ -77,6 +77,14 @@ def test_the_file_is_whole_or_is_not_there(hostile, tmp_path):
         write_report(hostile, path=tmp_path / "missing" / "report.html")
 
 
+def test_a_link_to_the_file_stays(hostile, tmp_path):
+    (tmp_path / "link.html").symlink_to("report.html")
+    size = write_report(hostile, path=tmp_path / "link.html")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "report.html").stat().st_size == size
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_no_catalog(tmp_path):
     with pytest.raises(CatalogNotFoundError):
         write_report(Store(tmp_path / "nothing"), path=tmp_path / "report.html")
