@@ -97,6 +97,11 @@ class ModuleRows(Value):
             parts += [values[start:stop] for start, stop, _ in slabs.listed()]
         return np.concatenate(parts)
 
+    def block_key(self, at: int) -> tuple[Hashable, ...]:
+        """Equal for files whose ``block`` is the same, and whose trains fit it alike."""
+        numbers = (numbers[at] for numbers in self._id_numbers.values())
+        return (self.rows.files[at].facts, self.rows.patterns[at].token, *numbers)
+
     def block(self, at: int) -> tuple[bytes, ...] | None:
         """Pulse and cell IDs of a train of one of its files, if all trains of it have the same.
 
@@ -290,9 +295,10 @@ def _join_trains(
     That is how modules mostly differ, and it shows without a look at single frames.
     """
     blocks: dict[tuple[bytes, ...], int] = {}
+    known: dict[tuple[Hashable, ...], int] = {}
     codes = np.zeros((len(distinct), len(trains)), np.int64)
     for row, module in zip(codes, distinct, strict=True):
-        code = _code_trains(module, blocks)
+        code = _code_trains(module, blocks, known)
         if code is None:
             return None
         row[:] = code
@@ -319,23 +325,37 @@ def _join_trains(
     return Frames(trains, train_at, pulse_ids, cell_ids, tuple(every[k] for k in kind_of))
 
 
-def _code_trains(module: ModuleRows, blocks: dict[tuple[bytes, ...], int]) -> Int64s | None:
+def _code_file(module: ModuleRows, at: int, blocks: dict[tuple[bytes, ...], int]) -> int:
+    """The number of the IDs of the trains of one file; -1 where these have different ones."""
+    pattern, ids = module.rows.patterns[at], module.block(at)
+    size = len(ids[0]) // 8 if ids else 0
+    if ids is None or not ((pattern.counts == size) | (pattern.counts == 0)).all():
+        return -1
+    if size and (pattern.offsets % size).any():
+        return -1
+    return blocks.setdefault(ids, len(blocks) + 1)
+
+
+def _code_trains(
+    module: ModuleRows,
+    blocks: dict[tuple[bytes, ...], int],
+    known: dict[tuple[Hashable, ...], int],
+) -> Int64s | None:
     """A number of the IDs that each train of a module has, (trains,); 0 for no frames.
 
-    Equal numbers stand for equal IDs, which ``blocks`` collects. None where trains of a file have
-    different IDs, or are out of order.
+    Equal numbers stand for equal IDs, which ``blocks`` collects; ``known`` has those of files seen.
+    None where trains of a file have different IDs, or are out of order.
     """
     counts = module.rows.counts
     codes = np.zeros(counts.size, np.int64)
     found: list[int] = []
-    for at, pattern in enumerate(module.rows.patterns):
-        ids = module.block(at)
-        size = len(ids[0]) // 8 if ids else 0
-        if ids is None or not ((pattern.counts == size) | (pattern.counts == 0)).all():
+    for at in range(len(module.rows.patterns)):
+        key = module.block_key(at)
+        if key not in known:
+            known[key] = _code_file(module, at, blocks)
+        if known[key] < 0:
             return None
-        if size and (pattern.offsets % size).any():
-            return None
-        found.append(blocks.setdefault(ids, len(blocks) + 1))
+        found.append(known[key])
     if len(set(found)) < 2:
         codes[counts > 0] = found[0] if found else 0
         return codes if module.is_in_order else None
