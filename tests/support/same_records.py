@@ -17,5 +17,7 @@ def same(a, b):
             assert x.canonical == y.canonical
         elif field.name == "patterns":
             assert [p.token for p in x] == [p.token for p in y]
+        elif field.name == "frame_ids":
+            assert [ids and ids.token for ids in x] == [ids and ids.token for ids in y]
         elif field.name not in ("scanned_at", "verified", "run_values"):
             assert x == y, field.name
