@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s, h5z
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from ..model.errors import FileStructureError
@@ -129,7 +129,7 @@ class LibraryDataset(_LibraryObject):
         """All its values; ValueError where they are implausibly many."""
         out = np.zeros(check_size(self.shape, self.dtype), self.dtype)
         if out.size:
-            self.id.read(h5s.ALL, h5s.ALL, out)
+            self.id.read(h5s.ALL, h5s.ALL, out, self._memory_type())
         return out
 
     def read_rows(self, first: int, end: int) -> NDArray[Any]:
@@ -142,8 +142,12 @@ class LibraryDataset(_LibraryObject):
         out = np.zeros(shape, dtype)
         space = self.id.get_space()
         space.select_hyperslab((first, *[0] * (len(shape) - 1)), shape)
-        self.id.read(h5s.create_simple(shape), space, out)
+        self.id.read(h5s.create_simple(shape), space, out, self._memory_type())
         return out
+
+    def _memory_type(self) -> h5t.TypeID:
+        """The type of values in memory; arrays of numpy have none where each value is an array."""
+        return h5t.py_create(self.dtype)
 
     @property
     def chunk_rows(self) -> int:

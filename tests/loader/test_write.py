@@ -398,3 +398,26 @@ def test_text_of_fixed_length_keeps_its_encoding(tmp_path, dtype, value):
             written = f[f"CONTROL/{TINY}/name/value"]
             assert h5py.h5t.py_create(written.dtype) == h5py.h5t.py_create(values.dtype)
             np.testing.assert_array_equal(written[:], values)
+
+
+@pytest.mark.parametrize(
+    ("stored", "values"),
+    [
+        (h5py.opaque_dtype(np.dtype("M8[ns]")), np.arange(10).astype("M8[ns]")),
+        (np.dtype(("<f4", (3, 2))), np.arange(60, dtype="f4").reshape(10, 3, 2)),
+    ],
+)
+def test_times_of_numpy_and_values_that_are_arrays(tmp_path, stored, values):
+    with write_tiny(tmp_path / "RAW-R0007-DA01-S00000.h5") as f:
+        for section, n in (("CONTROL", 10), ("RUN", 1)):
+            made = f.create_dataset(f"{section}/{TINY}/odd/value", (n,), dtype=stored)
+            made[...] = values[:n].astype(stored) if values.dtype.kind == "M" else values[:n]
+    run, _ = open_both(tmp_path)
+    run.write(tmp_path / "copy.h5")
+    run.write_virtual(tmp_path / "view.h5")
+    for opened in (run, H5File(tmp_path / "copy.h5"), H5File(tmp_path / "view.h5")):
+        key = opened[TINY, "odd"]
+        np.testing.assert_array_equal(key.ndarray(), values)
+        np.testing.assert_array_equal(key[2:9:3].ndarray(), values[2:9:3])
+        np.testing.assert_array_equal(key.xarray(), values)
+        np.testing.assert_array_equal(opened.get_run_value(TINY, "odd"), values[0])
