@@ -270,9 +270,8 @@ def _write_run_section(f: h5py.File, source: SelectedSource) -> None:
         else:
             data = np.asarray(value)[None]
             # HDF5 has no type for the times of numpy, which h5py keeps as opaque bytes.
-            home[path] = (
-                data.astype(h5py.opaque_dtype(data.dtype)) if data.dtype.kind in "mM" else data
-            )
+            kind = h5py.opaque_dtype(data.dtype) if data.dtype.kind in "mM" else data.dtype
+            home[path] = data.astype(kind)
 
 
 def _write_texts(home: h5py.Group, name: str, texts: list[str]) -> None:
