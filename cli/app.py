@@ -1,10 +1,12 @@
 """The ``xfelcat`` program: its commands, and the exit codes of what goes wrong.
 
 The module of a command is imported when the command runs: with all of them imported, a command
-would take a third more CPU time before it begins. An XfelcatError is one line on stderr and exit
-code 1, Ctrl-C is 130, wrong usage is 2 (typer's own); a bug keeps its traceback.
+would take a third more CPU time before it begins. An XfelcatError or a full disk is one line and
+exit code 1, Ctrl-C is 130, wrong usage is 2 (typer's own); a bug keeps its traceback.
 """
 
+import errno
+import os
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -65,6 +67,12 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except XfelcatError as error:
             say(f"xfelcat: {error}")
+            raise typer.Exit(1) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            say(f"xfelcat: {error.filename or 'the output'} cannot be written: {error.strerror}")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what stdout holds back would fail again
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             say("xfelcat: interrupted")

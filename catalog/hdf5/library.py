@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s, h5z
+from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from ..model.errors import FileStructureError
@@ -129,7 +129,7 @@ class LibraryDataset(_LibraryObject):
         """All its values; ValueError where they are implausibly many."""
         out = np.zeros(check_size(self.shape, self.dtype), self.dtype)
         if out.size:
-            self.id.read(h5s.ALL, h5s.ALL, out)
+            self.id.read(h5s.ALL, h5s.ALL, out, self._memory_type())
         return out
 
     def read_rows(self, first: int, end: int) -> NDArray[Any]:
@@ -142,8 +142,40 @@ class LibraryDataset(_LibraryObject):
         out = np.zeros(shape, dtype)
         space = self.id.get_space()
         space.select_hyperslab((first, *[0] * (len(shape) - 1)), shape)
-        self.id.read(h5s.create_simple(shape), space, out)
+        self.id.read(h5s.create_simple(shape), space, out, self._memory_type())
         return out
+
+    def _memory_type(self) -> h5t.TypeID:
+        """The type of values in memory; arrays of numpy have none where each value is an array."""
+        return h5t.py_create(self.dtype)
+
+    def missing_filter(self) -> str:
+        """Why HDF5 cannot decode it in this process, whatever its state; empty if it can."""
+        properties = self.id.get_create_plist()
+        for at in range(properties.get_nfilters()):
+            code, _, _, name = properties.get_filter(at)
+            if not h5z.filter_avail(code):
+                named = as_text(name) or "unnamed"
+                return f"HDF5 lacks the filter {named} (number {code}): import hdf5plugin first"
+        return ""
+
+    def lost_source(self, first: int, end: int) -> str:
+        """A file that some rows of a virtual dataset are from and that is gone; empty if none is.
+
+        HDF5 gives fill values in its place.
+        """
+        properties = self.id.get_create_plist()
+        if properties.get_layout() != h5d.VIRTUAL or "HDF5_VDS_PREFIX" in os.environ:
+            return ""
+        folder = os.path.dirname(os.fsdecode(h5i.get_file_id(self.id).name))
+        for at in range(properties.get_virtual_count()):
+            name: str = properties.get_virtual_filename(at).replace("%%", "%")
+            low, high = properties.get_virtual_vspace(at).get_select_bounds()
+            places = (name, *(os.path.join(folder, n) for n in (name, os.path.basename(name))))
+            is_known = "%b" in name or any(map(os.path.exists, places))  # %b: one of many by number
+            if low[0] < end and high[0] >= first and not is_known:
+                return name
+        return ""
 
     @property
     def chunk_rows(self) -> int:
@@ -187,17 +219,6 @@ def _open_as_others_do(path: bytes) -> h5f.FileID:
                 settings.set_file_locking(*locks.pop())
             else:
                 raise
-
-
-def missing_filter(dataset: h5d.DatasetID) -> str:
-    """Why HDF5 cannot decode a dataset in this process, whatever its state; empty if it can."""
-    properties = dataset.get_create_plist()
-    for at in range(properties.get_nfilters()):
-        code, _, _, name = properties.get_filter(at)
-        if not h5z.filter_avail(code):
-            named = as_text(name) or "unnamed"
-            return f"HDF5 lacks the filter {named} (number {code}) here: import hdf5plugin first"
-    return ""
 
 
 def diagnose(path: str) -> str:

@@ -75,8 +75,7 @@ def is_timestamp(key: str) -> bool:
 MICRO = ("u", "μ")
 
 
-# Both signs of micro, the micro sign of keyboards and the Greek letter, and "u" in their place:
-# what questions compare, as people write any of the three.
+# The micro sign of keyboards and the Greek letter, and "u" for both: what questions compare.
 ASCII_MICRO = str.maketrans("\u00b5\u03bc", "uu")
 
 

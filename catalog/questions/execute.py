@@ -220,10 +220,7 @@ def fetch(
     """
 
     def read() -> "pa.Table":
-        if isinstance(values, Mapping):
-            params: Any = {name: _bound(value) for name, value in values.items()}
-        else:
-            params = list(map(_bound, values))
+        params: Any = _bound(dict(values) if isinstance(values, Mapping) else list(values))
         relation = cursor.sql(sql, params=params)
         return relation.to_arrow_table() if size_limit is None else _up_to(relation, size_limit)
 
@@ -232,6 +229,8 @@ def fetch(
 
 def _bound(value: Any) -> Any:
     """A value as DuckDB takes it: numbers, times and arrays of numpy are Python's own."""
+    if isinstance(value, dict):
+        return {name: _bound(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return list(map(_bound, value))
     kind = getattr(getattr(value, "dtype", None), "kind", "")

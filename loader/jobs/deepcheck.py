@@ -266,9 +266,7 @@ def check_file(
 def _unreadable(
     what: str, error: Exception, where: str = "", dataset: "LibraryDataset | None" = None
 ) -> Fault:
-    from ...catalog.hdf5.library import missing_filter
-
-    if dataset is not None and (lack := missing_filter(dataset.id)):
+    if dataset is not None and (lack := dataset.missing_filter()):
         return Fault("F06", f"data not checked: {lack}", where)
     return Fault("V02", f"{what} cannot be read: {reason_of(error)}", where)
 
@@ -344,7 +342,7 @@ class _DataCheck:
         dataset = self._root.dataset(path)
         if dataset is None or not dataset.shape:
             return None
-        if len(dataset.shape) > 1:
+        if len(dataset.shape) > 1 or dataset.lost_source(0, dataset.shape[0]):
             yield from self._chunks(path)
             return None
         try:
@@ -384,6 +382,9 @@ class _DataCheck:
         dataset = self._root.dataset(path)
         shape = dataset.shape if dataset is not None else None
         if dataset is None or not shape or 0 in shape:
+            return
+        if lost := dataset.lost_source(0, shape[0]):
+            yield Fault("V02", f"shows {lost}, which is gone", path)
             return
         step = dataset.chunk_rows
         at_once = max(1, _MAX_BLOCK // max(dataset.dtype.itemsize * prod(shape[1:]), 1))

@@ -87,6 +87,7 @@ def to_xarray(
     coords = _coordinates(key, dims, region, extra_dims, extra_coords)
     data = key.read(roi)
     kept = ["trainId", *(d for axis, d in enumerate(dims) if axis not in region.dropped)]
+    kept += [f"item_{axis}" for axis in range(data.ndim - len(kept))]  # of values that are arrays
     if data.dtype.names:
         fields = {field: (kept, data[field]) for field in data.dtype.names}
         return xr.Dataset(fields, coords=coords, attrs=_attributes(key))

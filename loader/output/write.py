@@ -224,7 +224,8 @@ def _copy(home: h5py.Group, path: str, key: SelectedKey, plan: ReadPlan) -> h5py
             part = replace(plan, pieces=(slabs,), n_rows=slabs.n_rows)
             rows = execute_plan(part, key.source.files)
             # numpy keeps the encoding of fixed-length text in the metadata of a type.
-            dataset[at : at + part.n_rows] = rows if dtype.hasobject else rows.view(dtype)
+            is_whole = dtype.hasobject or dtype.subdtype is not None
+            dataset[at : at + part.n_rows] = rows if is_whole else rows.view(dtype)
     return dataset
 
 
@@ -267,7 +268,10 @@ def _write_run_section(f: h5py.File, source: SelectedSource) -> None:
             text = np.array([value], dtype=object)
             home.create_dataset(path, data=text, dtype=h5py.string_dtype())
         else:
-            home[path] = np.asarray(value)[None]
+            data = np.asarray(value)[None]
+            # HDF5 has no type for the times of numpy, which h5py keeps as opaque bytes.
+            kind = h5py.opaque_dtype(data.dtype) if data.dtype.kind in "mM" else data.dtype
+            home[path] = data.astype(kind)
 
 
 def _write_texts(home: h5py.Group, name: str, texts: list[str]) -> None:

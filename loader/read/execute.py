@@ -172,11 +172,10 @@ class _OpenRead:
             raise
         except OSError as error:
             self._file.check_unchanged()
-            from ...catalog.hdf5.library import missing_filter
+            from ...catalog.hdf5.library import LibraryDataset
 
-            detail = (
-                f"{read.target.plan.path} cannot be read: {missing_filter(read.found.id) or error}"
-            )
+            reason = LibraryDataset(read.found.id).missing_filter() or error
+            detail = f"{read.target.plan.path} cannot be read: {reason}"
             raise FileStructureError(self._data_file.path, detail, _ELSEWHERE) from error
 
 
@@ -193,6 +192,8 @@ def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> Ope
             raise ChangedFileError(path, f"{plan.path}: {detail}")
         first = plan.pieces[0].data_file.path
         raise InconsistentFilesError(plan.source, record.name, detail, (first, path))
+    if found.is_virtual and (lost := found.lost_source(int(slabs.starts.min()), slabs.end)):
+        raise FileStructureError(path, f"{plan.path} shows {lost}, which is gone", _ELSEWHERE)
     if found.shape[0] < slabs.end:
         raise FileStructureError(
             path,

@@ -135,6 +135,17 @@ class OpenDataset:
 
         return h5py.Dataset(self.id)
 
+    @cached_property
+    def is_virtual(self) -> bool:
+        """Whether its rows are those of datasets of other files."""
+        return bool(self.dataset.is_virtual)
+
+    def lost_source(self, first: int, end: int) -> str:
+        """A file that some of the rows are from and that is gone; empty if none is."""
+        from ...catalog.hdf5.library import LibraryDataset
+
+        return LibraryDataset(self.id).lost_source(first, end)
+
     def chunks(self, file: Any, n_bytes: int) -> ChunkMap | None:
         """The chunk map, if about so many bytes are to be read; small portions add up.
 

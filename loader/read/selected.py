@@ -315,9 +315,7 @@ class SelectedKey(Value):
         with self.source.files.borrow(ref.data_file) as opened:
             stored = opened.dataset(path, self.name)
         if stored is not None and stored.shape[0]:
-            message = (
-                f"{ref.path}: INDEX has no trains for the {stored.shape[0]} rows of {path[1:]}"
-            )
+            message = f"{ref.path}: INDEX has no trains for {stored.shape[0]} rows of {path[1:]}"
             warnings.warn(f"{message}, which are left out", UserWarning, stacklevel=5)
 
     def read(self, roi: Any = (), out: NDArray[Any] | None = None) -> NDArray[Any]:

@@ -218,7 +218,8 @@ class Region:
         """What is returned, of rows that were read, (rows, *hull_shape)."""
         for axis, positions in self.fancy:
             read = np.take(read, positions, axis=axis + 1)
-        return read.reshape(read.shape[0], *self.shape)
+        # Values that are arrays themselves, by their type, have more dimensions.
+        return read.reshape(read.shape[0], *self.shape, *read.shape[1 + len(self.hull) :])
 
     def coordinates(self, sizes: Sequence[int]) -> list[NDArray[np.int64] | int]:
         """The positions that are kept in each dimension; a number where it is removed."""

@@ -41,6 +41,16 @@ def test_a_bug_keeps_its_traceback(xfelcat, failing, demo):
         xfelcat("find", "*", "-c", demo.location)
 
 
+def test_a_full_disk_is_one_line(demo, no_settings):
+    command = [EXECUTABLE, "sql", "SELECT * FROM runs", "-c", str(demo.location)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [
+        "xfelcat: the output cannot be written: No space left on device"
+    ]
+
+
 def test_ctrl_c(xfelcat, failing, demo):
     failing(KeyboardInterrupt())
     result = xfelcat("find", "*", "-c", demo.location)

@@ -141,7 +141,7 @@ def test_rows_that_the_index_leaves_out_are_told_of(tmp_path, place, lost):
         records = [scan_file(path, depth=depth) for path in data_files(directory)]
         runs.append(DataCollection.from_facts(scanned_facts(str(directory), records)))
     for run in runs:
-        with pytest.warns(UserWarning, match=f"S00000.h5: INDEX has no trains for the {n} rows"):
+        with pytest.warns(UserWarning, match=f"S00000.h5: INDEX has no trains for {n} rows"):
             assert len(run[source, key].ndarray()) == 0
         assert run[source, key].data_counts().tolist() == [0] * 10
 

@@ -11,10 +11,12 @@ import pytest
 from support import oracle
 from support.both_readers import keys_by_source, open_both, open_oracle, open_scanned
 from support.same_results import assert_same
+from support.tiny_file import CAMERA as CAMERA_OF_TINY
 from support.tiny_file import XGM as TINY
 from support.tiny_file import write_tiny
-from xfelcat import H5File
+from xfelcat import H5File, validate
 from xfelcat.catalog.model.errors import (
+    FileStructureError,
     InconsistentFilesError,
     TargetFileError,
     TargetWriteError,
@@ -398,3 +400,52 @@ def test_text_of_fixed_length_keeps_its_encoding(tmp_path, dtype, value):
             written = f[f"CONTROL/{TINY}/name/value"]
             assert h5py.h5t.py_create(written.dtype) == h5py.h5t.py_create(values.dtype)
             np.testing.assert_array_equal(written[:], values)
+
+
+@pytest.mark.parametrize(
+    ("stored", "values"),
+    [
+        (h5py.opaque_dtype(np.dtype("M8[ns]")), np.arange(10).astype("M8[ns]")),
+        (np.dtype(("<f4", (3, 2))), np.arange(60, dtype="f4").reshape(10, 3, 2)),
+    ],
+)
+def test_times_of_numpy_and_values_that_are_arrays(tmp_path, stored, values):
+    with write_tiny(tmp_path / "RAW-R0007-DA01-S00000.h5") as f:
+        for section, n in (("CONTROL", 10), ("RUN", 1)):
+            made = f.create_dataset(f"{section}/{TINY}/odd/value", (n,), dtype=stored)
+            made[...] = values[:n].astype(stored) if values.dtype.kind == "M" else values[:n]
+    run, _ = open_both(tmp_path)
+    run.write(tmp_path / "copy.h5")
+    run.write_virtual(tmp_path / "view.h5")
+    for opened in (run, H5File(tmp_path / "copy.h5"), H5File(tmp_path / "view.h5")):
+        key = opened[TINY, "odd"]
+        np.testing.assert_array_equal(key.ndarray(), values)
+        np.testing.assert_array_equal(key[2:9:3].ndarray(), values[2:9:3])
+        np.testing.assert_array_equal(key.xarray(), values)
+        np.testing.assert_array_equal(opened.get_run_value(TINY, "odd"), values[0])
+
+
+def test_a_view_of_files_that_are_gone_is_an_error(tmp_path):
+    """HDF5 would give zeros; what lies in the files that are left is read."""
+    (tmp_path / "run").mkdir()
+    for sequence in (0, 1):
+        name = f"RAW-R0007-DA01-S{sequence:05}.h5"
+        ids = range(1000 + 10 * sequence, 1010 + 10 * sequence)
+        write_tiny(tmp_path / "run" / name, sequence=sequence, train_ids=ids).close()
+    run = open_scanned(tmp_path / "run")
+    run.write_virtual(tmp_path / "view.h5")
+    (tmp_path / "run" / name).rename(tmp_path / name.replace("DA01", "DA02"))
+    view = H5File(tmp_path / "view.h5")
+    for source, key in ((TINY, "power"), (CAMERA_OF_TINY, "data.img")):
+        expected = run[source, key][:10].ndarray()
+        assert_same(view[source, key][:10].ndarray(), expected)
+        with pytest.raises(FileStructureError, match=r"S00001\.h5, which is gone"):
+            view[source, key].ndarray()
+    for write_again in (view.write, view.write_virtual):
+        with pytest.raises(FileStructureError, match=r"S00001\.h5, which is gone"):
+            write_again(tmp_path / "again.h5")
+    assert not (tmp_path / "again.h5").exists()
+    found = {p.where for p in validate(tmp_path / "view.h5", jobs=0, deep=True).problems}
+    assert {f"INSTRUMENT/{CAMERA_OF_TINY}/data/img", f"CONTROL/{TINY}/power/value"} <= found
+    (tmp_path / name).hardlink_to(tmp_path / name.replace("DA01", "DA02"))  # beside the view
+    assert_same(H5File(tmp_path / "view.h5")[TINY, "power"].ndarray(), run[TINY, "power"].ndarray())
