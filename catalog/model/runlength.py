@@ -137,6 +137,12 @@ class IndexPattern(_OfTrains):
         """Rows of each train, (n,) int64. Not to be written to."""
         return np.repeat(self.counts, self.lengths)
 
+    def has_rows(self, n_trains: int) -> NDArray[np.bool_]:
+        """Which of the trains of a file have rows, (n_trains,); INDEX may be shorter, or absent."""
+        found = np.zeros(n_trains, bool)
+        found[: len(self)] = self.count[:n_trains] > 0
+        return found
+
     @cached_property
     def first(self) -> Int64s:
         """First row of each train, (n,) int64; meaningless where the count is 0."""

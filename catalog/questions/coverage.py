@@ -241,7 +241,7 @@ def _trains_with_data(
             if any(is_wanted):
                 (pattern,) = facts.patterns([file], section, source, group)
                 for parts in compress(found, is_wanted):
-                    parts.append(ids[pattern.count > 0])
+                    parts.append(ids[pattern.has_rows(ids.size)])
     return [np.unique(np.concatenate(parts)) for parts in found]
 
 

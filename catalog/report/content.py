@@ -324,7 +324,7 @@ def run_coverage(
         x for x, depth in zip(files.layouts, files.depths, strict=True) if depth >= Depth.FULL
     }
     slots = {n: _slots(stored.sources) for n, stored in fetch_layouts(cursor, at_full).items()}
-    has_rows = [pattern.count > 0 for pattern in packed.patterns.by_number()]
+    patterns = packed.patterns.by_number()
 
     def no_train() -> Mask:
         return np.zeros(all_ids.size, dtype=bool)
@@ -345,7 +345,8 @@ def run_coverage(
         is_good = packed.trains[trains].good
         for source, number in zip(slots[layout], packed.patterns.numbers(ordinal), strict=True):
             if source is not None:
-                of_sources[source][positions[trains][has_rows[number][is_good]]] = True
+                has_rows = patterns[number].has_rows(is_good.size)
+                of_sources[source][positions[trains][has_rows[is_good]]] = True
     incomplete = _incomplete(of_sources)
     return RunCoverage(
         n_trains=int(all_ids.size),
