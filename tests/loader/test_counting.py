@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xfelcat.catalog.model.facts import FileTable, RunFacts
-from xfelcat.catalog.model.records import Depth, FileLayout, SourceRecord
+from xfelcat.catalog.model.records import Depth, FileLayout, KeySchema, SourceRecord
 from xfelcat.catalog.model.runlength import IndexPattern, TrainList
 from xfelcat.catalog.opening.scanned import Probe
 from xfelcat.loader.select.rows import FileGroup, FileRef, FileSet
@@ -21,6 +21,9 @@ class Patterns:
 
     def __init__(self, patterns):
         self.by_file = patterns
+
+    def schema(self, file, section, source):
+        return KeySchema(())
 
     def pattern_numbers(self, files, section, source, group):
         assert (section, source, group) == ("INSTRUMENT", "s", "g")

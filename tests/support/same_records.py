@@ -15,7 +15,9 @@ def same(a, b):
             np.testing.assert_array_equal(x, y)
         elif field.name == "layout":
             assert x.canonical == y.canonical
-        elif field.name in ("patterns", "frame_ids"):
-            assert [p and p.token for p in x] == [p and p.token for p in y]
+        elif field.name == "patterns":
+            assert [p.token for p in x] == [p.token for p in y]
+        elif field.name == "frame_ids":
+            assert [ids and ids.token for ids in x] == [ids and ids.token for ids in y]
         elif field.name not in ("scanned_at", "verified", "run_values"):
             assert x == y, field.name
