@@ -27,6 +27,7 @@ def test_both_know_the_same_of_every_file(place):
     assert again.seconds == SMALL.n_files * rows_ingest.SECONDS_PER_FILE
 
 
+@pytest.mark.slow
 def test_growth(place, tmp_path):
     found = growth_ingest.measure(place.scratch / "exp/SPB/202430/p004220/raw/r0001", tmp_path)
     assert found["files"] == SMALL.n_files

@@ -20,6 +20,7 @@ def location(tmp_path_factory):
     return str(where)
 
 
+@pytest.mark.slow
 def test_every_question_finds_something(location, tmp_path, capsys, monkeypatch):
     page = tmp_path / "page.md"
     page.write_text(f"# Head\n{questions.BEGIN}\nold\n{questions.END}\nfoot\n")

@@ -27,15 +27,16 @@ QUICK = (
 )
 OWN = ("rich-0.5", "rich-1.0", "rich-1.2", "rich-1.3")
 # EXtra-data answers hardly any question about no trains; `test_oracle` has what it does answer.
+NEW_AND_OLD = ("rich-0.5", "rich-1.3")
 REST = sorted(MOCKS.keys() - {*QUICK, "no_trains-0.5"})
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in REST]
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (*REST, "rich-1.0", "rich-1.2")]
 
 
 # These are read by HDF5 alone too; all of them past it where that is possible, at any size.
 BY_HDF5 = ("spb_raw-1.3 by HDF5", "rich-1.3 by HDF5")
 
 
-@pytest.fixture(scope="module", params=[*QUICK, *OWN, *SLOW, *BY_HDF5])
+@pytest.fixture(scope="module", params=[*QUICK, *NEW_AND_OLD, *SLOW, *BY_HDF5])
 def both(request, build_mock, tmp_path_factory):
     name, _, by_hdf5 = request.param.partition(" ")
     with pytest.MonkeyPatch.context() as patch:

@@ -61,7 +61,9 @@ def label_shares(axes):
 
 
 @pytest.mark.parametrize("expand", [False, True])
-@pytest.mark.parametrize("limit", [95, 80, 50, 10])
+@pytest.mark.parametrize(
+    "limit", [80, *(pytest.param(n, marks=pytest.mark.slow) for n in (95, 50, 10))]
+)
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_rows_as_extra_data(facility, number, limit, expand):
     path = facility.run(900021, number).path
