@@ -286,11 +286,13 @@ class JUNGFRAU(MultimodDetectorBase):
 
     def _label_dims(self, array: "xr.DataArray") -> "xr.DataArray":
         """Names of the dimensions of pixels and cells, where the array has them."""
-        names = dict(
-            zip(["dim_0", "dim_1", "dim_2"], ["cell", "slow_scan", "fast_scan"], strict=True)
-        )
-        known = {"trainId": "train"} | {k: v for k, v in names.items() if k in array.dims}
-        return array.rename({k: v for k, v in known.items() if k in array.dims})
+        names = {
+            "trainId": "train",
+            "dim_0": "cell",
+            "dim_1": "slow_scan",
+            "dim_2": "fast_scan",
+        }
+        return array.rename({old: new for old, new in names.items() if old in array.dims})
 
     def get_array(
         self, key: str, *, fill_value: Any = None, roi: Any = (), astype: DTypeLike | None = None

@@ -391,7 +391,7 @@ def _join(distinct: Sequence[ModuleRows], kind_of: Sequence[int], trains: TrainS
     _, rank = np.unique(pulses, return_inverse=True)
     n_ranks = int(rank.max(initial=0)) + 1
     key = train_at * n_ranks + rank
-    # The same pulse several times in a train of one module: told apart by their order.
+    # The same pulse several times in a train of one module: distinguished by their order.
     again = _occurrence(kind * (int(key.max(initial=0)) + 1) + key)
     key = key * (int(again.max(initial=0)) + 1) + again
     frames, first, at = np.unique(key, return_index=True, return_inverse=True)
