@@ -113,7 +113,7 @@ class FrameIndex:
         """An array, (modules, frames, ...), with the names that files have for IDs."""
         import xarray as xr
 
-        names = {"train": "trainId", "pulse": "pulseId", "cell": "cellId"}
+        names = {"train": "trainId"} | {level: column for column, level in _INNER.items()}
         index = self.index().set_names([names.get(name, name) for name in self.columns])
         coords = xr.Coordinates.from_pandas_multiindex(index, "train_pulse")
         dims = ["module", "train_pulse", *(f"dim_{i}" for i in range(len(entry_shape)))]
