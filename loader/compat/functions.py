@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..read.files import available_cpu_cores
 from ..select import trains as of_trains
 from ..select.selection import parse_region
 from ..select.sources import is_single_run
@@ -158,14 +159,6 @@ class VirtualFileWriter(FileWriter):
     def write(self) -> None:
         """Write the file."""
         self.data.write_virtual(self.path)
-
-
-def available_cpu_cores() -> int:
-    """How many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def default_num_threads(fixed_limit: int = 16) -> int:

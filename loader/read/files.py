@@ -172,6 +172,14 @@ class OpenDataset:
 _CACHES: "WeakSet[OpenFiles]" = WeakSet()
 
 
+def available_cpu_cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
 class OpenFiles:
     """At most ``limit`` open data files, the ones used last. Safe to share between threads.
 
@@ -215,11 +223,7 @@ class OpenFiles:
         """How files are read; the settings ``threads`` and ``direct`` are looked at once."""
         if self._options is None:
             settings = load_settings()
-            try:
-                n_cores = len(os.sched_getaffinity(0))  # the cores that this process may use
-            except AttributeError:  # not on every system
-                n_cores = os.cpu_count() or 1
-            n_threads = settings.threads or min(n_cores, MOST_THREADS)
+            n_threads = settings.threads or min(available_cpu_cores(), MOST_THREADS)
             inflate = find_inflate() if settings.direct else None
             self._options = ReadOptions(n_threads, settings.direct, inflate)
         return self._options
