@@ -39,7 +39,7 @@ check: lint types
 
 # What CI runs: under eight minutes on two cores.
 test: lint types
-	$(BIN)/python -m pytest -rs -m 'not slow' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -rs -m 'not slow' -n 2 --dist worksteal
 
 # Before a release: more versions, more examples, whole benchmarks.
 test-long: $(STAMP)

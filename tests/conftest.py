@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import gc
 import os
 import shutil
 import signal
@@ -17,6 +18,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Without it, open_run warns where there are processed data too; tests of the warning take it away.
 os.environ.setdefault("XFELCAT_DEFAULT_DATA", "raw")
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector the modules and thousands of tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

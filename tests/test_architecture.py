@@ -51,6 +51,7 @@ FIXED_BY_THE_API = {
 # Who may know about HDF5: the scanning side of the catalog, and what reads and writes arrays.
 H5PY = {
     "catalog/hdf5/library.py",
+    "catalog/hdf5/links.py",
     "catalog/hdf5/values.py",
     "loader/read/files.py",
     "loader/read/chunks.py",

@@ -7,6 +7,9 @@ superblock).
 """
 
 import os
+import posixpath
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,20 @@ from ..model.errors import FileStructureError
 from .interface import READ_ERRORS, as_text, check_size, reason_of
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MOST_LINKS = 32  # soft links one after the other: more are a circle
+
+
+@cache
+def _within_the_file() -> h5p.PropLAID:
+    """Settings that keep HDF5 from opening the files that external links lead to.
+
+    It has no setting for that; but it may be asked to open them as families of files, and then
+    opens none whose name has no place for a number.
+    """
+    links, files = h5p.create(h5p.LINK_ACCESS), h5p.create(h5p.FILE_ACCESS)
+    files.set_fapl_family(1 << 20)
+    links.set_elink_fapl(files)
+    return links
 
 
 class LibraryFile:
@@ -63,18 +80,50 @@ class LibraryGroup(_LibraryObject):
 
     def group(self, path: str) -> "LibraryGroup | None":
         """The group at a path, or None."""
-        try:
-            return LibraryGroup(h5g.open(self.id, path.encode()))
-        except READ_ERRORS:
-            return None
+        found = self._open(path.encode())
+        return LibraryGroup(found) if isinstance(found, h5g.GroupID) else None
 
     def dataset(self, path: str) -> "LibraryDataset | None":
         """The dataset at a path, or None."""
-        try:
-            found = h5o.open(self.id, path.encode())
-        except READ_ERRORS:
-            return None
+        found = self._open(path.encode())
         return LibraryDataset(found) if isinstance(found, h5d.DatasetID) else None
+
+    def _open(self, path: bytes) -> Any:
+        """The object at a path; None where no link leads to one."""
+        try:
+            return h5o.open(self.id, path, _within_the_file())
+        except READ_ERRORS:
+            if self._leads_somewhere(path, _MOST_LINKS):
+                raise
+            return None
+
+    def _leads_somewhere(self, path: bytes, most_links: int) -> bool:
+        """Whether links lead to something at a path that does not open.
+
+        Raises ValueError where they lead out of the file.
+        """
+        at = b"/" if path.startswith(b"/") else b""
+        *above, last = filter(None, path.split(b"/"))
+        for name in (*above, last):
+            folder, at = at, posixpath.join(at, name)
+            if not self.id.links.exists(at):
+                return False
+            kind = self.id.links.get_info(at).type
+            if kind == h5l.TYPE_EXTERNAL:
+                other = as_text(self.id.links.get_val(at)[0])
+                raise ValueError(f"a link to another file, {other!r}, which is not followed")
+            if kind == h5l.TYPE_SOFT and most_links:
+                target = posixpath.join(folder, self.id.links.get_val(at))
+                if not self._leads_somewhere(target, most_links - 1):
+                    return False
+            if name is not last:
+                try:
+                    found = h5o.open(self.id, at, _within_the_file())
+                except READ_ERRORS:
+                    return True
+                if not isinstance(found, h5g.GroupID):
+                    return False
+        return True
 
     def link(self, path: str) -> tuple[str, str]:
         """See ``interface.Group``."""
@@ -104,8 +153,26 @@ class LibraryGroup(_LibraryObject):
             if info.type == h5l.TYPE_HARD:
                 names.append(name)
 
-        self.id.links.visit(keep, info=True)
+        try:
+            self.id.links.visit(keep, info=True)
+        except READ_ERRORS:  # an object that cannot be read is among them: it is listed too
+            names = list(self._walk_past_damage(b"", set()))
         return [as_text(n) for n in names]
+
+    def _walk_past_damage(self, above: bytes, seen: set[int]) -> Iterator[bytes]:
+        """The paths of all hard links below, also of those to what cannot be read."""
+        seen.add(h5o.get_info(self.id).addr)
+        for name in list(self.id):
+            if self.id.links.get_info(name).type != h5l.TYPE_HARD:
+                continue
+            yield above + name
+            try:
+                found = h5o.open(self.id, name)
+                is_new = h5o.get_info(found).addr not in seen
+            except READ_ERRORS:
+                continue
+            if isinstance(found, h5g.GroupID) and is_new:
+                yield from LibraryGroup(found)._walk_past_damage(above + name + b"/", seen)
 
 
 class LibraryDataset(_LibraryObject):

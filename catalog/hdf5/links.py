@@ -12,8 +12,10 @@ The links of groups come, after the HDF5 file format specification, in several w
    version 2 B-tree.
 """
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from struct import Struct
 from typing import NamedTuple
 
@@ -30,6 +32,7 @@ _TREE = Struct("<4sBBHQQ")
 _SYMBOL = Struct("<QQII16s")
 _HEAP = Struct("<4sB3xQQQ")
 _PAIR = Struct("<QQ")
+_WORD = Struct("<Q")
 _TREE2 = Struct("<4sBBIHHBBQHQ")
 _FRACTAL = Struct("<4sBHHBI12QHQQHHQH")
 
@@ -39,6 +42,24 @@ class NotUnderstoodError(Exception):
 
     Never reaches users: the scanner turns to the library then.
     """
+
+
+@cache
+def checksum() -> Callable[[bytes, int, int], int]:
+    """Jenkins' lookup3 of the first bytes of a piece: a function of piece, size and 0.
+
+    The one of the HDF5 library, which h5py is linked with: 1 us for a header of 300 bytes. No
+    package on PyPI has it compiled, and in Python it takes longer than all the rest of the reading.
+    """
+    from h5py import h5
+
+    try:
+        lookup3 = ctypes.CDLL(h5.__file__).H5_checksum_lookup3
+    except (OSError, AttributeError) as e:
+        raise NotUnderstoodError("a library that hides its checksums") from e
+    lookup3.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint32)
+    lookup3.restype = ctypes.c_uint32
+    return lookup3
 
 
 class Blocks:
@@ -58,6 +79,13 @@ class Blocks:
         start = at & _WITHIN
         piece = block[start : start + size]
         return piece if len(piece) == size else self._across(at, size)
+
+    def checked(self, at: int, size: int) -> bytes:
+        """As ``get``, of a piece that its checksum follows."""
+        piece = self.get(at, size + 4)
+        if checksum()(piece, size, 0) != int.from_bytes(piece[size:], "little"):
+            raise NotUnderstoodError(f"wrong checksum of {size} bytes at {at}")
+        return piece
 
     def some(self, at: int, size: int) -> bytes:
         """As ``get``, but as much as the file has."""
@@ -112,40 +140,68 @@ Link = int | ElsewhereLink
 
 def symbol_links(blocks: Blocks, tree: int, heap: int) -> dict[bytes, Link]:
     """The links of a group that has a symbol table."""
-    signature, _, size, _, names_at = _HEAP.unpack(blocks.get(heap, 32))
+    signature, _, size, free, names_at = _HEAP.unpack(blocks.get(heap, 32))
     if signature != b"HEAP":
         raise NotUnderstoodError("no local heap")
     names = blocks.get(names_at, size)
+    _check_free(names, free)
     links: dict[bytes, Link] = {}
-    for node in _symbol_nodes(blocks, tree, _DEEPEST):
+    last = b""
+    for node, below, end in _symbol_nodes(blocks, tree, _DEEPEST):
         head = blocks.get(node, 8)
         if head[:4] != b"SNOD":
             raise NotUnderstoodError("no symbol table node")
         n = head[6] | head[7] << 8
         table = blocks.get(node + 8, n * 40)
+        last = max(last, _until_zero(names, below))
         for name_at, header, kind, _, more in _SYMBOL.iter_unpack(table):
             name = _until_zero(names, name_at)
+            if name <= last:  # the library, which looks names up by halving, would not find it
+                raise NotUnderstoodError("names that are not in order")
+            last = name
+            if kind > 2:
+                raise NotUnderstoodError("symbol of an unknown kind")
             if kind == 2:
                 value = _until_zero(names, int.from_bytes(more[:4], "little"))
                 links[name] = ElsewhereLink("soft", value)
             else:
                 links[name] = header
+        if last > _until_zero(names, end):
+            raise NotUnderstoodError("names that are not in order")
     return links
+
+
+def _check_free(names: bytes, at: int) -> None:
+    """Raise unless the free parts of a local heap are a list within it."""
+    for _ in range(len(names) >> 4):
+        if at == 1:
+            return
+        at_next, size = _PAIR.unpack_from(names, at)
+        if size < 16 or at + size > len(names):
+            break
+        at = at_next
+    if at != 1:
+        raise NotUnderstoodError("damaged list of free parts in a local heap")
 
 
 def _until_zero(names: bytes, at: int) -> bytes:
     return names[at : names.index(b"\0", at)]
 
 
-def _symbol_nodes(blocks: Blocks, tree: int, deepest: int) -> Iterator[int]:
+def _symbol_nodes(blocks: Blocks, tree: int, deepest: int) -> Iterator[tuple[int, int, int]]:
+    """The nodes of symbols below a node of the tree, in order.
+
+    Each with the places, in the heap, of a name before its first, and of one no less than its last.
+    """
     signature, kind, level, n, _, _ = _TREE.unpack(blocks.get(tree, 24))
     if signature != b"TREE" or kind or level >= deepest:
         raise NotUnderstoodError("no B-tree of a group")
-    for _, child in _PAIR.iter_unpack(blocks.get(tree + 24, 16 * n)):
+    pairs = [w for (w,) in _WORD.iter_unpack(blocks.get(tree + 24, 16 * n + 8))]
+    for below, child, end in zip(pairs[::2], pairs[1::2], pairs[2::2], strict=False):
         if level:
             yield from _symbol_nodes(blocks, child, level)
         else:
-            yield child
+            yield child, below, end
 
 
 def link_of(message: bytes) -> tuple[bytes, Link]:
@@ -190,8 +246,8 @@ def heap_objects(blocks: Blocks, heap: int, tree: int, skip: int) -> Iterator[by
 class _FractalHeap:
     def __init__(self, blocks: Blocks, at: int) -> None:
         self._blocks = blocks
-        head = _FRACTAL.unpack(blocks.get(at, _FRACTAL.size))
-        signature, _, _, filters, _, most = head[:6]
+        head = _FRACTAL.unpack(blocks.checked(at, _FRACTAL.size)[:-4])
+        signature, _, _, filters, self._flags, most = head[:6]
         width, start, largest, bits, _, root, rows = head[-7:]
         if signature != b"FRHP" or filters or not (width and start and largest):
             raise NotUnderstoodError("no fractal heap")
@@ -199,6 +255,7 @@ class _FractalHeap:
         self._direct_rows = largest.bit_length() - start.bit_length() + 2
         self._offset_size = (bits + 7) // 8
         self._length_size = (min(largest, most).bit_length() + 6) // 8
+        self._parts: dict[int, bytes] = {}
 
     def get(self, place: bytes) -> bytes:
         """The object of a heap ID."""
@@ -210,13 +267,16 @@ class _FractalHeap:
         middle = 1 + self._offset_size
         offset = int.from_bytes(place[1:middle], "little")
         length = int.from_bytes(place[middle : middle + self._length_size], "little")
-        return self._blocks.get(self._position(offset), length)
+        part, at = self._part(offset)
+        if at + length > len(part):
+            raise NotUnderstoodError("object beyond the end of its heap block")
+        return part[at : at + length]
 
-    def _position(self, offset: int) -> int:
-        """Where in the file a position of the heap is."""
+    def _part(self, offset: int) -> tuple[bytes, int]:
+        """The direct block of a position of the heap, and the position in it."""
         if not self._rows:
-            return int(self._root + offset)
-        block = self._root
+            return self._direct(self._root, self._start), offset
+        block, rows = self._root, self._rows
         for _ in range(_DEEPEST):
             row, size = 0, self._start
             while offset >= self._width * size << (row > 0):
@@ -224,16 +284,42 @@ class _FractalHeap:
                 size = self._start << (row - 1)
             begin = self._width * size if row else 0
             column = (offset - begin) // size
-            entry = block + 13 + self._offset_size + 8 * (row * self._width + column)
-            block = int.from_bytes(self._blocks.get(entry, 8), "little")
+            if row >= rows:
+                raise NotUnderstoodError("position outside of its fractal heap")
+            entry = 13 + self._offset_size + 8 * (row * self._width + column)
+            block = int.from_bytes(self._indirect(block, rows)[entry : entry + 8], "little")
             offset -= begin + column * size
             if row < self._direct_rows:
-                return block + offset
+                return self._direct(block, size), offset
+            rows = (size // (self._start * self._width)).bit_length()
         raise NotUnderstoodError("fractal heap without an end")
+
+    def _indirect(self, at: int, rows: int) -> bytes:
+        known = self._parts.get(at)
+        if known is None:
+            size = 13 + self._offset_size + 8 * rows * self._width
+            known = self._parts[at] = self._blocks.checked(at, size)
+            if known[:4] != b"FHIB":
+                raise NotUnderstoodError("no indirect block of a fractal heap")
+        return known
+
+    def _direct(self, at: int, size: int) -> bytes:
+        known = self._parts.get(at)
+        if known is None:
+            known = self._parts[at] = self._blocks.get(at, size)
+            if known[:4] != b"FHDB":
+                raise NotUnderstoodError("no direct block of a fractal heap")
+            if self._flags & 2:
+                begin = 13 + self._offset_size
+                whole = known[:begin] + bytes(4) + known[begin + 4 :]
+                stored = int.from_bytes(known[begin : begin + 4], "little")
+                if checksum()(whole, size, 0) != stored:
+                    raise NotUnderstoodError(f"wrong checksum of the heap block at {at}")
+        return known
 
 
 def _tree2_records(blocks: Blocks, at: int) -> Iterator[bytes]:
-    head = _TREE2.unpack(blocks.get(at, _TREE2.size))
+    head = _TREE2.unpack(blocks.checked(at, _TREE2.size)[:-4])
     signature, _, _, node_size, record_size, depth, _, _, root, n, _ = head
     if signature != b"BTHD" or not record_size or depth > _DEEPEST:
         raise NotUnderstoodError("no version 2 B-tree")
@@ -262,17 +348,17 @@ def _node_records(
     blocks: Blocks, node: int, n: int, level: int, widths: _Widths
 ) -> Iterator[bytes]:
     """The records of a node of a version 2 B-tree and of all below it, in any order."""
-    if blocks.get(node, 4) != (b"BTIN" if level else b"BTLF"):
+    size = 8 + widths.number + widths.rests[level - 1] if level else 0
+    end = 6 + n * widths.record
+    content = blocks.checked(node, end + (n + 1) * size)
+    if content[:4] != (b"BTIN" if level else b"BTLF"):
         raise NotUnderstoodError("no node of a version 2 B-tree")
-    records = blocks.get(node + 6, n * widths.record)
-    for i in range(0, len(records), widths.record):
-        yield records[i : i + widths.record]
+    for i in range(6, end, widths.record):
+        yield content[i : i + widths.record]
     if level:
-        size = 8 + widths.number + widths.rests[level - 1]
-        children = blocks.get(node + 6 + len(records), (n + 1) * size)
-        for i in range(0, len(children), size):
-            child = int.from_bytes(children[i : i + 8], "little")
-            n_child = int.from_bytes(children[i + 8 : i + 8 + widths.number], "little")
+        for i in range(end, len(content) - 4, size):
+            child = int.from_bytes(content[i : i + 8], "little")
+            n_child = int.from_bytes(content[i + 8 : i + 8 + widths.number], "little")
             yield from _node_records(blocks, child, n_child, level - 1, widths)
 
 

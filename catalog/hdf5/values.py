@@ -152,6 +152,8 @@ def _heap_objects(blocks: Blocks, at: int) -> Iterator[tuple[int, bytes]]:
         number, length = struct.unpack_from("<H6xQ", collection, place)
         if not number:
             return
+        if place + 16 + length > size:
+            raise NotUnderstoodError("object beyond the end of its global heap")
         yield number, collection[place + 16 : place + 16 + length]
         place += 16 + -(-length // 8) * 8
 
@@ -307,19 +309,19 @@ def _elements(listed: bytes, size: int, filtered: bool) -> Iterator[_Place]:
 
 
 def _fixed_array(blocks: Blocks, at: int, filtered: bool) -> Iterator[_Place]:
-    signature, _, _, size, bits, n, data = struct.unpack("<4sBBBBQQ", blocks.get(at, 24))
+    signature, _, _, size, bits, n, data = struct.unpack("<4sBBBBQQ", blocks.checked(at, 24)[:-4])
     if signature != b"FAHD" or n > 1 << bits or n * size > _MOST_BYTES:
         raise NotUnderstoodError("no fixed array, or one in pages")
     if data == NOWHERE:
         return
-    block = blocks.get(data, 14 + n * size)
+    block = blocks.checked(data, 14 + n * size)
     if block[:4] != b"FADB":
         raise NotUnderstoodError("no block of a fixed array")
-    yield from _elements(block[14:], size, filtered)
+    yield from _elements(block[14:-4], size, filtered)
 
 
 def _growing_array(blocks: Blocks, at: int, filtered: bool) -> Iterator[_Place]:
-    head = struct.unpack("<4sBBBBBBBB6QQ", blocks.get(at, 68))
+    head = struct.unpack("<4sBBBBBBBB6QQ", blocks.checked(at, 68)[:-4])
     signature, _, _, size, bits, n_inside, n_least, n_blocks, page = head[:9]
     n_used, index = head[13], head[15]
     n_direct = 2 * (n_blocks - 1)
@@ -328,7 +330,9 @@ def _growing_array(blocks: Blocks, at: int, filtered: bool) -> Iterator[_Place]:
     if index == NOWHERE:
         return
     start = 14 + n_inside * size
-    block = blocks.get(index, start + 8 * n_direct)
+    # Behind them the places of blocks of blocks, for arrays that are longer than we read.
+    n_above = 1 + bits - (n_least.bit_length() - 1) - 2 * (n_blocks.bit_length() - 1)
+    block = blocks.checked(index, start + 8 * (n_direct + max(n_above, 0)))
     if block[:4] != b"EAIB":
         raise NotUnderstoodError("no index of an extensible array")
     yield from _elements(block[14:start], size, filtered)
@@ -346,10 +350,10 @@ def _growing_array(blocks: Blocks, at: int, filtered: bool) -> Iterator[_Place]:
         if n > 1 << page:
             raise NotUnderstoodError("extensible array in pages")
         begin = 14 + (bits + 7) // 8
-        data = blocks.get(place, begin + n * size)
+        data = blocks.checked(place, begin + n * size)
         if data[:4] != b"EADB":
             raise NotUnderstoodError("no block of an extensible array")
-        yield from _elements(data[begin:], size, filtered)
+        yield from _elements(data[begin:-4], size, filtered)
     if n_known < n_used:
         raise NotUnderstoodError("long extensible array")
 

@@ -12,6 +12,7 @@
     |-- InconsistentFilesError (ValueError)          a key's dtype or shape differs between files
     |-- InconsistentRunsError  (ValueError)          a key's dtype or shape differs between runs
     |-- IrregularDataError     (ValueError)          data that other tools cannot read in place
+    |-- TooLargeError          (MemoryError)         an array that does not fit into memory
     |-- FileStructureError     (OSError)             a file that is not what it should be
     |   `-- ChangedFileError                         ... or no longer what was planned with
     |-- RunNotFoundError       (FileNotFoundError)   no such proposal, run or file
@@ -176,6 +177,19 @@ class IrregularDataError(XfelcatError, ValueError):
         self.reason = reason
         super().__init__(
             f"{source!r} key {key!r} cannot be exported as references: {path}: {reason}; {advice}"
+        )
+
+
+class TooLargeError(XfelcatError, MemoryError):
+    """An array that does not fit into memory; ``source``, ``key``, and its ``n_bytes``."""
+
+    def __init__(self, source: str, key: str, shape: tuple[int, ...], n_bytes: int) -> None:
+        self.source = source
+        self.key = key
+        self.n_bytes = n_bytes
+        super().__init__(
+            f"{source!r} key {key!r} of shape {shape} takes {n_bytes / 2**30:,.1f} GiB, more than"
+            " there is memory for: select trains or a region of interest, or use dask_array()"
         )
 
 

@@ -10,6 +10,7 @@ must not pay for it.
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 
 from ..model.errors import ChangedFileError, FileStructureError
 from ..model.facts import FileTable, Numbered, RunFacts
-from ..model.records import FileLayout, FileRecord, KeySchema, RunValue
+from ..model.records import FileLayout, FileRecord, KeySchema, Problem, RunValue
 from ..model.runlength import FrameIds, IndexPattern, TrainList
 
 if TYPE_CHECKING:
     from ..hdf5.interface import Group
+    from ..scan.checks import Fault
     from ..scan.outline import Outline
 
 
@@ -69,7 +71,9 @@ def read_schema(path: str, section: str, source: str) -> KeySchema:
     with _opened(path) as root:
         paths = source_leaves(root, section, source)
         groups = [""] if section == "CONTROL" else index_groups(root, source)
-        return read_keys(root, section, source, paths, groups)[0]
+        schema, _, faults = read_keys(root, section, source, paths, groups)
+    _warn_of_the_unreadable(path, faults)
+    return schema
 
 
 def read_pattern(
@@ -88,7 +92,9 @@ def read_pattern(
         if not np.array_equal(ids, trains.ids):
             raise ChangedFileError(path, "its trains are not those that were recorded")
         trains = TrainList.from_ids(ids, trains.suspect, dropped)
-        return read_index(root, source, group, trains, {})[0]
+        pattern, faults = read_index(root, source, group, trains, {})
+    _warn_of_the_unreadable(path, faults)
+    return pattern
 
 
 def read_frame_ids(path: str, source: str, key: str) -> FrameIds:
@@ -107,7 +113,16 @@ def read_run_values(path: str, source: str) -> Mapping[str, RunValue]:
     from ..scan.keys import read_run_values as read
 
     with _opened(path) as root:
-        return read(root, source)[0]
+        values, faults = read(root, source)
+    _warn_of_the_unreadable(path, faults)
+    return values
+
+
+def _warn_of_the_unreadable(path: str, faults: Iterable["Fault | Problem"]) -> None:
+    """Warn of what a file has and nobody can read: whoever asks must not take it to be absent."""
+    for fault in faults:
+        if "cannot be read" in fault.message:
+            warnings.warn(f"{path}: {fault.where}: {fault.message}", UserWarning, stacklevel=2)
 
 
 class Probe:
@@ -212,6 +227,8 @@ def scanned_facts(
     """
     directory = os.fspath(directory)
     usable = sorted((r for r in records if r.usable), key=lambda r: r.name)
+    for record in usable:
+        _warn_of_the_unreadable(os.path.join(directory, record.name), record.problems)
     trains = Numbered[TrainList](attrgetter("token"))
     layouts = Numbered[FileLayout](attrgetter("canonical"))
     table = FileTable.of(

@@ -274,9 +274,10 @@ def _pattern(
         message = f"rows for {n + beyond} trains, but there are {n} train IDs"
         faults.append(Fault("I02", message, place))
     fitted = []
+    known = min(first.size, count.size, n)  # a count without its first row tells nothing
     for values in (first, count):  # cut or filled with zeros, without the dropped rows
         with np.errstate(invalid="ignore"):
-            rows = values[:n].astype(np.int64)
+            rows = values[:known].astype(np.int64)
         rows = np.concatenate([rows, np.zeros(n - rows.size, np.int64)])
         fitted.append(np.delete(rows, trains.dropped) if trains.dropped.size else rows)
     starts, counts = fitted

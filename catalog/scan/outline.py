@@ -140,7 +140,7 @@ def read_sources(
                 faults.append(Fault("F07", f"unknown section in the source list: {row!r}", row))
         elif source:
             groups.setdefault((section, source), set()).add(group)
-    for section, row in _auxiliary_rows(root):
+    for section, row in _auxiliary_rows(root, faults):
         stated, source, group = split_source(row)
         if stated != section or not source:
             faults.append(Fault("F07", f"{row!r} is listed as a source of {section}", row))
@@ -177,13 +177,23 @@ def _source_rows(root: Group) -> list[str] | None:
     return None
 
 
-def _auxiliary_rows(root: Group) -> Iterator[tuple[str, str]]:
-    """(section, row) of the auxiliary source lists."""
-    group = root.group("METADATA/auxiliarySources")
-    for name in group.names() if group is not None else ():
-        listed = group.dataset(name)  # type: ignore[union-attr]
-        if listed is not None:
-            yield from ((name, row) for row in read_texts(listed) if row)
+def _auxiliary_rows(root: Group, faults: list[Fault]) -> Iterator[tuple[str, str]]:
+    """(section, row) of the auxiliary source lists; those that cannot be read are faults."""
+    place = "METADATA/auxiliarySources"
+    try:
+        group = root.group(place)
+        names = () if group is None else group.names()
+    except READ_ERRORS as e:
+        faults.append(Fault("F02", f"cannot be read: {reason_of(e)}", place))
+        return
+    for name in names:
+        try:
+            listed = group.dataset(name)  # type: ignore[union-attr]
+            rows = [] if listed is None else read_texts(listed)
+        except READ_ERRORS as e:
+            faults.append(Fault("F02", f"cannot be read: {reason_of(e)}", f"{place}/{name}"))
+            continue
+        yield from ((name, row) for row in rows if row)
 
 
 def _source_record(
@@ -197,11 +207,14 @@ def _source_record(
     place = f"{section}/{source}"
     found = tuple(sorted(groups[section, source]))
     if section == "CONTROL":
-        group = root.group(place)
         run_only = False
-        if group is None or group.is_empty():
-            in_run = root.group(f"RUN/{source}")
-            run_only = in_run is not None and not in_run.is_empty()
+        try:
+            group = root.group(place)
+            if group is None or group.is_empty():
+                in_run = root.group(f"RUN/{source}")
+                run_only = in_run is not None and not in_run.is_empty()
+        except READ_ERRORS as e:
+            faults.append(Fault("F02", f"cannot be read: {reason_of(e)}", place))
         return SourceRecord(section, source, ("",), run_only=run_only)
     kind, target = root.link(place)
     if kind == "soft":

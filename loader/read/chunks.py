@@ -205,7 +205,10 @@ def locate_chunks(dataset: Any, layout: ChunkLayout) -> ChunkMap:
     if found:
         at, masks, byte_offsets, stored = (np.asarray(part) for part in zip(*found, strict=True))
         chunk_shape = np.asarray(layout.chunk_shape)
-        index = np.ravel_multi_index(tuple((at // chunk_shape).T), layout.grid)
+        try:
+            index = np.ravel_multi_index(tuple((at // chunk_shape).T), layout.grid)
+        except ValueError as error:
+            raise NotPlainError("chunks that lie outside of the dataset") from error
         unusual = masks != 0
         if layout.codecs:
             # Chunks at the edge may be stored without filters, and nothing but their size tells.

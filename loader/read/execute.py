@@ -10,33 +10,39 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...catalog.hdf5.interface import READ_ERRORS
 from ...catalog.model.errors import (
     ChangedFileError,
     FileStructureError,
     InconsistentFilesError,
+    TooLargeError,
     XfelcatError,
 )
 from ..select.rows import FileSlabs
 from .file_read import FileRead, ReadPool, ReadTarget, read_small
-from .files import DataFileHandle, OpenDataset, OpenFiles
+from .files import ELSEWHERE, DataFileHandle, OpenDataset, OpenFiles, explained
 from .plan import ReadPlan, difference
 
 Array = NDArray[Any]
 
 MOST_FILES = 8  # that are read at the same time: the next are opened while threads still read
 WORTH_THREADS = 2 * 2**20  # less is read sooner than threads start
-_ELSEWHERE = "select trains that lie in other files, or deselect the key"
 
 
 def allocate(plan: ReadPlan, out: Array | None = None) -> Array:
     """An array for a plan: ``out`` if it is given and fits, else a new one."""
     if out is None:
-        return np.empty(plan.shape, plan.dtype)
+        try:
+            return np.empty(plan.shape, plan.dtype)
+        except (MemoryError, ValueError) as error:  # ValueError: more than numpy can count
+            n_bytes = plan.dtype.itemsize * prod(plan.shape)
+            raise TooLargeError(plan.source, plan.record.name, plan.shape, n_bytes) from error
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy array, not {type(out).__name__}")
     if out.shape != plan.shape:
@@ -131,11 +137,12 @@ class _OpenRead:
         self._is_open = True
         try:
             for target, slabs in jobs:
-                found = check_dataset(target.plan, slabs, file)
-                if not read_small(target, slabs, file, found, files.options.direct):
+                with self._explained(target.plan):
+                    found = check_dataset(target.plan, slabs, file)
+                    if read_small(target, slabs, file, found, files.options.direct):
+                        continue
                     read = FileRead(target, slabs, file, found, files.options, pool)
-                    with self._explained(read):
-                        read.start()
+                    read.start()
                     if read.running:
                         self.reads.append(read)
         except BaseException:
@@ -146,7 +153,7 @@ class _OpenRead:
         """Wait for the threads; raise what went wrong. The file is free then."""
         try:
             for read in self.reads:
-                with self._explained(read):
+                with self._explained(read.target.plan):
                     read.complete()
             self._file.check_unchanged()
         finally:
@@ -164,19 +171,18 @@ class _OpenRead:
             self._files.release(self._data_file)
 
     @contextmanager
-    def _explained(self, read: FileRead) -> Iterator[None]:
+    def _explained(self, plan: ReadPlan) -> Iterator[None]:
         """Name the dataset that HDF5 cannot read."""
-        try:
-            yield
-        except XfelcatError:
-            raise
-        except OSError as error:
-            self._file.check_unchanged()
-            from ...catalog.hdf5.library import LibraryDataset
-
-            reason = LibraryDataset(read.found.id).missing_filter() or error
-            detail = f"{read.target.plan.path} cannot be read: {reason}"
-            raise FileStructureError(self._data_file.path, detail, _ELSEWHERE) from error
+        with explained(self._data_file.path, plan.path):
+            try:
+                yield
+            except READ_ERRORS as error:
+                if not isinstance(error, XfelcatError):
+                    self._file.check_unchanged()
+                    found = self._file.dataset(plan.path, plan.record.name)
+                    if found is not None and (reason := found.missing_filter()):
+                        raise OSError(reason) from error
+                raise
 
 
 def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> OpenDataset:
@@ -184,7 +190,7 @@ def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> Ope
     record, path = plan.record, slabs.data_file.path
     found = file.dataset(plan.path, record.name)
     if found is None:
-        raise FileStructureError(path, f"has no dataset {plan.path}", _ELSEWHERE)
+        raise FileStructureError(path, f"has no dataset {plan.path}", ELSEWHERE)
     entry_shape = found.shape[1:]
     if (found.dtype, entry_shape) != (record.dtype, record.entry_shape):
         detail = difference(record, found.dtype, entry_shape)
@@ -193,7 +199,7 @@ def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> Ope
         first = plan.pieces[0].data_file.path
         raise InconsistentFilesError(plan.source, record.name, detail, (first, path))
     if found.is_virtual and (lost := found.lost_source(int(slabs.starts.min()), slabs.end)):
-        raise FileStructureError(path, f"{plan.path} shows {lost}, which is gone", _ELSEWHERE)
+        raise FileStructureError(path, f"{plan.path} shows {lost}, which is gone", ELSEWHERE)
     if found.shape[0] < slabs.end:
         raise FileStructureError(
             path,

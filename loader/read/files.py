@@ -24,7 +24,8 @@ from typing import Any
 from weakref import WeakSet
 
 from ...catalog.config import load_settings
-from ...catalog.model.errors import ChangedFileError, FileStructureError
+from ...catalog.hdf5.interface import READ_ERRORS, reason_of
+from ...catalog.model.errors import ChangedFileError, FileStructureError, XfelcatError
 from ...catalog.model.facts import DataFile
 from ...catalog.model.records import encode_dtype
 from .chunks import (
@@ -56,6 +57,21 @@ class ReadOptions:
     inflate: Inflate | None
 
 
+ELSEWHERE = "select trains that lie in other files, or deselect the key"
+
+
+@contextmanager
+def explained(path: str, place: str) -> Iterator[None]:
+    """Raise FileStructureError in place of what h5py raises when it reads a place in a file."""
+    try:
+        yield
+    except XfelcatError:
+        raise
+    except READ_ERRORS as error:
+        detail = f"{place} cannot be read: {reason_of(error)}"
+        raise FileStructureError(path, detail, ELSEWHERE) from error
+
+
 class DataFileHandle:
     """An open data file, with the datasets of it that were used so far.
 
@@ -77,7 +93,8 @@ class DataFileHandle:
         if path not in self._datasets:
             if len(self._datasets) >= DATASET_LIMIT:
                 self._datasets.clear()
-            self._datasets[path] = self._open(path, key)
+            with explained(self._data_file.path, path):
+                self._datasets[path] = self._open(path, key)
         return self._datasets[path]
 
     def _open(self, path: str, key: str) -> "OpenDataset | None":
@@ -139,6 +156,12 @@ class OpenDataset:
     def is_virtual(self) -> bool:
         """Whether its rows are those of datasets of other files."""
         return bool(self.dataset.is_virtual)
+
+    def missing_filter(self) -> str:
+        """Why HDF5 cannot decode it in this process, if a filter is missing; else empty."""
+        from ...catalog.hdf5.library import LibraryDataset
+
+        return LibraryDataset(self.id).missing_filter()
 
     def lost_source(self, first: int, end: int) -> str:
         """A file that some of the rows are from and that is gone; empty if none is."""
@@ -311,7 +334,7 @@ def open_hdf5(path: str) -> Any:
 
     try:
         return h5py.File(path, "r")
-    except OSError as error:
+    except READ_ERRORS as error:
         if not os.path.exists(path):
             raise ChangedFileError(path, "it is no longer there") from error
         raise FileStructureError(path, f"cannot be opened: {error}") from error

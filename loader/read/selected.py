@@ -33,7 +33,7 @@ from ..select.sources import (
     run_values,
 )
 from ..select.trains import TrainSet, Value
-from .files import OpenFiles
+from .files import OpenFiles, explained
 from .plan import ReadPlan, array_dtype, check_consistent
 
 
@@ -362,9 +362,10 @@ def read_attributes(key: SelectedKey) -> dict[str, Any]:
         found = opened.dataset(path, key.name)
         if found is None:
             raise FileStructureError(ref.path, f"has no dataset {path}")
-        attributes = dict(found.dataset.attrs)
-        if key.source.is_control and key.name.endswith(VALUE_ENDING):
-            attributes.update(found.dataset.parent.attrs)
+        with explained(ref.path, f"attributes of {path}"):
+            attributes = dict(found.dataset.attrs)
+            if key.source.is_control and key.name.endswith(VALUE_ENDING):
+                attributes.update(found.dataset.parent.attrs)
     return attributes
 
 

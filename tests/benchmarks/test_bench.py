@@ -102,7 +102,7 @@ def test_times_are_legible(value, text):
 @pytest.mark.parametrize(
     ("only", "wanted"),
     [
-        ("open, catalogued", {"open, catalogued"}),
+        pytest.param("open, catalogued", {"open, catalogued"}, marks=pytest.mark.slow),
         pytest.param(
             "*", {"open, catalogued", "every key of every source"}, marks=pytest.mark.slow
         ),

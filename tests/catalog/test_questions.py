@@ -232,7 +232,12 @@ def test_run_values(facility):
 
 @pytest.mark.parametrize("at_least", [0.0, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize(
-    "data", [["*XGM*"], ["*XGM*:output data.*", "*AGIPD* image.*"], ["*", "*"]]
+    "data",
+    [
+        ["*XGM*"],
+        ["*XGM*:output data.*", "*AGIPD* image.*"],
+        pytest.param(["*", "*"], marks=pytest.mark.slow),
+    ],
 )
 def test_coverage(data, at_least, facility):
     frame = facility.catalog.coverage(data, at_least=at_least, data_class=["raw", "proc"])

@@ -47,8 +47,8 @@ def calls(monkeypatch):
         def __getattr__(self, name):
             return getattr(original, name)
 
-        def open(self, loc, name):
-            found = original.open(loc, name)
+        def open(self, loc, *args):
+            found = original.open(loc, *args)
             if isinstance(found, h5py.h5d.DatasetID):
                 count(h5py.h5i.get_name(found))
             return found

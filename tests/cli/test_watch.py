@@ -120,6 +120,7 @@ def test_a_run_that_is_written_slowly(start, root, catalog):
     assert all({"time", "level", "event"} <= e.keys() for e in watcher.events)
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_after_a_restart(start, root, catalog):
     write_tiny(file_of(root, 1), run=1).close()
     watcher = start()

@@ -21,7 +21,6 @@ QUICK = (
     "lpd_mini_gap-1.0",
     "fxe_da-1.3",
     "remi-1.0",
-    "reduced_spb_proc-1.3",
     "spb_raw-1.3",
     "modern_spb_proc-1.3",
 )
