@@ -198,10 +198,11 @@ def _scan(
         kept[name] = dataclasses.replace(kept[name], missing_since=None)
     facts = scanned_facts(found.directory, list((kept | scanned).values()), found.identity.run_id)
     if save and len(facts.table.names):
-        # What the thread imports may need it, and cannot import it once the program has ended.
-        import concurrent.futures.thread  # noqa: F401
+        with contextlib.suppress(RuntimeError):  # the program is ending already
+            # What the thread imports may need it, and cannot import it once the program has ended.
+            import concurrent.futures.thread  # noqa: F401
 
-        threading.Thread(target=_save, args=(found, scanned), name="xfelcat-save").start()
+            threading.Thread(target=_save, args=(found, scanned), name="xfelcat-save").start()
     return facts
 
 
@@ -230,7 +231,8 @@ def scan_run(
 
 def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
     """Save outlines where this is allowed; runs in its own thread, and never fails."""
-    with contextlib.suppress(XfelcatError, OSError):
+    # RuntimeError: Python starts and imports no more where the program ends meanwhile.
+    with contextlib.suppress(XfelcatError, OSError, RuntimeError):
         # Never in a catalog that a setting names, and never where a proposal has no scratch folder.
         places = [_beside(found), user_catalog()]
         if not found.identity.is_loose:

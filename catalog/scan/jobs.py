@@ -23,7 +23,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import groupby, islice
@@ -252,6 +251,9 @@ class _Supervisor(Generic[Result]):
 
     def _run_pool(self) -> Iterator[BatchResult[Result]]:
         """Run what is unfinished until all is done or the pool breaks."""
+        # A thread that opens a run may outlive the main one, and then cannot import this any more.
+        from concurrent.futures.process import BrokenProcessPool
+
         from loky import ProcessPoolExecutor
 
         plugins = tuple(sys.modules.keys() & {"hdf5plugin"})  # filters are those of a process
