@@ -6,12 +6,9 @@
 """
 
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -20,7 +17,6 @@ import pytest
 from support.demo_facility import demo, demo_and_report
 from xfelcat import Catalog, RunDirectory
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
-from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.store import Store
 
 __all__ = ["demo", "demo_and_report"]
@@ -109,41 +105,6 @@ def test_a_question_never_touches_a_data_file(copy):
     assert [len(frame) > 5 for frame in before] == [True] * 4
     for old, new in zip(before, after, strict=True):
         assert old.equals(new)
-
-
-INGEST = """
-import sys
-from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
-from xfelcat.catalog.store.store import Store
-if __name__ == "__main__":
-    ingest(Store(sys.argv[1]), sys.argv[2:], IngestOptions(jobs=0, force=True))
-"""
-
-
-def test_killing_an_ingest_at_any_moment_leaves_a_complete_catalog(demo, tmp_path):
-    location = tmp_path / "catalog"
-    proposals = sorted(str(p) for p in demo.root.glob("*/*/p*"))
-    chance = random.Random(20261123)
-    n_complete = []
-    for _ in range(6):
-        child = subprocess.Popen([sys.executable, "-c", INGEST, str(location), *proposals])
-        time.sleep(chance.uniform(0.6, 2.4))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        store = Store(location)
-        if not store.exists():
-            continue
-        assert check(store) == []
-        with store.read_merged() as cursor:
-            runs, files, counted = cursor.execute(
-                "SELECT count(*), sum(n_files), (SELECT count(*) FROM file) FROM run"
-            ).fetchone()
-        assert files == counted
-        n_complete.append(runs)
-    ingest(Store(location), proposals, IngestOptions(jobs=2))
-    assert check(Store(location)) == []
-    assert len(Catalog(str(location)).runs()) == len(run_directories(demo.root))
-    assert n_complete == sorted(n_complete)
 
 
 def test_no_reader_waits_for_a_writer(demo, tmp_path):

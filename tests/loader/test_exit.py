@@ -34,8 +34,8 @@ SAVED = {
     "by Ctrl-C": "go(); signal.raise_signal(signal.SIGINT)",
     "after a fork": "go(); os.fork() or sys.exit(); os.wait()",
     "in a child": "os.fork() or (go(), sys.exit()); os.wait()",
-    "in a daemonic process": "p = multiprocessing.get_context('fork').Process(target=go, daemon=True);"
-    " p.start(); p.join()",
+    "in a daemonic process": "p = multiprocessing.get_context('fork').Process("
+    "target=go, daemon=True); p.start(); p.join()",
 }
 NOT_SAVED = {
     "by os._exit": "go(); os._exit(0)",
