@@ -13,7 +13,7 @@ target when it is complete.
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ...catalog.hdf5.interface import READ_ERRORS
 from ...catalog.model.errors import MultiRunError, TargetFileError, TargetWriteError
 from ...catalog.model.records import decode_dtype
 from ..read.execute import check_dataset, execute_plan
@@ -140,12 +141,67 @@ def replacing(target: Path, sources: set[Path]) -> Iterator[h5py.File]:
                 raise TargetFileError(str(target))
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with h5py.File(partial, "w") as f:
-            f.attrs["writer"] = f"xfelcat {version('xfelcat')}"
-            yield f
-        partial.replace(target)
+        try:
+            stream = _Stream(partial)
+        except OSError as error:
+            error.filename = str(target)
+            raise
+        with closing(stream):
+            try:
+                with h5py.File(stream, "w") as f:
+                    f.attrs["writer"] = f"xfelcat {version('xfelcat')}"
+                    yield f
+            except READ_ERRORS:  # may be of what could not be written before
+                if stream.error is None:
+                    raise
+        try:
+            if stream.error is not None:
+                raise stream.error
+            partial.replace(target)
+        except OSError as error:
+            raise TargetWriteError(str(target), error.strerror or str(error)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+class _Stream:
+    """The file that HDF5 writes to, with the first ``error`` of it.
+
+    HDF5 crashes the process when its last writes fail, as they do on a full disk: here they succeed
+    as far as it knows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b", buffering=0)
+        self.error: OSError | None = None
+        self.seek, self.tell, self.flush = self._file.seek, self._file.tell, self._file.flush
+        self.read, self.readinto = self._file.read, self._file.readinto
+
+    def write(self, data: Any) -> int:
+        """Write all of it, unless something has failed before."""
+        left = memoryview(data).cast("B")
+        with self._kept():
+            while left and self.error is None:
+                left = left[self._file.write(left) :]
+        return memoryview(data).nbytes
+
+    def truncate(self, size: int) -> int:
+        """Give the file this size."""
+        with self._kept():
+            self._file.truncate(size)
+        return size
+
+    def close(self) -> None:
+        """Close the file, whatever has become of it."""
+        with self._kept():  # a quota may be found to be exceeded as late as here
+            self._file.close()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
 
 
 def _write_source(
