@@ -29,6 +29,7 @@ from ..model.names import to_text
 from ..model.records import Problem
 from ..questions.execute import fetch
 from ..questions.filters import ALL_RUNS, RunFilter
+from ..store.connections import Cursor
 from ..store.store import Store
 from . import record
 from .between_runs import CHECKS_OF_ALL_RUNS
@@ -38,7 +39,6 @@ from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, insert, r
 from .waivers import Waiver, find_waivers, waiver_table
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 
@@ -249,7 +249,7 @@ class _Audit:
             scope["checks"] = sorted(options.ids)
         return scope | {"disk": options.disk is not None, "deep": options.deep is not None}
 
-    def _cursor(self) -> "duckdb.DuckDBPyConnection":
+    def _cursor(self) -> Cursor:
         limit = self.options.memory_limit
         if self.options.run_ids is not None:
             shards = {shard_of(i) for i in self.options.run_ids}
@@ -262,7 +262,7 @@ class _Audit:
         with suppress(CatalogWriteError):
             self.store.publish_merged(partial(self.progress, "merging"))
 
-    def _find(self, cursor: "duckdb.DuckDBPyConnection") -> "pa.Table":
+    def _find(self, cursor: Cursor) -> "pa.Table":
         """The findings of all checks, with their origin."""
         import pyarrow as pa
 
@@ -280,9 +280,7 @@ class _Audit:
         in_data = rows_table(self._find_in_data(cursor, wanted), table.schema)
         return pa.concat_tables([table, in_data])
 
-    def _find_in_data(
-        self, cursor: "duckdb.DuckDBPyConnection", wanted: set[str]
-    ) -> list[tuple[Any, ...]]:
+    def _find_in_data(self, cursor: Cursor, wanted: set[str]) -> list[tuple[Any, ...]]:
         """The findings of reading data; earlier ones of files not read this time still stand."""
         of_data = {i for i in wanted if CHECKS[i].origin == "deep"}
         if self.options.deep is None or not of_data:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..model.facts import FileStat
 from ..model.identity import is_made_anew, parse_file_name, shard_of
@@ -26,13 +26,10 @@ from ..model.names import from_text, to_text
 from ..scan.discover import list_directory, list_run, locate_run
 from ..scan.jobs import Batch, portions, run_jobs
 from ..scan.locality import files_off_disk
+from ..store.connections import Cursor
 from ..store.store import Store
 from ..store.versions import Progress
 from .run_checks import execute, insert
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 _DIRECTORIES_PER_BATCH = 32
 # run_id, name, check_id, severity, message, place, path
@@ -103,7 +100,7 @@ def _first_absent(path: str) -> str:
 
 
 def find_on_disk(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: Cursor,
     store: Store,
     options: DiskOptions,
     settled: datetime,
@@ -129,7 +126,7 @@ def find_on_disk(
     return found
 
 
-def run_folders(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
+def run_folders(cursor: Cursor) -> list[str]:
     """The folders that hold the runs of ``scope``, of those that lie in a facility."""
     sql = "SELECT DISTINCT directory FROM run JOIN scope USING (run_id) WHERE proposal IS NOT NULL"
     return sorted({os.path.dirname(from_text(d)) for (d,) in execute(cursor, sql)})
@@ -147,7 +144,7 @@ SELECT directory FROM run UNION SELECT realpath FROM run UNION SELECT path FROM 
 class _Listing:
     """The runs in scope, listed into the table ``on_disk``, and what else lies beside them."""
 
-    cursor: "duckdb.DuckDBPyConnection"
+    cursor: Cursor
     options: DiskOptions
     progress: Progress
     known: set[str] = field(default_factory=set)
@@ -269,7 +266,7 @@ ORDER BY run_id, name
 """
 
 
-def compare(cursor: "duckdb.DuckDBPyConnection", store: Store, settled: datetime) -> Iterable[Row]:
+def compare(cursor: Cursor, store: Store, settled: datetime) -> Iterable[Row]:
     """Files that are missing, dark or changed; and those that cannot be read now."""
     suspects = execute(cursor, _DIFFERENCES, {"settled": _ns(settled)})
     after = _catalog_now(store, {run_id for run_id, *_ in suspects})

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.checks import SEVERITIES
 from ..questions.execute import fetch
+from ..store.connections import Cursor
 from .run_checks import execute
 from .waivers import WAIVED_SQL
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
     import pyarrow as pa
 
@@ -177,7 +177,7 @@ class Findings:
 
 
 def describe_findings(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: Cursor,
     recorded: "pa.Table",
     *,
     checks: Sequence[str],

@@ -17,14 +17,13 @@ from datetime import datetime
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
-from ..store.connections import OpenDatabase, connect_memory, uninterrupted
+from ..store.connections import Cursor, OpenDatabase, connect_memory, uninterrupted
 from ..store.schema import create_schema, open_draft
 from ..store.store import Store
 from ..store.versions import AUDITS
 from .findings import TEMPLATE_SQL
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 
@@ -115,7 +114,7 @@ INSERT INTO audit VALUES (
 
 
 @contextmanager
-def recording(store: Store) -> Iterator["duckdb.DuckDBPyConnection"]:
+def recording(store: Store) -> Iterator[Cursor]:
     """A connection to a draft of the database of the audits, published at the end.
 
     Raises CatalogWriteError where the catalog cannot be written.
@@ -129,9 +128,7 @@ def recording(store: Store) -> Iterator["duckdb.DuckDBPyConnection"]:
         versions.publish(draft)
 
 
-def replace_findings(
-    connection: "duckdb.DuckDBPyConnection", area: Area, found: "pa.Table"
-) -> "pa.Table":
+def replace_findings(connection: Cursor, area: Area, found: "pa.Table") -> "pa.Table":
     """Write the findings of an area; all rows of the area as they are now, with ``is_new``.
 
     ``found`` has the columns of ``finding`` up to path, and origin.
@@ -150,7 +147,7 @@ def replace_findings(
     return table
 
 
-def add_audit(connection: "duckdb.DuckDBPyConnection", row: Mapping[str, Any]) -> int:
+def add_audit(connection: Cursor, row: Mapping[str, Any]) -> int:
     """Write the row of an audit: the parameters of ``_INSERT_AUDIT`` but number and version.
 
     Returns its number.
@@ -170,7 +167,7 @@ def compare_findings(store: Store, area: Area, found: "pa.Table") -> "pa.Table":
         old = OpenDatabase.at(current).cursor().sql("FROM finding").to_arrow_table()
     result: list[pa.Table] = []
 
-    def fill(connection: "duckdb.DuckDBPyConnection") -> None:
+    def fill(connection: Cursor) -> None:
         create_schema(connection, AUDITS, AUDITS)
         if old is not None:
             connection.register("old_findings", old)

@@ -41,7 +41,7 @@ from ..model.names import DETECTOR_MODULE, from_text
 from ..model.records import Problem, RunRecord, utc_now
 from ..questions.execute import all_of, fetch, interruptible, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter
-from ..store.connections import connect_memory
+from ..store.connections import Cursor, connect_memory
 from ..store.schema import create_schema
 from ..store.versions import Progress
 from ..store.write import ShardWriter
@@ -49,7 +49,6 @@ from .between_runs import CHECKS_BETWEEN_RUNS, CHECKS_OF_ALL_RUNS, GONE_SOURCE
 from .within_runs import CHECKS_WITHIN_RUNS, DOUBTFUL_RUN, NEAR_MODULE
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 
@@ -138,7 +137,7 @@ _PARAMETER = re.compile(r"\$([a-z_]+)")
 
 
 def execute(
-    cursor: "duckdb.DuckDBPyConnection", sql: str, values: Mapping[str, Any] | Sequence[Any] = ()
+    cursor: Cursor, sql: str, values: Mapping[str, Any] | Sequence[Any] = ()
 ) -> list[tuple[Any, ...]]:
     """The rows of a statement with values bound; it can be interrupted by Ctrl-C."""
 
@@ -157,9 +156,7 @@ def rows_table(rows: Sequence[tuple[Any, ...]], schema: "pa.Schema") -> "pa.Tabl
     return pa.table(arrays, schema=schema)
 
 
-def insert(
-    cursor: "duckdb.DuckDBPyConnection", table: str, rows: Sequence[tuple[Any, ...]]
-) -> None:
+def insert(cursor: Cursor, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Append rows to one of the temporary tables."""
     kinds = fetch(cursor, f"FROM {table} LIMIT 0").schema
     cursor.register("incoming", rows_table(rows, kinds))
@@ -167,9 +164,7 @@ def insert(
     cursor.unregister("incoming")
 
 
-def choose_runs(
-    cursor: "duckdb.DuckDBPyConnection", where: RunFilter, run_ids: Iterable[int] | None = None
-) -> None:
+def choose_runs(cursor: Cursor, where: RunFilter, run_ids: Iterable[int] | None = None) -> None:
     """Make the table ``scope`` of the runs that a filter chooses, or of these run_ids alone."""
     if run_ids is None:
         chosen = all_of(where.conditions())
@@ -182,7 +177,7 @@ def choose_runs(
     execute(cursor, scope.text, scope.values)
 
 
-def portions(cursor: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
+def portions(cursor: Cursor) -> list[tuple[int, int]]:
     """First and last run_id of portions of the scope: whole proposals, of so many files or one."""
     sql = f"""
         SELECT any_value(run_id), sum(n_files)
@@ -202,7 +197,7 @@ def portions(cursor: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
 
 
 def find_faults(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: Cursor,
     ids: Collection[str],
     limits: Limits,
     now: datetime,
@@ -254,7 +249,7 @@ def check_record(record: RunRecord, ids: Collection[str]) -> list[Problem]:
     found: list[Problem] = []
     shard = record.identity.shard
 
-    def fill(connection: "duckdb.DuckDBPyConnection") -> None:
+    def fill(connection: Cursor) -> None:
         create_schema(connection, "shard", shard)
         writer = ShardWriter(connection, shard, record.directory)
         writer.replace_run(record)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,11 @@ from ..model.identity import shard_of
 from ..model.records import Depth, FileLayout, KeySchema, Problem, RunValue
 from ..model.runlength import FrameIds, IndexPattern
 from ..store import read
-from ..store.connections import OpenDatabase
+from ..store.connections import Cursor, OpenDatabase
 from ..store.packing import PackedFrameIds, PackedIndex, PackedRun, fetch_frame_ids, fetch_packed
 from ..store.read import Names, StoredLayout
 from ..store.store import Store
 from .scanned import Probe
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 # Decoded keys that the runs of one open shard may share, before they are dropped and start anew:
 # some 50 MB.
@@ -110,7 +106,7 @@ def catalogued_facts(
 
 
 def _fetch_problems(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, directory: str, names: Collection[str] | None
+    cursor: Cursor, run_id: int, directory: str, names: Collection[str] | None
 ) -> tuple[Problem, ...]:
     """Files that are left out because they are missing or could not be read, and why."""
     by_file = read.fetch_problems(cursor, run_id, directory)
@@ -141,7 +137,7 @@ class _Decoded:
         return decoded
 
     def layouts_of(
-        self, cursor: "duckdb.DuckDBPyConnection", table: FileTable
+        self, cursor: Cursor, table: FileTable
     ) -> dict[int, tuple[FileLayout, StoredLayout]]:
         """The layouts of some files by number, without schemas; and as they are stored."""
         wanted = set(table.layouts)
@@ -151,9 +147,7 @@ class _Decoded:
                 self.layouts.setdefault(number, (bare, stored))
         return {number: self.layouts[number] for number in wanted}
 
-    def schemas_of(
-        self, cursor: "duckdb.DuckDBPyConnection", numbers: list[int]
-    ) -> dict[int, KeySchema]:
+    def schemas_of(self, cursor: Cursor, numbers: list[int]) -> dict[int, KeySchema]:
         """Key schemas by number."""
         if missing := [n for n in numbers if n not in self.schemas]:
             if sum(len(s.keys) for s in list(self.schemas.values())) > _SHARED_KEYS:

@@ -20,6 +20,7 @@ from ..model.names import from_text
 from ..model.records import Depth
 from ..model.runlength import Int64s, UInt64s
 from ..opening.catalogued import find_run
+from ..store.connections import Cursor
 from ..store.store import Store
 from .execute import Answer, Sql, all_of, ask, is_one_of, limited, sql
 from .filters import ALL_RUNS, DataFilter, RunFilter, provenance
@@ -27,8 +28,6 @@ from .question import EVERYTHING, OF_RUN, OF_RUN_SQL, Question, select_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from .execute import Cursor
 
 
 # Of each source of the runs ``chosen``, in how many trains it has data: the most of an index group,
@@ -179,7 +178,7 @@ def coverage(
 
 
 def _bounds(
-    cursor: "Cursor", filter_: DataFilter, ids: UInt64s, trains: Int64s
+    cursor: Cursor, filter_: DataFilter, ids: UInt64s, trains: Int64s
 ) -> tuple[Int64s, Int64s]:
     """How many trains of each run have data of a filter, at least and at most."""
     low, high = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64)
@@ -206,9 +205,7 @@ def _bounds(
 _Group = tuple[str, str, str]  # section, source, index group
 
 
-def _matching_groups(
-    cursor: "Cursor", filter_: DataFilter, ids: list[int]
-) -> dict[int, set[_Group]]:
+def _matching_groups(cursor: Cursor, filter_: DataFilter, ids: list[int]) -> dict[int, set[_Group]]:
     found: dict[int, set[_Group]] = defaultdict(set)
     if not ids:
         return found
@@ -311,7 +308,7 @@ class _Present:
     run: Int64s  # position in the series
 
 
-def _read_present(cursor: "Cursor", data: DataFilter, series: _Series) -> _Present:
+def _read_present(cursor: Cursor, data: DataFilter, series: _Series) -> _Present:
     ids = series.run_ids
     low, high = (int(ids[0]), int(ids[-1])) if ids.size else (1, 0)
     # Sections by number: millions of rows are read.
@@ -368,7 +365,7 @@ def _absent(present: _Present, series: _Series, neighbours: int, at_least: int) 
     return np.stack([source, run, n_with, n_around])[:, n_with >= at_least]
 
 
-def _rows(cursor: "Cursor", series: _Series, present: _Present, found: Int64s) -> "pa.Table":
+def _rows(cursor: Cursor, series: _Series, present: _Present, found: Int64s) -> "pa.Table":
     import pyarrow as pa
 
     source, run, n_with, n_around = found

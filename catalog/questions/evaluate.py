@@ -20,7 +20,7 @@ from .filters import UNIT, DataFilter, control_key_matches
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from .execute import Cursor
+    from ..store.connections import Cursor
 
 
 # Up to so many pairs of source and key are read one at a time: the database then skips the blocks

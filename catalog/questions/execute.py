@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    Cursor = duckdb.DuckDBPyConnection
+    from ..store.connections import Cursor
 
 
 T = TypeVar("T")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ..model.errors import QueryError, TargetWriteError
+from ..store.connections import Cursor
 from ..store.store import Store
 from .execute import Provenance, Sql, all_of, ask, is_one_of, numbers, sql
 from .filters import provenance
@@ -26,8 +27,6 @@ from .sql import describe_views
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from .execute import Cursor
 
 
 # Few at first: how many rows a run has is known only from those that were read.
@@ -154,7 +153,7 @@ def _write(
 
 
 def _batches(
-    cursor: "Cursor", view: str, total: int, conditions_of: Callable[[int, int], Sql]
+    cursor: Cursor, view: str, total: int, conditions_of: Callable[[int, int], Sql]
 ) -> Iterator[tuple["pa.Table", int, int]]:
     """The rows of a view, how many runs are done with them, and of how many; at least one table."""
     if "run_id" not in ask(cursor, Sql(f"FROM {view} LIMIT 0")).column_names:

@@ -29,8 +29,8 @@ from .conditions import Pattern, PatternLike, conditions_of, text_matches
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
 
 if TYPE_CHECKING:
+    from ..store.connections import Cursor
     from ..store.store import Store
-    from .execute import Cursor
 
 
 # What people may give: one of a thing or several.

@@ -9,19 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from os import PathLike, fspath
-from typing import TYPE_CHECKING
 
 from ..model.errors import QueryError, RunNotFoundError, nearest
 from ..model.identity import RunIdentity, shard_of
 from ..model.names import from_text, sql_ascii_unit
 from ..model.records import Depth
+from ..store.connections import Cursor
 from ..store.store import Store
 from .execute import Answer, Sql, all_of, any_of, ask, limited, sql
 from .filters import ALL_RUNS, UNIT, RunFilter, provenance
 from .question import EVERYTHING, OF_RUN, OF_RUN_SQL, Question, Selection, select_runs
-
-if TYPE_CHECKING:
-    from .execute import Cursor
 
 _RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class"
 # RUN values of 10^5 runs would fill the memory unasked.
@@ -263,17 +260,17 @@ def run_values(
         return Answer(table, provenance(cursor, store, question.runs))
 
 
-def _answer(cursor: "Cursor", store: Store, question: Question, statement: Sql) -> Answer:
+def _answer(cursor: Cursor, store: Store, question: Question, statement: Sql) -> Answer:
     return Answer(ask(cursor, statement), provenance(cursor, store, question.runs))
 
 
-def _select_by_data(cursor: "Cursor", question: Question) -> Selection:
+def _select_by_data(cursor: Cursor, question: Question) -> Selection:
     """The runs; if the question has a filter of data, those that have such data."""
     has = () if question.data.is_empty else (question.data,)
     return select_runs(cursor, question, *has)
 
 
-def _runs(cursor: "Cursor", store: Store, question: Question, selection: Selection) -> Answer:
+def _runs(cursor: Cursor, store: Store, question: Question, selection: Selection) -> Answer:
     statement = sql(
         "SELECT run.* FROM runs AS run WHERE {conditions} ORDER BY run.run_id",
         conditions=all_of(selection.conditions()),

@@ -16,7 +16,7 @@ from .execute import Sql, all_of, ask, is_one_of, numbers, sql
 from .filters import ALL_DATA, ALL_RUNS, DataFilter, RunFilter, filters_of, parse_filters
 
 if TYPE_CHECKING:
-    from .execute import Cursor
+    from ..store.connections import Cursor
 
 
 RunIds = NDArray[np.uint64]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import QueryError, did_you_mean, nearest
+from ..store.connections import Cursor
 from ..store.schema import SchemaView, views
 from ..store.store import Store
 from .execute import Answer, fetch
@@ -22,8 +23,6 @@ from .filters import provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from .execute import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +255,7 @@ def check_memory_limit(limit: str | int) -> int:
     return size
 
 
-def _check_statement(cursor: "Cursor", text: str) -> None:
+def _check_statement(cursor: Cursor, text: str) -> None:
     """Raise QueryError unless the text is one reading statement."""
     import duckdb
 
@@ -295,7 +294,7 @@ _NO_COLUMN = (
 _UNGROUPED = re.compile(r'column "?(?P<n>[^"\s]+)"? must appear in the GROUP BY')
 
 
-def explain(cursor: "Cursor", text: str, error: str) -> str:
+def explain(cursor: Cursor, text: str, error: str) -> str:
     """One sentence on why the statement ``text`` ended with ``error``, and what to do."""
     rows = cursor.execute(
         "SELECT view_name, list(column_name ORDER BY column_index)"

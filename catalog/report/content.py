@@ -25,13 +25,13 @@ from ..questions.coverage import source_coverage
 from ..questions.execute import ask, fetch
 from ..questions.filters import ALL_RUNS, RunFilter, provenance
 from ..questions.inventory import volume
+from ..store.connections import Cursor
 from ..store.packing import fetch_packed
 from ..store.read import fetch_layouts
 from ..store.store import Store
 from . import findings
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 
@@ -148,7 +148,7 @@ def _chosen(part: Any) -> str:
     return str(part)
 
 
-def _checks(cursor: "duckdb.DuckDBPyConnection", sql: str, **values: Any) -> dict[Any, Row]:
+def _checks(cursor: Cursor, sql: str, **values: Any) -> dict[Any, Row]:
     """By subject and check, the worst severity and how many."""
     found: dict[Any, Row] = defaultdict(dict)
     for cell in _rows(cursor, sql, **values):
@@ -156,7 +156,7 @@ def _checks(cursor: "duckdb.DuckDBPyConnection", sql: str, **values: Any) -> dic
     return found
 
 
-def _timeline(cursor: "duckdb.DuckDBPyConnection") -> Content:
+def _timeline(cursor: Cursor) -> Content:
     """Bytes by data class and runs by the worst finding, per day, month or year without gaps.
 
     Where years are too many, as after a broken clock, only the last ones that have runs.
@@ -182,7 +182,7 @@ def _timeline(cursor: "duckdb.DuckDBPyConnection") -> Content:
     return {"per": per, "periods": periods, "bytes": volume_of, **counts}
 
 
-def _named(cursor: "duckdb.DuckDBPyConnection", condensed: list[Row]) -> list[Row]:
+def _named(cursor: Cursor, condensed: list[Row]) -> list[Row]:
     """The condensed findings, with the name of the example's run for its number."""
     run_ids = {row["run_id"] for row in condensed if row["run_id"] is not None}
     runs = _rows(cursor, findings.FACTS_OF_RUNS, run_ids=list(run_ids))
@@ -193,7 +193,7 @@ def _named(cursor: "duckdb.DuckDBPyConnection", condensed: list[Row]) -> list[Ro
     ]
 
 
-def _heat_map(cursor: "duckdb.DuckDBPyConnection", worst: list[Row]) -> list[Row]:
+def _heat_map(cursor: Cursor, worst: list[Row]) -> list[Row]:
     """Of each of the worst runs that has findings, how many by check."""
     run_ids = [row["run_id"] for row in worst]
     checks = _checks(cursor, findings.CHECKS_OF_RUNS, run_ids=run_ids)
@@ -206,7 +206,7 @@ def _heat_map(cursor: "duckdb.DuckDBPyConnection", worst: list[Row]) -> list[Row
 
 
 def _details(
-    store: Store, cursor: "duckdb.DuckDBPyConnection", run_ids: Sequence[int], limits: PageLimits
+    store: Store, cursor: Cursor, run_ids: Sequence[int], limits: PageLimits
 ) -> dict[str, Content]:
     """Of each of some runs: facts, findings, and for which trains it has data."""
     runs = {r["run_id"]: r for r in _rows(cursor, findings.FACTS_OF_RUNS, run_ids=run_ids)}
@@ -239,7 +239,7 @@ def _name(row: Row) -> str:
     return str(RunIdentity(row["proposal"], row["run"], row["data_class"]))
 
 
-def _rows(cursor: "duckdb.DuckDBPyConnection", sql: str, **values: Any) -> list[Row]:
+def _rows(cursor: Cursor, sql: str, **values: Any) -> list[Row]:
     found: list[Row] = fetch(cursor, sql, values).to_pylist()
     return found
 
@@ -309,9 +309,7 @@ class RunCoverage:
     """Files known too little to say what their sources have."""
 
 
-def run_coverage(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, *, limit: int = 24
-) -> RunCoverage:
+def run_coverage(cursor: Cursor, run_id: int, *, limit: int = 24) -> RunCoverage:
     """The coverage of a run, from a cursor on its shard; ``limit`` rows of sources at most."""
     packed = fetch_packed(cursor, run_id)
     if packed is None:

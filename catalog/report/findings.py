@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from ..audit.findings import PATTERN_SQL, RANK_SQL, TEMPLATE_SQL
 from ..audit.run_checks import execute
 from ..audit.waivers import WAIVED_SQL
+from ..store.connections import Cursor
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 
@@ -54,7 +54,7 @@ _SUMMED = ("files", "files_missing", "bytes", "trains", "errors", "warnings", "i
 
 
 def collect_findings(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: Cursor,
     waivers: "pa.Table",
     found: "pa.Table | None" = None,
     *,

@@ -13,11 +13,11 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..model.identity import sql_series
 from ..model.records import Depth
-from .connections import rows, rows_of_run, uninterrupted
+from .connections import Cursor, rows, rows_of_run, uninterrupted
 from .packing import fetch_packed, unpack_schema
 from .schema import (
     AUDIT_TABLES,
@@ -30,9 +30,6 @@ from .schema import (
 )
 from .store import Store, open_current
 from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
-
-if TYPE_CHECKING:
-    import duckdb
 
 
 def _repeated(table: str, columns: str) -> str:
@@ -138,7 +135,7 @@ def check(store: Store) -> list[str]:
     return found
 
 
-def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
+def check_file(cursor: Cursor) -> list[str]:
     """What is wrong in a database of a catalog, one phrase with a count each."""
     ((kind,),) = rows(cursor, "SELECT kind FROM catalog_info")
     questions = {"shard": _BOTH | _SHARD, "merged": _BOTH, AUDITS: _AUDITS}[kind]
@@ -152,7 +149,7 @@ def check_file(cursor: "duckdb.DuckDBPyConnection") -> list[str]:
     return found
 
 
-def _packed_faults(cursor: "duckdb.DuckDBPyConnection") -> Iterator[str]:
+def _packed_faults(cursor: Cursor) -> Iterator[str]:
     """Packed values of a shard that differ from the rows of its tables."""
     schemas = rows(cursor, "SELECT packed, digest, n_keys FROM key_schema")
     if count := sum(not _is_sound(_is_schema, *row) for row in schemas):
@@ -181,7 +178,7 @@ def _is_schema(packed: bytes, digest: str, n_keys: int) -> bool:
     return schema.digest == digest and len(schema.keys) == n_keys
 
 
-def _is_run(cursor: "duckdb.DuckDBPyConnection", run_id: int, slots: dict[int, int]) -> bool:
+def _is_run(cursor: Cursor, run_id: int, slots: dict[int, int]) -> bool:
     packed = fetch_packed(cursor, run_id)
     if packed is None:  # counted already
         return True

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..model.errors import CatalogReadError, CatalogWriteError
 from ..model.names import from_text
@@ -27,11 +27,12 @@ from .versions import NOT_TEXT, is_text
 if TYPE_CHECKING:
     import duckdb
 
+Cursor: TypeAlias = "duckdb.DuckDBPyConnection"  # by name: importing duckdb takes its time
 Rows = list[tuple[Any, ...]]
 _TEXTS = ("VARCHAR", "VARCHAR[]")
 
 
-def rows(cursor: "duckdb.DuckDBPyConnection", sql: str) -> Rows:
+def rows(cursor: Cursor, sql: str) -> Rows:
     """All rows of a query, its texts as they were before the catalog escaped them (``to_text``)."""
     found = cursor.execute(sql).fetchall()
     for at, (_, kind, *_) in enumerate(cursor.description):
@@ -42,9 +43,7 @@ def rows(cursor: "duckdb.DuckDBPyConnection", sql: str) -> Rows:
     return found
 
 
-def rows_of_run(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, selected: str, order: str = ""
-) -> Rows:
+def rows_of_run(cursor: Cursor, run_id: int, selected: str, order: str = "") -> Rows:
     """The rows of a run; ``selected`` are columns and their table: ``"name, size FROM file"``."""
     ordered = f" ORDER BY {order}" if order else ""
     return rows(cursor, f"SELECT {selected} WHERE run_id = {run_id:d}{ordered}")
@@ -89,9 +88,7 @@ def _driver(*, plain: bool = False) -> Any:
     return importlib.import_module("duckdb")
 
 
-def connect_read(
-    path: Path, *, plain: bool = False, memory_limit: int = 0
-) -> "duckdb.DuckDBPyConnection":
+def connect_read(path: Path, *, plain: bool = False, memory_limit: int = 0) -> Cursor:
     """An in-memory database with the file attached read-only as ``xfelcat``, and locked up.
 
     A ``plain`` one is for what opening asks: about one table each time, by ``execute`` and
@@ -119,7 +116,7 @@ def connect_read(
 @contextmanager
 def connect_write(
     path: Path, *, block_size: int = PROPOSAL_BLOCKS, attach: Path | None = None
-) -> Iterator["duckdb.DuckDBPyConnection"]:
+) -> Iterator[Cursor]:
     """An in-memory database with a draft attached as ``xfelcat``, made where it is missing.
 
     Leaving the context checkpoints and detaches, so that all is in the one file; leaving it by an
@@ -148,9 +145,7 @@ def connect_write(
         connection.close()
 
 
-def connect_memory(
-    fill: Callable[["duckdb.DuckDBPyConnection"], None], *, memory_limit: int = 0
-) -> "duckdb.DuckDBPyConnection":
+def connect_memory(fill: Callable[[Cursor], None], *, memory_limit: int = 0) -> Cursor:
     """A database in memory, attached as ``xfelcat``, filled once and then locked up."""
     connection = _connect(memory_limit)
     connection.execute("ATTACH ':memory:' AS xfelcat")
@@ -160,7 +155,7 @@ def connect_memory(
     return connection
 
 
-def _connect(memory_limit: int = 0, *, plain: bool = False) -> "duckdb.DuckDBPyConnection":
+def _connect(memory_limit: int = 0, *, plain: bool = False) -> Cursor:
     """An empty database in memory; what does not fit there goes to the system's temporary folder.
 
     DuckDB would take ``.tmp`` in the working directory, which is the user's. Its own limits are
@@ -173,11 +168,11 @@ def _connect(memory_limit: int = 0, *, plain: bool = False) -> "duckdb.DuckDBPyC
         config["max_temp_directory_size"] = f"{_SPILLED * memory_limit:d}B"
     if plain:
         config["threads"] = 1
-    connection: duckdb.DuckDBPyConnection = _driver(plain=plain).connect(":memory:", config=config)
+    connection: Cursor = _driver(plain=plain).connect(":memory:", config=config)
     return connection
 
 
-def _lock_up(connection: "duckdb.DuckDBPyConnection") -> None:
+def _lock_up(connection: Cursor) -> None:
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -189,7 +184,7 @@ class OpenDatabase:
     stays open, and that never changes.
     """
 
-    def __init__(self, connection: "duckdb.DuckDBPyConnection", path: Path | None = None) -> None:
+    def __init__(self, connection: Cursor, path: Path | None = None) -> None:
         self.path = path
         self.memo: dict[Any, Any] = {}
         self._connection = connection
@@ -207,14 +202,14 @@ class OpenDatabase:
         except _driver(plain=plain).Error as error:
             raise CatalogReadError(str(path), str(error).splitlines()[0]) from error
 
-    def cursor(self) -> "duckdb.DuckDBPyConnection":
+    def cursor(self) -> Cursor:
         """This thread's cursor, with the file's tables and views on its search path."""
         cursor = getattr(self._local, "cursor", None)
         if cursor is None:
             cursor = self._local.cursor = self.new_cursor()
         return cursor
 
-    def new_cursor(self) -> "duckdb.DuckDBPyConnection":
+    def new_cursor(self) -> Cursor:
         """A cursor of one's own, for results that are fetched bit by bit."""
         cursor = self._connection.cursor()
         self._cursors.add(cursor)

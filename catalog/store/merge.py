@@ -16,16 +16,12 @@ question about one key reads little.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..model.errors import CatalogWriteError
 from ..model.identity import run_ids_of_shard
-from .connections import quoted, rows
+from .connections import Cursor, quoted, rows
 from .schema import AUDIT_TABLES, INTERNED, RUN_TABLES, Interned, TableRole, columns
 from .versions import AUDITS, Progress
-
-if TYPE_CHECKING:
-    import duckdb
 
 # A shard read again leaves its rows at the end of the merged file; beyond this share of the shards
 # making it anew, in order, costs no more.
@@ -45,12 +41,12 @@ FROM shard.{table} AS s LEFT JOIN {table} AS m USING ({identity})
 """
 
 
-def merged_versions(cursor: "duckdb.DuckDBPyConnection") -> dict[str, str]:
+def merged_versions(cursor: Cursor) -> dict[str, str]:
     """Which version of each shard a merged database holds."""
     return dict(rows(cursor, "SELECT name, version FROM merged_shard"))
 
 
-def needs_rebuild(cursor: "duckdb.DuckDBPyConnection", shards: Mapping[str, Path]) -> bool:
+def needs_rebuild(cursor: Cursor, shards: Mapping[str, Path]) -> bool:
     """Whether so many shards changed that the merged database is better made anew."""
     merged = merged_versions(cursor)
     changed = sum(merged[name] != path.name for name, path in shards.items() if name in merged)
@@ -58,7 +54,7 @@ def needs_rebuild(cursor: "duckdb.DuckDBPyConnection", shards: Mapping[str, Path
 
 
 def merge_shards(
-    connection: "duckdb.DuckDBPyConnection",
+    connection: Cursor,
     shards: Mapping[str, Path],
     progress: Progress | None,
 ) -> None:
@@ -81,7 +77,7 @@ def merge_shards(
     connection.execute(f"DELETE FROM finding WHERE origin <> 'scan' AND {of_no_run}")
 
 
-def _remove(connection: "duckdb.DuckDBPyConnection", name: str) -> None:
+def _remove(connection: Cursor, name: str) -> None:
     if name == AUDITS:
         connection.execute("DELETE FROM finding WHERE origin <> 'scan'; DELETE FROM audit")
     else:
@@ -93,7 +89,7 @@ def _remove(connection: "duckdb.DuckDBPyConnection", name: str) -> None:
     connection.execute("DELETE FROM merged_shard WHERE name = $1", [name])
 
 
-def _add(connection: "duckdb.DuckDBPyConnection", name: str, path: Path) -> None:
+def _add(connection: Cursor, name: str, path: Path) -> None:
     connection.execute(f"ATTACH {quoted(path)} AS shard (READ_ONLY)")
     try:
         if name != AUDITS:
@@ -107,7 +103,7 @@ def _add(connection: "duckdb.DuckDBPyConnection", name: str, path: Path) -> None
         connection.execute("DETACH shard")
 
 
-def _intern(connection: "duckdb.DuckDBPyConnection", interned: Interned, path: Path) -> None:
+def _intern(connection: Cursor, interned: Interned, path: Path) -> None:
     """Number what a shard has interned, and copy what is new of it."""
     table, number = interned.table.name, interned.number
     connection.execute(_MAP.format(table=table, number=number, identity=interned.identity))

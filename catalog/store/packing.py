@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,10 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue, decode_dtype, encode_dtype
 from ..model.runlength import FrameIds, IndexPattern, Int64s, TrainList
-from .connections import rows_of_run
-
-if TYPE_CHECKING:
-    import duckdb
+from .connections import Cursor, rows_of_run
 
 _EXACT_INTEGER = 1 << 53  # up to it a DOUBLE holds every integer
 
@@ -289,7 +286,7 @@ def pack_run(
     )
 
 
-def fetch_packed(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> PackedRun | None:
+def fetch_packed(cursor: Cursor, run_id: int) -> PackedRun | None:
     """The packed row of a run; None where the shard does not have it."""
     found = rows_of_run(cursor, run_id, "files, trains, slots, patterns FROM run_packed")
     if not found:
@@ -327,7 +324,7 @@ def pack_frame_ids(
     return run_id, _pack_lists(slots), _join([blocks, _pack([i.n_rows for i in ids])])
 
 
-def fetch_frame_ids(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> PackedFrameIds | None:
+def fetch_frame_ids(cursor: Cursor, run_id: int) -> PackedFrameIds | None:
     """The pulse and cell IDs of a run; None where none are recorded."""
     found = rows_of_run(cursor, run_id, "slots, ids FROM frame_ids")
     return PackedFrameIds(*found[0]) if found else None

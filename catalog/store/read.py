@@ -12,7 +12,7 @@ Whoever has the file open keeps ``Names``.
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from ..model.records import (
     RunValue,
     SourceRecord,
 )
-from .connections import rows, rows_of_run
+from .connections import Cursor, rows, rows_of_run
 from .packing import (
     decode_timestamps,
     decode_value,
@@ -40,13 +40,10 @@ from .packing import (
     unpack_schema,
 )
 
-if TYPE_CHECKING:
-    import duckdb
-
 Names = dict[int, str]
 
 
-def file_stats(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[str, KnownFile]:
+def file_stats(cursor: Cursor, run_id: int) -> dict[str, KnownFile]:
     """What freshness compares, by file name; empty where the shard does not have the run."""
     known = "size, mtime_ns, depth, verified, retry, missing_since IS NOT NULL"
     return {
@@ -57,13 +54,13 @@ def file_stats(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[str, Kn
     }
 
 
-def run_locations(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> tuple[str, ...]:
+def run_locations(cursor: Cursor, run_id: int) -> tuple[str, ...]:
     """The directories a run was ever seen at, newest last."""
     found = rows_of_run(cursor, run_id, "path FROM run_location", "position")
     return tuple(path for (path,) in found)
 
 
-def only_run(cursor: "duckdb.DuckDBPyConnection") -> int:
+def only_run(cursor: Cursor) -> int:
     """The run_id of the shard's one run; -1 where it has none or several."""
     found = rows(cursor, "SELECT run_id FROM run LIMIT 2")
     return int(found[0][0]) if len(found) == 1 else -1
@@ -76,9 +73,7 @@ def _one_of(column: str, ids: Collection[int]) -> str:
     return f"{column} IN ({','.join(str(int(n)) for n in ids) or -1})"  # ids are never negative
 
 
-def _names(
-    cursor: "duckdb.DuckDBPyConnection", table: str, ids: Iterable[int], known: Names | None
-) -> Names:
+def _names(cursor: Cursor, table: str, ids: Iterable[int], known: Names | None) -> Names:
     """Names of sources or keys, these among them; what had to be queried is added to ``known``."""
     names = {} if known is None else known
     missing = set(ids) - names.keys()
@@ -89,9 +84,7 @@ def _names(
     return names
 
 
-def fetch_schemas(
-    cursor: "duckdb.DuckDBPyConnection", ids: Collection[int]
-) -> dict[int, KeySchema]:
+def fetch_schemas(cursor: Cursor, ids: Collection[int]) -> dict[int, KeySchema]:
     """Key schemas by their ids."""
     if not ids:
         return {}
@@ -107,7 +100,7 @@ class StoredLayout(NamedTuple):
 
 
 def fetch_layouts(
-    cursor: "duckdb.DuckDBPyConnection", ids: Iterable[int], known: Names | None = None
+    cursor: Cursor, ids: Iterable[int], known: Names | None = None
 ) -> dict[int, StoredLayout]:
     """Layouts by their ids; one without sources is there too."""
     members: dict[int, list[tuple[SourceRecord, int | None]]] = {int(i): [] for i in ids}
@@ -131,9 +124,7 @@ def fetch_layouts(
     }
 
 
-def fetch_timestamps(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int
-) -> dict[int, NDArray[np.uint64]]:
+def fetch_timestamps(cursor: Cursor, run_id: int) -> dict[int, NDArray[np.uint64]]:
     """The timestamps of each file of a run that has any, by its ordinal."""
     times = {
         number: decode_timestamps(first, deltas)
@@ -145,9 +136,7 @@ def fetch_timestamps(
     return {file: times[number] for file, number in found if number is not None}
 
 
-def fetch_metadata(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, n_files: int
-) -> list[dict[str, str | int]]:
+def fetch_metadata(cursor: Cursor, run_id: int, n_files: int) -> list[dict[str, str | int]]:
     """METADATA of the files of a run, by ordinal."""
     metadata: list[dict[str, str | int]] = [{} for _ in range(n_files)]
     for name, value, is_number, first, last in rows_of_run(
@@ -159,7 +148,7 @@ def fetch_metadata(
     return metadata
 
 
-def fetch_run_sources(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[str, int]:
+def fetch_run_sources(cursor: Cursor, run_id: int) -> dict[str, int]:
     """Ids of the sources whose RUN values a run has, by name."""
     found = rows(
         cursor,
@@ -170,16 +159,14 @@ def fetch_run_sources(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> dict[
     return dict(found)
 
 
-def fetch_unusable_files(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int
-) -> list[tuple[str, datetime | None]]:
+def fetch_unusable_files(cursor: Cursor, run_id: int) -> list[tuple[str, datetime | None]]:
     """Files of a run that are missing or could not be read: name, and since when it is missing."""
     found = rows_of_run(cursor, run_id, "name, missing_since, depth FROM file", "ordinal")
     return [(name, since) for name, since, depth in found if depth == Depth.UNREAD or since]
 
 
 def fetch_run_values(
-    cursor: "duckdb.DuckDBPyConnection",
+    cursor: Cursor,
     run_id: int,
     sources: Collection[int] | None = None,
     known: Names | None = None,
@@ -214,9 +201,7 @@ _FILE_COLUMNS = (
 )
 
 
-def fetch_identity(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int
-) -> tuple[RunIdentity, str, str] | None:
+def fetch_identity(cursor: Cursor, run_id: int) -> tuple[RunIdentity, str, str] | None:
     """Who a run is, its directory and that resolved; None where the shard does not have it."""
     place = "loose_path, directory, realpath"
     found = rows_of_run(
@@ -233,9 +218,7 @@ def fetch_identity(
     return identity, directory, realpath
 
 
-def fetch_problems(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, directory: str
-) -> dict[str | None, list[Problem]]:
+def fetch_problems(cursor: Cursor, run_id: int, directory: str) -> dict[str | None, list[Problem]]:
     """What scans found wrong and still is, by file name; under None what concerns the whole run."""
     found: dict[str | None, list[Problem]] = {}
     about = "check_id, severity, message, place, path, resolved_at"
@@ -250,7 +233,7 @@ def fetch_problems(
     return found
 
 
-def load_run(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> RunRecord | None:
+def load_run(cursor: Cursor, run_id: int) -> RunRecord | None:
     """The record of a run as it was last put in, to write it again; None where there is none.
 
     RUN of a source that several files carried is given back with the first of them.
@@ -273,7 +256,7 @@ def load_run(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> RunRecord | No
 
 
 def _load_files(
-    cursor: "duckdb.DuckDBPyConnection", run_id: int, problems: Mapping[str | None, list[Problem]]
+    cursor: Cursor, run_id: int, problems: Mapping[str | None, list[Problem]]
 ) -> tuple[FileRecord, ...]:
     packed = fetch_packed(cursor, run_id)
     if packed is None:
@@ -320,7 +303,7 @@ def _load_files(
     return tuple(files)
 
 
-def fresh_profiles(cursor: "duckdb.DuckDBPyConnection", run_id: int) -> set[tuple[str, str]]:
+def fresh_profiles(cursor: Cursor, run_id: int) -> set[tuple[str, str]]:
     """(Source, key) of the profiles of a run that were made of its files as they are."""
     found = rows(
         cursor,

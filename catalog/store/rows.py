@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,10 @@ from ..model.identity import is_made_anew
 from ..model.names import recorded_run, time_of_ns, to_utc
 from ..model.records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunRecord
 from ..model.runlength import FrameIds, IndexPattern, TrainList
-from .connections import rows
+from .connections import Cursor, rows
 from .packing import encode_timestamps, encode_value, pack_frame_ids, pack_run, pack_schema
 from .read import fetch_layouts, fetch_schemas
 from .schema import INTERNED
-
-if TYPE_CHECKING:
-    import duckdb
 
 Row = tuple[Any, ...]
 _NS_PER_YEAR = 31_556_952_000_000_000
@@ -43,7 +40,7 @@ class Interner:
     content is compared too, once per writer. Rows of what is new wait for ``take_new``.
     """
 
-    def __init__(self, cursor: "duckdb.DuckDBPyConnection", location: str) -> None:
+    def __init__(self, cursor: Cursor, location: str) -> None:
         self._cursor = cursor
         self._location = location
         # By table, then by the name or digest.

@@ -13,15 +13,17 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ... import migrations
-from .connections import DEFAULT_BLOCKS, ONE_RUN_BLOCKS, PROPOSAL_BLOCKS, connect_write, quoted
+from .connections import (
+    DEFAULT_BLOCKS,
+    ONE_RUN_BLOCKS,
+    PROPOSAL_BLOCKS,
+    Cursor,
+    connect_write,
+    quoted,
+)
 from .versions import OLDEST_UPGRADED, SCHEMA_VERSION, Versions
-
-if TYPE_CHECKING:
-    import duckdb
-
 
 # The text of schema.sql.
 
@@ -212,18 +214,18 @@ AUDIT_TABLES = (RUN_TABLES[-1], TableRole("audit", ("audit_id",), run=""))
 # New files.
 
 
-def create_schema(connection: "duckdb.DuckDBPyConnection", kind: str, name: str) -> None:
+def create_schema(connection: Cursor, kind: str, name: str) -> None:
     """Make the tables and views of a new database: a ``"shard"``, ``"merged"`` or ``"audits"``."""
     _create(connection, SCHEMA_VERSION)
     _stamp(connection, kind, name)
 
 
-def _create(connection: "duckdb.DuckDBPyConnection", schema_version: int) -> None:
+def _create(connection: Cursor, schema_version: int) -> None:
     connection.execute(_text() + "\n".join(_comments()))
     connection.execute("INSERT INTO alembic_version VALUES ($1)", [f"{schema_version:04d}"])
 
 
-def _stamp(connection: "duckdb.DuckDBPyConnection", kind: str, name: str) -> None:
+def _stamp(connection: Cursor, kind: str, name: str) -> None:
     """Write into a file what it is and who made it."""
     made_at = datetime.now(UTC).replace(tzinfo=None)
     values = [kind, name, SCHEMA_VERSION, package_version("xfelcat"), made_at]
@@ -234,7 +236,7 @@ def _stamp(connection: "duckdb.DuckDBPyConnection", kind: str, name: str) -> Non
 @contextmanager
 def open_draft(
     draft: Path, kind: str, name: str, *, older: Versions | None = None, attach: Path | None = None
-) -> Iterator["duckdb.DuckDBPyConnection"]:
+) -> Iterator[Cursor]:
     """A connection to a draft, which gets the schema first where it is missing.
 
     It is migrated from an older schema version among ``older`` if there is one, else new. A file
@@ -285,7 +287,7 @@ def migrate_draft(versions: Versions, draft: Path, kind: str, name: str) -> bool
     return True
 
 
-def create_views(connection: "duckdb.DuckDBPyConnection") -> None:
+def create_views(connection: Cursor) -> None:
     """Make the views of a file whose tables are those of this schema, in place of any it has."""
     found = connection.execute(
         "SELECT view_name FROM duckdb_views() WHERE database_name = 'xfelcat' AND NOT internal"

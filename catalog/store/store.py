@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..model.errors import CatalogNotFoundError, CatalogWriteError
-from .connections import POOL, OpenDatabase, connect_memory, uninterrupted
+from .connections import POOL, Cursor, OpenDatabase, connect_memory, uninterrupted
 from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
 
 if TYPE_CHECKING:
-    import duckdb
-
     from .write import ShardWriter
 
 # A version can only be gone if two newer ones were published since the link was read, so even a few
@@ -88,7 +86,7 @@ class Store:
         return open_current(self.versions(shard), plain=True)
 
     @contextmanager
-    def read(self, shard: str) -> Iterator["duckdb.DuckDBPyConnection | None"]:
+    def read(self, shard: str) -> Iterator["Cursor | None"]:
         """A cursor on the current version of a shard; None where it is not published.
 
         It never waits for a writer, and what it sees stays as it is.
@@ -161,7 +159,7 @@ class Store:
         return True
 
     @contextmanager
-    def read_merged(self) -> Iterator["duckdb.DuckDBPyConnection"]:
+    def read_merged(self) -> Iterator[Cursor]:
         """A cursor on the merged database as it was last published.
 
         Where there is none, one is published; where that is not possible it is made in memory, once
@@ -210,7 +208,7 @@ def _merged_copy(files: Mapping[str, Path], memory_limit: int) -> OpenDatabase:
     from .merge import merge_shards
     from .schema import create_schema
 
-    def fill(connection: "duckdb.DuckDBPyConnection") -> None:
+    def fill(connection: Cursor) -> None:
         create_schema(connection, "merged", "merged")
         merge_shards(connection, files, None)
 

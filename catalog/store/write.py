@@ -7,19 +7,16 @@ Where a run is replaced, findings, history, locations and profiles carry on from
 from collections.abc import Collection, Sequence
 from dataclasses import astuple
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..model.errors import CatalogWriteError
 from ..model.identity import RunIdentity, sql_series
 from ..model.names import to_text, to_utc
 from ..model.records import KeyProfile, RunRecord
-from .connections import rows, rows_of_run
+from .connections import Cursor, rows, rows_of_run
 from .read import file_stats, load_run
 from .rows import Interner, Row, changed_files, finding_rows, run_rows
 from .schema import RUN_TABLES, columns
-
-if TYPE_CHECKING:
-    import duckdb
 
 # An INSERT costs about as much for one run as for fifty, and Arrow needs the rows in memory: so
 # many are some 50 runs of a large detector.
@@ -37,7 +34,7 @@ _ARROW_TYPES = {
 }
 
 
-def insert_rows(connection: "duckdb.DuckDBPyConnection", table: str, new: Sequence[Row]) -> None:
+def insert_rows(connection: Cursor, table: str, new: Sequence[Row]) -> None:
     """Append rows to one of the schema's tables, through Arrow; texts are escaped here."""
     import pyarrow as pa
 
@@ -68,7 +65,7 @@ class ShardWriter:
     calls it first.
     """
 
-    def __init__(self, connection: "duckdb.DuckDBPyConnection", shard: str, location: str) -> None:
+    def __init__(self, connection: Cursor, shard: str, location: str) -> None:
         self._connection = connection
         self._shard = shard
         self._location = location
@@ -331,7 +328,7 @@ FROM run_value AS v LEFT JOIN (
 """
 
 
-def fold(connection: "duckdb.DuckDBPyConnection", new_runs: Collection[int]) -> None:
+def fold(connection: Cursor, new_runs: Collection[int]) -> None:
     """Make one row of neighbouring runs with the same value.
 
     ``new_runs`` are those put in since this was last done. Where they are few, and the last ones of
