@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.model.records import KeyRecord
+from ..catalog.model.runlength import UInt64s
 from .compat.file_access import FileAccess
 from .read.selected import SelectedData, SelectedKey, SelectedSource, read_attributes
 from .select.selection import Selection
@@ -266,7 +267,7 @@ class KeyData(OfSource):
 
     # -- its trains ------------------------------------------------------------------------------
 
-    def data_counts(self, labelled: bool = True) -> "pd.Series[int] | NDArray[np.uint64]":
+    def data_counts(self, labelled: bool = True) -> "pd.Series[int] | UInt64s":
         """Number of entries in each train.
 
         A pandas Series labelled with train IDs if ``labelled``, else an array that goes with
@@ -279,7 +280,7 @@ class KeyData(OfSource):
 
         return pd.Series(counts.copy(), index=self.selected.trains.ids)
 
-    def train_id_coordinates(self) -> NDArray[np.uint64]:
+    def train_id_coordinates(self) -> UInt64s:
         """The train of each entry, to go with the first dimension of ``ndarray()``."""
         return self.selected.rows.coordinates.copy()
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..catalog.model.errors import PropertyNameError, SourceNameError
 from ..catalog.model.identity import identify_run, parse_file_name
 from ..catalog.model.records import FileLayout
+from ..catalog.model.runlength import UInt64s
 from .keydata import KeyData, OfSource, open_to_attributes
 from .read.files import OpenFiles
 from .read.selected import SelectedSource, aggregator_of, require_group
@@ -216,7 +216,7 @@ class SourceData(OfSource):
 
     def data_counts(
         self, labelled: bool = True, index_group: str | None = None
-    ) -> "pd.Series[int] | NDArray[np.uint64]":
+    ) -> "pd.Series[int] | UInt64s":
         """Number of entries in each train, as ``KeyData.data_counts`` gives them.
 
         Without ``index_group`` it is the largest over the index groups.
@@ -228,7 +228,7 @@ class SourceData(OfSource):
 
         return pd.Series(counts, index=self.selected.trains.ids)
 
-    def train_id_coordinates(self, index_group: str | None = None) -> NDArray[np.uint64]:
+    def train_id_coordinates(self, index_group: str | None = None) -> UInt64s:
         """The train of each entry, to go with the data of the source.
 
         Raises

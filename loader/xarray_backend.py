@@ -34,6 +34,7 @@ from ..catalog.model.errors import (
     SourceNameError,
 )
 from ..catalog.model.names import short_key
+from ..catalog.model.runlength import Int64s, UInt64s
 from .collection import DataCollection
 from .open import H5File, RunDirectory
 from .output.convert import name_dimensions
@@ -54,7 +55,7 @@ class LazyRows(Value):
     """
 
     key: SelectedKey
-    rows: NDArray[np.int64] | None = None
+    rows: Int64s | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -70,7 +71,7 @@ class LazyRows(Value):
         n_rows = self.key.shape[0] if self.rows is None else self.rows.size
         return (n_rows, *self.key.entry_shape)
 
-    def read(self, positions: NDArray[np.int64], roi: tuple[Any, ...]) -> NDArray[Any]:
+    def read(self, positions: Int64s, roi: tuple[Any, ...]) -> NDArray[Any]:
         """The rows at some positions, a region of each; missing ones are NaN, or None in text."""
         rows = positions if self.rows is None else self.rows[positions]
         there = rows >= 0
@@ -82,7 +83,7 @@ class LazyRows(Value):
         filled[there] = found
         return filled
 
-    def _read_rows(self, rows: NDArray[np.int64], roi: tuple[Any, ...]) -> NDArray[Any]:
+    def _read_rows(self, rows: Int64s, roi: tuple[Any, ...]) -> NDArray[Any]:
         """Rows of the key, in any order; only the trains that have them are read."""
         row_trains = self.key.rows.coordinates
         trains = TrainSet.from_ids(np.unique(row_trains[rows]))
@@ -140,9 +141,7 @@ def _source_names(
     return names
 
 
-def choose_rows(
-    keys: dict[str, SelectedKey], join: Join
-) -> tuple[NDArray[np.uint64], dict[str, LazyRows]]:
+def choose_rows(keys: dict[str, SelectedKey], join: Join) -> tuple[UInt64s, dict[str, LazyRows]]:
     """The rows of these keys that go together: the train of each, and by name what has them.
 
     Warns of keys that come several times per train, where there are others.
@@ -254,9 +253,7 @@ def _open(given: Any, catalog: Any, trust: str | None, inc_suspect_trains: bool)
     return RunDirectory(places[0].path, catalog=catalog, **options)
 
 
-def _coordinates(
-    run: DataCollection, train_ids: NDArray[np.uint64], dropped: set[str]
-) -> dict[str, Any]:
+def _coordinates(run: DataCollection, train_ids: UInt64s, dropped: set[str]) -> dict[str, Any]:
     """The train of each row and, where the files tell it, its time."""
     coords: dict[str, Any] = {"trainId": train_ids}
     times = run.train_timestamps()

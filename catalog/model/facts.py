@@ -15,12 +15,11 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import ChangedFileError, SourceNameError
 from .identity import aggregator_and_sequence
 from .records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunValue
-from .runlength import FrameIds, IndexPattern, TrainList
+from .runlength import FrameIds, IndexPattern, TrainList, UInt64s
 
 T = TypeVar("T")
 
@@ -179,7 +178,7 @@ class Fetcher(Protocol):
     def frame_ids(self, numbers: Iterable[int]) -> list[FrameIds]:
         """The IDs with these numbers."""
 
-    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
+    def timestamps(self, file: int) -> UInt64s | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
 
     def metadata(self, file: int) -> Mapping[str, str | int]:
@@ -204,7 +203,7 @@ class FileFetcher(Fetcher, Protocol):
     def layout(self, file: int) -> FileLayout:
         """The sources of a file with their index groups, without schemas."""
 
-    def train_ids(self, file: int) -> NDArray[np.uint64]:
+    def train_ids(self, file: int) -> UInt64s:
         """The train IDs of a file, (n,)."""
 
     def renewed(self, table: FileTable) -> "FileFetcher":
@@ -384,7 +383,7 @@ class RunFacts:
             return self.probe.frame_ids([~n for n in numbers])
         return self.fetcher.frame_ids(numbers)
 
-    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
+    def timestamps(self, file: int) -> UInt64s | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
         return self._outline_of(file).timestamps(file)
 

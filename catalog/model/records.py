@@ -20,11 +20,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .identity import RunIdentity
 from .names import FRAME_GROUP, FRAME_ID_KEYS
-from .runlength import FrameIds, IndexPattern, TrainList
+from .runlength import FrameIds, IndexPattern, TrainList, UInt64s
 
 if TYPE_CHECKING:
     from .checks import Severity  # the table of checks is no business of opening a run
@@ -209,7 +208,7 @@ class FileRecord:
     """
     trains: TrainList = NO_TRAINS
     """Its trains."""
-    timestamps: NDArray[np.uint64] | None = None
+    timestamps: UInt64s | None = None
     """Time of each train in ns since the epoch in UTC, (n,).
 
     None where the file has none, or (below depth OUTLINE) where it is unknown.

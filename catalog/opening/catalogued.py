@@ -15,14 +15,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..model.errors import ChangedFileError, RunNotFoundError
 from ..model.facts import FileTable, RunFacts
 from ..model.identity import shard_of
 from ..model.records import Depth, FileLayout, KeySchema, Problem, RunValue
-from ..model.runlength import FrameIds, IndexPattern
+from ..model.runlength import FrameIds, IndexPattern, UInt64s
 from ..store import read
 from ..store.connections import Cursor, OpenDatabase
 from ..store.packing import PackedFrameIds, PackedIndex, PackedRun, fetch_frame_ids, fetch_packed
@@ -235,7 +232,7 @@ class ShardFetcher:
         packed = self._here()._frame_ids
         return [] if packed is None else [packed.ids[number] for number in numbers]
 
-    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
+    def timestamps(self, file: int) -> UInt64s | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
         here = self._here()
         return here._timestamps.get(here._table.ordinals[file])
@@ -260,7 +257,7 @@ class ShardFetcher:
         return fetch_frame_ids(self._source.cursor(), self._run_id)
 
     @cached_property
-    def _timestamps(self) -> dict[int, NDArray[np.uint64]]:
+    def _timestamps(self) -> dict[int, UInt64s]:
         return read.fetch_timestamps(self._source.cursor(), self._run_id)
 
     @cached_property

@@ -18,12 +18,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..model.errors import ChangedFileError, FileStructureError
 from ..model.facts import FileTable, Numbered, RunFacts
 from ..model.records import FileLayout, FileRecord, KeySchema, Problem, RunValue
-from ..model.runlength import FrameIds, IndexPattern, TrainList
+from ..model.runlength import FrameIds, IndexPattern, TrainList, UInt64s
 
 if TYPE_CHECKING:
     from ..hdf5.interface import Group
@@ -147,7 +146,7 @@ class Probe:
         """The sources of a file with their index groups, without schemas."""
         return self._share(self._once(read_outline, file).layout)
 
-    def train_ids(self, file: int) -> NDArray[np.uint64]:
+    def train_ids(self, file: int) -> UInt64s:
         """The train IDs of a file, (n,)."""
         return self._once(read_outline, file).trains.ids
 
@@ -183,7 +182,7 @@ class Probe:
         """The IDs with these numbers."""
         return [self._frame_ids.values[number] for number in numbers]
 
-    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
+    def timestamps(self, file: int) -> UInt64s | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
         return self._once(read_outline, file).timestamps
 
@@ -288,7 +287,7 @@ class RecordFetcher:
         """The IDs with these numbers."""
         return [self._frame_ids.values[number] for number in numbers]
 
-    def timestamps(self, file: int) -> NDArray[np.uint64] | None:
+    def timestamps(self, file: int) -> UInt64s | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
         return self._records[file].timestamps
 

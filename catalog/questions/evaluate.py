@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.names import to_text
+from ..model.runlength import UInt64s
 from .conditions import FUNCTIONS, Combined, Comparison, Condition, Not, Operand, Pattern
 from .execute import Sql, all_of, ask, indices, is_one_of, numbers, sql
 from .filters import UNIT, DataFilter, control_key_matches
@@ -60,7 +61,7 @@ class Evaluation:
     """A condition, looked at for runs with these sorted ids."""
 
     _cursor: "Cursor"
-    _run_ids: NDArray[np.uint64]
+    _run_ids: UInt64s
     _condition: Condition
 
     @cached_property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.runlength import UInt64s
 from .conditions import Condition
 from .evaluate import Evaluation
 from .execute import Sql, all_of, ask, is_one_of, numbers, sql
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..store.connections import Cursor
 
 
-RunIds = NDArray[np.uint64]
+RunIds = UInt64s
 # Columns by which answers name a run, and the same in SQL.
 OF_RUN = ["run_id", "proposal", "run", "data_class", "instrument", "cycle"]
 OF_RUN_SQL = ", ".join(f"run.{name}" for name in OF_RUN)

@@ -14,7 +14,7 @@ from ..model.checks import CHECKS, Severity
 from ..model.identity import FileName
 from ..model.names import FORMAT_VERSIONS
 from ..model.records import KeyRecord, KeySchema, Problem, SourceRecord
-from ..model.runlength import IndexPattern
+from ..model.runlength import IndexPattern, Int64s, UInt64s
 
 KNOWN_GROUPS = ("CONTROL", "INDEX", "INSTRUMENT", "METADATA", "RUN", "REDUCTION", "ERRATA")
 _MAX_JUMP = 10**8  # trains, 116 days at 10 Hz: longer than any run
@@ -78,9 +78,7 @@ def check_top_level(groups: Iterable[str], sections: Iterable[str]) -> Iterator[
             yield Fault("F08", f"unknown top-level group {group!r}", group)
 
 
-def check_trains(
-    ids: NDArray[np.uint64], dropped: NDArray[np.int64], good: NDArray[np.bool_]
-) -> Iterator[Fault]:
+def check_trains(ids: UInt64s, dropped: Int64s, good: NDArray[np.bool_]) -> Iterator[Fault]:
     """T01, T02, T03 of the IDs (n,) without inner zeros; only ``good`` ones should increase."""
     where = "INDEX/trainId"
     if dropped.size:
@@ -104,7 +102,7 @@ def check_trains(
         yield Fault("T02", f"train {values[n > 1][0]} is {n.max()} times in the file", where)
 
 
-def check_times(ids: NDArray[np.uint64], times: NDArray[np.uint64]) -> Iterator[Fault]:
+def check_times(ids: UInt64s, times: UInt64s) -> Iterator[Fault]:
     """T05: the times (n,) in ns of trains (n,) that increase, against 100 ms per train."""
     where = "INDEX/timestamp"
     if ids.size < 2:

@@ -28,7 +28,7 @@ from ..hdf5.interface import (
 from ..model.errors import FileStructureError
 from ..model.names import LEGACY_VERSION
 from ..model.records import EMPTY_LAYOUT, NO_TRAINS, FileLayout, SourceRecord
-from ..model.runlength import TrainList
+from ..model.runlength import Int64s, TrainList, UInt64s
 from .checks import Fault, check_times, check_top_level, check_trains, check_version
 
 _SOURCE_LISTS = ("dataSourceId", "deviceId", "root", "dataSources", "auxiliarySources")
@@ -42,7 +42,7 @@ class Outline:
     format_version: str
     metadata: dict[str, str | int]
     trains: TrainList
-    timestamps: NDArray[np.uint64] | None
+    timestamps: UInt64s | None
     layout: FileLayout
     faults: tuple[Fault, ...]
     usable: bool
@@ -229,7 +229,7 @@ def _source_record(
     return SourceRecord(section, source, found)
 
 
-def read_train_ids(root: Group) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def read_train_ids(root: Group) -> tuple[UInt64s, Int64s]:
     """The train IDs of a file, and the rows of INDEX between them that hold none.
 
     Raises FileStructureError where there is no usable INDEX/trainId.
@@ -245,9 +245,7 @@ def read_train_ids(root: Group) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     return raw[set_rows], np.flatnonzero(raw[:n] == 0)
 
 
-def read_trains(
-    root: Group, version: str, faults: list[Fault]
-) -> tuple[TrainList, NDArray[np.uint64] | None]:
+def read_trains(root: Group, version: str, faults: list[Fault]) -> tuple[TrainList, UInt64s | None]:
     """The trains of a file, and their times if it has them.
 
     Raises FileStructureError where there is no usable INDEX/trainId.
@@ -286,7 +284,7 @@ def _index_array(root: Group, name: str) -> NDArray[Any] | None:
     return None if dataset is None else dataset.read()
 
 
-def guess_suspects(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+def guess_suspects(ids: UInt64s) -> Int64s:
     """Positions to leave out, as few as possible, so that the rest strictly increases.
 
     Of several smallest sets, one that keeps the trains written earlier.
@@ -314,7 +312,7 @@ def guess_suspects(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.flatnonzero(suspect)
 
 
-def _sender(root: Group, ids: NDArray[np.uint64], set_rows: NDArray[np.intp], fault: Fault) -> str:
+def _sender(root: Group, ids: UInt64s, set_rows: NDArray[np.intp], fault: Fault) -> str:
     """For trains out of order: who sent the first offending ID, by INDEX/origin."""
     if fault.check != "T02":
         return ""

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..model.facts import FileTable
 from ..model.records import KeyRecord, KeySchema, RunValue, decode_dtype, encode_dtype
-from ..model.runlength import FrameIds, IndexPattern, Int64s, TrainList
+from ..model.runlength import FrameIds, IndexPattern, Int64s, TrainList, UInt64s
 from .connections import Cursor, rows_of_run
 
 _EXACT_INTEGER = 1 << 53  # up to it a DOUBLE holds every integer
@@ -150,7 +150,7 @@ def unpack_integers(packed: bytes) -> Int64s:
     return np.frombuffer(raw, f"<{kind.lower()}").astype(np.int64)
 
 
-def encode_timestamps(timestamps: NDArray[np.uint64]) -> tuple[int | None, bytes]:
+def encode_timestamps(timestamps: UInt64s) -> tuple[int | None, bytes]:
     """The first time (None where there are none), and the differences between neighbours."""
     times = np.asarray(timestamps, np.uint64)
     if not times.size:
@@ -158,7 +158,7 @@ def encode_timestamps(timestamps: NDArray[np.uint64]) -> tuple[int | None, bytes
     return int(times[0]), pack_integers(np.diff(times).view(np.int64))
 
 
-def decode_timestamps(first: int | None, deltas: bytes) -> NDArray[np.uint64]:
+def decode_timestamps(first: int | None, deltas: bytes) -> UInt64s:
     """The times, (n,) uint64, that ``encode_timestamps`` was given."""
     if first is None:
         return np.empty(0, np.uint64)

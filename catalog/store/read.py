@@ -14,9 +14,6 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..model.facts import KnownFile
 from ..model.identity import RunIdentity
 from ..model.names import from_utc
@@ -30,6 +27,7 @@ from ..model.records import (
     RunValue,
     SourceRecord,
 )
+from ..model.runlength import UInt64s
 from .connections import Cursor, rows, rows_of_run
 from .packing import (
     decode_timestamps,
@@ -124,7 +122,7 @@ def fetch_layouts(
     }
 
 
-def fetch_timestamps(cursor: Cursor, run_id: int) -> dict[int, NDArray[np.uint64]]:
+def fetch_timestamps(cursor: Cursor, run_id: int) -> dict[int, UInt64s]:
     """The timestamps of each file of a run that has any, by its ordinal."""
     times = {
         number: decode_timestamps(first, deltas)

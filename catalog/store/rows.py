@@ -21,7 +21,7 @@ from ..model.facts import FileTable, KnownFile, Numbered
 from ..model.identity import is_made_anew
 from ..model.names import recorded_run, time_of_ns, to_utc
 from ..model.records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunRecord
-from ..model.runlength import FrameIds, IndexPattern, TrainList
+from ..model.runlength import FrameIds, IndexPattern, TrainList, UInt64s
 from .connections import Cursor, rows
 from .packing import encode_timestamps, encode_value, pack_frame_ids, pack_run, pack_schema
 from .read import fetch_layouts, fetch_schemas
@@ -143,7 +143,7 @@ def run_rows(record: RunRecord, interner: Interner) -> dict[str, list[Row]]:
     """The rows of a run by table, without those that carry on from what the catalog had."""
     run_id = record.identity.run_id
     trains = Numbered[TrainList](attrgetter("token"))
-    times = Numbered[NDArray[np.uint64]](lambda times: times.tobytes())
+    times = Numbered[UInt64s](lambda times: times.tobytes())
     patterns = Numbered[IndexPattern](attrgetter("token"))
     interner.check(file.layout for file in record.files)
     tables: dict[str, list[Row]] = {"file": [], "run_value": []}
@@ -209,9 +209,7 @@ def _metadata_rows(run_id: int, files: Iterable[FileRecord]) -> list[Row]:
     return list(map(tuple, stretches))
 
 
-def _summary(
-    record: RunRecord, trains: Numbered[TrainList], times: Numbered[NDArray[np.uint64]]
-) -> Row:
+def _summary(record: RunRecord, trains: Numbered[TrainList], times: Numbered[UInt64s]) -> Row:
     """The row of ``run``; what files share is looked at once, by its number."""
     identity, files = record.identity, record.files
     present = [f for f in files if not f.missing]
@@ -251,11 +249,11 @@ def _summary(
     )
 
 
-def _union(parts: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+def _union(parts: list[UInt64s]) -> UInt64s:
     return np.unique(np.concatenate([np.empty(0, np.uint64), *parts]))
 
 
-def _time_span(timestamps: list[NDArray[np.uint64]]) -> tuple[datetime | None, datetime | None]:
+def _time_span(timestamps: list[UInt64s]) -> tuple[datetime | None, datetime | None]:
     """First and last time of a train, of the times that are plausible: after 1990, before 2200."""
     times = np.concatenate([np.empty(0, np.uint64), *timestamps])
     times = times[(times > 20 * _NS_PER_YEAR) & (times < 230 * _NS_PER_YEAR)]

@@ -20,6 +20,7 @@ from ...catalog.model.facts import DataFile, RunFacts
 from ...catalog.model.identity import RunIdentity, identify_run, parse_file_name
 from ...catalog.model.names import LEGACY_VERSION
 from ...catalog.model.records import FileLayout
+from ...catalog.model.runlength import UInt64s
 from ...catalog.opening.resolve import look_up_run
 from ..read.files import OpenFiles, open_hdf5
 from ..select.rows import FileRef
@@ -27,7 +28,6 @@ from ..select.rows import FileRef
 if TYPE_CHECKING:
     import h5py
 
-UInt64s = NDArray[np.uint64]
 _SHOWN_PROBLEMS = 5  # in one warning, which a terminal still shows whole
 
 

@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...catalog.model.runlength import Int64s, UInt64s
 from ..read.files import available_cpu_cores
 from ..select import trains as of_trains
 from ..select.selection import parse_region
@@ -57,9 +57,7 @@ def roi_shape(orig_shape: tuple[int, ...], roi: Any) -> tuple[int, ...]:
     return parse_region(roi, orig_shape).shape
 
 
-def expand_indexing(
-    shape: tuple[int, ...], indexing: tuple[Any, ...]
-) -> list[NDArray[np.int64] | int]:
+def expand_indexing(shape: tuple[int, ...], indexing: tuple[Any, ...]) -> list[Int64s | int]:
     """The positions that a region of an entry has in each dimension; a number where it drops it."""
     return parse_region(indexing, shape).coordinates(shape)
 
@@ -81,9 +79,9 @@ class DataChunk:
     """Path of the dataset in it."""
     first: int
     """The first row."""
-    train_ids: NDArray[np.uint64]
+    train_ids: UInt64s
     """The trains, (n,)."""
-    counts: NDArray[np.uint64]
+    counts: UInt64s
     """Rows of each train, (n,)."""
 
     @property

@@ -16,9 +16,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from ...catalog.model.errors import SourceNameError
 from ...catalog.model.names import DetectorModule
+from ...catalog.model.runlength import UInt64s
 from ..collection import DataCollection
 from ..select.trains import select_trains
-from .frames import Frames, Mismatch, UInt64s
+from .frames import Frames, Mismatch
 from .keydata import MultimodKeyData
 from .modules import DetectorNames, choose_sources, combine_bits, find_modules, pick_detector
 from .reading import Mask

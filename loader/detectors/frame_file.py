@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.names import FRAME_GROUP
+from ...catalog.model.runlength import UInt64s
 from ..output.write import WrittenRows, write_file
 from ..read.selected import SelectedData, SelectedKey
 from .frames import ModuleRows
@@ -59,9 +60,7 @@ def write_frames(
     write_file(data, filename, choose)
 
 
-def _among(
-    trains: NDArray[np.uint64], pulses: NDArray[np.uint64], wanted: NDArray[np.uint64]
-) -> NDArray[np.bool_]:
+def _among(trains: UInt64s, pulses: UInt64s, wanted: UInt64s) -> NDArray[np.bool_]:
     """Which of the frames with these trains and pulses are wanted, (n,); wanted is (2, m)."""
     base = max(int(pulses.max(initial=0)), int(wanted[1].max(initial=0))) + 1
     first = min(int(trains.min(initial=0)), 0)

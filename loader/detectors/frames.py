@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import FileStructureError
 from ...catalog.model.names import FRAME_GROUP, FRAME_ID_KEYS
+from ...catalog.model.runlength import Int64s, UInt64s
 from ..read.selected import SelectedSource
 from ..select.rows import FileSlabs, Rows
 from ..select.trains import TrainSet, Value, by_id, by_index
 
-Int64s = NDArray[np.int64]
-UInt64s = NDArray[np.uint64]
 Mismatch = Literal["fill", "drop", "raise"]
 
 PULSE_KEY, CELL_KEY = FRAME_ID_KEYS

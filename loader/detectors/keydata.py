@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ...catalog.model.names import FRAME_GROUP
+from ...catalog.model.runlength import Int64s, UInt64s
 from ..read.selected import SelectedKey
 from ..select.selection import Region, parse_region
 from ..select.trains import TrainSet, select_trains
 from . import labels, reading
-from .frames import EVERY_PULSE, Frames, PulseChoice, UInt64s, choose_pulses
+from .frames import EVERY_PULSE, Frames, PulseChoice, choose_pulses
 from .selected import SelectedModules
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class MultimodKeyData:
         roi: Any,
         fill_value: Any,
         modules: list[int] | None = None,
-        to: NDArray[np.int64] | None = None,
+        to: Int64s | None = None,
         n_threads: int | None = None,
     ) -> None:
         """Read into an array, (modules, entries, ...), as ``reading.read_modules`` describes."""

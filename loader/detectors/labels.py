@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .frames import Frames, Int64s
+from ...catalog.model.runlength import Int64s
+from .frames import Frames
 
 if TYPE_CHECKING:
     import pandas as pd

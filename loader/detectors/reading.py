@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ...catalog.model.errors import InconsistentFilesError
+from ...catalog.model.runlength import Int64s
 from ..output.convert import CHUNK_BYTES
 from ..read.plan import ReadPlan, difference
 from ..read.selected import SelectedKey
 from ..select.selection import Region
 from ..select.trains import TrainSet
-from .frames import Frames, Int64s, PulseChoice, place_slabs
+from .frames import Frames, PulseChoice, place_slabs
 from .selected import SelectedModules, split_by_frames
 
 # Read at once of a mask, which is as large as the data it is for: it is not to double the memory.

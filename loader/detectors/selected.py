@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.names import FRAME_GROUP
+from ...catalog.model.runlength import Int64s
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
 from ..select.trains import TrainSet, Value, split_trains
-from .frames import Frames, Int64s, Mismatch, ModuleRows, match_frames
+from .frames import Frames, Mismatch, ModuleRows, match_frames
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...catalog.model.names import FORMAT_VERSIONS
+from ...catalog.model.runlength import Int64s, UInt64s
 
 Fill = Literal["coded", "constant", "train_id", "pulse_id", "cell_id", "time"]
-Counts = int | Sequence[int] | Callable[[NDArray[np.uint64]], NDArray[Any]]
+Counts = int | Sequence[int] | Callable[[UInt64s], NDArray[Any]]
 
 _TRAIN_0 = datetime(2016, 12, 1, tzinfo=UTC)
 _TRAIN_NS = 100_000_000
@@ -30,7 +31,7 @@ def train_at(when: datetime) -> int:
     return int((when - _TRAIN_0) / timedelta(milliseconds=100))
 
 
-def train_time_ns(train_ids: Any) -> NDArray[np.uint64]:
+def train_time_ns(train_ids: Any) -> UInt64s:
     """The time of trains, ns since the epoch in UTC; the reverse of ``train_at``.
 
     An implausibly late train ID wraps around, as it would in a file.
@@ -91,16 +92,14 @@ class GroupSpec:
     gaps: tuple[int, ...] = ()
     reversed_rows: bool = False
 
-    def counts_for(self, train_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def counts_for(self, train_ids: UInt64s) -> Int64s:
         """Entries of each train, (n,)."""
         if callable(self.counts):
             return np.asarray(self.counts(train_ids)).astype(np.int64)
         cycle = np.atleast_1d(np.asarray(self.counts, np.int64))
         return cycle[(train_ids % np.uint64(cycle.size)).astype(np.intp)]
 
-    def firsts_for(
-        self, train_ids: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    def firsts_for(self, train_ids: UInt64s) -> tuple[Int64s, Int64s, int]:
         """First row and count of each train, (n,) each, and the length of the datasets."""
         counts = self.counts_for(train_ids)
         cycle = np.asarray(self.gaps or (0,), np.int64)
@@ -169,7 +168,7 @@ class FileSpec:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def trains(self) -> NDArray[np.uint64]:
+    def trains(self) -> UInt64s:
         """The train IDs, (n,) uint64."""
         return np.array(self.train_ids, dtype=np.uint64)
 
@@ -240,8 +239,6 @@ class RunSpec:
         first = int(train_time_ns(self.train_ids[0])) if self.train_ids else _EPOCH_NS
         return datetime.fromtimestamp(first // 10**9, UTC)
 
-
-UInt64s = NDArray[np.uint64]
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

@@ -29,7 +29,7 @@ from ...catalog.model.errors import FileStructureError
 from ...catalog.model.identity import shard_of
 from ...catalog.model.names import from_text
 from ...catalog.model.records import Depth, Problem, SourceRecord
-from ...catalog.model.runlength import IndexPattern, TrainList
+from ...catalog.model.runlength import IndexPattern, Int64s, TrainList, UInt64s
 from ...catalog.scan.checks import Fault, as_problems
 from ...catalog.scan.jobs import NO_PROGRESS, Batch, JobProgress, in_batches, portions, run_jobs
 from ...catalog.scan.keys import read_index, source_leaves
@@ -41,7 +41,6 @@ from ...catalog.store.store import Store
 if TYPE_CHECKING:
     from ...catalog.hdf5.library import LibraryDataset, LibraryGroup
 
-UInt64s = NDArray[np.uint64]
 
 # A source has stopped if it was updated at least so many times, and then not for more trains than
 # this, than this share of the trains, and than so many times the longest pause before.
@@ -332,9 +331,7 @@ class _DataCheck:
         self.updates[source.name] = updates
         yield from check_source_stopped(ids, updates, self._before.get(source.name, {}), place)
 
-    def _column(
-        self, path: str, rows: NDArray[np.int64]
-    ) -> Generator[Fault, None, NDArray[Any] | None]:
+    def _column(self, path: str, rows: Int64s) -> Generator[Fault, None, NDArray[Any] | None]:
         """The rows of a dataset with one value each; None where there is no such thing.
 
         Of arrays only a sample of chunks is read, to see whether they can be.

@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
 from ...catalog.model.names import short_key
+from ...catalog.model.runlength import Int64s, UInt64s
 from ...catalog.questions.export import replacing_file
 from ...catalog.store.versions import is_text
 from ..read.chunks import ABSENT, UNUSUAL, ChunkMap, NotPlainError, find_layout, locate_chunks
 from ..read.execute import check_dataset
 from ..read.plan import ReadPlan
 from ..read.selected import HasSelectedKey, SelectedKey
-from ..select.rows import FileSlabs, Int64s
+from ..select.rows import FileSlabs
 from .convert import name_dimensions
 
 Progress = Callable[[int, int], None]
@@ -167,7 +168,7 @@ def write_zarr_references(
 # -- what is written -----------------------------------------------------------------------------
 
 
-def _references(arrays: dict[str, _Array], trains: NDArray[np.uint64]) -> dict[str, Any]:
+def _references(arrays: dict[str, _Array], trains: UInt64s) -> dict[str, Any]:
     metadata = _metadata(arrays, trains)
     refs: dict[str, Any] = {name: json.dumps(value) for name, value in metadata.items()}
     refs[".zmetadata"] = json.dumps({"zarr_consolidated_format": 1, "metadata": metadata})
@@ -182,7 +183,7 @@ def _references(arrays: dict[str, _Array], trains: NDArray[np.uint64]) -> dict[s
     return {"version": 1, "refs": refs}
 
 
-def _metadata(arrays: dict[str, _Array], trains: NDArray[np.uint64]) -> dict[str, Any]:
+def _metadata(arrays: dict[str, _Array], trains: UInt64s) -> dict[str, Any]:
     """The metadata of the group and of each array, by their names in the store."""
     dims = name_dimensions({name: array.shape for name, array in arrays.items()})
     found: dict[str, Any] = {".zgroup": {"zarr_format": 2}, ".zattrs": {}}
@@ -214,11 +215,11 @@ def _zarray(
     }
 
 
-def _packed(trains: NDArray[np.uint64]) -> bytes:
+def _packed(trains: UInt64s) -> bytes:
     return zlib.compress(trains.astype("<u8").tobytes(), 9)
 
 
-def _write_parquet(arrays: dict[str, _Array], trains: NDArray[np.uint64], target: Path) -> None:
+def _write_parquet(arrays: dict[str, _Array], trains: UInt64s, target: Path) -> None:
     """A directory per array with files of so many chunks each, and the metadata beside them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -255,7 +256,7 @@ def _write_parquet(arrays: dict[str, _Array], trains: NDArray[np.uint64], target
 
 def _find_arrays(
     keys: HasSelectedKey | Iterable[HasSelectedKey], progress: Progress | None
-) -> tuple[dict[str, _Array], NDArray[np.uint64]]:
+) -> tuple[dict[str, _Array], UInt64s]:
     """The arrays by name, and the train of each of their rows."""
     given = keys if isinstance(keys, Iterable) else [keys]
     chosen = [key.selected for key in given]

@@ -21,11 +21,11 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from ...catalog.hdf5.interface import READ_ERRORS
 from ...catalog.model.errors import MultiRunError, TargetFileError, TargetWriteError
 from ...catalog.model.records import decode_dtype
+from ...catalog.model.runlength import UInt64s
 from ..read.execute import check_dataset, execute_plan
 from ..read.plan import ReadPlan
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
@@ -48,7 +48,7 @@ class WrittenRows:
 
     plan: ReadPlan
     """How its data are read."""
-    bounds: tuple[NDArray[np.uint64], NDArray[np.uint64]]
+    bounds: tuple[UInt64s, UInt64s]
     """First and last (not included) row of each train among them, (trains,)."""
 
     @classmethod
@@ -207,7 +207,7 @@ class _Stream:
 def _write_source(
     f: h5py.File,
     source: SelectedSource,
-    trains: NDArray[np.uint64],
+    trains: UInt64s,
     put: PutData,
     choose: ChooseRows,
 ) -> list[tuple[str, str]]:
@@ -228,7 +228,7 @@ def _write_source(
 
 
 def _write_index(
-    f: h5py.File, group: str, key: SelectedKey, trains: NDArray[np.uint64], written: WrittenRows
+    f: h5py.File, group: str, key: SelectedKey, trains: UInt64s, written: WrittenRows
 ) -> None:
     """first and count of an index group; a train without rows goes on where the last one ended."""
     start, stop = written.bounds

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..select.rows import Int64s
+from ...catalog.model.runlength import Int64s
 
 # In place of an offset: a chunk that is not stored, so that the fill value holds; and one that went
 # through other filters than the rest, or has not the size of the others.

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..select.rows import FileSlabs, Int64s
+from ...catalog.model.runlength import Int64s
+from ..select.rows import FileSlabs
 from .chunks import ChunkLayout, ChunkMap, Inflate, bytes_of, decode_chunk, read_array, read_into
 
 Task = Callable[[], None]

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..select.rows import FileSlabs, Int64s
+from ...catalog.model.runlength import Int64s
+from ..select.rows import FileSlabs
 from .chunks import StoredDataError, bytes_of, read_into
 from .direct import find_tasks
 from .files import DataFileHandle, OpenDataset, ReadOptions

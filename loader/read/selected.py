@@ -22,7 +22,8 @@ from ...catalog.model.errors import FileStructureError, SourceNameError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.names import VALUE_ENDING, is_timestamp, short_key, unit_text
 from ...catalog.model.records import KeyRecord, KeySchema
-from ..select.rows import FileRef, Int64s, Rows, SelectedFiles
+from ...catalog.model.runlength import Int64s
+from ..select.rows import FileRef, Rows, SelectedFiles
 from ..select.selection import Region, match_keys, parse_region, source_schema
 from ..select.sources import (
     SourceEntry,

@@ -25,11 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.facts import DataFile, RunFacts
-from ...catalog.model.runlength import IndexPattern, TrainList
+from ...catalog.model.runlength import IndexPattern, Int64s, TrainList, UInt64s
 from .trains import TrainSet, Value, shift_trains
-
-Int64s = NDArray[np.int64]
-UInt64s = NDArray[np.uint64]
 
 # Selections of trains that a set of files keeps the rows of: the one that the user works with, and
 # the parts of it that iteration or dask goes through.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import SourceNameError
 from ...catalog.model.names import short_key
 from ...catalog.model.records import KeySchema
+from ...catalog.model.runlength import Int64s
 from .sources import SourceEntry
 from .trains import TrainSet, by_index, without_dimension
 
@@ -221,9 +222,9 @@ class Region:
         # Values that are arrays themselves, by their type, have more dimensions.
         return read.reshape(read.shape[0], *self.shape, *read.shape[1 + len(self.hull) :])
 
-    def coordinates(self, sizes: Sequence[int]) -> list[NDArray[np.int64] | int]:
+    def coordinates(self, sizes: Sequence[int]) -> list[Int64s | int]:
         """The positions that are kept in each dimension; a number where it is removed."""
-        kept: list[NDArray[np.int64] | int] = []
+        kept: list[Int64s | int] = []
         fancy = dict(self.fancy)
         for axis, (part, size) in enumerate(zip(self.hull, sizes, strict=True)):
             positions = np.arange(size)[part]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...catalog.model.runlength import TrainList
+from ...catalog.model.runlength import Int64s, TrainList, UInt64s
 
 
 class Value:
@@ -25,8 +25,6 @@ class Value:
         self.__dict__.update(state)
 
 
-UInt64s = NDArray[np.uint64]
-Int64s = NDArray[np.int64]
 _T = TypeVar("_T")
 _ONE = np.uint64(1)
 _MOST = 2**64 - 1
