@@ -103,7 +103,7 @@ class OfSource(OverTrains):
         mine, theirs = self.selected, other.selected
         return (
             self._names == other._names
-            and mine.trains.same_as(theirs.trains)
+            and mine.trains == theirs.trains
             and [(r.data_file, r.good_only) for r in mine.refs]
             == [(r.data_file, r.good_only) for r in theirs.refs]
         )

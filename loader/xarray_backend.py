@@ -48,7 +48,7 @@ Join = Literal["outer", "inner"]
 
 
 @dataclass(frozen=True, eq=False)
-class LazyRows(Value):
+class LazyRows(Value, BackendArray):
     """A key as a variable: ``key`` without trains that have no data, ``rows`` of it in order.
 
     A row of -1 is missing. ``rows`` None: all of them.
@@ -97,6 +97,18 @@ class LazyRows(Value):
             return data
         taken: NDArray[Any] = data[np.searchsorted(there, rows)]
         return taken
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        """The values at an integer or slice per dimension, or an array in one of them."""
+        first, *region = key
+        positions = np.arange(self.shape[0])[first]
+        data = self.read(np.atleast_1d(positions), tuple(region))
+        return data if positions.ndim else data[0]
 
 
 def choose_keys(
@@ -271,26 +283,5 @@ def _variable(rows: LazyRows, dims: list[str]) -> xr.Variable:
     entry_bytes = max(rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64)), 1)
     chunks = dict(zip(dims, rows.shape, strict=True))
     chunks["trainId"] = max(min(CHUNK_BYTES // entry_bytes, rows.shape[0]), 1)
-    data = indexing.LazilyIndexedArray(_KeyArray(rows))
+    data = indexing.LazilyIndexedArray(rows)
     return xr.Variable(dims, data, attrs, encoding={"preferred_chunks": chunks})
-
-
-class _KeyArray(BackendArray):
-    """A key as xarray's lazy arrays want one: its type, its shape, and some of its values."""
-
-    def __init__(self, rows: LazyRows) -> None:
-        self._rows = rows
-        self.dtype = rows.dtype
-        self.shape = rows.shape
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._read
-        )
-
-    def _read(self, key: tuple[Any, ...]) -> Any:
-        """The values at an integer or slice per dimension, or an array in one of them."""
-        first, *region = key
-        positions = np.arange(self.shape[0])[first]
-        data = self._rows.read(np.atleast_1d(positions), tuple(region))
-        return data if positions.ndim else data[0]

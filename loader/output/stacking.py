@@ -10,6 +10,7 @@ A train is what ``DataCollection.trains()`` yields: arrays by source and key.
 import operator
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,7 @@ def _fill_value(dtype: np.dtype[Any], fillvalue: float | None) -> Any:
         raise ValueError(f"fill value {fillvalue} does not fit dtype {dtype}: {error}") from error
 
 
+@dataclass(eq=False, repr=False)
 class StackView:
     """Modules stacked without a copy: array-like, for code that takes one module at a time.
 
@@ -152,21 +154,16 @@ class StackView:
     slices give a view again; everything else, and ``asarray``, copies into an array.
     """
 
-    def __init__(
-        self,
-        found: Mapping[int, Array],
-        modules: int,
-        module_shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        fillvalue: Any,
-        stack_axis: int = -3,
-    ) -> None:
-        self._found = dict(found)
-        self._modules = modules
-        self._module_shape = module_shape
-        self._fillvalue = fillvalue
-        self._axis = stack_axis % (len(module_shape) + 1)
-        self.dtype = dtype
+    _found: Mapping[int, Array]
+    _modules: int
+    _module_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    _fillvalue: Any
+    stack_axis: int = -3
+
+    @property
+    def _axis(self) -> int:
+        return self.stack_axis % self.ndim
 
     @property
     def shape(self) -> tuple[int, ...]:

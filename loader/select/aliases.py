@@ -13,46 +13,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
-from ...catalog.model.errors import AliasError, SourceNameError, nearest
+from ...catalog.model.errors import AliasError, SourceNameError, did_you_mean, nearest
 
 Target = str | tuple[str, str]
 Aliases = Mapping[str, Target]
 Definitions = Mapping[str, Any] | str | PathLike[str]
 
 
-class AliasedData(Protocol):
-    """A ``DataCollection``, as far as aliases need it."""
-
-    @property
-    def all_sources(self) -> frozenset[str]:
-        """Names of the sources."""
-
-    def keys_for_source(self, source: str) -> set[str]:
-        """Names of the selected keys of a source."""
-
-    def __contains__(self, item: object) -> bool:
-        """Whether it has a source, or a key by (source, key)."""
-
-    def __getitem__(self, item: Any) -> Any:
-        """A source, or a key by (source, key)."""
-
-    def select(
-        self,
-        seln_or_source_glob: Any,
-        key_glob: str = ...,
-        require_all: bool = ...,
-        require_any: bool = ...,
-    ) -> Self:
-        """Only these sources and keys."""
-
-    def deselect(self, seln_or_source_glob: Any, key_glob: str = ...) -> Self:
-        """All but these sources and keys."""
-
-
-C = TypeVar("C", bound=AliasedData)
-D = TypeVar("D")  # the types of a collection's items: SourceData | KeyData
+C = TypeVar("C")  # the type of a collection, and those of its items: SourceData | KeyData
+D = TypeVar("D")
 
 _HUB = "https://max-jhub.desy.de/hub/user-redirect/lab/tree"
 _FORMATS = {".json": "json", ".yml": "yaml", ".yaml": "yaml", ".toml": "toml"}
@@ -176,7 +147,7 @@ def _parse(given: Mapping[str, Any], where: str) -> dict[str, Target]:
     return parsed
 
 
-def _full_key(collection: AliasedData, source: str, key: str) -> str | None:
+def _full_key(collection: Any, source: str, key: str) -> str | None:
     """The name of a key as the collection has it, with ``.value`` if it needs that; or None."""
     keys = collection.keys_for_source(source)
     return next((name for name in (key, f"{key}.value") if name in keys), None)
@@ -196,21 +167,23 @@ def select_aliased(
     passed over, or with ``strict`` raise SourceNameError or PropertyNameError. Without any
     aliased data the result has all trains and no sources.
     """
+    data: Any = collection
     whole: set[str] = set()
     keys: dict[str, set[str]] = defaultdict(set)
     for target in aliases.values():
         source = target if isinstance(target, str) else target[0]
-        if source not in collection.all_sources:
+        if source not in data.all_sources:
             if strict:
-                raise SourceNameError(source, collection.all_sources)
+                raise SourceNameError(source, data.all_sources)
         elif isinstance(target, str):
             whole.add(source)
-        elif (key := _full_key(collection, *target)) is not None:
+        elif (key := _full_key(data, *target)) is not None:
             keys[source].add(key)
         elif strict:
-            collection[target]  # raises PropertyNameError with the nearest names
+            data[target]  # raises PropertyNameError with the nearest names
     selection = {s: set() if s in whole else keys[s] for s in sorted(whole | keys.keys())}
-    return collection.select(selection, require_all=require_all and bool(selection))
+    selected: C = data.select(selection, require_all=require_all and bool(selection))
+    return selected
 
 
 class AliasIndexer(Generic[C, D]):
@@ -221,7 +194,7 @@ class AliasIndexer(Generic[C, D]):
     """
 
     def __init__(
-        self, collection: C, aliases: Aliases, files: Sequence[str | PathLike[str]] = ()
+        self, collection: Any, aliases: Aliases, files: Sequence[str | PathLike[str]] = ()
     ) -> None:
         self._collection = collection
         self._aliases = aliases
@@ -242,8 +215,7 @@ class AliasIndexer(Generic[C, D]):
         try:
             return self._aliases[_normal(alias)]
         except KeyError:
-            near = nearest(alias, self._aliases)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = did_you_mean(nearest(alias, self._aliases))
             known = "" if self._aliases else " (no aliases are loaded; with_aliases() adds some)"
             raise AliasError(
                 f"{alias!r} is not an alias of this data{hint}{known}", alias
@@ -317,11 +289,13 @@ class AliasIndexer(Generic[C, D]):
             As for ``run.alias[...]``.
         """
         pairs = self._as_pairs(seln_or_alias, key_glob)
-        return self._collection.select(pairs, require_all=require_all, require_any=require_any)
+        found: C = self._collection.select(pairs, require_all=require_all, require_any=require_any)
+        return found
 
     def deselect(self, seln_or_alias: Any, key_glob: str = "*") -> C:
         """Everything except the given sources and keys; arguments and errors as of ``select``."""
-        return self._collection.deselect(self._as_pairs(seln_or_alias, key_glob))
+        rest: C = self._collection.deselect(self._as_pairs(seln_or_alias, key_glob))
+        return rest
 
     def _as_pairs(self, selection: Any, key_glob: str) -> list[tuple[str, str]]:
         """Pairs of source and key patterns, as ``DataCollection.select`` takes them."""

@@ -149,10 +149,6 @@ class TrainSet(Value):
         """First and last train where the set is one stretch, as nearly every one is."""
         return (int(self.firsts[0]), int(self.lasts[0])) if self.firsts.size == 1 else None
 
-    def same_as(self, other: "TrainSet") -> bool:
-        """Whether the two have the same trains."""
-        return np.array_equal(self.firsts, other.firsts) and np.array_equal(self.lasts, other.lasts)
-
     def overlaps(self, other: "TrainSet") -> bool:
         """Whether the two have any train in common."""
         if (mine := self._only) and (theirs := other._only):
@@ -336,10 +332,7 @@ def select_trains(trains: TrainSet, selection: Any) -> TrainSet:
             return trains.span(start, stop)
         return TrainSet.from_ids(trains.at(np.arange(start, stop, step)))
     if isinstance(where, (int, np.integer)) and not isinstance(where, (bool, np.bool_)):
-        position = int(where)
-        if not -len(trains) <= position < len(trains):
-            raise IndexError(f"train index {position} is out of range: {len(trains)} trains")
-        position %= len(trains)
+        position = trains.position(train_at(trains, int(where)))
         return trains.span(position, position + 1)
     labelled = _labelled_mask(where)
     if labelled is not None:
