@@ -41,14 +41,22 @@ if TYPE_CHECKING:
 _LAST_WORD = re.compile(r"[\w.]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+@dataclass(frozen=True)
+class Words(Completer):
     """What there is to offer: views with the meaning of each column, functions, keywords."""
 
     views: Mapping[str, Mapping[str, str]]
     functions: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        """What ``offer`` gives, as the library takes it."""
+        before = document.text_before_cursor
+        for word, length, meaning in self.offer(before, document.text):
+            yield Completion(word, start_position=-length, display_meta=meaning)
 
     def offer(self, before: str, text: str) -> Iterator[tuple[str, int, str]]:
         """(word, how many characters before the cursor it replaces, what it is), best first.
@@ -205,20 +213,6 @@ def history() -> History:
     return FileHistory(str(path))
 
 
-class _Completer(Completer):
-    """Offers ``Words`` to the library."""
-
-    def __init__(self, words: Words) -> None:
-        self._words = words
-
-    def get_completions(
-        self, document: Document, complete_event: CompleteEvent
-    ) -> Iterable[Completion]:
-        before = document.text_before_cursor
-        for word, length, meaning in self._words.offer(before, document.text):
-            yield Completion(word, start_position=-length, display_meta=meaning)
-
-
 def _words(store: Store) -> Words:
     """What can be completed: the documented views, and what DuckDB knows."""
     views = describe_views()
@@ -262,7 +256,7 @@ def new_session(store: Store, **options: Any) -> PromptSession[str]:
         multiline=True,
         prompt_continuation=continued,
         lexer=PygmentsLexer(PostgresLexer),
-        completer=_Completer(_words(store)),
+        completer=_words(store),
         complete_while_typing=False,
         key_bindings=bindings,
         history=history(),

@@ -124,7 +124,23 @@ def _warn_of_the_unreadable(path: str, faults: Iterable["Fault | Problem"]) -> N
             warnings.warn(f"{path}: {fault.where}: {fault.message}", UserWarning, stacklevel=2)
 
 
-class Probe:
+class _Numbering:
+    """Index patterns and IDs of frames of a run, numbered in the order met."""
+
+    def __init__(self) -> None:
+        self._patterns = Numbered[IndexPattern](attrgetter("token"))
+        self._frame_ids = Numbered[FrameIds](attrgetter("token"))
+
+    def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
+        """The patterns with these numbers."""
+        return [self._patterns.values[number] for number in numbers]
+
+    def frame_ids(self, numbers: Iterable[int]) -> list[FrameIds]:
+        """The IDs with these numbers."""
+        return [self._frame_ids.values[number] for number in numbers]
+
+
+class Probe(_Numbering):
     """The facts of a run that its files have (a ``Fetcher``), each read once.
 
     Equal schemas and layouts are the same object. A file that is no longer what it was raises
@@ -132,14 +148,11 @@ class Probe:
     """
 
     def __init__(self, directory: str, table: FileTable, train_lists: Sequence[TrainList]) -> None:
-        self._directory = directory
-        self._table = table
-        self._train_lists = train_lists
+        super().__init__()
+        self._directory, self._table, self._train_lists = directory, table, train_lists
         self._known: dict[tuple[Any, ...], Any] = {}
         self._shared: dict[tuple[type, bytes], Any] = {}
-        self._patterns = Numbered[IndexPattern](attrgetter("token"))
         self._patterns.number(IndexPattern.from_arrays((), ()))
-        self._frame_ids = Numbered[FrameIds](attrgetter("token"))
         self._lock = threading.RLock()
 
     def layout(self, file: int) -> FileLayout:
@@ -168,19 +181,11 @@ class Probe:
             for file, listed in zip(files, trains, strict=True)
         ]
 
-    def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
-        """The patterns with these numbers."""
-        return [self._patterns.values[number] for number in numbers]
-
     def frame_id_numbers(self, files: Sequence[int], source: str, key: str) -> list[int]:
         """Numbers of the pulse or cell IDs of a source in each of these files."""
         return [
             self._frame_ids.number(self._once(read_frame_ids, file, source, key)) for file in files
         ]
-
-    def frame_ids(self, numbers: Iterable[int]) -> list[FrameIds]:
-        """The IDs with these numbers."""
-        return [self._frame_ids.values[number] for number in numbers]
 
     def timestamps(self, file: int) -> UInt64s | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""
@@ -250,14 +255,12 @@ def scanned_facts(
     )
 
 
-class RecordFetcher:
+class RecordFetcher(_Numbering):
     """The facts of a run that records of its files have (a ``Fetcher``)."""
 
     def __init__(self, records: Sequence[FileRecord], layouts: Sequence[FileLayout]) -> None:
-        self._records = records
-        self._layouts = layouts
-        self._patterns = Numbered[IndexPattern](attrgetter("token"))
-        self._frame_ids = Numbered[FrameIds](attrgetter("token"))
+        super().__init__()
+        self._records, self._layouts = records, layouts
 
     def schema(self, file: int, section: str, source: str) -> KeySchema | None:
         """The keys of a source in a file; None below depth FULL."""
@@ -272,20 +275,12 @@ class RecordFetcher:
         slot = self._layouts[files[0]].slots[section, source, group]
         return [self._patterns.number(self._records[file].patterns[slot]) for file in files]
 
-    def patterns(self, numbers: Iterable[int]) -> list[IndexPattern]:
-        """The patterns with these numbers."""
-        return [self._patterns.values[number] for number in numbers]
-
     def frame_id_numbers(self, files: Sequence[int], source: str, key: str) -> list[int] | None:
         """Numbers of the pulse or cell IDs of a source; None where a record lacks them."""
         at = self._layouts[files[0]].frame_slots[source, key]
         known = [self._records[file].frame_ids for file in files]
         found = [ids[at] if ids else None for ids in known]
         return None if None in found else [self._frame_ids.number(ids) for ids in found if ids]
-
-    def frame_ids(self, numbers: Iterable[int]) -> list[FrameIds]:
-        """The IDs with these numbers."""
-        return [self._frame_ids.values[number] for number in numbers]
 
     def timestamps(self, file: int) -> UInt64s | None:
         """Time of each train of a file, (n,) ns since the epoch in UTC; None where it has none."""

@@ -2,7 +2,7 @@
 
 A source belongs to some proposals only, so its runs are compared with those of the proposals and
 data classes that have it at all, and its trains with those of the runs that have it. Sums are made
-in SQL: over 10^5 runs no row per run leaves the database, except where numpy compares neighbours.
+in SQL: over 10^5 runs no row per run leaves the database, except where coverage is decoded.
 """
 
 from collections import defaultdict

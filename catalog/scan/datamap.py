@@ -8,6 +8,8 @@ file is known at depth NAMES. Maps are read, never written.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -138,15 +140,15 @@ def _problem(place: str, message: str) -> Problem:
     return Problem("C03", "W", message, place)
 
 
+@dataclass(slots=True)
 class _MapReader:
     """Turns entries of one map into records; files with the same sources share their layout."""
 
-    def __init__(self, stats: Mapping[str, _Stat], place: str, problems: list[Problem]) -> None:
-        self._stats = stats
-        self._place = place
-        self._problems = problems
-        self._layouts: dict[str, FileLayout] = {}
-        self._now = utc_now()
+    _stats: Mapping[str, _Stat]
+    _place: str
+    _problems: list[Problem]
+    _layouts: dict[str, FileLayout] = field(default_factory=dict)
+    _now: datetime = field(default_factory=utc_now)
 
     def __call__(self, entry: Any) -> FileRecord | None:
         """The record of a file; None where the entry is of another file or another state of it."""

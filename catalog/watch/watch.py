@@ -23,9 +23,10 @@ since. Whatever goes wrong in a round is logged, and tried again in the next.
 import glob
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
+from functools import cached_property
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -68,28 +69,20 @@ class _Folder:
     active: bool = True
 
 
+@dataclass(slots=True)
 class Tree:
     """The directories below some roots, as they were last seen; a new one knows the ``settled``.
 
     ``errors`` are the directories that could not be listed in the last round, with the reason.
     """
 
-    def __init__(
-        self,
-        roots: Iterable[str],
-        exclude: Iterable[str] = (),
-        *,
-        settled: dict[str, Settled] | None = None,
-        patience: float = 3600.0,
-        recheck: float = 86400.0,
-    ) -> None:
-        self._roots = [os.path.abspath(os.path.expanduser(r)) for r in roots]
-        self._exclude = tuple(exclude)
-        self._settled = settled or {}
-        self._patience = patience
-        self._recheck = recheck
-        self._folders: dict[str, _Folder] = {}
-        self.errors: dict[str, str] = {}
+    roots: Sequence[str]
+    exclude: Sequence[str] = ()
+    settled: Mapping[str, Settled] = field(default_factory=dict)
+    patience: float = 3600.0
+    recheck: float = 86400.0
+    errors: dict[str, str] = field(default_factory=dict)
+    _folders: dict[str, _Folder] = field(default_factory=dict)
 
     @property
     def n_runs(self) -> int:
@@ -101,10 +94,10 @@ class Tree:
         self.errors = {}
         entered: set[str] = set()
         seen: set[str] = set()
-        waiting = list(reversed(self._roots))
+        waiting = list(reversed(self.roots))
         while waiting:
             path = waiting.pop()
-            if is_excluded(path, self._exclude):
+            if is_excluded(path, self.exclude):
                 continue
             folder = self._look(path)
             if folder is None or folder.realpath in entered:
@@ -125,7 +118,7 @@ class Tree:
         folder = self._folders.get(path)
         if folder is not None:
             changed = max(newest, folder.mtime)
-            folder.active = waits or time.time() - changed < self._patience
+            folder.active = waits or time.time() - changed < self.patience
 
     def again(self, path: str) -> None:
         """Look at this run in the next round, whatever its age: this look failed."""
@@ -138,7 +131,7 @@ class Tree:
         now = time.time()
         if folder and folder.is_run and not folder.active:
             rested = now - max(folder.mtime, 0)
-            if now - folder.stat_at < min(rested * _AGE_SHARE, self._recheck):
+            if now - folder.stat_at < min(rested * _AGE_SHARE, self.recheck):
                 return folder
         try:
             mtime = os.stat(path).st_mtime
@@ -161,19 +154,19 @@ class Tree:
         folder.folders = listing.folders
         folder.n_data_files = len(listing.data_names)
         # A run whose last file vanished is looked at once more, to mark that file.
-        folder.is_run = folder.is_run or listing.is_run(is_given=path in self._roots)
+        folder.is_run = folder.is_run or listing.is_run(is_given=path in self.roots)
         return folder
 
     def _is_due(self, path: str, folder: _Folder) -> bool:
         now = time.time()
-        known = self._settled.get(path) if folder.looked_at == float("-inf") else None
+        known = self.settled.get(path) if folder.looked_at == float("-inf") else None
         if known and known.n_files == folder.n_data_files and folder.mtime >= 0:
             changed = max(known.newest, folder.mtime)
-            if changed < known.ingested and now - changed > self._patience:
+            if changed < known.ingested and now - changed > self.patience:
                 # By the catalog nothing can have changed in this run, not yet looked at.
                 folder.looked_at, folder.active = now, False
                 return False
-        return folder.active or now - folder.looked_at > self._recheck
+        return folder.active or now - folder.looked_at > self.recheck
 
 
 # Arrivals -----------------------------------------------------------------------------------------
@@ -202,15 +195,15 @@ class _Arrival:
     reason: str = ""
 
 
+@dataclass(slots=True)
 class Arrivals:
     """The files that are awaited; all times in s, ``pause`` before the first retry."""
 
-    def __init__(self, quiet: float, patience: float, pause: float) -> None:
-        self._quiet = quiet
-        self._patience = patience
-        self._pause = pause
-        self._done: dict[str, dict[str, FileStat]] = {}
-        self._awaited: dict[str, _Arrival] = {}
+    quiet: float
+    patience: float
+    pause: float
+    _done: dict[str, dict[str, FileStat]] = field(default_factory=dict)
+    _awaited: dict[str, _Arrival] = field(default_factory=dict)
 
     def news(self, directory: str, stats: Mapping[str, FileStat]) -> dict[str, FileStat]:
         """The files that differ from what was last ingested from here."""
@@ -233,10 +226,10 @@ class Arrivals:
             if seen is None or seen.stat != stat:
                 seen = self._awaited[path] = _Arrival(stat, now)
             rested = max(now - seen.since, age if age < 10 * 365 * 86400 else 0.0)
-            if stat.size < 0 or max(now - seen.since, age) >= self._patience:
+            if stat.size < 0 or max(now - seen.since, age) >= self.patience:
                 ready.append(name)
-            elif rested < self._quiet:
-                waiting.append(InProgress(path, "changed just now", self._quiet - rested))
+            elif rested < self.quiet:
+                waiting.append(InProgress(path, "changed just now", self.quiet - rested))
             elif now < seen.next_try:
                 waiting.append(InProgress(path, seen.reason, seen.next_try - now))
             else:
@@ -246,7 +239,7 @@ class Arrivals:
     def tried(self, path: str, reason: str) -> InProgress:
         """Record that a file could not be read, and plan when to try it again."""
         arrival = self._awaited[path]
-        pause = min(self._pause * 2**arrival.tries, _LONGEST_PAUSE, self._patience)
+        pause = min(self.pause * 2**arrival.tries, _LONGEST_PAUSE, self.patience)
         arrival.tries += 1
         arrival.reason = reason
         arrival.next_try = time.monotonic() + pause
@@ -339,32 +332,34 @@ def watch(store: Store, roots: Sequence[str], options: WatchOptions, log: Log) -
     return not watcher.failed
 
 
+@dataclass
 class _Watcher:
     """One call of ``watch``."""
 
-    def __init__(self, store: Store, roots: list[str], options: WatchOptions, log: Log) -> None:
-        self._store = store
-        self._options = options
-        self._log = log
-        self._roots = roots
-        self._tree = Tree(())
-        self._arrivals = Arrivals(options.quiet, options.patience, options.interval)
-        self._logged: dict[str, tuple[str, int]] = {}  # files in progress: reason and size
-        self._errors: dict[str, str] = {}
-        self._published_at = float("-inf")
-        self._beat_at = time.monotonic()
-        self.rounds = self.n_written = 0
-        self.failed = False
+    _store: Store
+    _roots: list[str]
+    _options: WatchOptions
+    _log: Log
+    _logged: dict[str, tuple[str, int]] = field(default_factory=dict)  # files in progress
+    _errors: dict[str, str] = field(default_factory=dict)
+    _published_at: float = float("-inf")
+    _beat_at: float = field(default_factory=time.monotonic)
+    rounds: int = 0
+    n_written: int = 0
+    failed: bool = False
+
+    @cached_property
+    def _tree(self) -> Tree:
+        found, options = settled_runs(self._store), self._options
+        return Tree(self._roots, options.exclude, found, options.patience, options.recheck)
+
+    @cached_property
+    def _arrivals(self) -> Arrivals:
+        options = self._options
+        return Arrivals(options.quiet, options.patience, options.interval)
 
     def run(self) -> None:
         options = self._options
-        self._tree = Tree(
-            self._roots,
-            options.exclude,
-            settled=settled_runs(self._store),
-            patience=options.patience,
-            recheck=options.recheck,
-        )
         while True:
             started = time.monotonic()
             self._round(started)

@@ -270,15 +270,15 @@ def _unreadable(
     return Fault("V02", f"{what} cannot be read: {reason_of(error)}", where)
 
 
+@dataclass(slots=True)
 class _DataCheck:
     """The reading of samples from one open file."""
 
-    def __init__(self, root: "LibraryGroup", options: DeepOptions, before: SourceUpdates) -> None:
-        self.updates: SourceUpdates = {}
-        self._root = root
-        self._options = options
-        self._before = before
-        self._memo: dict[bytes, IndexPattern] = {}
+    _root: "LibraryGroup"
+    _options: DeepOptions
+    _before: SourceUpdates
+    updates: SourceUpdates = field(default_factory=dict)
+    _memo: dict[bytes, IndexPattern] = field(default_factory=dict)
 
     def all_sources(self) -> Iterator[Fault]:
         outline = read_outline(self._root)

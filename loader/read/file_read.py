@@ -10,6 +10,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -120,27 +121,21 @@ def read_small(
     return True
 
 
+@dataclass(eq=False)
 class FileRead:
     """The reading of the rows of one file to one target."""
 
-    def __init__(
-        self,
-        target: ReadTarget,
-        slabs: FileSlabs,
-        file: DataFileHandle,
-        found: OpenDataset,
-        options: ReadOptions,
-        pool: ReadPool,
-    ) -> None:
-        self.target = target
-        self.slabs = slabs
-        self._region = target.plan.region
-        self._file = file
-        self.found = found
-        self._options = options
-        self._pool = pool
-        self._direct = options.direct
-        self.running: Futures = []
+    target: ReadTarget
+    slabs: FileSlabs
+    _file: DataFileHandle
+    found: OpenDataset
+    _options: ReadOptions
+    _pool: ReadPool
+    running: Futures = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._region = self.target.plan.region
+        self._direct = self._options.direct
 
     def start(self) -> None:
         """Read; ``running`` is what threads still have to do of it."""

@@ -9,7 +9,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,7 @@ class SourceEntry(Value):
         return names if self.keys is None else names & self.keys
 
 
+@dataclass(eq=False, repr=False)
 class SourceMap(Mapping[str, SourceEntry]):
     """The sources of a run by name. Each is made when it is asked for, and kept then.
 
@@ -113,15 +114,10 @@ class SourceMap(Mapping[str, SourceEntry]):
     ``groups`` of the files of that layout.
     """
 
-    def __init__(
-        self,
-        groups: Sequence[FileGroup],
-        listings: Mapping[str, Sequence[tuple[SourceRecord, int]]],
-    ) -> None:
-        self._groups = groups
-        self._listings = listings
-        self._sets: dict[tuple[int, ...], FileSet] = {}
-        self._made: dict[str, SourceEntry] = {}
+    _groups: Sequence[FileGroup]
+    _listings: Mapping[str, Sequence[tuple[SourceRecord, int]]]
+    _sets: dict[tuple[int, ...], FileSet] = field(default_factory=dict)
+    _made: dict[str, SourceEntry] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SourceMap, (self._groups, self._listings)
