@@ -22,6 +22,7 @@ from .options import (
     CatalogOption,
     FormatOption,
     OutputOption,
+    Row,
     argument,
     catalogued_run,
     named_runs,
@@ -42,7 +43,6 @@ _CELLS = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LONGEST_VALUE = 36
 
-Row = dict[str, Any]
 Facts = list[tuple[str, str]]
 Description = tuple[list[str], list[Row]]  # lines for people, rows for programs
 

@@ -16,6 +16,7 @@ from .options import (
     CatalogOption,
     FormatOption,
     OutputOption,
+    Row,
     argument,
     catalogued_runs,
     named_runs,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ..catalog.store.store import Store
 
 
-Row = dict[str, Any]
 Sink = tuple[Format, Path | None]  # how and where rows go that are not for people
 
 

@@ -88,14 +88,8 @@ def RunDirectory(
         If some files could not be used; they are named.
     """
     directory = os.path.abspath(os.path.expanduser(path))
-    facts = look_up_run(
-        directory,
-        choose=_chooser(directory, include, file_filter),
-        catalog=catalog,
-        trust=trust,
-        save=save,
-        parallelize=parallelize,
-    )
+    choose = _chooser(directory, include, file_filter)
+    facts = look_up_run(directory, choose, catalog, trust, save, parallelize)
     warn_of_problems(facts, directory)
     collection = DataCollection.from_facts(
         facts, inc_suspect_trains=inc_suspect_trains, allow_duplicates=allow_duplicates

@@ -84,6 +84,10 @@ def sql_ascii_unit(unit: str) -> str:
     return f"translate({unit}, '\u00b5\u03bc', 'uu')"
 
 
+# The HDF5 attributes of a unit, as of format 1.3, in the order of the fields of ``KeyRecord``.
+UNIT_ATTRIBUTES = ("unitSymbol", "unitName", "metricPrefixSymbol", "metricPrefixName")
+
+
 def unit_text(prefix_symbol: str, unit_symbol: str) -> str:
     """The unit with its prefix: ``mm``, ``μJ``; empty where the files name no unit."""
     return prefix_symbol.replace(*MICRO) + unit_symbol if unit_symbol else ""

@@ -62,7 +62,6 @@ class _Candidate:
 
 def look_up_run(
     directory: str,
-    *,
     choose: Chooser | None = None,
     catalog: str | os.PathLike[str] | None = None,
     trust: str | None = None,

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hdf5.interface import READ_ERRORS, Dataset, Group, first_value, leaves, reason_of
+from ..model.names import UNIT_ATTRIBUTES
 from ..model.records import KeyRecord, KeySchema, RunValue, encode_dtype
 from ..model.runlength import FrameIds, IndexPattern, TrainList
 from .checks import Fault
 
-_UNIT_ATTRIBUTES = (b"unitSymbol", b"unitName", b"metricPrefixSymbol", b"metricPrefixName")
+_UNIT_ATTRIBUTES = tuple(map(str.encode, UNIT_ATTRIBUTES))
 _NO_UNITS = ("", "", "", "")
 
 Rows = dict[str, dict[str, int]]

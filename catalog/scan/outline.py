@@ -70,15 +70,8 @@ def read_outline(root: Group, known: FileLayout | None = None) -> Outline:
         faults.append(Fault("F03", e.reason, "INDEX/trainId"))
     except READ_ERRORS as e:
         faults.append(Fault("F02", f"INDEX cannot be read: {reason_of(e)}", "INDEX"))
-    return Outline(
-        format_version=version,
-        metadata=metadata,
-        trains=trains,
-        timestamps=timestamps,
-        layout=layout,
-        faults=tuple(faults),
-        usable=has_sources and has_trains,
-    )
+    usable = has_sources and has_trains
+    return Outline(version, metadata, trains, timestamps, layout, tuple(faults), usable)
 
 
 def read_metadata(root: Group, faults: list[Fault]) -> tuple[dict[str, str | int], str]:

@@ -239,18 +239,11 @@ def load_run(cursor: Cursor, run_id: int) -> RunRecord | None:
     found = fetch_identity(cursor, run_id)
     if found is None:
         return None
-    identity, directory, realpath = found
-    problems = fetch_problems(cursor, run_id, directory)
+    problems = fetch_problems(cursor, run_id, found[1])
     ((ingested_at,),) = rows_of_run(cursor, run_id, "ingested_at FROM run")
-    return RunRecord(
-        identity=identity,
-        directory=directory,
-        realpath=realpath,
-        files=_load_files(cursor, run_id, problems),
-        ingested_at=from_utc(ingested_at),
-        locations=run_locations(cursor, run_id),
-        problems=tuple(problems.get(None, ())),
-    )
+    files, places = _load_files(cursor, run_id, problems), run_locations(cursor, run_id)
+    of_run = tuple(problems.get(None, ()))
+    return RunRecord(*found, files, from_utc(ingested_at), places, of_run)
 
 
 def _load_files(

@@ -46,14 +46,7 @@ def look_up_files(
             there = os.listdir(directory) if os.path.isdir(directory) else []
             near = nearest(os.path.basename(path), there)
             raise RunNotFoundError(f"data file {path}", nearest=near)
-    facts = look_up_run(
-        directory,
-        choose=lambda _: names,
-        catalog=catalog,
-        trust=trust,
-        save=False,
-        parallelize=parallelize,
-    )
+    facts = look_up_run(directory, lambda _: names, catalog, trust, False, parallelize)
     warn_of_problems(facts, path if len(names) == 1 else directory)
     return facts
 

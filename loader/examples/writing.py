@@ -7,6 +7,7 @@ description alone, and the modification time is that of the file's last train.
 
 import os
 from collections.abc import Mapping
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ...catalog.model.names import UNIT_ATTRIBUTES
 from .specs import (
     FileSpec,
     GroupSpec,
@@ -206,12 +208,8 @@ def _write_attributes(item: h5py.Group | h5py.Dataset, key: KeySpec) -> None:
     """Attributes of format 1.3: the unit and a description."""
     item.attrs["alias"] = key.name.upper().encode()
     item.attrs["description"] = f"Synthetic {key.name}".encode()
-    unit = key.unit
-    if unit is not None:
-        item.attrs["unitSymbol"] = unit.symbol
-        item.attrs["unitName"] = unit.name
-        item.attrs["metricPrefixSymbol"] = unit.prefix_symbol
-        item.attrs["metricPrefixName"] = unit.prefix_name
+    if key.unit is not None:
+        item.attrs.update(zip(UNIT_ATTRIBUTES, astuple(key.unit), strict=True))
 
 
 def _write_run_section(f: h5py.File, run: RunSpec, source: SourceSpec) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 
 from ...catalog.hdf5.interface import READ_ERRORS
 from ...catalog.model.errors import MultiRunError, TargetFileError, TargetWriteError
+from ...catalog.model.names import UNIT_ATTRIBUTES
 from ...catalog.model.records import decode_dtype
 from ...catalog.model.runlength import UInt64s
 from ..read.execute import check_dataset, execute_plan
@@ -34,12 +35,6 @@ from ..select.sources import is_single_run
 _TEXT = h5py.string_dtype("ascii")
 _PART_BYTES = 128 << 20  # in memory at once while a key is copied
 _CHUNK_BYTES = 256 << 10  # well below the chunk cache of HDF5, 1 MiB
-_UNIT_ATTRIBUTES = {
-    "unitSymbol": "unit_symbol",
-    "unitName": "unit_name",
-    "metricPrefixSymbol": "prefix_symbol",
-    "metricPrefixName": "prefix_name",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,8 +243,7 @@ def _put_key(f: h5py.File, key: SelectedKey, put: PutData, written: WrittenRows)
     record = key.record
     if record.unit_symbol or record.unit_name:
         described = dataset.parent if key.source.is_control else dataset
-        for attribute, field in _UNIT_ATTRIBUTES.items():
-            described.attrs[attribute] = getattr(record, field)
+        described.attrs.update(zip(UNIT_ATTRIBUTES, record[-4:], strict=True))
     return dataset
 
 
