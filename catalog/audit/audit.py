@@ -20,14 +20,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..model.checks import CHECKS, COUNTED_SEVERITIES, DEFAULT_LIMITS, Check, Limits
 from ..model.errors import CatalogWriteError, RunNotFoundError
 from ..model.identity import shard_of
 from ..model.names import to_text
 from ..model.records import Problem
-from ..questions.execute import fetch
+from ..questions.execute import Table, fetch
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.connections import Cursor
 from ..store.store import Store
@@ -37,10 +37,6 @@ from .disk import DiskOptions, find_on_disk, run_folders
 from .findings import Findings, describe_findings
 from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, insert, rows_table
 from .waivers import Waiver, find_waivers, waiver_table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 _SIZE = "SELECT count(*), coalesce(sum(n_files), 0)::BIGINT FROM run JOIN scope USING (run_id)"
 _STANDS = """
@@ -192,7 +188,7 @@ class _Audit:
         area = record.Area(runs, options.ids_run, below, beside, self.started_at)
         today = self.started_at.date()
 
-        def report(recorded: "pa.Table") -> AuditReport:
+        def report(recorded: Table) -> AuditReport:
             return AuditReport(
                 findings=describe_findings(
                     cursor,
@@ -262,7 +258,7 @@ class _Audit:
         with suppress(CatalogWriteError):
             self.store.publish_merged(partial(self.progress, "merging"))
 
-    def _find(self, cursor: Cursor) -> "pa.Table":
+    def _find(self, cursor: Cursor) -> Table:
         """The findings of all checks, with their origin."""
         import pyarrow as pa
 

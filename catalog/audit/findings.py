@@ -14,15 +14,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..model.checks import SEVERITIES
-from ..questions.execute import fetch
+from ..questions.execute import Table, fetch
 from ..store.connections import Cursor
 from .run_checks import execute
 from .waivers import WAIVED_SQL
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
-
 
 # In a dialect that Python and DuckDB (RE2) share; one after the other.
 _OF_MESSAGE = (
@@ -128,10 +126,10 @@ SELECT severity, status, waived IS NOT NULL, count(*) FROM described GROUP BY AL
 class Findings:
     """What is wrong, and what was until lately."""
 
-    table: "pa.Table" = field(repr=False)
+    table: Table = field(repr=False)
     """A row per finding: the columns of the view ``findings``, ``status`` (``new``, ``open`` or
     ``resolved``) and ``waived`` (the reason, or NULL)."""
-    summary: "pa.Table" = field(repr=False)
+    summary: Table = field(repr=False)
     """A row per check, template of the message, pattern of the place, and whether it is resolved or
     waived."""
     counts: dict[tuple[str, str, bool], int]
@@ -161,7 +159,7 @@ class Findings:
         """Number of findings that were there before, and are gone."""
         return sum(n for (_, status, _), n in self.counts.items() if status == "resolved")
 
-    def select(self, *, new: bool = False, resolved: bool = False) -> "pa.Table":
+    def select(self, *, new: bool = False, resolved: bool = False) -> Table:
         """The rows of present findings; or those of new ones, of resolved ones, or of both."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -178,13 +176,13 @@ class Findings:
 
 def describe_findings(
     cursor: Cursor,
-    recorded: "pa.Table",
+    recorded: Table,
     *,
     checks: Sequence[str],
     ran: Sequence[str],
     since: datetime | None,
     at: datetime,
-    waivers: "pa.Table",
+    waivers: Table,
 ) -> Findings:
     """What scans, this audit and earlier ones found in the runs of ``scope``.
 

@@ -15,23 +15,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..questions.execute import Table
 from ..store.connections import Cursor, OpenDatabase, connect_memory, uninterrupted
 from ..store.schema import create_schema, open_draft
 from ..store.store import Store
 from ..store.versions import AUDITS
 from .findings import TEMPLATE_SQL
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 @dataclass(frozen=True, slots=True)
 class Area:
     """What an audit covered: the checks that it ran, and where."""
 
-    runs: "pa.Table"
+    runs: Table
     """A table of run_id."""
     checks: tuple[str, ...]
     """IDs of the checks."""
@@ -128,7 +126,7 @@ def recording(store: Store) -> Iterator[Cursor]:
         versions.publish(draft)
 
 
-def replace_findings(connection: Cursor, area: Area, found: "pa.Table") -> "pa.Table":
+def replace_findings(connection: Cursor, area: Area, found: Table) -> Table:
     """Write the findings of an area; all rows of the area as they are now, with ``is_new``.
 
     ``found`` has the columns of ``finding`` up to path, and origin.
@@ -159,13 +157,13 @@ def add_audit(connection: Cursor, row: Mapping[str, Any]) -> int:
     return number
 
 
-def compare_findings(store: Store, area: Area, found: "pa.Table") -> "pa.Table":
+def compare_findings(store: Store, area: Area, found: Table) -> Table:
     """The rows that ``replace_findings`` returns, with nothing written."""
     current = store.audits.current()
     old = None
     if current is not None:
         old = OpenDatabase.at(current).cursor().sql("FROM finding").to_arrow_table()
-    result: list[pa.Table] = []
+    result: list[Table] = []
 
     def fill(connection: Cursor) -> None:
         create_schema(connection, AUDITS, AUDITS)

@@ -39,7 +39,7 @@ from ..model.checks import DEFAULT_LIMITS, Limits
 from ..model.identity import run_ids_of_shard, shard_of, sql_home, sql_series
 from ..model.names import DETECTOR_MODULE, from_text
 from ..model.records import Problem, RunRecord, utc_now
-from ..questions.execute import all_of, fetch, interruptible, is_one_of, sql
+from ..questions.execute import Table, all_of, fetch, interruptible, is_one_of, sql
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.connections import Cursor, connect_memory
 from ..store.schema import create_schema
@@ -147,7 +147,7 @@ def execute(
     return interruptible(cursor, work)
 
 
-def rows_table(rows: Sequence[tuple[Any, ...]], schema: "pa.Schema") -> "pa.Table":
+def rows_table(rows: Sequence[tuple[Any, ...]], schema: "pa.Schema") -> Table:
     """Rows as a table; there may be none."""
     import pyarrow as pa
 

@@ -19,17 +19,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..model.checks import choose_checks
 from ..model.errors import ConfigError, QueryError
 from ..questions.conditions import glob_to_regex
+from ..questions.execute import Table
 from ..questions.filters import RunFilter
 from .run_checks import rows_table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 _KEYS = ("check", "proposal", "runs", "data_class", "source", "reason", "expires")
 _REQUIRED = ("check", "reason", "expires")
@@ -135,7 +132,7 @@ def _waiver(entry: Any, where: str) -> Waiver:
     )
 
 
-def waiver_table(waivers: Iterable[Waiver], today: date) -> "pa.Table":
+def waiver_table(waivers: Iterable[Waiver], today: date) -> Table:
     """The waivers in force, as the table ``waiver`` that ``WAIVED_SQL`` asks.
 
     One row per check, proposal and range of runs; NULL where any will do.

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 from string import Formatter
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..store.connections import Cursor
 
 
+Table: TypeAlias = "pa.Table"  # by name: importing pyarrow takes its time
 T = TypeVar("T")
 # Rows per batch where their size is limited: small against the limit, large against the overhead.
 _ROWS_AT_ONCE = 100_000
@@ -117,7 +118,7 @@ class Provenance:
 class Answer:
     """The rows that answer a question, and where they come from."""
 
-    table: "pa.Table" = field(repr=False)
+    table: Table = field(repr=False)
     provenance: Provenance
 
     def first(self, limit: int | None) -> "Answer":
@@ -160,7 +161,7 @@ def _tuples(lists: "pa.ChunkedArray") -> list[tuple[Any, ...] | None]:
     return found
 
 
-def ask(cursor: "Cursor", statement: Sql, *, size_limit: int | None = None) -> "pa.Table":
+def ask(cursor: "Cursor", statement: Sql, *, size_limit: int | None = None) -> Table:
     """The rows of a composed statement; every value in it is bound.
 
     Raises MemoryError where they are more than ``size_limit`` bytes.
@@ -210,7 +211,7 @@ def fetch(
     *,
     time_limit: float | None = None,
     size_limit: int | None = None,
-) -> "pa.Table":
+) -> Table:
     """The rows of an SQL statement, within ``time_limit`` seconds and ``size_limit`` bytes.
 
     The statement runs in a thread of its own while this one waits: a signal that arrives inside
@@ -219,7 +220,7 @@ def fetch(
     Raises TimeoutError, MemoryError, KeyboardInterrupt for Ctrl-C, and DuckDB's own errors.
     """
 
-    def read() -> "pa.Table":
+    def read() -> Table:
         params: Any = _bound(dict(values) if isinstance(values, Mapping) else list(values))
         relation = cursor.sql(sql, params=params)
         return relation.to_arrow_table() if size_limit is None else _up_to(relation, size_limit)
@@ -268,7 +269,7 @@ def interruptible(cursor: "Cursor", work: Callable[[], T], time_limit: float | N
     return results[0]
 
 
-def _up_to(relation: "duckdb.DuckDBPyRelation", size_limit: int) -> "pa.Table":
+def _up_to(relation: "duckdb.DuckDBPyRelation", size_limit: int) -> Table:
     """The rows, taken bit by bit; MemoryError where they are more than ``size_limit`` bytes.
 
     DuckDB's own limit counts what it works with, not the rows it hands out.
@@ -292,7 +293,7 @@ def _up_to(relation: "duckdb.DuckDBPyRelation", size_limit: int) -> "pa.Table":
     return pa.Table.from_batches(batches, reader.schema)
 
 
-def _exact_types(table: "pa.Table") -> "pa.Table":
+def _exact_types(table: Table) -> Table:
     """Sums of integers, which DuckDB gives as decimals of 38 digits, as 64-bit integers.
 
     Our own statements that short commands run cast in SQL: a cast here loads ``pyarrow.compute``,

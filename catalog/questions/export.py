@@ -15,19 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from ..model.errors import QueryError, TargetWriteError
 from ..store.connections import Cursor
 from ..store.store import Store
-from .execute import Provenance, Sql, all_of, ask, is_one_of, numbers, sql
+from .execute import Provenance, Sql, Table, all_of, ask, is_one_of, numbers, sql
 from .filters import provenance
 from .question import EVERYTHING, Question, RunIds, select_runs
 from .sql import describe_views
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 # Few at first: how many rows a run has is known only from those that were read.
 _RUNS_AT_FIRST = 32
@@ -124,7 +120,7 @@ def _chosen(views: Sequence[str], question: Question) -> list[str]:
 
 
 def _write(
-    batches: "Iterable[tuple[pa.Table, int, int]]",
+    batches: "Iterable[tuple[Table, int, int]]",
     name: str,
     basis: Provenance,
     path: Path,
@@ -154,7 +150,7 @@ def _write(
 
 def _batches(
     cursor: Cursor, view: str, total: int, conditions_of: Callable[[int, int], Sql]
-) -> Iterator[tuple["pa.Table", int, int]]:
+) -> Iterator[tuple[Table, int, int]]:
     """The rows of a view, how many runs are done with them, and of how many; at least one table."""
     if "run_id" not in ask(cursor, Sql(f"FROM {view} LIMIT 0")).column_names:
         yield ask(cursor, Sql(f"FROM {view}")), 1, 1

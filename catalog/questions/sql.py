@@ -12,17 +12,14 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..model.errors import QueryError, did_you_mean, nearest
 from ..store.connections import Cursor
 from ..store.schema import SchemaView, views
 from ..store.store import Store
-from .execute import Answer, fetch
+from .execute import Answer, Table, fetch
 from .filters import provenance
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +148,7 @@ def describe_views(*names: str) -> list[View]:
     return [View(v.name, v.meaning, v.columns, *EXAMPLES[v.name]) for v in found]
 
 
-def columns_table(views: list[View]) -> "pa.Table":
+def columns_table(views: list[View]) -> Table:
     """A row per column: view, column, type, unit, meaning."""
     import pyarrow as pa
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from ..model.errors import CatalogReadError
 from ..model.identity import RunIdentity, aggregator_and_sequence, shard_of
 from ..model.records import Depth, SourceRecord
 from ..questions.coverage import source_coverage
-from ..questions.execute import ask, fetch
+from ..questions.execute import Table, ask, fetch
 from ..questions.filters import ALL_RUNS, RunFilter, provenance
 from ..questions.inventory import volume
 from ..store.connections import Cursor
@@ -30,10 +30,6 @@ from ..store.packing import fetch_packed
 from ..store.read import fetch_layouts
 from ..store.store import Store
 from . import findings
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 Content = dict[str, Any]
 Row = dict[str, Any]
@@ -77,7 +73,7 @@ class PageLimits:
 def gather(
     store: Store,
     where: RunFilter = ALL_RUNS,
-    found: "pa.Table | None" = None,
+    found: "Table | None" = None,
     *,
     waivers: Sequence[Waiver] = (),
     limits: PageLimits | None = None,

@@ -6,16 +6,11 @@ leaves the database that the page does not show. Waived findings are shown as su
 nothing else.
 """
 
-from typing import TYPE_CHECKING
-
 from ..audit.findings import PATTERN_SQL, RANK_SQL, TEMPLATE_SQL
 from ..audit.run_checks import execute
 from ..audit.waivers import WAIVED_SQL
+from ..questions.execute import Table
 from ..store.connections import Cursor
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 _OF_AUDIT = """
 CREATE OR REPLACE TEMP TABLE reported AS
@@ -55,8 +50,8 @@ _SUMMED = ("files", "files_missing", "bytes", "trains", "errors", "warnings", "i
 
 def collect_findings(
     cursor: Cursor,
-    waivers: "pa.Table",
-    found: "pa.Table | None" = None,
+    waivers: Table,
+    found: "Table | None" = None,
     *,
     all_runs: bool = False,
 ) -> None:

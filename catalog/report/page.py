@@ -15,18 +15,15 @@ from datetime import date, datetime
 from functools import cache
 from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..audit.waivers import Waiver
 from ..model.errors import TargetWriteError
+from ..questions.execute import Table
 from ..questions.export import replacing_file
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
 from .content import Content, gather
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 # One script, its files one behind the other.
 _SCRIPTS = ("1_elements.js", "2_tables.js", "3_charts.js", "4_sections.js", "5_run.js")
@@ -37,7 +34,7 @@ def write_report(
     store: Store,
     where: RunFilter = ALL_RUNS,
     path: str | os.PathLike[str] = "report.html",
-    found: "pa.Table | None" = None,
+    found: "Table | None" = None,
     *,
     waivers: Sequence[Waiver] = (),
 ) -> int:
