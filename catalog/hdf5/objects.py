@@ -14,10 +14,9 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,26 +40,19 @@ if TYPE_CHECKING:
 DAMAGES = (struct.error, *READ_ERRORS)
 """What reading damaged structures as if they were sound may raise."""
 
-P = ParamSpec("P")
-Self = TypeVar("Self")
-Result = TypeVar("Result")
+
+class _Doubt:
+    """A context that raises NotUnderstoodError in place of what damaged structures raise."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, DAMAGES):
+            raise NotUnderstoodError(str(error)) from error
 
 
-def _doubting(
-    method: Callable[Concatenate[Self, P], Result],
-) -> Callable[Concatenate[Self, P], Result]:
-    """A method that raises NotUnderstoodError in place of what damaged structures raise."""
-
-    @wraps(method)
-    def doubting(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> Result:
-        try:
-            return method(self, *args, **kwargs)
-        except DAMAGES as e:
-            raise NotUnderstoodError(str(e)) from e
-
-    return doubting
-
-
+_DOUBT = _Doubt()
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _LINKS, _TYPE, _FILL, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 5, 6, 7, 8
 _FILTERS, _ATTRIBUTE, _CONTINUED, _TABLE, _ATTRIBUTES = 11, 12, 16, 17, 21
@@ -301,15 +293,15 @@ class _OwnObject:
         self.at = at
         self.path = path
 
-    @_doubting
     def text_attributes(self, names: tuple[bytes, ...]) -> list[str]:
         """See ``interface.Dataset``."""
-        found: dict[bytes, str] = {}
-        for message in self.file.attributes(self.file.header(self.at)):
-            name, type_, space, data = _attribute(message)
-            if name in names:
-                found[name] = self.file.values.first_text(type_, _shape(space), data)
-        return [found.get(name, "") for name in names]
+        with _DOUBT:
+            found: dict[bytes, str] = {}
+            for message in self.file.attributes(self.file.header(self.at)):
+                name, type_, space, data = _attribute(message)
+                if name in names:
+                    found[name] = self.file.values.first_text(type_, _shape(space), data)
+            return [found.get(name, "") for name in names]
 
 
 class OwnGroup(_OwnObject):
@@ -319,7 +311,7 @@ class OwnGroup(_OwnObject):
 
     def find(self, path: bytes) -> "OwnGroup | OwnDataset | None":
         """The object of a path below the group."""
-        try:  # as ``_doubting`` does, without its call
+        try:  # as ``_Doubt`` does, without its calls
             at = self.file.find(self.at, path)
             if at is None:
                 return None
@@ -343,34 +335,34 @@ class OwnGroup(_OwnObject):
         found = self.find(path.encode("utf-8", "surrogatepass"))
         return found if isinstance(found, OwnDataset) else None
 
-    @_doubting
     def link(self, path: str) -> tuple[str, str]:
         """See ``interface.Group``."""
-        above, _, name = path.encode("utf-8", "surrogatepass").rpartition(b"/")
-        group = self.file.find(self.at, above)
-        if group is None or not self.file.header(group).is_group:
-            return "", ""
-        link = self.file.links(group).get(name)
-        if isinstance(link, ElsewhereLink):
-            return link.kind, as_text(link.target)
-        return ("", "") if link is None else ("hard", "")
+        with _DOUBT:
+            above, _, name = path.encode("utf-8", "surrogatepass").rpartition(b"/")
+            group = self.file.find(self.at, above)
+            if group is None or not self.file.header(group).is_group:
+                return "", ""
+            link = self.file.links(group).get(name)
+            if isinstance(link, ElsewhereLink):
+                return link.kind, as_text(link.target)
+            return ("", "") if link is None else ("hard", "")
 
-    @_doubting
     def names(self) -> list[str]:
         """The names in the group, sorted."""
-        return [as_text(name) for name in self.file.links(self.at)]
+        with _DOUBT:
+            return [as_text(name) for name in self.file.links(self.at)]
 
-    @_doubting
     def is_empty(self) -> bool:
         """Whether the group holds no link."""
-        return self.file.has_no_links(self.at)
+        with _DOUBT:
+            return self.file.has_no_links(self.at)
 
-    @_doubting
     def walk(self) -> list[str]:
         """See ``interface.Group``."""
-        names: list[bytes] = []
-        _walk(self.file, self.at, b"", names, {self.at})
-        return [as_text(name) for name in names]
+        with _DOUBT:
+            names: list[bytes] = []
+            _walk(self.file, self.at, b"", names, {self.at})
+            return [as_text(name) for name in names]
 
 
 def _walk(file: OwnFile, at: int, above: bytes, names: list[bytes], seen: set[int]) -> None:
@@ -387,7 +379,7 @@ def _walk(file: OwnFile, at: int, above: bytes, names: list[bytes], seen: set[in
 class OwnDataset(_OwnObject):
     """A dataset; see ``interface.Dataset``."""
 
-    # Without the decorator, and so a call less: a run is opened with tens of thousands of these.
+    # Without ``_Doubt``, and so two calls less: a run is opened with tens of thousands of these.
 
     @property
     def shape(self) -> tuple[int, ...] | None:

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +79,6 @@ def _replace(dataset: h5py.Dataset, values: NDArray[Any]) -> str:
 Fault = Callable[[Path], str]  # changes a file, and describes the change
 
 
-def _in_file(change: Callable[[h5py.File], str]) -> Fault:
-    """Make a fault of a function that changes an open file."""
-
-    @wraps(change)
-    def fault(path: Path) -> str:
-        with h5py.File(path, "r+") as f:
-            return change(f)
-
-    return fault
-
-
 def _empty_file(path: Path) -> str:
     path.write_bytes(b"")  # as where the writer died before the first flush
     return "the file is empty"
@@ -107,98 +95,98 @@ def _replace_by_text(path: Path) -> str:
     return "the file is text, not HDF5"
 
 
-@_in_file
-def _forget_train_ids(f: h5py.File) -> str:
-    del f["INDEX/trainId"]
-    return "INDEX/trainId is missing"
+def _forget_train_ids(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        del f["INDEX/trainId"]
+        return "INDEX/trainId is missing"
 
 
-@_in_file
-def _unknown_version(f: h5py.File) -> str:
-    f["METADATA/dataFormatVersion"][0] = b"9.7"
-    return "METADATA/dataFormatVersion is 9.7"
+def _unknown_version(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        f["METADATA/dataFormatVersion"][0] = b"9.7"
+        return "METADATA/dataFormatVersion is 9.7"
 
 
-@_in_file
-def _foreign_proposal(f: h5py.File) -> str:
-    f["METADATA/proposalNumber"][0] = 1
-    return "METADATA/proposalNumber is 1"
+def _foreign_proposal(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        f["METADATA/proposalNumber"][0] = 1
+        return "METADATA/proposalNumber is 1"
 
 
-@_in_file
-def _list_absent_source(f: h5py.File) -> str:
-    _list_source(f, "CONTROL", "GHOST/MDL/ABSENT")
-    return "source GHOST/MDL/ABSENT is listed but has no data"
+def _list_absent_source(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        _list_source(f, "CONTROL", "GHOST/MDL/ABSENT")
+        return "source GHOST/MDL/ABSENT is listed but has no data"
 
 
-@_in_file
-def _stray_group(f: h5py.File) -> str:
-    f["SCRATCHPAD/notes"] = np.arange(3)
-    return "the file has a group SCRATCHPAD"
+def _stray_group(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        f["SCRATCHPAD/notes"] = np.arange(3)
+        return "the file has a group SCRATCHPAD"
 
 
-@_in_file
-def _zeros_inside_train_ids(f: h5py.File) -> str:
-    at = _n_trains(f) // 3
-    f["INDEX/trainId"][at : at + 2] = 0  # this shifts every index array for naive readers
-    return f"INDEX/trainId is zero at positions {at} and {at + 1}"
+def _zeros_inside_train_ids(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        at = _n_trains(f) // 3
+        f["INDEX/trainId"][at : at + 2] = 0  # this shifts every index array for naive readers
+        return f"INDEX/trainId is zero at positions {at} and {at + 1}"
 
 
-@_in_file
-def _step_back_in_trains(f: h5py.File) -> str:
-    trains, at = f["INDEX/trainId"], _n_trains(f) // 2
-    trains[at] = trains[at] - np.uint64(700)
-    return f"INDEX/trainId steps back by 700 at position {at}"
+def _step_back_in_trains(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        trains, at = f["INDEX/trainId"], _n_trains(f) // 2
+        trains[at] = trains[at] - np.uint64(700)
+        return f"INDEX/trainId steps back by 700 at position {at}"
 
 
-@_in_file
-def _maximal_train_id(f: h5py.File) -> str:
-    f["INDEX/trainId"][_n_trains(f) - 1] = np.uint64(2**64 - 1)
-    return "the last train ID is 2^64 - 1"
+def _maximal_train_id(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        f["INDEX/trainId"][_n_trains(f) - 1] = np.uint64(2**64 - 1)
+        return "the last train ID is 2^64 - 1"
 
 
-@_in_file
-def _index_beyond_data(f: h5py.File) -> str:
-    first, at = _first_index(f, "INSTRUMENT"), _n_trains(f) - 1
-    first[at] = first[at] + np.uint64(1000)
-    return f"{first.parent.name} points 1000 rows beyond the data in its last train"
+def _index_beyond_data(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        first, at = _first_index(f, "INSTRUMENT"), _n_trains(f) - 1
+        first[at] = first[at] + np.uint64(1000)
+        return f"{first.parent.name} points 1000 rows beyond the data in its last train"
 
 
-@_in_file
-def _silence_control(f: h5py.File) -> str:
-    count, n = _first_index(f, "CONTROL", "count"), _n_trains(f)
-    count[n - 3 : n] = 0
-    return f"{count.parent.name} has count 0 for the last 3 trains"
+def _silence_control(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        count, n = _first_index(f, "CONTROL", "count"), _n_trains(f)
+        count[n - 3 : n] = 0
+        return f"{count.parent.name} has count 0 for the last 3 trains"
 
 
-@_in_file
-def _claim_rows_of_empty_dataset(f: h5py.File) -> str:
-    dataset = _first_data(f, "INSTRUMENT")
-    where = _replace(dataset, np.empty((0, *dataset.shape[1:]), dataset.dtype))
-    return f"{where} is empty but INDEX gives it rows"
+def _claim_rows_of_empty_dataset(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        dataset = _first_data(f, "INSTRUMENT")
+        where = _replace(dataset, np.empty((0, *dataset.shape[1:]), dataset.dtype))
+        return f"{where} is empty but INDEX gives it rows"
 
 
-@_in_file
-def _lengthen_one_key(f: h5py.File) -> str:
-    dataset = _first_data(f, "INSTRUMENT")
-    where = _replace(dataset, np.concatenate([dataset[()], dataset[:1]]))
-    return f"{where} has one row more than the other keys of its group"
+def _lengthen_one_key(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        dataset = _first_data(f, "INSTRUMENT")
+        where = _replace(dataset, np.concatenate([dataset[()], dataset[:1]]))
+        return f"{where} has one row more than the other keys of its group"
 
 
-@_in_file
-def _break_legacy_link(f: h5py.File) -> str:
-    old, new = "OLD_DET/DET/0CH0:xtdf", "NEW_DET/CORR/0CH0:output"
-    f[f"INSTRUMENT/{old}"] = h5py.SoftLink(f"/INSTRUMENT/{new}")
-    _list_source(f, "INSTRUMENT", f"{old}/image")
-    return f"legacy name {old} is a dangling link"
+def _break_legacy_link(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        old, new = "OLD_DET/DET/0CH0:xtdf", "NEW_DET/CORR/0CH0:output"
+        f[f"INSTRUMENT/{old}"] = h5py.SoftLink(f"/INSTRUMENT/{new}")
+        _list_source(f, "INSTRUMENT", f"{old}/image")
+        return f"legacy name {old} is a dangling link"
 
 
-@_in_file
-def _change_dtype(f: h5py.File) -> str:
-    values = (dataset := _first_data(f, "CONTROL"))[()]
-    other = np.dtype("f4") if values.dtype == np.float64 else np.dtype("f8")
-    where = _replace(dataset, values.astype(other))
-    return f"{where} is {other} here and {values.dtype} in other sequences"
+def _change_dtype(path: Path) -> str:
+    with h5py.File(path, "r+") as f:
+        values = (dataset := _first_data(f, "CONTROL"))[()]
+        other = np.dtype("f4") if values.dtype == np.float64 else np.dtype("f8")
+        where = _replace(dataset, values.astype(other))
+        return f"{where} is {other} here and {values.dtype} in other sequences"
 
 
 def _lose_sequence(path: Path) -> str:
