@@ -115,7 +115,7 @@ class SourceSpec:
 
     A CONTROL source has the one group ``""``, whose keys get a ``value`` and a ``timestamp``; its
     RUN holds the same keys and those of ``run``, which are written as given. ``legacy_name`` adds a
-    soft link of that name. ``listed`` False leaves the source out of the source list.
+    soft link of that name.
     """
 
     name: str
@@ -123,7 +123,6 @@ class SourceSpec:
     section: str = "INSTRUMENT"
     run: Mapping[str, Any] = field(default_factory=dict)
     legacy_name: str = ""
-    listed: bool = True
 
     @property
     def is_control(self) -> bool:
@@ -205,7 +204,6 @@ class RunSpec:
     version: str = "1.3"
     prefix: str = "RAW"
     sample: str = "No Sample"
-    run_type: str = "Test DAQ"
     libver: str = "earliest"
 
     def __post_init__(self) -> None:

@@ -61,7 +61,7 @@ def _source_rows(file: FileSpec, sections: tuple[str, ...]) -> list[tuple[str, s
     """(section, source and group) as the source list has them, in the order of the sources."""
     rows = []
     for source in file.sources:
-        if not source.listed or source.section not in sections:
+        if source.section not in sections:
             continue
         for group in source.groups if source.section != "CONTROL" else (GroupSpec("", ()),):
             rows.append((source.section, f"{source.name}/{group.name}".rstrip("/")))
@@ -113,7 +113,7 @@ def _run_metadata(run: RunSpec, file: FileSpec) -> Mapping[str, Any]:
         "karaboFramework": "2.9.6" if run.version < "1.3" else "2.16.4",
         "proposalNumber": run.proposal,
         "runNumber": run.run,
-        "runType": run.run_type,
+        "runType": "Test DAQ",
         "sample": run.sample,
         "sequenceNumber": file.sequence,
         "updateDate": updated.strftime(_STAMP),

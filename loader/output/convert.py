@@ -235,10 +235,10 @@ def _dask_array(key: SelectedKey, chunk_bytes: int) -> Any:
     ]
     if not plans:
         return da.zeros(whole.shape, dtype=whole.dtype, chunks=whole.shape)
-    name = f"xfelcat-{tokenize(*(_identity(plan) for plan in plans))}"
+    chunks = (tuple(p.n_rows for p in plans), *((n,) for n in key.entry_shape))
+    name = f"xfelcat-{tokenize(whole, chunks)}"
     last = (0,) * len(key.entry_shape)
     graph = {(name, i, *last): (_read, plan, key.source.files) for i, plan in enumerate(plans)}
-    chunks = (tuple(p.n_rows for p in plans), *((n,) for n in key.entry_shape))
     return da.Array(graph, name, chunks=chunks, meta=meta)  # type: ignore[no-untyped-call]
 
 
@@ -251,22 +251,6 @@ def _parts(stretch: RowStretch, rows_per_chunk: int) -> list[RowStretch]:
     edges = np.searchsorted(done, np.arange(1, n_parts) * rows_per_chunk, "right")
     parts = np.split(np.arange(done.size), edges)
     return [stretch.part(chosen) for chosen in parts if stretch.count[chosen].any()]
-
-
-def _identity(plan: ReadPlan) -> tuple[Any, ...]:
-    """What makes the data of a plan what they are."""
-    piece = plan.pieces[0]
-    file = piece.data_file
-    return (
-        file.path,
-        file.size,
-        file.mtime_ns,
-        plan.path,
-        plan.record.dtype,
-        plan.record.entry_shape,
-        piece.starts.tobytes(),
-        piece.stops.tobytes(),
-    )
 
 
 def _read(plan: ReadPlan, files: OpenFiles) -> NDArray[Any]:

@@ -27,7 +27,7 @@ def written_keys(summary):
     for run in summary.runs:
         if not run.clean:
             continue
-        specs = {s.name: s for f in run.spec.files for s in f.sources if s.listed}
+        specs = {s.name: s for f in run.spec.files for s in f.sources}
         for source in specs.values():
             for key in expected_keys(run.spec, source.name):
                 counts = expected_counts(run.spec, source.name, key)

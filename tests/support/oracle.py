@@ -32,7 +32,7 @@ __all__ = [
 
 def expected_sources(run: RunSpec, section: str) -> set[str]:
     """The names of the sources in a section, legacy names excluded."""
-    return {s.name for f in run.files for s in f.sources if s.section == section and s.listed}
+    return {s.name for f in run.files for s in f.sources if s.section == section}
 
 
 def expected_train_ids(run: RunSpec, *, suspect: bool = True) -> list[int]:
