@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import platformdirs
 import typer
@@ -18,6 +18,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import is_searching
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
@@ -29,10 +30,6 @@ from ..catalog.store.store import Store
 from .options import say_if_behind
 from .output import Format, choose_format, say, write_answer
 from .progress import count
-
-if TYPE_CHECKING:
-    from prompt_toolkit.formatted_text import StyleAndTextTuples
-
 
 # Completion offers, after a dot at the start, the prompt's own commands and what they take; after
 # ``FROM`` or ``JOIN`` views; after ``name.`` the columns of that view or alias; else the columns of
@@ -248,7 +245,7 @@ def new_session(store: Store, **options: Any) -> PromptSession[str]:
         else:
             buffer.insert_text("\n")
 
-    def continued(width: int, line: int, wrapped: int) -> "StyleAndTextTuples":
+    def continued(width: int, line: int, wrapped: int) -> StyleAndTextTuples:
         return [("", " " * (width - 2) + "> ")]
 
     return PromptSession(

@@ -5,20 +5,17 @@ run has or lacks, RUN values) are looked up beforehand, each by one statement, a
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..model.runlength import UInt64s
+from ..store.connections import Cursor
 from .conditions import Condition
 from .evaluate import Evaluation
 from .execute import Sql, all_of, ask, is_one_of, numbers, sql
 from .filters import ALL_DATA, ALL_RUNS, DataFilter, RunFilter, filters_of, parse_filters
-
-if TYPE_CHECKING:
-    from ..store.connections import Cursor
-
 
 RunIds = UInt64s
 # Columns by which answers name a run, and the same in SQL.
@@ -106,7 +103,7 @@ class Selection:
         return sql(f"{run_id} BETWEEN {{low}} AND {{high}}", low=int(low), high=int(high))
 
 
-def select_runs(cursor: "Cursor", question: Question, *has: DataFilter) -> Selection:
+def select_runs(cursor: Cursor, question: Question, *has: DataFilter) -> Selection:
     """The runs that a question selects, and that ``has`` match something in."""
     if question == Question(data=question.data) and not has:
         return Selection(question)
@@ -140,7 +137,7 @@ def select_runs(cursor: "Cursor", question: Question, *has: DataFilter) -> Selec
 
 
 def _has_train(
-    cursor: "Cursor", ids: RunIds, first: RunIds, last: RunIds, trains: tuple[int, int]
+    cursor: Cursor, ids: RunIds, first: RunIds, last: RunIds, trains: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """Which of the runs have a train of a range, both ends included."""
     low, high = (np.uint64(t) for t in trains)
@@ -159,7 +156,7 @@ def _has_train(
     return has_one | np.isin(ids, _ids(cursor, found))
 
 
-def _having(cursor: "Cursor", filter_: DataFilter, among: RunIds) -> RunIds:
+def _having(cursor: Cursor, filter_: DataFilter, among: RunIds) -> RunIds:
     """The runs, at least those ``among`` some, that have data that a filter matches."""
     if not among.size:
         return among
@@ -172,6 +169,6 @@ def _having(cursor: "Cursor", filter_: DataFilter, among: RunIds) -> RunIds:
     return _ids(cursor, found)
 
 
-def _ids(cursor: "Cursor", statement: Sql) -> RunIds:
+def _ids(cursor: Cursor, statement: Sql) -> RunIds:
     found: RunIds = numbers(ask(cursor, statement).column(0))
     return np.sort(found)

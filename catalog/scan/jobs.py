@@ -26,13 +26,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..model.identity import aggregator_and_sequence
 from ..model.records import Problem
-
-if TYPE_CHECKING:
-    from ..store.store import Store
+from ..store.store import Store
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -90,7 +88,7 @@ class JobReport:
 
 
 def publish_after(
-    work: Callable[[], object], store: "Store", report: JobReport, progress: JobProgress | None
+    work: Callable[[], object], store: Store, report: JobReport, progress: JobProgress | None
 ) -> None:
     """Do the work of a job, then publish the merged file if it is behind (never without progress).
 

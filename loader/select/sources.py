@@ -10,9 +10,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from itertools import pairwise, repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,6 @@ from ...catalog.model.names import (
 from ...catalog.model.records import KeyRecord, KeySchema, RunValue, SourceRecord
 from .rows import FileGroup, FileRef, FileSet, Rows
 from .trains import TrainSet, Value
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 MAIN_SECTIONS = ("CONTROL", "INSTRUMENT")
 LOCAL_ZONE = "Europe/Berlin"
@@ -374,9 +372,8 @@ def label_timestamps(times: NDArray[np.datetime64], trains: TrainSet, local: boo
     return series.dt.tz_convert(LOCAL_ZONE) if local else series
 
 
-def list_datetimes(times: NDArray[np.datetime64], local: bool) -> list["datetime | None"]:
+def list_datetimes(times: NDArray[np.datetime64], local: bool) -> list[datetime | None]:
     """The times as datetime objects, truncated to microseconds; None for NaT."""
-    from datetime import UTC, datetime, timedelta
     from zoneinfo import ZoneInfo
 
     zone = ZoneInfo(LOCAL_ZONE) if local else UTC
