@@ -18,7 +18,7 @@ _CYCLE = re.compile(r"\d{6}")
 _KNOWN_CLASSES = ("raw", "proc", "red", "open", "usr", "scratch")
 
 # The parts of a run_id, see RunIdentity.run_id. All arithmetic on one is in this module, but for
-# shifts of arrays by RUN_BITS.
+# shifts by RUN_BITS.
 LOOSE = 1 << 63  # what the run_id of a loose run is not below
 RUN_BITS = 20  # before them stands the series: proposal and data class
 PROPOSAL_BITS = 43  # before them stands the proposal

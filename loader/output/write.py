@@ -167,7 +167,7 @@ class _Stream:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "w+b", buffering=0)
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 (``close`` closes it)
         self.error: OSError | None = None
         self.seek, self.tell, self.flush = self._file.seek, self._file.tell, self._file.flush
         self.read, self.readinto = self._file.read, self._file.readinto
