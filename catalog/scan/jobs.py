@@ -28,6 +28,7 @@ from importlib import import_module
 from itertools import groupby, islice
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..model.errors import ConfigError
 from ..model.identity import aggregator_and_sequence
 from ..model.records import Problem
 from ..store.store import Store
@@ -222,7 +223,13 @@ def run_batches(
         for batch in batches:
             yield BatchResult(batch, work(batch.paths, batch.options, lambda _: None))
         return
-    notes = tempfile.mkdtemp(prefix="xfelcat-")
+    try:
+        notes = tempfile.mkdtemp(prefix="xfelcat-")
+    except OSError as error:
+        raise ConfigError(
+            f"workers need a temporary folder with room ({error.strerror}): set TMPDIR to one,"
+            " or ask for no workers (--jobs 0)"
+        ) from error
     try:
         yield from _Supervisor(
             work, dict(enumerate(batches)), min(jobs, len(batches)), time_limit, notes

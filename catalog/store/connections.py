@@ -161,7 +161,10 @@ def _connect(memory_limit: int = 0, *, plain: bool = False) -> Cursor:
     DuckDB would take ``.tmp`` in the working directory, which is the user's. Its own limits are
     most of the machine's memory, and most of what is free on the disk.
     """
-    spill = os.path.join(tempfile.gettempdir(), f"xfelcat-spill-{os.urandom(8).hex()}")
+    try:
+        spill = os.path.join(tempfile.gettempdir(), f"xfelcat-spill-{os.urandom(8).hex()}")
+    except FileNotFoundError:  # none that can be written: what does not fit is an error
+        spill = ""
     config: dict[str, Any] = {"temp_directory": spill, "merge_join_threshold": _RANGE_JOIN_ROWS}
     if memory_limit:
         config["memory_limit"] = f"{memory_limit:d}B"

@@ -15,6 +15,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 
 from ... import migrations
+from ..model.errors import CatalogWriteError
 from .connections import (
     DEFAULT_BLOCKS,
     ONE_RUN_BLOCKS,
@@ -242,13 +243,18 @@ def open_draft(
     It is migrated from an older schema version among ``older`` if there is one, else new. A file
     to ``attach`` is there as ``other``.
     """
-    is_new = not draft.exists() and not (older and migrate_draft(older, draft, kind, name))
-    if is_new:
-        one_run_or_more = ONE_RUN_BLOCKS if name.startswith("loose-") else PROPOSAL_BLOCKS
-        block_size = one_run_or_more if kind == "shard" else DEFAULT_BLOCKS
-        # A copy: making 36 tables and views with 190 comments takes 50 ms of CPU. The first run of
-        # a proposal is written in 105 ms instead of 145 (a process's first file costs as before).
-        draft.write_bytes(_empty_file(block_size, SCHEMA_VERSION))
+    try:
+        is_new = not draft.exists() and not (older and migrate_draft(older, draft, kind, name))
+        if is_new:
+            one_run_or_more = ONE_RUN_BLOCKS if name.startswith("loose-") else PROPOSAL_BLOCKS
+            block_size = one_run_or_more if kind == "shard" else DEFAULT_BLOCKS
+            # A copy: making 36 tables and views with 190 comments takes 50 ms of CPU. The first run
+            # of a proposal is written in 105 ms instead of 145 (a process's first as before).
+            draft.write_bytes(_empty_file(block_size, SCHEMA_VERSION))
+    except CatalogWriteError:
+        raise
+    except OSError as error:  # also where there is no temporary folder
+        raise CatalogWriteError(str(draft.parent), error.strerror or str(error)) from error
     with connect_write(draft, attach=attach) as connection:
         if is_new:
             _stamp(connection, kind, name)

@@ -188,6 +188,7 @@ class Versions:
 
     @staticmethod
     def _remove(path: Path) -> None:
+        # What cannot be removed is in nobody's way, and the next writer tries again.
         for each in (path, path.with_name(path.name + ".wal")):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 each.unlink()
