@@ -16,10 +16,10 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 
 # What the redesign of 2026 left, 33,000 lines in 135 modules; since then pulse and cell IDs in the
 # catalog, what programs written for EXtra-data ask of the API, and what public reports of problems
-# with other packages found here: odd texts, types and numbers, links, pipes, full disks. Not
-# counted are the detector classes and the stand-ins for modules of EXtra-data. More has to be worth
-# more than these lines.
-MOST_LINES, MOST_MODULES = 34_100, 135
+# with other packages found here: odd texts, types and numbers, links, pipes, full disks; and errors
+# that EXtra-data's ``except`` catches. Not counted are the detector classes and the stand-ins for
+# modules of EXtra-data. More has to be worth more than these lines.
+MOST_LINES, MOST_MODULES = 34_200, 135
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
