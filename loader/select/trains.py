@@ -225,6 +225,9 @@ class TrainSet(Value):
             return NO_TRAINS
         if stop - start == len(self):
             return self
+        if only := self._only:
+            ends = np.array([only[0] + start, only[0] + stop - 1], np.uint64)
+            return TrainSet(ends[:1], ends[1:])
         low = int(np.searchsorted(self._ends, start, "right"))
         high = int(np.searchsorted(self._ends, stop - 1, "right"))
         firsts, lasts = self.firsts[low : high + 1].copy(), self.lasts[low : high + 1].copy()
