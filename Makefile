@@ -46,7 +46,7 @@ test-long: $(STAMP)
 	XFELCAT_TEST_EXAMPLES=5 $(BIN)/python -m pytest -rs -n 2 --dist loadfile
 
 # Packages that build on EXtra-data's API, on xfelcat: EXtra's own tests and EXtra-data's, DAMNIT, pasha. In an
-# environment of its own; EXtra has its tests in its source distribution only. Four minutes, and as long to set up.
+# environment of its own; EXtra has its tests in its source distribution only. Six minutes, and a few to set up.
 test-clients: $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python tests/clients/run.py
 

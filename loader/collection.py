@@ -18,6 +18,7 @@ import numpy as np
 from ..catalog.model.errors import FileStructureError
 from ..catalog.model.facts import RunFacts
 from ..catalog.model.names import parse_module
+from .compat.beside import replaced
 from .compat.file_access import look_up_files
 from .keydata import KeyData, OverTrains, open_to_attributes
 from .read.files import OpenFiles
@@ -139,7 +140,7 @@ class DataCollection(OverTrains):
                 warnings.warn(f"left out: {error}", UserWarning, stacklevel=2)
                 continue
             parts.append(cls.from_facts(facts, inc_suspect_trains=inc_suspect_trains))
-        return replace(parts[0].union(*parts[1:]), _single_run=is_single_run)
+        return replaced(parts[0].union(*parts[1:]), _single_run=is_single_run)
 
     @classmethod
     def from_path(cls, path: PathLike, *, inc_suspect_trains: bool = True) -> "DataCollection":
@@ -523,7 +524,7 @@ class DataCollection(OverTrains):
         if require_all:
             selected = chosen.selected
             trains = trains_with_all(selected.sources, selected.trains)
-            chosen = replace(chosen, selected=selected.with_trains(trains))
+            chosen = replaced(chosen, selected=selected.with_trains(trains))
         return iterate.collection_trains(chosen.selected, flat_keys=flat_keys, keep_dims=keep_dims)
 
     def train_from_id(
@@ -594,13 +595,13 @@ class DataCollection(OverTrains):
             trains = trains_with_all(sources, trains, warn_drop_trains_frac)
         elif require_any:
             trains = trains_with_any(sources, trains)
-        return replace(self, selected=self.selected.with_sources(sources).with_trains(trains))
+        return replaced(self, selected=self.selected.with_sources(sources).with_trains(trains))
 
     def deselect(self, seln_or_source_glob: Any, key_glob: str = "*") -> "DataCollection":
         """Everything but some sources and keys, given as for ``select``."""
         everything = self.selected.sources
         sources = remove(everything, expand_selection(everything, seln_or_source_glob, key_glob))
-        return replace(self, selected=self.selected.with_sources(sources))
+        return replaced(self, selected=self.selected.with_sources(sources))
 
     def select_trains(self, train_range: Any) -> "DataCollection":
         """Some of the trains.
@@ -638,7 +639,7 @@ class DataCollection(OverTrains):
         """
         shifted = self.selected.source(source).entry.shifted(offset)
         sources = {**self.selected.sources, source: shifted}
-        return replace(self, selected=self.selected.with_sources(sources))
+        return replaced(self, selected=self.selected.with_sources(sources))
 
     def align(self, *others: Any) -> tuple[Any, ...]:
         """Several things, each for the trains for which all of them have data.
@@ -691,7 +692,7 @@ class DataCollection(OverTrains):
         selected = [part.selected for part in parts]
         table = join_tables([(part.table, part.trains) for part in selected])
         trains = TrainSet.union_of(part.trains for part in selected)
-        return replace(
+        return replaced(
             self,
             selected=SelectedData(table, trains, self.selected.files),
             inc_suspect_trains=any(p.inc_suspect_trains for p in parts),
@@ -705,7 +706,7 @@ class DataCollection(OverTrains):
 
     def with_files(self, files: OpenFiles) -> "DataCollection":
         """The same data, read with another cache of open files."""
-        return replace(self, selected=replace(self.selected, files=files))
+        return replaced(self, selected=replace(self.selected, files=files))
 
     # -- aliases ---------------------------------------------------------------------------------
 
@@ -729,7 +730,7 @@ class DataCollection(OverTrains):
         """
         loaded = load_definitions(*alias_defs)
         files = [path for path in alias_defs if not isinstance(path, Mapping)]
-        return replace(
+        return replaced(
             self,
             _aliases=merge_aliases(self._aliases, loaded),
             _alias_files=[*self._alias_files, *(f for f in files if f not in self._alias_files)],
@@ -754,7 +755,7 @@ class DataCollection(OverTrains):
 
     def drop_aliases(self) -> "DataCollection":
         """The same data without aliases."""
-        return replace(self, _aliases={}, _alias_files=[])
+        return replaced(self, _aliases={}, _alias_files=[])
 
     # -- writing ---------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ files of a run that is in none; only ``attributes`` and what reads data open a f
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..catalog.model.records import KeyRecord
 from ..catalog.model.runlength import UInt64s
+from .compat.beside import BesideExtraData, replaced
 from .compat.file_access import FileAccess
 from .read.selected import SelectedData, SelectedKey, SelectedSource, read_attributes
 from .select.selection import Selection
@@ -42,7 +43,7 @@ def open_to_attributes(cls: type[_T]) -> type[_T]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OverTrains(Value):
+class OverTrains(BesideExtraData, Value):
     """Data over selected trains: a collection, a source or a key."""
 
     selected: Any
@@ -70,7 +71,7 @@ class OverTrains(Value):
     def _with_trains(self, trains: TrainSet) -> Self:
         if trains is self.selected.trains:
             return self
-        return replace(self, selected=self.selected.with_trains(trains))
+        return replaced(self, selected=self.selected.with_trains(trains))
 
     def split_trains(
         self, parts: int | None = None, trains_per_part: int | None = None

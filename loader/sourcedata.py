@@ -20,6 +20,7 @@ from ..catalog.model.errors import PropertyNameError, SourceNameError
 from ..catalog.model.identity import identify_run, parse_file_name
 from ..catalog.model.records import FileLayout
 from ..catalog.model.runlength import UInt64s
+from .compat.beside import replaced
 from .keydata import KeyData, OfSource, open_to_attributes
 from .read.files import OpenFiles
 from .read.selected import SelectedSource, aggregator_of, require_group
@@ -60,7 +61,7 @@ class SourceData(OfSource):
         selected = self.selected
         trains = shift_trains(selected.trains, offset)
         entry = selected.entry.shifted(offset)
-        return replace(self, selected=replace(selected, entry=entry, trains=trains))
+        return replaced(self, selected=replace(selected, entry=entry, trains=trains))
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -174,7 +175,7 @@ class SourceData(OfSource):
         else:
             wanted = {keys} if isinstance(keys, str) else set(keys)
             chosen = frozenset(entry.require_key(k, schema).name for k in wanted)
-        return replace(self, selected=replace(self.selected, entry=entry.with_keys(chosen)))
+        return replaced(self, selected=replace(self.selected, entry=entry.with_keys(chosen)))
 
     def selected_keys(self) -> Selection:
         """The source as a selection: what ``select`` takes this object for."""

@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import tokenize
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -380,3 +381,10 @@ def test_every_public_name_resolves():
         assert getattr(xfelcat, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         xfelcat.no_such_name
+
+
+def test_every_folder_is_packaged():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {p.parent for part in PARTS for p in (ROOT / part).rglob("*.py")}
+    found = {".".join(["xfelcat", *f.relative_to(ROOT).parts]) for f in folders} | {"xfelcat"}
+    assert sorted(listed) == sorted(found)

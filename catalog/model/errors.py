@@ -28,8 +28,9 @@
 A message names what is wrong, where, and what to do next. Its parts are attributes too.
 """
 
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 
 def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
@@ -71,7 +72,25 @@ def _remake(kind: type[XfelcatError], args: tuple[Any, ...]) -> XfelcatError:
     return error
 
 
-class SourceNameError(XfelcatError, KeyError):
+class _SharedError(XfelcatError):
+    """An error that EXtra-data has too: where that is imported, ``except`` of its class catches it.
+
+    The object is then of both classes; a pickle has ours alone.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        theirs = getattr(sys.modules.get("extra_data.exceptions"), cls.__name__, cls)
+        if issubclass(cls, theirs):
+            return super().__new__(cls)
+        reduced = {"__reduce__": lambda self: (_remake, (cls, self.args), self.__dict__)}
+        both: type[Self] = type(cls.__name__, (cls, theirs), reduced)
+        return super().__new__(both)
+
+    def __init__(self, message: str) -> None:
+        self.args = (message,)  # theirs, the next in line, takes other arguments
+
+
+class SourceNameError(_SharedError, KeyError):
     """A source that is not in this data; ``source`` and the ``nearest`` names there are."""
 
     def __init__(self, source: str, candidates: Iterable[str] = ()) -> None:
@@ -83,7 +102,7 @@ class SourceNameError(XfelcatError, KeyError):
         )
 
 
-class PropertyNameError(XfelcatError, KeyError):
+class PropertyNameError(_SharedError, KeyError):
     """A key that ``source`` does not have; ``key`` and the ``nearest`` names there are."""
 
     def __init__(self, key: str, source: str, candidates: Iterable[str] = ()) -> None:
@@ -93,7 +112,7 @@ class PropertyNameError(XfelcatError, KeyError):
         super().__init__(f"source {source!r} has no key {key!r}{did_you_mean(self.nearest)}")
 
 
-class TrainIDError(XfelcatError, KeyError):
+class TrainIDError(_SharedError, KeyError):
     """A train ID that is not in this data."""
 
     def __init__(self, train_id: int, where: str = "this data") -> None:
@@ -101,7 +120,7 @@ class TrainIDError(XfelcatError, KeyError):
         super().__init__(f"train ID {train_id} is not among the trains of {where}")
 
 
-class AliasError(XfelcatError, KeyError, ValueError):
+class AliasError(_SharedError, KeyError, ValueError):
     """An alias that is not defined, or a definition that is unusable or clashes with another."""
 
     def __init__(self, message: str, alias: str = "") -> None:
@@ -109,7 +128,7 @@ class AliasError(XfelcatError, KeyError, ValueError):
         super().__init__(message)
 
 
-class MultiRunError(XfelcatError, ValueError):
+class MultiRunError(_SharedError, ValueError):
     """A question that only one run can answer, asked of data from several."""
 
     def __init__(self, question: str = "this") -> None:
@@ -119,7 +138,7 @@ class MultiRunError(XfelcatError, ValueError):
         )
 
 
-class NoDataError(XfelcatError, ValueError):
+class NoDataError(_SharedError, ValueError):
     """A value that was wanted from a key without any data."""
 
     def __init__(self, source: str, key: str) -> None:

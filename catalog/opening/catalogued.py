@@ -222,7 +222,7 @@ class ShardFetcher:
         if packed is None or slot is None:
             return None
         ordinals = [self._table.ordinals[file] for file in files]
-        if not all(map(packed.numbers, ordinals)):  # files that were not scanned since they are
+        if not packed.has_slots(ordinals):  # files that were not scanned since they are
             return None
         numbers = packed.numbers_at(ordinals, slot)
         return None if min(numbers) < 0 else numbers

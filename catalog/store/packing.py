@@ -206,6 +206,10 @@ class PackedSlots:
         found: list[int] = numbers[begins[file] : begins[file + 1]].tolist()
         return found
 
+    def has_slots(self, files: Sequence[int]) -> bool:
+        """Whether all these files have any."""
+        return bool((np.diff(self._numbers[1])[files] > 0).all())
+
     def numbers_at(self, files: Sequence[int], slot: int) -> list[int]:
         """The number in a slot of each of some files, which have it."""
         numbers, begins = self._numbers

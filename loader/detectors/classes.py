@@ -286,13 +286,7 @@ class JUNGFRAU(MultimodDetectorBase):
 
     def _label_dims(self, array: "xr.DataArray") -> "xr.DataArray":
         """Names of the dimensions of pixels and cells, where the array has them."""
-        names = {
-            "trainId": "train",
-            "dim_0": "cell",
-            "dim_1": "slow_scan",
-            "dim_2": "fast_scan",
-        }
-        return array.rename({old: new for old, new in names.items() if old in array.dims})
+        return array.rename({d: _JUNGFRAU_DIMS[d] for d in array.dims if d in _JUNGFRAU_DIMS})
 
     def get_array(
         self, key: str, *, fill_value: Any = None, roi: Any = (), astype: DTypeLike | None = None

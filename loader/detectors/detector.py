@@ -6,8 +6,6 @@ have data. It is made, selected from and split without opening a file.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from copy import copy
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,6 +16,7 @@ from ...catalog.model.errors import SourceNameError
 from ...catalog.model.names import DetectorModule
 from ...catalog.model.runlength import UInt64s
 from ..collection import DataCollection
+from ..compat.beside import replaced
 from ..select.trains import select_trains
 from .frames import Frames, Mismatch
 from .keydata import MultimodKeyData
@@ -152,7 +151,7 @@ class MultimodDetectorBase:
         entries = self._collection.selected.sources
         chosen = {name: entries[name] for name in self.selected.numbers}
         selected = self._collection.selected.with_sources(chosen)
-        return replace(self._collection, selected=selected.with_trains(self.selected.trains))
+        return replaced(self._collection, selected=selected.with_trains(self.selected.trains))
 
     @property
     def train_ids(self) -> list[int]:
@@ -210,8 +209,8 @@ class MultimodDetectorBase:
     def _of(self, selected: SelectedModules) -> Self:
         if selected is self.selected:
             return self
-        other = copy(self)
-        other.selected = selected
+        other = object.__new__(type(self))  # a quarter of the time of copy, for hundreds of parts
+        other.__dict__.update(self.__dict__, selected=selected)
         other.__dict__.pop("data", None)
         return other
 

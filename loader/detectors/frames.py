@@ -311,13 +311,13 @@ def _join_trains(
     counts = sizes[code]
     has = np.flatnonzero(counts)
     runs = np.split(has, np.flatnonzero(np.diff(code[has])) + 1) if has.size else []
-    pulse_ids, cell_ids = (
-        np.concatenate(
-            [np.empty(0, np.uint64), *(np.tile(ids[code[run[0]] - 1], run.size) for run in runs)]
-        )
-        for ids in (pulses, cells)
-    )
     starts = np.cumsum(counts) - counts
+    pulse_ids, cell_ids = np.empty((2, counts.sum()), np.uint64)
+    for run in runs:  # trains with the same IDs, whose frames follow one another
+        first, block = starts[run[0]], code[run[0]] - 1
+        own = slice(first, first + run.size * pulses[block].size)
+        pulse_ids[own].reshape(run.size, -1)[:] = pulses[block]
+        cell_ids[own].reshape(run.size, -1)[:] = cells[block]
     places = [Place(np.where(row > 0, counts, 0), starts) for row in codes]
     every = [Place() if (row > 0)[has].all() else p for row, p in zip(codes, places, strict=True)]
     train_at = np.repeat(np.arange(len(trains)), counts)

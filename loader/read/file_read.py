@@ -224,6 +224,8 @@ class FileRead:
         if not array.flags.c_contiguous or not alike:
             return False
         dataset, hull, shape = self.found.id, self._region.hull, self._region.hull_shape
+        if not real and dataset.dtype != wanted:
+            return False  # fields padded in the file: HDF5 would write beyond the array's end
         offset, step = tuple(s.start for s in hull), (1, *(s.step for s in hull))
         space = dataset.get_space()
         # The encoding of text is part of HDF5's type, not of numpy's, and HDF5 converts none.

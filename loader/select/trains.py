@@ -219,6 +219,9 @@ class TrainSet(Value):
             return NO_TRAINS
         if stop - start == len(self):
             return self
+        if only := self._only:
+            ends = np.array([only[0] + start, only[0] + stop - 1], np.uint64)
+            return TrainSet(ends[:1], ends[1:])
         low = int(np.searchsorted(self._ends, start, "right"))
         high = int(np.searchsorted(self._ends, stop - 1, "right"))
         firsts, lasts = self.firsts[low : high + 1].copy(), self.lasts[low : high + 1].copy()
@@ -232,6 +235,12 @@ class TrainSet(Value):
 
 
 NO_TRAINS = TrainSet(np.empty(0, np.uint64), np.empty(0, np.uint64))
+
+
+def class_beside(own: type) -> type:
+    """EXtra-data's class of the same name, where that is imported."""
+    found: type = getattr(sys.modules.get("extra_data"), own.__name__, own)
+    return found
 
 
 class _Bracketed(type):
@@ -255,6 +264,13 @@ class _Spelling(metaclass=_Bracketed):
     """A selection as the user wrote it in square brackets."""
 
     __slots__ = ("value",)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # for isinstance of EXtra-data's: loader/compat/beside says why
+        return class_beside(type(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.value,)
 
     def __init__(self, value: Any) -> None:
         self.value = value

@@ -1,21 +1,28 @@
-"""DAMNIT end to end: a context file over a demo run, on EXtra-data and on xfelcat, cell by cell.
+"""DAMNIT end to end: its database of demo runs, made on EXtra-data and on xfelcat, cell by cell.
 
-DAMNIT starts a process that evaluates the context file (its ``ctxrunner``); so does this script,
-once plainly and once from a program that runs under ``xfelcat.compat``, as DAMNIT itself would.
+The commands ``damnit init``, ``db-config``, ``reprocess --direct`` and ``combiner now`` make a
+database, evaluate a context file for some runs in processes of their own, and put the results
+together, once plainly and once under ``xfelcat.compat``. Compared are the tables of the database,
+the HDF5 files of the runs, and what ``damnit.Damnit`` reads. What needs the facility is left out:
+Slurm (``--direct`` runs the same processes without it) and the messages by Kafka that tell the
+combiner and the GUI of new results (``AMORE_BROKER=none`` is DAMNIT's own way to do without).
 """
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import files
+from contextlib import closing
 from pathlib import Path
 
 import h5py
 import numpy as np
+import xarray as xr
+from damnit import Damnit
 
 PROPOSAL = 900032
-RUNS = [(1, "raw"), (1, "all"), (4, "all"), (5, "raw")]
+RUNS = (1, 4, 5)  # the last was not corrected
 CONTEXT = """
 import numpy as np
 from damnit_ctx import Variable
@@ -112,6 +119,9 @@ def folders(run):
 """
 
 
+READER = "reader"  # the variable that tells who reads
+
+
 def cells(path):
     """Every value and attribute of a file of cells, by name; of errors the kind alone."""
     found = {}
@@ -129,22 +139,61 @@ def cells(path):
     return found
 
 
-def compute(command, environ, run, data):
-    """The cells that a command computes for a run."""
-    with tempfile.TemporaryDirectory() as place:
-        Path(place, "context.py").write_text(CONTEXT)
-        command = [*command, "exec", str(PROPOSAL), str(run), data, "--record-output", "written"]
+def rows(path):
+    """The tables of the database: without times, and messages of errors."""
+    found = {}
+    with closing(sqlite3.connect(path)) as db:
+        db.row_factory = sqlite3.Row
+        for table in ("run_info", "variables", "run_variables"):
+            for row in map(dict, db.execute(f"SELECT * FROM {table}")):
+                left_out = ("timestamp", "added_at", "attributes", "provenance")
+                key = (table, *(row.get(n) for n in ("run", "name")))
+                found |= {(*key, n): v for n, v in row.items() if n not in left_out}
+    return found
+
+
+def read(place):
+    """Whatever ``damnit.Damnit`` reads of every variable of every run."""
+    database = Damnit(place)
+    assert database.runs() == list(RUNS)
+    found = {"columns": list(database.table().columns)}
+    for run in RUNS:
+        variables = database[run]
+        names = variables.keys()
+        found |= {(run, name, "data"): variables[name].read() for name in names}
+        found |= {(run, name, "summary"): variables[name].summary() for name in names}
+    return found
+
+
+def make_database(place, damnit, environ):
+    """The database of the runs, by the commands of DAMNIT; everything that can be read from it."""
+    place.mkdir()
+    place.with_suffix(".py").write_text(CONTEXT)
+    commands = (
+        ("init", ".", "--proposal", str(PROPOSAL), "--context", str(place.with_suffix(".py"))),
+        ("db-config", "context_python", sys.executable),
+        ("reprocess", "--direct", *map(str, RUNS)),
+        ("combiner", "now", "."),
+    )
+    for command in commands:
         done = subprocess.run(
-            command, cwd=place, env=environ, capture_output=True, text=True, check=False
+            [*damnit, *command], cwd=place, env=environ, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            sys.exit(f"{' '.join(command)}\n{done.stderr}")
-        return cells(Path(place, "written").read_text().strip())
+            sys.exit(f"damnit {' '.join(command)}\n{done.stdout}\n{done.stderr}")
+    in_files = {
+        (run, name): value
+        for run in RUNS
+        for name, value in cells(place / f"extracted_data/p{PROPOSAL}_r{run}.h5").items()
+    }
+    return in_files | rows(place / "runs.sqlite") | read(place)
 
 
 def same(a, b):
     if isinstance(a, h5py.Empty) or isinstance(b, h5py.Empty):
         return type(a) is type(b)
+    if isinstance(a, xr.DataArray):
+        return isinstance(b, xr.DataArray) and a.identical(b)
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
@@ -152,33 +201,29 @@ def same(a, b):
 
 
 def main():
-    (support,) = {
-        f.locate().parent for f in files("damnit") if f.parts[-2:] == ("ctxsupport", "ctxrunner.py")
-    }
-    differences = []
-    with tempfile.TemporaryDirectory(prefix="xfelcat-damnit-") as place:
-        facility = f"{place}/facility"
-        made = [sys.executable, "-m", "xfelcat", "demo", facility]
+    with tempfile.TemporaryDirectory(prefix="xfelcat-damnit-") as home:
+        place = Path(home)
+        made = [sys.executable, "-m", "xfelcat", "demo", str(place / "facility")]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        environ = {**os.environ, "EXTRA_DATA_DATA_ROOT": facility, "PYTHONPATH": str(support)}
-        theirs = [sys.executable, "-m", "ctxrunner"]
-        # The launcher runs under compat and starts ctxrunner as DAMNIT does: a child of a child.
-        launch = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
-        Path(place, "launch.py").write_text(launch)
-        ours = [sys.executable, "-m", "xfelcat.compat", f"{place}/launch.py", *theirs]
-        for run, data in RUNS:
-            a = compute(theirs, environ, run, data)
-            b = compute(ours, environ, run, data)
-            readers = a.pop("reader/data"), b.pop("reader/data")
-            for each in (a, b):
-                each.pop(".reduced/reader", None)
-            if readers != (b"extra_data", b"xfelcat"):
-                differences.append(f"run {run} {data}: read by {readers}")
-            names = sorted(a.keys() | b.keys())
-            wrong = [n for n in names if n not in a or n not in b or not same(a[n], b[n])]
-            differences += [f"run {run} {data}: {n}: {a.get(n)!r} | {b.get(n)!r}" for n in wrong]
-            print(f"run {run} {data}: {len(names)} values compared; errors: {a['errors']}")  # noqa: T201
-    print("\n".join(differences) or "the same cells as on EXtra-data")  # noqa: T201
+        own = {"EXTRA_DATA_DATA_ROOT": str(place / "facility"), "AMORE_BROKER": "none"}
+        environ = {**os.environ, **own}
+        damnit = ["-m", "damnit.cli"]
+        a = make_database(place / "theirs", [sys.executable, *damnit], environ)
+        ours = [sys.executable, "-m", "xfelcat.compat", *damnit]
+        b = make_database(place / "ours", ours, environ)
+    differences = []
+    for run in RUNS:
+        readers = tuple(found[run, READER, "data"] for found in (a, b))
+        if readers != ("extra_data", "xfelcat"):
+            differences.append(f"run {run}: read by {readers}")
+    names = [n for n in a.keys() | b.keys() if not any(READER in str(part) for part in n)]
+    assert len(names) > 100 * len(RUNS)
+    names.sort(key=str)
+    wrong = [n for n in names if n not in a or n not in b or not same(a[n], b[n])]
+    differences += [f"{n}: {a.get(n)!r} | {b.get(n)!r}" for n in wrong]
+    errors = {run: a[run, "errors"] for run in RUNS}
+    print(f"{len(names)} values of runs {RUNS} compared; errors: {errors}")  # noqa: T201
+    print("\n".join(differences) or "the same database as on EXtra-data")  # noqa: T201
     return int(bool(differences))
 
 

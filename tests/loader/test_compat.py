@@ -78,6 +78,39 @@ def test_the_same_data_are_equal_and_one_in_a_set(run, directory):
     assert run[XGM, "state"] != only_good[XGM, "state"]
 
 
+def test_isinstance_and_except_of_extra_data_take_ours(run):
+    """The more that EXtra's components and EXtra-data's functions need: ``make test-clients``."""
+    key = run[XGM, "beamPosition.ixPos"]
+    pairs = [(run, "DataCollection"), (run[XGM], "SourceData"), (key, "KeyData")]
+    pairs += [(by_id[[3, 4]], "by_id"), (by_index[2:], "by_index")]
+    for ours, name in pairs:
+        made_again = [copy.copy(ours), pickle.loads(pickle.dumps(ours)), copy.deepcopy(ours)]
+        for each in (ours, *made_again):
+            assert isinstance(each, getattr(extra_data, name))
+            assert isinstance(each, getattr(xfelcat, name))
+            assert type(each) is getattr(xfelcat, name)
+            assert not isinstance(each, extra_data.FileAccess)
+        assert repr(made_again[1]) == repr(ours)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(key)).ndarray(), key.ndarray())
+    absent = [
+        (extra_data.SourceNameError, lambda: run["A/B/C"]),
+        (extra_data.PropertyNameError, lambda: run[XGM, "absent"]),
+        (extra_data.exceptions.TrainIDError, lambda: run.train_from_id(1)),
+        (extra_data.AliasError, lambda: run.alias["absent"]),
+    ]
+    for theirs, ask in absent:
+        ours = getattr(xfelcat, theirs.__name__)
+        with pytest.raises(theirs) as caught:
+            ask()
+        again = pickle.loads(pickle.dumps(caught.value))
+        for error in (caught.value, again):
+            assert isinstance(error, ours)
+            assert isinstance(error, theirs)
+        assert str(again) == str(caught.value)
+        assert vars(again) == vars(caught.value)
+    assert not issubclass(xfelcat.SourceNameError, extra_data.SourceNameError)
+
+
 def test_a_source_is_the_same_object_and_takes_attributes(run):
     assert run[XGM] is run[XGM]
     key = run[XGM, "beamPosition.ixPos"]

@@ -150,3 +150,16 @@ def test_the_error_of_the_first_file_comes_first(tmp_path, big):
             assert not files._in_use
         finally:
             files.close()
+
+
+def test_nothing_is_written_beyond_an_array_of_padded_fields(tmp_path):
+    """A C program's struct has gaps in the file; the array that it is read into has none."""
+    padded = np.dtype({"names": ["x", "m"], "formats": ["f8", "i4"], "itemsize": 16})
+    values = np.zeros((9, 5), padded)
+    values["x"], values["m"] = numbers((9, 5), "f8"), numbers((9, 5), "i4")
+    other(tmp_path / "padded.h5", values, chunks=(2, 5))
+    packed = np.dtype([("x", "f8"), ("m", "i4")])
+    memory = np.full((18, 5), -7, packed)
+    found, expected = read(tmp_path / "padded.h5", [(1, 4), (5, 9)], out=memory[:7])
+    same(found, expected.astype(packed))
+    assert (memory[7:] == np.full((11, 5), -7, packed)).all()

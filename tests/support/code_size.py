@@ -19,7 +19,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # with other packages found here: odd texts, types and numbers, links, pipes, full disks; less what
 # was there twice, which was looked for in all modules. Not counted are the detector classes and the
 # stand-ins for modules of EXtra-data. More has to be worth more than these lines.
-MOST_LINES, MOST_MODULES = 33_850, 135
+MOST_LINES, MOST_MODULES = 33_950, 135
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
