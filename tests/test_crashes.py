@@ -25,8 +25,8 @@ from support.catalog_state import state
 from support.shared import made_once
 from support.tiny_file import write_tiny
 from xfelcat.catalog.catalog import Catalog
+from xfelcat.catalog.store.care import compact
 from xfelcat.catalog.store.store import Store
-from xfelcat.catalog.store.versions import SCHEMA_VERSION
 
 TESTS = Path(__file__).parent
 UPGRADE = """
@@ -35,6 +35,7 @@ from pathlib import Path
 from support.next_revision import become_next_version
 become_next_version(pytest.MonkeyPatch(), Path(sys.argv[2]))
 from xfelcat.catalog.store.care import upgrade_shards
+from xfelcat.catalog.store.care import compact
 from xfelcat.catalog.store.store import Store
 store = Store(sys.argv[1])
 upgrade_shards(store)
@@ -179,5 +180,6 @@ def test_a_kill_at_any_moment(name, number, place, undisturbed, tmp_path):
         assert half_there(found, old, new) == []
     assert start(name, place, catalog).wait() in (0, 1)
     assert states(name, catalog) == after
-    drafts = [p for p in catalog.rglob(".*") if "draft" in p.name]
-    assert [p for p in drafts if f"v{SCHEMA_VERSION}" in p.name or name == "upgrade"] == []
+    if name != "upgrade":  # whose drafts are of another client's version
+        compact(Store(catalog))  # which writes to each database; a command need not
+        assert [p for p in catalog.rglob(".*") if p.name.startswith((".draft", ".link"))] == []

@@ -14,20 +14,24 @@ and mtime among the catalogued loose runs, and the facts are taken over instead 
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..model.facts import FileComparison, FileStat
 from ..model.identity import RunIdentity
+from ..model.names import from_text, to_text
 from ..model.records import Depth, FileRecord, Problem, RunRecord, utc_now
-from ..scan.discover import FoundRun, list_run
+from ..scan.discover import FoundRun, list_run, locate_run
 from ..store.read import load_run
 from ..store.store import Store
 
 
 def other_home(found: FoundRun, locations: Sequence[str]) -> str:
     """An existing directory, other than the found one, that the run is catalogued from; or ""."""
+    is_there = os.path.isdir(found.directory)
     for location in reversed(locations):
-        if os.path.isdir(location) and not os.path.samefile(location, found.directory):
+        if os.path.isdir(location) and not (
+            is_there and os.path.samefile(location, found.directory)
+        ):
             return location
     return ""
 
@@ -83,6 +87,26 @@ def _says_more(new: FileRecord, old: FileRecord | None) -> bool:
         reasons = [[(p.check, p.message) for p in record.problems] for record in (new, old)]
         return old.retry and reasons[0] != reasons[1]
     return not Depth.UNREAD < new.depth < old.depth
+
+
+def gone_runs(store: Store, roots: Iterable[str]) -> Iterator[FoundRun]:
+    """Catalogued runs below some paths that are gone from the folder they were in.
+
+    Where that folder is gone too, the file system may not be mounted: that tells nothing.
+    """
+    if not store.exists():
+        return
+    roots = [os.path.abspath(os.path.expanduser(root)) for root in roots]
+    with store.read_merged() as cursor:
+        sql = "SELECT path FROM runs WHERE files_missing < files AND starts_with(path, $1)"
+        known = {
+            from_text(path)
+            for root in roots
+            for (path,) in cursor.execute(sql, [to_text(root + os.sep)]).fetchall()
+        }
+    for path in sorted(known):
+        if not os.path.lexists(path) and os.path.isdir(os.path.dirname(path)):
+            yield locate_run(path)
 
 
 def find_moved_run(store: Store, stats: Mapping[str, FileStat]) -> RunRecord | None:

@@ -36,7 +36,7 @@ from ..scan.locality import files_off_disk
 from ..scan.scan import scan_file, unread_record
 from ..store.read import file_stats, run_locations
 from ..store.store import Store
-from .assemble import assemble_run, find_moved_run, kept_elsewhere, other_home
+from .assemble import assemble_run, find_moved_run, gone_runs, kept_elsewhere, other_home
 
 _PUBLISH_SECONDS = 600.0  # publishing rewrites the merged file: its cost grows with the facility
 
@@ -172,7 +172,7 @@ class _Ingest:
     published_at: float = field(default_factory=time.monotonic)
 
     def all_below(self, paths: Iterable[str]) -> None:
-        found: list[FoundRun] = []
+        paths, found = list(paths), []
         for item in find_runs(paths, self.options.exclude):
             if isinstance(item, Problem):
                 self.report.problems.append(item)
@@ -180,6 +180,11 @@ class _Ingest:
                 found.append(item)
         self.report.runs_found = len(found)
         self.progress.found(len(found))
+        self._all(found)
+        # After those that are there: a run that was moved is known by its new place now.
+        self._all(list(gone_runs(self.store, paths)))
+
+    def _all(self, found: list[FoundRun]) -> None:
         found.sort(key=lambda f: (f.identity.shard, f.identity.run_id, f.directory))
         for shard, runs in groupby(found, key=lambda f: f.identity.shard):
             plans = list(self._plans(shard, runs))
@@ -217,6 +222,8 @@ class _Ingest:
         """What to do about a run; None where nothing is."""
         try:
             stats = list_run(found.directory)
+        except FileNotFoundError:  # it has vanished, and its files with it
+            stats = {}
         except OSError as e:
             self._skip(found, f"directory cannot be listed: {e.strerror}")
             return None
@@ -234,6 +241,8 @@ class _Ingest:
         if found.identity.is_loose and not known:
             moved = find_moved_run(self.store, stats)
             known = moved.by_name if moved else {}
+        if not known and not stats:
+            return None
         considered = [name for name in known if self._is_wanted(found, name)]
         files = compare_files(
             stats, known, verify=options.verify, force=options.force, considered=considered

@@ -138,6 +138,13 @@ class Versions:
 
         name = f".draft-v{self.schema_version}-{os.getpid()}-{os.urandom(3).hex()}.duckdb"
         path = self.directory / name
+        newer = [v for v in self.schema_versions() if v > self.schema_version]
+        if newer:  # what is written beside it, nobody would ever see there
+            raise CatalogWriteError(
+                str(self.directory),
+                f"it is of schema version {max(newer)} and this xfelcat writes version"
+                f" {self.schema_version}: install the newer one",
+            )
         try:
             with self._writing():
                 for each in os.listdir(self.directory):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.next_revision import become_next_version
 from support.run_records import assert_same_run, later, make_run, write
+from xfelcat.catalog.model.errors import CatalogWriteError
 from xfelcat.catalog.store import connections
 from xfelcat.catalog.store.care import check, compact, shard_states, upgrade_shards
 from xfelcat.catalog.store.connections import POOL, ConnectionPool, OpenDatabase
@@ -303,11 +304,13 @@ def test_writing_upgrades_what_is_older(store, tmp_path, monkeypatch):
     assert found == [("shard", SHARD, newer)]
 
 
-def test_a_newer_schema_version_locks_nobody_out(store):
+def test_a_newer_schema_version_locks_no_reader_out(store):
+    """What an older client wrote beside it, the newer one would never show."""
     write(store, make_run(1, **SMALL))
     newer = publish_as(store, SCHEMA_VERSION + 1)
-    write(store, make_run(2, moment=later(1), **SMALL))
-    assert run_numbers(store) == [1, 2]
+    with pytest.raises(CatalogWriteError, match=f"is of schema version {SCHEMA_VERSION + 1}"):
+        write(store, make_run(2, moment=later(1), **SMALL))
+    assert run_numbers(store) == [1]
     assert newer.exists()
     assert shard_states(store)[0].schema_versions == (SCHEMA_VERSION, SCHEMA_VERSION + 1)
 

@@ -22,19 +22,26 @@ TIMES = {
 NOT_COMPARED = {"audits"}  # a list of what was done, and how long it took
 
 
-def content(cursor):
-    """run_id -> hash of all that the views say of the run; 0 for what is of no run."""
+def content(cursor, *, history=True):
+    """run_id -> hash of all that the views say of the run; 0 for what is of no run.
+
+    Findings that are resolved do not count; nor does, without ``history``, what was before.
+    """
     found = defaultdict(lambda: hashlib.sha256())
     views = cursor.execute(
         "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
     ).fetchall()
     for (view,) in views:
-        if view in NOT_COMPARED:
+        if view in NOT_COMPARED or (view == "file_changes" and not history):
             continue
         names = [n for (n, *_) in cursor.execute(f"DESCRIBE {view}").fetchall()]
         kept = [n for n in names if n not in TIMES or (view, n) == ("runs", "started_at")]
-        columns = ", ".join(f"{n} IS NULL" if n == "resolved_at" else n for n in kept)
-        rows = cursor.execute(f"SELECT {columns} FROM {view} ORDER BY ALL").fetchall()
+        which = "WHERE resolved_at IS NULL" if "resolved_at" in kept else ""
+        if which and not history:
+            which += " AND check_id <> 'C02'"  # of a file that has changed
+        rows = cursor.execute(
+            f"SELECT {', '.join(kept)} FROM {view} {which} ORDER BY ALL"
+        ).fetchall()
         at = kept.index("run_id") if "run_id" in kept else None
         for row in rows:
             found[0 if at is None else row[at]].update(repr((view, row)).encode())
