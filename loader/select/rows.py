@@ -10,8 +10,7 @@ The index group of a key records, per train of a file, how many rows it has and 
    per train: a file whose trains are one stretch and all selected (nearly every one) costs the same
    for 10 trains as for 10,000. What reading needs is unfolded from them: stretches and slabs.
 
-Data come in order of train ID. Where trains are out of order in or between files, selected trains
-that lie one behind the other in a file stay together, ordered by the first of them.
+Data come in order of train ID, also where trains are out of order in a file or between files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -182,13 +181,10 @@ class RowStretch:
     """The first row of each, (n,)."""
     count: Int64s
     """How many rows each has, (n,)."""
-    at: Int64s
-    """The position of each in the file, (n,)."""
 
     def part(self, chosen: NDArray[np.intp]) -> "RowStretch":
         """Only some of the trains."""
-        ids, first, count, at = self.ids, self.first, self.count, self.at
-        return RowStretch(self.ref, ids[chosen], first[chosen], count[chosen], at[chosen])
+        return RowStretch(self.ref, self.ids[chosen], self.first[chosen], self.count[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,11 +314,16 @@ class Rows(Value):
             a.ids[-1] < b.ids[0] for a, b in pairwise(stretches)
         ):
             return tuple(stretches)
-        pieces: list[RowStretch] = []
-        for stretch in stretches:  # cut where selected trains do not lie one behind the other
-            breaks = np.flatnonzero(np.diff(stretch.at) > 1) + 1
-            pieces += map(stretch.part, np.split(np.arange(stretch.ids.size), breaks))
-        return tuple(sorted(pieces, key=lambda piece: int(piece.ids[0])))
+        # Sorted, and cut where the next train lies in another file.
+        sizes = [s.ids.size for s in stretches]
+        order = np.argsort(np.concatenate([s.ids for s in stretches]), kind="stable")
+        file = np.repeat(np.arange(len(sizes)), sizes)[order]
+        place = order - (np.cumsum(sizes) - sizes)[file]
+        breaks = np.flatnonzero(np.diff(file)) + 1
+        return tuple(
+            stretches[own[0]].part(chosen)
+            for own, chosen in zip(np.split(file, breaks), np.split(place, breaks), strict=True)
+        )
 
     @cached_property
     def refs(self) -> tuple[FileRef, ...]:
@@ -345,13 +346,8 @@ class Rows(Value):
     @cached_property
     def bounds(self) -> tuple[UInt64s, UInt64s]:
         """First and last (not included) row of each train, (trains,). Not to be written to."""
-        counts, stretches = self.counts, self.stretches
-        start = np.cumsum(counts) - counts
-        order = np.concatenate([s.ids for s in stretches]) if stretches else np.empty(0, np.uint64)
-        if not _increases(order):  # data out of order: each train where it really lies
-            rows = np.concatenate([s.count for s in stretches])
-            start[self.trains.positions(order)] = np.cumsum(rows) - rows
-        return start.astype(np.uint64), (start + counts).astype(np.uint64)
+        stop = np.cumsum(self.counts)
+        return (stop - self.counts).astype(np.uint64), stop.astype(np.uint64)
 
     @property
     def _by_file(self) -> list[tuple[FileRef, IndexPattern, int]]:
@@ -376,8 +372,8 @@ class Rows(Value):
     def _in_file(self, ref: FileRef, pattern: IndexPattern, start: int) -> RowStretch:
         """As ``_counted``, but with the places of the rows."""
         size = min(ref.listed.n_trains, pattern.n_trains)
-        ids, at = ref.listed.ids[:size], np.arange(size)
-        stretch = RowStretch(ref, ids, pattern.first[:size], pattern.count[:size], at)
+        ids, first, count = ref.listed.ids[:size], pattern.first[:size], pattern.count[:size]
+        stretch = RowStretch(ref, ids, first, count)
         if start >= 0:
             return stretch
         wanted = self._wanted(ref, size)
