@@ -253,3 +253,30 @@ def test_a_data_file_that_breaks_while_it_is_read(tmp_path):
             found = key.ndarray()
     assert found is None or (found == whole).all()  # HDF5 may read it by other means
     assert (key.ndarray() == whole).all()
+
+
+WRITER = """
+import resource, sys, xfelcat
+run = xfelcat.H5File(sys.argv[1])
+limit = int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    getattr(run, sys.argv[4])(sys.argv[2])
+except xfelcat.XfelcatError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("how", ["write", "write_virtual"])
+@pytest.mark.parametrize("limit", [0, 5_000])
+def test_arrays_written_to_a_full_disk(how, limit, tmp_path):
+    """HDF5 alone crashes the process here (exit code -11)."""
+    path, target = tmp_path / "RAW-R0007-DA01-S00000.h5", tmp_path / "new.h5"
+    write_tiny(path).close()
+    target.write_bytes(b"what was there")
+    command = [sys.executable, "-c", WRITER, str(path), str(target), str(limit), how]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"TargetWriteError {target} is not written: File too large\n"
+    assert target.read_bytes() == b"what was there"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, target.name]
