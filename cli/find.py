@@ -68,4 +68,4 @@ def find_command(
         hidden = [n for n in answer.table.column_names if n not in shown or n in _NOT_IN_TABLE]
     table = answer.table.drop_columns(hidden) if chosen is Format.TABLE else answer.table
     write_answer(table, chosen, output)
-    say_provenance(answer, store)
+    say_provenance(answer, store, question)

@@ -218,9 +218,13 @@ def say_if_behind(store: "Store") -> None:
         say("the catalog has changed since it was merged: `xfelcat db merge` renews the answers")
 
 
-def say_provenance(answer: "Answer", store: "Store") -> None:
-    """Report how many rows an answer has and what it rests on."""
+def say_provenance(answer: "Answer", store: "Store", question: "Question | None" = None) -> None:
+    """Report how many rows an answer has, what it rests on, and why there are none."""
     say(f"{count(answer.table.num_rows, 'row')}; {answer.provenance}")
+    if question is not None and not answer.table.num_rows:
+        from ..catalog.questions.empty import why_empty
+
+        say(why_empty(store, question) or "each filter matches some run, but not the same data")
     say_if_behind(store)
 
 
