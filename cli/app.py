@@ -38,6 +38,14 @@ _COMMANDS = {
 }
 
 
+# What people try first, and what it is called here.
+_ELSEWHERE = {
+    "list": "ls", "dir": "ls", "show": "info", "search": "find", "query": "sql", "scan": "ingest",
+    "check": "audit", "stats": "inventory", "config": "db status", "status": "db status",
+    "help": "--help", "version": "--version",
+}  # fmt: skip
+
+
 class _Commands(TyperGroup):
     """The commands, each made when it is asked for, with the exit codes that are promised."""
 
@@ -58,6 +66,11 @@ class _Commands(TyperGroup):
         made = typer.main.get_command(found)
         made.name = cmd_name
         return made
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and (meant := _ELSEWHERE.get(args[0])):
+            ctx.fail(f"there is no command {args[0]!r}: see `xfelcat {meant}`")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
@@ -102,7 +115,11 @@ def _all_commands(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+            "--version",
+            "-V",
+            help="Show the version and exit.",
+            is_eager=True,
+            callback=_show_version,
         ),
     ] = False,
 ) -> None:

@@ -111,7 +111,21 @@ A statement ends with ; and may have several lines. It reads the catalog and cha
 Ctrl-C stops a query, or drops what is typed. Tab completes, Up and Ctrl-R look in the history."""
 _FORMATS = tuple(Format)
 _COMMANDS = (".schema", ".format", ".help", ".quit")
+# What the prompts of sqlite3, duckdb and psql call the same.
+_ELSEWHERE = {
+    "help": ".help", "\\?": ".help", ".tables": ".schema", "\\d": ".schema", "\\dt": ".schema",
+    "exit": ".quit", "quit": ".quit", ".exit": ".quit", "\\q": ".quit", ".mode": ".format",
+}  # fmt: skip
 _NOT_CODE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+def as_command(entry: str) -> str:
+    """An entry as a command of this prompt, where it is one, or one of another."""
+    first, _, rest = entry.rstrip(";").partition(" ")
+    meant = _ELSEWHERE.get(first.casefold())
+    if meant is None or (rest and not first.startswith((".", "\\"))):
+        return entry if first.casefold() != ".quit" else ".quit"
+    return f"{meant} {rest}".rstrip()
 
 
 @dataclass
@@ -129,8 +143,8 @@ class Conversation:
 
         Nothing that is wrong with an entry ends it, and neither does Ctrl-C.
         """
-        entry = entry.strip()
-        if entry.rstrip(";").casefold() in (".quit", ".exit", "quit", "exit"):
+        entry = as_command(entry.strip())
+        if entry == ".quit":
             return False
         try:
             if entry.startswith("."):
@@ -191,7 +205,7 @@ class Conversation:
 def is_complete(text: str) -> bool:
     """Whether Enter sends this: nothing, a command, or a statement up to its semicolon."""
     text = text.strip()
-    if not text or text.startswith(".") or text.casefold() in ("quit", "exit"):
+    if not text or as_command(text).startswith("."):
         return True
     code = _NOT_CODE.sub(" ", text).rstrip()
     return code.endswith(";") and not re.search(r"['\"]|/\*", code)

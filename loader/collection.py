@@ -17,6 +17,7 @@ import numpy as np
 
 from ..catalog.model.errors import FileStructureError
 from ..catalog.model.facts import RunFacts
+from ..catalog.model.identity import identify_run
 from ..catalog.model.names import parse_module
 from .compat.beside import replaced
 from .compat.file_access import look_up_files
@@ -250,10 +251,43 @@ class DataCollection(OverTrains):
         )
 
     def __repr__(self) -> str:
-        return (
-            f"<xfelcat.DataCollection for {len(self.all_sources)} sources"
-            f" and {len(self.selected.trains)} trains>"
-        )
+        proposal, run = self.proposal, self.run
+        names = ["" if proposal is None else f"p{proposal:06d}", self.data_class]
+        names.append("" if run is None else f"r{run:04d}")
+        which = " ".join(["xfelcat.DataCollection", *filter(None, names)])
+        n_trains = len(self.selected.trains)
+        return f"<{which} for {len(self.all_sources)} sources and {n_trains} trains>"
+
+    @property
+    def path(self) -> str | None:
+        """The directory that the data come from; None where they come from several."""
+        found = {ref.facts.directory for ref in self.selected.table.refs}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def proposal(self) -> int | None:
+        """The proposal, by the path; None where it tells none, or data come from several."""
+        found: int | None = self._common("proposal")
+        return found
+
+    @property
+    def run(self) -> int | None:
+        """The number of the run; None as for ``proposal``."""
+        found: int | None = self._common("run")
+        return found
+
+    @property
+    def data_class(self) -> str | None:
+        """``raw``, ``proc``, ``red``...; None as for ``proposal``."""
+        found: str | None = self._common("data_class")
+        return found
+
+    def _common(self, name: str) -> Any:
+        """What the paths of all files tell alike; None where they tell nothing, or differ."""
+        folders = {ref.facts.directory for ref in self.selected.table.refs}
+        found = [identify_run(folder, os.path.realpath(folder)) for folder in folders]
+        values = {None if run.is_loose else getattr(run, name) for run in found}
+        return values.pop() if len(values) == 1 else None
 
     def _repr_html_(self) -> str:
         from .show import display

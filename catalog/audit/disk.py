@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from ..model.facts import FileStat
+from ..model.facts import FileStat, modified
 from ..model.identity import is_made_anew, parse_file_name, shard_of
 from ..model.names import from_text, to_text
 from ..scan.discover import list_directory, list_run, locate_run
@@ -287,7 +287,7 @@ def compare(cursor: Cursor, store: Store, settled: datetime) -> Iterable[Row]:
             what = (
                 f"{size_now} bytes on disk, {size} when it was catalogued"
                 if size != size_now
-                else f"modified since it was catalogued (mtime {mtime_ns}, now {mtime_now})"
+                else modified(mtime_ns, mtime_now)
             )
             yield run_id, name, "C02", "I" if is_made_anew(run_id) else "E", what, "", None
     for run_id, name, reason in execute(cursor, _UNREADABLE):

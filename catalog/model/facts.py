@@ -468,6 +468,15 @@ class FileComparison:
         return not (self.to_scan or self.returned or self.vanished)
 
 
+def modified(then_ns: int, now_ns: int) -> str:
+    """That a file was modified, and when (UTC) according to its two modification times."""
+    then, now = (
+        str(np.datetime64(ns, "ns")).replace("T", " ").rstrip("0").rstrip(".:") + " UTC"
+        for ns in (then_ns, now_ns)
+    )
+    return f"modified since it was catalogued: was of {then}, now {now}"
+
+
 def compare_files(
     on_disk: Mapping[str, FileStat],
     known: Mapping[str, KnownFile | FileRecord],

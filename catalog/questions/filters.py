@@ -42,8 +42,11 @@ Patterns = PatternLike | Pattern | Iterable[PatternLike | Pattern]
 Shape = str | tuple[int, ...] | list[int]
 Trains = int | str | tuple[int, int] | slice
 
-_AGO = re.compile(r"(\d+)\s*(min|h|d|w)")
-_UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(r"(\d+)\s*(min|h|d|w|month|months|y)")
+_UNITS = {
+    **{"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1), "w": timedelta(7)},
+    **{"month": timedelta(30), "months": timedelta(30), "y": timedelta(365)},
+}
 _NAME = re.compile(
     r"p(?P<proposal>\d{1,6})(?:/(?P<data_class>[^*?\[]+?)(?:/r(?P<run>\d{1,6}))?)?/?"
 )
@@ -63,14 +66,13 @@ def parse_time(moment: Moment) -> datetime:
         return datetime(moment.year, moment.month, moment.day)
     text = str(moment).strip()  # numpy's times are no datetimes, and spell as ISO does
     if ago := _AGO.fullmatch(text):
-        back = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return datetime.now(UTC).replace(tzinfo=None) - back
+        return datetime.now(UTC).replace(tzinfo=None) - int(ago[1]) * _UNITS[ago[2]]
     try:
         return to_utc(datetime.fromisoformat(text))
     except ValueError:
         raise QueryError(
             f"{moment!r} is no time: write 2024-05-01, 2024-05-01T12:30 (UTC),"
-            " or how long ago: 30min, 12h, 3d, 2w"
+            " or how long ago: 30min, 12h, 3d, 2w, 1month, 1y"
         ) from None
 
 
@@ -232,7 +234,7 @@ FILTERS = (
            "Only this data class (raw, proc, ...).", "-d"),
     Filter("since", "since", "run", parse_time, "TIME",
            "Only runs with trains at or after this time (UTC): 2024-05-01, 2024-05-01T12:30, or how"
-           " long ago: 12h, 3d, 2w.", is_repeated=False),
+           " long ago: 12h, 3d, 2w, 1month.", is_repeated=False),
     Filter("until", "until", "run", parse_time, "TIME",
            "Only runs with trains before this time.", is_repeated=False),
     Filter("below", "below", "run", _paths, "PATH", "Only runs at or below this path.",

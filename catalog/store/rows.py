@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.errors import CatalogWriteError
-from ..model.facts import FileTable, KnownFile, Numbered
+from ..model.facts import FileTable, KnownFile, Numbered, modified
 from ..model.identity import is_made_anew
 from ..model.names import recorded_run, time_of_ns, to_utc
 from ..model.records import Depth, FileLayout, FileRecord, KeySchema, Problem, RunRecord
@@ -347,7 +347,7 @@ def changed_files(
         what = (
             f"size changed from {was.size} to {file.size} bytes"
             if was.size != file.size
-            else f"modified since it was catalogued (mtime {was.mtime_ns}, now {file.mtime_ns})"
+            else modified(was.mtime_ns, file.mtime_ns)
         )
         now = to_utc(record.ingested_at)
         line = (run_id, file.name, was.size, was.mtime_ns, scanned_at[file.name], now)

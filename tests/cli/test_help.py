@@ -159,3 +159,12 @@ def test_the_documentation_shows_what_commands_print(process, demo, command, sho
     done = process(*shlex.split(command)[1:], text=True)
     assert done.returncode == 0, done.stderr
     assert words(done.stdout.replace(str(demo.root), "/demo/facility")) == words(shown)
+
+
+@pytest.mark.parametrize(
+    ("tried", "meant"), [("list", "ls"), ("search", "find"), ("version", "--version")]
+)
+def test_what_people_try_first(xfelcat, tried, meant):
+    done = xfelcat(tried)
+    assert done.exit_code == 2
+    assert f"see `xfelcat {meant}`" in done.stderr

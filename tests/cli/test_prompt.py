@@ -19,7 +19,7 @@ from xfelcat.catalog.model.errors import CatalogNotFoundError
 from xfelcat.catalog.questions.sql import describe_views
 from xfelcat.catalog.store.store import Store
 from xfelcat.cli import prompt
-from xfelcat.cli.prompt import Conversation, Words, is_complete
+from xfelcat.cli.prompt import Conversation, Words, as_command, is_complete
 
 ENDLESS = "SELECT count(*) FROM range(1000000000000) a WHERE a.range % 7 = sin(a.range);"
 WORDS = Words(
@@ -249,3 +249,15 @@ def test_on_a_terminal(demo):
         terminal.process.kill()
         terminal.process.wait()
         os.close(terminal.end)
+
+
+@pytest.mark.parametrize(
+    ("entry", "command"),
+    [
+        ("exit", ".quit"), ("QUIT;", ".quit"), ("\\q", ".quit"), (".tables", ".schema"),
+        ("\\d runs", ".schema runs"), ("help", ".help"), (".mode csv", ".format csv"),
+        ("SELECT 1;", "SELECT 1;"), ("help me", "help me"), (".schema runs", ".schema runs"),
+    ],
+)  # fmt: skip
+def test_words_of_other_prompts(entry, command):
+    assert as_command(entry) == command

@@ -8,6 +8,7 @@ import extra_data
 import h5py
 import numpy as np
 import pytest
+import xfelcat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import rich_run
@@ -418,3 +419,20 @@ def test_any_trains_of_a_disordered_run(disordered, chosen, others):
             assert_sorted(a[place], b[place])
     joined = ours.select_trains(sorted(set(chosen))) | ours.select_trains(sorted(set(others)))
     assert joined.train_ids == [ours.train_ids[i] for i in sorted({*chosen, *others})]
+
+
+def test_a_run_knows_its_name(demo):
+    paths = [demo.summary.run(900032, n).path for n in (1, 2)]
+    first, second = (xfelcat.RunDirectory(p, catalog=demo.location) for p in paths)
+    assert (first.proposal, first.run, first.data_class) == (900032, 1, "raw")
+    assert first.path == str(paths[0])
+    assert repr(first).startswith("<xfelcat.DataCollection p900032 raw r0001 for ")
+    both = first | second
+    assert (both.proposal, both.run, both.data_class, both.path) == (900032, None, "raw", None)
+    assert repr(both).startswith("<xfelcat.DataCollection p900032 raw for ")
+
+
+def test_a_loose_run_has_no_name(rich):
+    run = open_scanned(rich)
+    assert (run.proposal, run.run, run.data_class, run.path) == (None, None, None, str(rich))
+    assert repr(run).startswith("<xfelcat.DataCollection for ")

@@ -291,4 +291,6 @@ def test_html_is_escaped(tmp_path):
 
 def test_both_views_have_representations(facility):
     ours, theirs = open_both(facility.run(900010, 3).path)
-    assert repr(ours).replace("xfelcat", "extra_data") == repr(theirs)
+    name = " p900010 raw r0003"  # which theirs do not know
+    assert repr(ours).replace("xfelcat", "extra_data").replace(name, "") == repr(theirs)
+    assert name in repr(ours)

@@ -18,7 +18,8 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # catalog, what programs written for EXtra-data ask of the API, and what public reports of problems
 # with other packages found here: odd texts, types and numbers, links, pipes, full disks; less what
 # was there twice, which was looked for in all modules. Not counted are the detector classes and the
-# stand-ins for modules of EXtra-data; after that, reasons for answers without rows. More has to be worth more than these lines.
+# stand-ins for modules of EXtra-data. After that, reasons for answers without rows. More has to be
+# worth more than these lines.
 MOST_LINES, MOST_MODULES = 34_200, 136
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
