@@ -27,8 +27,12 @@ def demo_command(
     scale: Annotated[int, option("--scale", "N", "Multiply the trains of every run.", min=1)] = 1,
 ) -> None:
     """Write a small synthetic facility: three proposals, with a few faulty runs."""
-    from ..loader.examples.facility import write_facility
+    from ..loader.examples.facility import PROPOSALS, write_facility
 
+    known = {directory / folder for folder in PROPOSALS}
+    for other in (*directory.glob("*/*/*"), *directory.glob("*.*")):
+        if other not in known:
+            raise typer.BadParameter(f"{directory} has other things in it: {other}; name a new one")
     try:
         with showing_bar("writing") as show:
             summary = write_facility(directory, progress=show, scale=scale)

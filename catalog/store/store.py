@@ -106,6 +106,7 @@ class Store:
         from .schema import open_draft
         from .write import ShardWriter
 
+        self._check_place()
         versions = self.versions(shard)
         with versions.lock(wait=wait), uninterrupted(), versions.draft() as draft:
             with open_draft(draft, "shard", shard, older=versions) as connection:
@@ -116,6 +117,18 @@ class Store:
                 connection.execute("COMMIT")
             if writer.changed:
                 versions.publish(draft)
+
+    def _check_place(self) -> None:
+        """Raise CatalogWriteError where a new catalog would come to lie among other folders."""
+        if self.shard_folders():
+            return
+        others: set[str] = set()
+        with suppress(OSError):
+            others = {e.name for e in os.scandir(self.location) if e.is_dir()}
+        ours = {"shards", "merged", AUDITS}
+        if other := min((name for name in others - ours if name[0] != "."), default=""):
+            reason = f"it is no catalog, but a folder with {other!r} in it"
+            raise CatalogWriteError(str(self.location), reason)
 
     @property
     def audits(self) -> Versions:

@@ -285,6 +285,9 @@ class _Planned:
     spec: RunSpec
 
 
+PROPOSALS = ("SPB/201830/p900010", "FXE/202102/p900021", "SPB/202405/p900032")
+
+
 def _plan(folder: str, **of_class: Sequence[RunSpec]) -> list[_Planned]:
     """Runs of a proposal by data class."""
     return [_Planned(folder, name, spec) for name, specs in of_class.items() for spec in specs]
@@ -391,7 +394,7 @@ def _proposal_900010(scale: int) -> list[_Planned]:
         spec(4, split(_trains(start, 4, 50 * scale), {"DA02": (*_spb_motors(), *cameras)})),
     ]
     proc = [_corrected(raw[0], AGIPD, range(16)), _corrected(raw[1], AGIPD, range(16))]
-    return _plan("SPB/201830/p900010", raw=raw, proc=proc)
+    return _plan(PROPOSALS[0], raw=raw, proc=proc)
 
 
 def _fxe_aggregators() -> dict[str, Sources]:
@@ -430,7 +433,7 @@ def _proposal_900021(scale: int) -> list[_Planned]:
     # Module 15 was not corrected in run 1.
     proc = [_corrected(raw[0], LPD, range(15)), _corrected(raw[3], LPD, range(16))]
     faulty = [spec(number, "1.2", slow, 45, 3) for number in range(101, 107)]
-    return _plan("FXE/202102/p900021", raw=[*raw, *faulty], proc=proc)
+    return _plan(PROPOSALS[1], raw=[*raw, *faulty], proc=proc)
 
 
 def _proposal_900032(scale: int) -> list[_Planned]:
@@ -466,7 +469,7 @@ def _proposal_900032(scale: int) -> list[_Planned]:
     ]
     proc = [_corrected(s, AGIPD, range(16), legacy=True) for s in (raw[0], raw[1], raw[3])]
     red = [spec(4, late | reduced, 20, 1)]
-    return _plan("SPB/202405/p900032", raw=raw, proc=proc, red=red)
+    return _plan(PROPOSALS[2], raw=raw, proc=proc, red=red)
 
 
 def _differences_between_runs(root: Path) -> list[Defect]:

@@ -320,3 +320,17 @@ def test_every_command_runs_as_a_process(process, demo):
     module = [sys.executable, "-m", "xfelcat.cli.app", "--version"]
     assert subprocess.run(module, capture_output=True, text=True, check=True).stdout
     assert Path(shutil.which("xfelcat", path=str(Path(sys.executable).parent)) or "").exists()
+
+
+def test_a_data_tree_is_no_place_for_a_catalog_or_a_demo(xfelcat, demo, tmp_path):
+    tree = tmp_path / "exp"
+    (tree / "MID" / "202401" / "p002012" / "raw").mkdir(parents=True)
+    done = xfelcat("ingest", demo.root, "-c", tree)
+    assert done.exit_code == 1
+    assert (
+        f"{tree} cannot be written: it is no catalog, but a folder with 'MID' in it" in done.stderr
+    )
+    done = xfelcat("demo", tree)
+    assert done.exit_code == 2
+    assert "has other things in it" in " ".join(done.stderr.split())
+    assert [p.name for p in tree.rglob("*")] == ["MID", "202401", "p002012", "raw"]
