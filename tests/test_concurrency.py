@@ -40,8 +40,8 @@ while not os.path.exists(stop) or not n:
     assert found["A/XGM/1", "power"].ndarray().size == len(found.train_ids)
     asked = xfelcat.Catalog(catalog)
     known = asked.runs()
-    assert len(known) >= 4 and (known["files"] == 2).all(), known
-    assert len(asked.find("*XGM*")) >= 4
+    assert len(known) >= 3 and (known["files"] == 2).all(), known
+    assert len(asked.find("*XGM*")) >= 3
     n += 1
 print(json.dumps({"n": n}))
 """
@@ -84,7 +84,7 @@ def run(code, *words):
 @pytest.mark.parametrize("n_readers", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_readers_beside_writers(n_readers, place, tmp_path):
     times = examples(2)
-    proposals = [place / "MID" / "202401" / f"p{p:06d}" for p in (2014, 2013, 2012)]
+    proposals = [place / "MID" / "202401" / f"p{p:06d}" for p in (2013, 2012)]
     overlapping = [[place / "MID"], proposals]
 
     def scripts():
@@ -126,4 +126,4 @@ def test_an_older_client_does_not_write_where_a_newer_one_has(place, tmp_path, m
     with pytest.raises(CatalogWriteError, match=rf"version {V + 1} .* writes version {V}: install"):
         ingest(Store(catalog), [str(place / "MID")], IngestOptions(jobs=0))
     assert state(Store(catalog)) == before
-    assert len(Catalog(catalog).runs()) == 4  # it reads what was there when it was upgraded
+    assert len(Catalog(catalog).runs()) == 3  # it reads what was there when it was upgraded

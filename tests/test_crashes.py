@@ -59,8 +59,8 @@ N_QUICK, N_ALL = 2, 29
 def make_catalogs(place):
     """A small facility, and the catalogs that commands start from, by name."""
     tree = place / "MID"
-    for proposal in (2012, 2013, 2014):
-        for run in (1, 2, 3):
+    for proposal in (2012, 2013):
+        for run in (1, 2):
             folder = tree / "202401" / f"p{proposal:06d}" / "raw" / f"r{run:04d}"
             folder.mkdir(parents=True)
             for sequence in (0, 1):

@@ -325,7 +325,6 @@ def test_virtual_files_need_their_sources_where_they_were(tmp_path):
 
 MIXED_MOCKS = [
     "fxe_da-0.5",
-    "sa3_da-1.3",
     "bad_name-1.0",
     "lpd-0.5",
     "fxe_raw-1.3",
@@ -336,7 +335,8 @@ MIXED_MOCKS = [
     "lpd_parallelgain-1.0",
     "scs-1.0",
     "remi-1.0",
-    *(pytest.param(n, marks=pytest.mark.slow) for n in ("empty_source-1.3", "fxe_raw-1.2")),
+    *(pytest.param(n, marks=pytest.mark.slow) for n in ("empty_source-1.3", "sa3_da-1.3")),
+    pytest.param("fxe_raw-1.2", marks=pytest.mark.slow),
     pytest.param("no_trains-0.5", marks=pytest.mark.slow),
     pytest.param("spb_proc-1.0", marks=pytest.mark.slow),
 ]

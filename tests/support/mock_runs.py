@@ -136,12 +136,15 @@ _LONG = {
 }
 
 
+# As sa3_da with one source without data, and as spb_raw and spb_proc with another number of modules.
+_LIKE_OTHERS = {"empty_source", "reduced_spb_raw", "reduced_spb_proc"}
+
+
 def _is_slow(name: str) -> bool:
     """Whether `make test` has the same in an older and in a newer version of the format."""
     kind, _, version = name.rpartition("-")
     versions = sorted(m.version for m in MOCKS.values() if m.name.rpartition("-")[0] == kind)
-    # Of 20 s for EXtra-data alone: sa3_da has as many sources, and empty ones are in run files too.
-    return kind == "empty_source" or (
+    return kind in _LIKE_OTHERS or (
         version < versions[-1] and (kind in _LONG or version > versions[0])
     )
 
