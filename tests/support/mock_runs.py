@@ -136,7 +136,7 @@ _LONG = {
 }
 
 
-# As sa3_da with one source without data, and as spb_raw and spb_proc with another number of modules.
+# As sa3_da with one source without data; as spb_raw and spb_proc with fewer modules.
 _LIKE_OTHERS = {"empty_source", "reduced_spb_raw", "reduced_spb_proc"}
 
 
