@@ -1,9 +1,9 @@
 """``xfelcat diff``: what differs between two runs."""
 
 from collections import Counter
-from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from numbers import Integral, Real
+from typing import Annotated, Any
 
 import typer
 
@@ -17,11 +17,17 @@ from .options import (
     open_store,
     option,
 )
-from .output import Format, choose_format, say, value_text, write_rows
+from .output import Format, choose_format, say, short_number, value_text, write_rows
 from .progress import count
 
 _LONGEST = 30
 _COLUMNS = ("what", "source", "key", "first", "second")
+
+
+def _short(value: Any) -> Any:
+    """A number to six digits, as people read it; anything else as it is."""
+    is_broken = isinstance(value, Real) and not isinstance(value, Integral)
+    return short_number(float(value)) if is_broken else value
 
 
 def diff_command(
@@ -65,11 +71,15 @@ def diff_command(
         raise typer.Exit(2) from None
     if found or chosen is not Format.TABLE:
         # A RUN value, which may be of any type, is a text; a table has the beginning of a long one.
-        shown = partial(
-            value_text, at_most=_LONGEST if chosen is Format.TABLE else None, one_line=False
-        )
-        rows = [asdict(d) | {"first": shown(d.first), "second": shown(d.second)} for d in found]
-        write_rows(rows, chosen, output, names=_COLUMNS)
+        is_table = chosen is Format.TABLE
+        shown = partial(value_text, at_most=_LONGEST if is_table else None, one_line=False)
+        names = (*_COLUMNS[:3], first, second) if is_table and first != second else _COLUMNS
+        sides_of = ((d, [_short(v) if is_table else v for v in (d.first, d.second)]) for d in found)
+        rows = [
+            dict(zip(names, (d.what, d.source, d.key, *map(shown, both)), strict=True))
+            for d, both in sides_of
+        ]
+        write_rows(rows, chosen, output, names=names)
     kinds = Counter(difference.what for difference in found)
     parts = ", ".join(f"{n} of {what}" for what, n in kinds.items())
     say(f"{count(len(found), 'difference')}{': ' if parts else ''}{parts}")

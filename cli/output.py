@@ -127,7 +127,7 @@ def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:
         return
     if chosen is Format.TABLE and file is sys.stdout.buffer and sys.stdout.isatty():
         sys.stdout.flush()
-        cells = list(_rows(table.slice(0, _ROWS_ON_TERMINAL), _cell_converter))
+        cells = list(_rows(table.slice(0, _ROWS_ON_TERMINAL), _short_cell_converter))
         show_table(table.column_names, cells, [_is_number(t) for t in table.schema.types])
         if table.num_rows > len(cells):
             left_out = table.num_rows - len(cells)
@@ -243,6 +243,20 @@ def _cell_converter(kind: "pa.DataType") -> Converter:
     if pa.types.is_float32(kind):
         return lambda value: "" if value is None else f"{value:.8g}"
     return _cell
+
+
+def _short_cell_converter(kind: "pa.DataType") -> Converter:
+    """The same for a terminal, where people read: numbers have six digits."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(kind):
+        return lambda value: "" if value is None else short_number(value)
+    return _cell_converter(kind)
+
+
+def short_number(value: float) -> str:
+    """A number to six digits; all digits of the whole part of a large one."""
+    return f"{value:.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:.6g}"
 
 
 def _cell(value: Any) -> str:

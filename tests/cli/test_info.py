@@ -472,3 +472,15 @@ def test_open_of_nothing(xfelcat, demo):
     result = xfelcat("open", "nosuch", "-c", demo.location)
     assert result.exit_code == 1
     assert "nosuch" in result.stderr
+
+
+def test_a_table_of_differences_names_the_runs_and_is_short(xfelcat, demo):
+    command = ("diff", "900032/1", "900032/2", "-c", demo.location)
+    head, _, *rows = xfelcat(*command).stdout.splitlines()
+    assert head.split() == ["what", "source", "key", "900032/1", "900032/2"]
+    numbers = [word for row in rows for word in row.split()[3:] if word.lstrip("-")[:1].isdigit()]
+    assert len(numbers) > 10
+    assert all(len(n.strip("-").replace(".", "").lstrip("0")) <= 6 for n in numbers if "e" not in n)
+    every = json.loads(xfelcat(*command, "--format", "json").stdout)
+    assert {"first", "second"} <= every[0].keys()
+    assert any(len(row["first"] or "") > 9 for row in every if row["what"] == "value")
