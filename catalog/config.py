@@ -101,7 +101,7 @@ def _read_config(path: str, required: bool) -> dict[str, str]:
 
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (ValueError, RecursionError) as e:
         raise ConfigError(f"config file {path} is not valid TOML: {e}") from e
     for name, value in values.items():
         if name not in SETTINGS:
