@@ -1,6 +1,7 @@
 """Do aliases mean what EXtra-data takes them for?"""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import extra_data
@@ -357,9 +358,7 @@ def test_glob_characters_in_names_are_literal(tmp_path):
     assert run.alias.select("odd").all_sources == {"A/MOTOR/X[1]"}
 
 
-LAUGHS = "".join(
-    f"- &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghijk", "bcdefghijkl")
-)
+LAUGHS = "".join(f"- &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghijkl"))
 
 
 @pytest.mark.parametrize(
