@@ -174,7 +174,15 @@ def _own_places(found: FoundRun) -> Iterator[str]:
             yield os.path.join(proposal, "scratch", ".xfelcat")
             break
     yield _beside(found)
-    yield user_catalog()
+    yield from _users_own()
+
+
+def _users_own() -> tuple[str, ...]:
+    """The user's own catalog; none for a user without a home directory."""
+    try:
+        return (user_catalog(),)
+    except ConfigError:
+        return ()
 
 
 def _beside(found: FoundRun) -> str:
@@ -237,10 +245,10 @@ def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
     # RuntimeError: Python starts and imports no more where the program ends meanwhile.
     with contextlib.suppress(XfelcatError, OSError, RuntimeError):
         # Never in a catalog that a setting names, and never where a proposal has no scratch folder.
-        places = [_beside(found), user_catalog()]
+        places = [_beside(found), *_users_own()]
         if not found.identity.is_loose:
             own = [p for p in _own_places(found) if p != _beside(found)]
-            places = [p for p in own if p == user_catalog() or os.path.isdir(os.path.dirname(p))]
+            places = [p for p in own if p in _users_own() or os.path.isdir(os.path.dirname(p))]
         for location in places:
             store = Store(location)
             try:
