@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ..model.errors import QueryError
+from ..store.connections import uninterrupted
 
 if TYPE_CHECKING:
     import duckdb
@@ -262,15 +263,19 @@ def interruptible(cursor: "Cursor", work: Callable[[], T], time_limit: float | N
             done.set()
 
     thread = Thread(target=run, name="xfelcat query", daemon=True)
-    thread.start()
     try:
+        with uninterrupted():  # else Ctrl-C leaves it alone in DuckDB, which aborts the process
+            thread.start()
         if not done.wait(time_limit):
             raise TimeoutError
     finally:
-        while not done.wait(0):  # the first call may come before the statement has begun
+        while thread.ident and not done.wait(
+            0
+        ):  # the first call may come before the statement has begun
             cursor.interrupt()
             done.wait(0.05)
-        thread.join()
+        if thread.ident:
+            thread.join()
     if errors:
         raise errors[0]
     return results[0]
