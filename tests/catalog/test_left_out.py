@@ -121,6 +121,9 @@ def split(public_path):
     store = Store(public_path / "catalog")
     for proposal in (2012, 2013, 2014):
         write(store, make_run(1, proposal))
+    Catalog(store.location).audit()
+    store.publish_merged()
+    store.audits.directory.chmod(0o700)
     (store.location / "shards" / "p002013").chmod(0o700)
     store.merged.directory.chmod(0o700)
     return store
