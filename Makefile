@@ -8,8 +8,9 @@ SYNTHETIC ?= synthetic
 BENCH ?= bench
 CLIENTS := .venv-clients
 EXTRA := 2026.1.1
+OLD_DUCKDB := .venv-duckdb
 
-.PHONY: setup demo check test test-long test-clients test-browser lint types size bench bench-quick bench-growth bench-questions bench-startup synthetic clean
+.PHONY: setup demo check test test-long test-clients test-duckdb test-browser lint types size bench bench-quick bench-growth bench-questions bench-startup synthetic clean
 
 setup: $(STAMP)
 
@@ -58,6 +59,16 @@ $(CLIENTS)/.installed: pyproject.toml tests/clients/requirements.txt
 	tar -xzf $(CLIENTS)/sources/euxfel_extra-$(EXTRA).tar.gz -C $(CLIENTS)/sources
 	@touch $@
 
+# Catalogs written by either major version of DuckDB, read and continued by the other.
+test-duckdb: $(OLD_DUCKDB)/.installed $(STAMP)
+	XFELCAT_OTHER_PYTHON=$(abspath $(OLD_DUCKDB))/bin/python $(BIN)/python -m pytest -rs tests/test_duckdb_versions.py
+
+$(OLD_DUCKDB)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(OLD_DUCKDB)
+	$(OLD_DUCKDB)/bin/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77'
+	$(OLD_DUCKDB)/bin/python -m pip install --quiet -e . duckdb==1.5.5
+	@touch $@
+
 # Lines and modules by folder.
 size: $(STAMP)
 	@$(BIN)/python tests/support/code_size.py
@@ -96,4 +107,4 @@ synthetic: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.synthetic $(abspath $(SYNTHETIC))
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) demo build *.egg-info
+	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) demo build *.egg-info

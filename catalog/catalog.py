@@ -5,7 +5,9 @@ runs share one set of filters, ``questions.filters.Choice``; docs/questions.md e
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
@@ -96,6 +98,15 @@ class Catalog:
         """The directory of the catalog."""
         return str(self._store.location)
 
+    @cached_property
+    def _asked(self) -> Store:
+        """The store, for questions: the first one warns of what no answer has."""
+        from .store.care import left_out_text
+
+        if text := left_out_text(self._store):
+            warnings.warn(f"{self.location}: {text}", UserWarning, stacklevel=4)
+        return self._store
+
     def exists(self) -> bool:
         """Whether anything was ingested here yet."""
         return self._store.exists()
@@ -162,7 +173,7 @@ class Catalog:
            proposal  run
         0    900032    1
         """
-        return find.runs(self._store, Question.of(**where)).to_frame()
+        return find.runs(self._asked, Question.of(**where)).to_frame()
 
     def find(
         self,
@@ -194,7 +205,7 @@ class Catalog:
         1    900032    2  beamPosition.ixPos.value   mm      32
         """
         question = Question.of(source=source, key=key, **where)
-        return find.find(self._store, question, limit=limit).to_frame()
+        return find.find(self._asked, question, limit=limit).to_frame()
 
     def find_runs(
         self, where: str | Mapping[Any, Any] | Sequence[Any], **choice: Unpack[ConditionChoice]
@@ -228,7 +239,7 @@ class Catalog:
         >>> found.columns[8:10].tolist()
         ['SA1_XTD2_XGM/XGM/DOOCS gainMode', 'path']
         """
-        return find.find_runs(self._store, Question.of(where=where, **choice)).to_frame()
+        return find.find_runs(self._asked, Question.of(where=where, **choice)).to_frame()
 
     def sources(self, source: Any = "*", **where: Unpack[SourceChoice]) -> "pd.DataFrame":
         """The sources of the runs, in the order of their names.
@@ -249,7 +260,7 @@ class Catalog:
         2     CONTROL         SPB_XTD9_XGM/XGM/DOOCS      20
         3  INSTRUMENT  SPB_XTD9_XGM/XGM/DOOCS:output      15
         """
-        return find.sources(self._store, Question.of(source=source, **where)).to_frame()
+        return find.sources(self._asked, Question.of(source=source, **where)).to_frame()
 
     def keys(self, source: Any = "*", key: Any = "*", **where: Unpack[KeyChoice]) -> "pd.DataFrame":
         """The keys of the runs' sources, and what they are; a row per type, shape and unit.
@@ -260,7 +271,7 @@ class Catalog:
             Columns section, source, key, index_group, dtype, shape (of one entry), unit, runs,
             trains (with data, summed over runs), entries.
         """
-        return find.keys(self._store, Question.of(source=source, key=key, **where)).to_frame()
+        return find.keys(self._asked, Question.of(source=source, key=key, **where)).to_frame()
 
     def files(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The files of the runs, in the order of runs and names.
@@ -274,7 +285,7 @@ class Catalog:
             (bytes), mtime, aggregator, sequence, depth, verified, format_version, locality, trains,
             scanned_at, missing_since.
         """
-        return find.files(self._store, Question.of(**where)).to_frame()
+        return find.files(self._asked, Question.of(**where)).to_frame()
 
     def train_ranges(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The train IDs of the runs: one row per range without a gap, in the order of runs.
@@ -286,7 +297,7 @@ class Catalog:
         pandas.DataFrame
             Columns run_id, proposal, run, data_class, first_train, last_train, trains.
         """
-        return find.train_ranges(self._store, Question.of(**where)).to_frame()
+        return find.train_ranges(self._asked, Question.of(**where)).to_frame()
 
     def run_values(
         self,
@@ -305,7 +316,7 @@ class Catalog:
             (of strings), shape (of arrays, whose values are not given), unit.
         """
         question = Question.of(source=source, key=key, **where)
-        return find.run_values(self._store, question, limit=limit).to_frame()
+        return find.run_values(self._asked, question, limit=limit).to_frame()
 
     def coverage(
         self,
@@ -346,7 +357,7 @@ class Catalog:
         several = [DataFilter.parse(d) for d in (data if isinstance(data, list) else [data])]
         question = Question.of(**where)
         options: Any = {"at_least": at_least, "most_decoded": most_decoded}
-        return coverage.coverage(self._store, several, question, **options).to_frame()
+        return coverage.coverage(self._asked, several, question, **options).to_frame()
 
     def lacking(
         self,
@@ -375,7 +386,7 @@ class Catalog:
             neighbours_with, neighbours, path.
         """
         question = Question.of(source=source, **where)
-        answer = coverage.lacking(self._store, question, neighbours=neighbours, at_least=at_least)
+        answer = coverage.lacking(self._asked, question, neighbours=neighbours, at_least=at_least)
         return answer.to_frame()
 
     def sql(
@@ -416,7 +427,7 @@ class Catalog:
         2        red     1
         """
         limits: Any = {"time_limit": time_limit, "memory_limit": memory_limit}
-        return sql.run_sql(self._store, text, parameters, **limits).to_frame()
+        return sql.run_sql(self._asked, text, parameters, **limits).to_frame()
 
     def inventory(
         self,
@@ -457,7 +468,7 @@ class Catalog:
         """
         groups = [by] if isinstance(by, str) else by
         where_ = RunFilter.of(**where)
-        answer = inventory.inventory(self._store, question, where_, by=groups, per=per, limit=limit)
+        answer = inventory.inventory(self._asked, question, where_, by=groups, per=per, limit=limit)
         return answer.to_frame()
 
     def export(
@@ -495,7 +506,7 @@ class Catalog:
         """
         asked = Question.of(**where)
         return export.export_views(
-            self._store, directory, views, asked, force=force, progress=progress
+            self._asked, directory, views, asked, force=force, progress=progress
         )
 
     def audit(
@@ -577,7 +588,7 @@ class Catalog:
             waivers=waivers,
             save=save,
         )
-        return audit(self._store, filter_, options, progress)
+        return audit(self._asked, filter_, options, progress)
 
     def report(
         self,
@@ -613,7 +624,7 @@ class Catalog:
         from .report.page import write_report
 
         accepted = find_waivers(self._store.location, waivers)
-        return write_report(self._store, RunFilter.of(**where), path, waivers=accepted)
+        return write_report(self._asked, RunFilter.of(**where), path, waivers=accepted)
 
     def forget(self, *targets: str | os.PathLike[str]) -> int:
         """Delete all that is known of some runs; the data files stay as they are.

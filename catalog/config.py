@@ -81,27 +81,33 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def user_catalog() -> str:
-    """Directory of the user's own catalog, used where no setting names one."""
+    """Directory of the user's own catalog, used where no setting names one.
+
+    Raises ConfigError for a user without a home directory.
+    """
     import platformdirs
 
-    return os.path.join(platformdirs.user_data_dir("xfelcat", appauthor=False), "catalog")
+    try:
+        return os.path.join(platformdirs.user_data_dir("xfelcat", appauthor=False), "catalog")
+    except RuntimeError as error:
+        raise ConfigError(f"{error}; or name a catalog by XFELCAT_CATALOG") from None
 
 
 def _read_config(path: str, required: bool) -> dict[str, str]:
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
-    except FileNotFoundError:
-        if required:
-            raise ConfigError(f"config file {path}, named by XFELCAT_CONFIG, is absent") from None
-        return {}
     except (OSError, UnicodeDecodeError) as e:
+        if not os.path.exists(path):  # or below a home that is a file, or another's
+            if required:
+                raise ConfigError(f"config file {path}, named by XFELCAT_CONFIG, is absent") from e
+            return {}
         raise ConfigError(f"config file {path} cannot be read: {e}") from e
     import tomllib
 
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (ValueError, RecursionError) as e:
         raise ConfigError(f"config file {path} is not valid TOML: {e}") from e
     for name, value in values.items():
         if name not in SETTINGS:

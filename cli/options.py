@@ -210,10 +210,10 @@ def existing_store(catalog: Path | None) -> "Store":
 
 def say_if_behind(store: "Store") -> None:
     """Report what the answers lack: changes since the merge, shards of another schema version."""
-    from ..catalog.store.care import left_out
+    from ..catalog.store.care import left_out_text
 
-    if n := len(left_out(store)):
-        say(f"{count(n, 'shard')} of another schema version left out: see `xfelcat db status`")
+    if text := left_out_text(store):
+        say(text)
     if store.exists() and store.merged_is_stale():
         say("the catalog has changed since it was merged: `xfelcat db merge` renews the answers")
 

@@ -35,10 +35,11 @@ from ..scan.discover import FoundRun, list_run, locate_run, neighbours, stat_fil
 from ..store.connections import OpenDatabase, uninterrupted
 from ..store.packing import PackedRun, fetch_packed
 from ..store.read import load_run, only_run
-from ..store.store import Store
+from ..store.store import Store, lacking
 from .catalogued import catalogued_facts
 from .scanned import scanned_facts
 
+_WITHOUT = "opened without a catalog"
 Chooser = Callable[[list[str]], list[str]]
 
 
@@ -140,7 +141,8 @@ def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dic
 
 def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_Candidate]:
     """The catalogs that know the run, in the order of asking; ``catalog`` must be one."""
-    for location in filter(None, chain((catalog, settings.catalog), _own_places(found))):
+    named = (catalog, settings.catalog)
+    for location in filter(None, chain(named, _own_places(found))):
         store = Store(location)
         beside = location == _beside(found)
         # A catalog beside the run may have been copied with it: its one run is this one.
@@ -152,12 +154,14 @@ def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_
                     if source is None:
                         if location == catalog:
                             store.require()
+                        if location in named and (reason := lacking(store, [shard])):
+                            warnings.warn(f"{_WITHOUT}: {reason}", UserWarning, stacklevel=2)
                         continue
                     cursor = source.cursor()
                     run_id = only_run(cursor) if beside else found.identity.run_id
                     known = fetch_packed(cursor, run_id)
             except CatalogReadError as e:  # the data can be opened without it
-                warnings.warn(f"opened without a catalog: {e}", UserWarning, stacklevel=2)
+                warnings.warn(f"{_WITHOUT}: {e}", UserWarning, stacklevel=2)
                 continue
             if known and known.files.names:
                 yield _Candidate(store, shard, run_id, source, known)
@@ -170,7 +174,15 @@ def _own_places(found: FoundRun) -> Iterator[str]:
             yield os.path.join(proposal, "scratch", ".xfelcat")
             break
     yield _beside(found)
-    yield user_catalog()
+    yield from _users_own()
+
+
+def _users_own() -> tuple[str, ...]:
+    """The user's own catalog; none for a user without a home directory."""
+    try:
+        return (user_catalog(),)
+    except ConfigError:
+        return ()
 
 
 def _beside(found: FoundRun) -> str:
@@ -233,10 +245,10 @@ def _save(found: FoundRun, scanned: dict[str, FileRecord]) -> None:
     # RuntimeError: Python starts and imports no more where the program ends meanwhile.
     with contextlib.suppress(XfelcatError, OSError, RuntimeError):
         # Never in a catalog that a setting names, and never where a proposal has no scratch folder.
-        places = [_beside(found), user_catalog()]
+        places = [_beside(found), *_users_own()]
         if not found.identity.is_loose:
             own = [p for p in _own_places(found) if p != _beside(found)]
-            places = [p for p in own if p == user_catalog() or os.path.isdir(os.path.dirname(p))]
+            places = [p for p in own if p in _users_own() or os.path.isdir(os.path.dirname(p))]
         for location in places:
             store = Store(location)
             try:

@@ -88,6 +88,11 @@ class Pattern:
         return text_matches(column, self.text)
 
 
+# Characters of a glob. Names have some hundred; RE2 takes some 100,000, and DuckDB's error for more
+# of them comes in the midst of a statement.
+_LONGEST = 10_000
+
+
 def _check_regex(regex: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -109,7 +114,12 @@ def is_glob(text: str) -> bool:
 
 
 def glob_to_regex(glob: str) -> str:
-    """The regular expression for ``regexp_full_match`` that matches what the glob matches."""
+    """The regular expression for ``regexp_full_match`` that matches what the glob matches.
+
+    Raises QueryError for a glob that no name is as long as.
+    """
+    if len(glob) > _LONGEST:
+        raise QueryError(f"a name of {len(glob)} characters: {_LONGEST} are the most")
     return "(?s)" + "".join(_parts(to_text(glob)))
 
 

@@ -13,6 +13,9 @@ from string import Formatter
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from ..model.errors import QueryError
+from ..store.connections import uninterrupted
+
 if TYPE_CHECKING:
     import duckdb
     import numpy as np
@@ -130,6 +133,8 @@ class Answer:
 
         Integers are pandas' nullable ones, arrays are tuples, times are UTC without zone. ``attrs``
         has the parts of the provenance by name.
+
+        Raises QueryError for types that pandas lacks: unions, dates past the year 9999.
         """
         import pandas as pd
         import pyarrow as pa
@@ -137,7 +142,10 @@ class Answer:
         names = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
         nullable = {getattr(pa, n.lower())(): getattr(pd, f"{n}Dtype")() for n in names}
         nullable[pa.bool_()] = pd.BooleanDtype()
-        frame: pd.DataFrame = self.table.to_pandas(types_mapper=nullable.get)
+        try:
+            frame: pd.DataFrame = self.table.to_pandas(types_mapper=nullable.get)
+        except (pa.ArrowException, ValueError) as error:
+            raise QueryError(f"no DataFrame can hold these rows: {error}") from None
         for at, kind in enumerate(self.table.schema.types):
             if pa.types.is_list(kind):
                 tuples = _tuples(self.table.column(at))
@@ -255,15 +263,19 @@ def interruptible(cursor: "Cursor", work: Callable[[], T], time_limit: float | N
             done.set()
 
     thread = Thread(target=run, name="xfelcat query", daemon=True)
-    thread.start()
     try:
+        with uninterrupted():  # else Ctrl-C leaves it alone in DuckDB, which aborts the process
+            thread.start()
         if not done.wait(time_limit):
             raise TimeoutError
     finally:
-        while not done.wait(0):  # the first call may come before the statement has begun
+        while thread.ident and not done.wait(
+            0
+        ):  # the first call may come before the statement has begun
             cursor.interrupt()
             done.wait(0.05)
-        thread.join()
+        if thread.ident:
+            thread.join()
     if errors:
         raise errors[0]
     return results[0]

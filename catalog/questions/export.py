@@ -9,6 +9,7 @@ same published state of the catalog.
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,8 @@ def export_views(
                     batches = _batches(cursor, name, len(ids), conditions_of)
                     rows[name] = _write(batches, name, basis, draft, progress)
                 for name, draft in drafted.items():
-                    draft.replace(paths[name])
+                    # Through a link, whatever it leads to and wherever that lies.
+                    shutil.move(draft, os.path.realpath(paths[name]))
         except OSError as error:
             raise TargetWriteError(str(target), error.strerror or str(error)) from error
     return [ExportedView(n, path, rows[n], path.stat().st_size) for n, path in paths.items()]

@@ -106,7 +106,10 @@ def _run_range(text: int | str) -> tuple[int, int]:
 def _paths(given: Paths) -> tuple[str, ...]:
     """Paths as the catalog may have them: absolute, and with their links resolved."""
     absolute = _each(lambda path: os.path.abspath(os.path.expanduser(path)))(given)
-    return tuple(dict.fromkeys(p for path in absolute for p in (path, os.path.realpath(path))))
+    try:
+        return tuple(dict.fromkeys(p for path in absolute for p in (path, os.path.realpath(path))))
+    except ValueError as error:  # a NUL
+        raise QueryError(f"{given!r} is no path: {error}") from None
 
 
 def _train_range(given: Trains) -> tuple[int, int]:
@@ -157,7 +160,7 @@ def _dtypes(given: Any) -> tuple[str, ...]:
             continue
         try:
             dtype = np.dtype(one)
-        except TypeError:
+        except (TypeError, UnicodeEncodeError):
             raise QueryError(f"{one!r} is no dtype: write float32, uint16, <f4 or str") from None
         found |= dict.fromkeys((dtype.str, dtype.newbyteorder().str))
     return tuple(found)

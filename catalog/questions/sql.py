@@ -18,6 +18,7 @@ from ..model.errors import QueryError, did_you_mean, nearest
 from ..store.connections import Cursor
 from ..store.schema import SchemaView, views
 from ..store.store import Store
+from ..store.versions import is_text
 from .execute import Answer, Table, fetch
 from .filters import provenance
 
@@ -256,6 +257,8 @@ def _check_statement(cursor: Cursor, text: str) -> None:
     """Raise QueryError unless the text is one reading statement."""
     import duckdb
 
+    if not is_text(text):
+        raise QueryError("the statement is not UTF-8")
     try:
         statements = cursor.extract_statements(text)
     except duckdb.Error as error:

@@ -311,7 +311,8 @@ class _Supervisor(Generic[Result]):
             self.jobs = 1
             return
         else:
-            raise RuntimeError("a worker process died without having touched a file")
+            reason = "a worker process died without having touched a file"
+            raise ConfigError(f"{reason}: ask for no workers (--jobs 0)")
         for number, batch in self.unfinished.items():
             for path in guilty.keys() & set(batch.paths):
                 self.blamed.setdefault(number, {})[path] = guilty[path]

@@ -28,7 +28,7 @@ from .schema import (
     migrate_draft,
     open_draft,
 )
-from .store import Store, open_current
+from .store import Store, locked_folders, open_current
 from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
 
 
@@ -292,6 +292,17 @@ def left_out(store: Store) -> list[ShardState]:
     Asked after each answer: a shard that is current costs one look at its link.
     """
     return shard_states(store, store.shard_folders() - store.shards().keys())
+
+
+def left_out_text(store: Store) -> str:
+    """What the answers lack, as a phrase; empty where that is nothing, or all."""
+    about = {"of another schema version": len(left_out(store))}
+    if store.merged.current() is None:  # else answers come from there, for who may read that
+        about["that this user may not read"] = len(locked_folders(store, store.shard_folders()))
+    parts = [f"{n} shard{'s' * (n != 1)} {which}" for which, n in about.items() if n]
+    if not parts or not store.exists():
+        return ""
+    return f"{' and '.join(parts)} left out: see `xfelcat db status`"
 
 
 def upgrade_shards(store: Store, progress: Progress | None = None) -> list[str]:

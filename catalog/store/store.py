@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..model.errors import CatalogNotFoundError, CatalogWriteError
+from ..model.errors import CatalogNotFoundError, CatalogReadError, CatalogWriteError, XfelcatError
 from .connections import POOL, Cursor, OpenDatabase, connect_memory, uninterrupted
 from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # A version can only be gone if two newer ones were published since the link was read, so even a few
 # tries in a row mean that something else is wrong.
 _TRIES = 10
+_ENTER = os.R_OK | os.X_OK
 
 
 class Store:
@@ -55,11 +56,8 @@ class Store:
     def require(self) -> None:
         """Raise CatalogNotFoundError where nothing is published for this schema version."""
         if not self.exists():
-            shards = map(self.versions, self.shard_folders())
-            newest = max((v for s in shards for v in s.schema_versions()), default=0)
-            raise CatalogNotFoundError(
-                str(self.location), newest, SCHEMA_VERSION, oldest_upgraded=OLDEST_UPGRADED
-            )
+            reason = lacking(self, self.shard_folders())
+            raise reason or CatalogNotFoundError(str(self.location), 0, SCHEMA_VERSION)
 
     def shards(self) -> dict[str, str]:
         """The current version (a file name) of every shard, in the order of their runs."""
@@ -159,6 +157,8 @@ class Store:
 
         if not self.merged_is_stale():
             return False
+        if locked := locked_folders(self, self.shard_folders()):  # all would miss their runs
+            raise CatalogWriteError(str(self.merged.directory), f"{locked[0]} cannot be read")
         with self.merged.lock(), uninterrupted():
             if not self.merged_is_stale():
                 return False
@@ -214,6 +214,23 @@ class Store:
         files = {s: self.versions(s).directory / v for s, v in self.shards().items()}
         audits = self.audits.current()
         return files if audits is None else {**files, AUDITS: audits}
+
+
+def lacking(store: Store, shards: Iterable[str]) -> XfelcatError | None:
+    """Why shards that are not published for us are not: their rights, or schema versions."""
+    names = sorted(shards)
+    if locked := locked_folders(store, names):
+        return CatalogReadError(str(locked[0]), "this user may not read it")
+    found = max((v for s in names for v in store.versions(s).schema_versions()), default=0)
+    places = (str(store.location), found, SCHEMA_VERSION, OLDEST_UPGRADED)
+    return CatalogNotFoundError(*places) if found else None
+
+
+def locked_folders(store: Store, shards: Iterable[str]) -> list[Path]:
+    """The folders of these shards, and of all of them, that this user may not read."""
+    top = store.location / "shards"
+    may_not = (f for f in (top, *map(top.joinpath, shards)) if not os.access(f, _ENTER))
+    return [f for f in may_not if os.path.isdir(f)]
 
 
 def _merged_copy(files: Mapping[str, Path], memory_limit: int) -> OpenDatabase:

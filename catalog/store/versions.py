@@ -32,10 +32,10 @@ _NAME = re.compile(r"v(\d+)\.(\d{8,})-[0-9a-f]{6}\.duckdb")
 _LINK = re.compile(r"current-v(\d+)")
 
 
-def is_text(path: Path) -> bool:
-    """Whether a path is UTF-8; DuckDB can reach no other, and its error does not tell why."""
+def is_text(given: Path | str) -> bool:
+    """Whether a path or statement is UTF-8; DuckDB takes no other, and its error is unclear."""
     try:
-        str(path).encode()
+        str(given).encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.config import load_settings, user_catalog
+from ...catalog.hdf5.interface import as_text
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
@@ -131,7 +132,8 @@ def summarize(values: NDArray[Any]) -> Summary:
         values = values[~np.isnan(values)]
     if not values.size:
         return Summary(n_entries, n_entries)
-    first, last = values[[0, -1]].tolist()
+    ends = values[[0, -1]].tolist()
+    first, last = map(as_text, ends) if values.dtype.kind == "S" else ends
     n_changes = int(np.count_nonzero(values[1:] != values[:-1]))
     known = Summary(n_entries, n_entries - values.size, first, last, n_changes)
     if values.dtype.kind not in "biuf":
@@ -209,7 +211,7 @@ class ProfileOptions:
         for name in matching_keys(source, self.key or "*.value"):
             record = source.schema.by_name[name]
             is_text = record.dtype == "str"
-            if not record.entry_shape and (is_text or decode_dtype(record.dtype).kind in "biuf"):
+            if not record.entry_shape and (is_text or decode_dtype(record.dtype).kind in "biufS"):
                 yield name
 
 

@@ -14,6 +14,7 @@ it on to all that is selected from it; no file is open before array data are rea
 
 import errno
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -39,7 +40,9 @@ from .chunks import (
     plain_handle,
 )
 
-DEFAULT_LIMIT = 256  # a process may mostly open 1024
+# A process may mostly open 1024; a quarter leaves room for other runs, workers and the program.
+_MAY_OPEN = resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**63  # -1 for any number
+DEFAULT_LIMIT = max(min(256, _MAY_OPEN // 4), 1)
 DATASET_LIMIT = 512  # open per file: each takes an identifier and memory of HDF5
 # To ask HDF5 for the layout of a dataset takes as long as to read about so many bytes by HDF5.
 WORTH_LAYOUT = 64 * 2**10

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any, Generic, TypeVar
 
 from ...catalog.model.errors import AliasError, SourceNameError, did_you_mean, nearest
@@ -78,6 +79,14 @@ def _spell(target: Target) -> str:
     return target if isinstance(target, str) else f"({target[0]}, {target[1]})"
 
 
+def _shown(value: object) -> str:
+    """The beginning of a wrong value: a line of YAML can stand for 9^9 items or digits."""
+    try:
+        return f"{short_repr(value):.60}"
+    except ValueError:
+        return type(value).__name__
+
+
 def _read_file(path: Path) -> Mapping[str, Any]:
     """The mapping that a JSON, YAML or TOML file holds."""
     kind = _FORMATS.get(path.suffix.lower())
@@ -95,12 +104,12 @@ def _read_file(path: Path) -> Mapping[str, Any]:
             loaded = _parse_yaml(text, path)
         else:
             loaded = json.loads(text) if kind == "json" else tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AliasError(f"{path}: not valid {kind.upper()}: {error}") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, Mapping):
-        raise AliasError(f"{path}: holds no mapping from alias to source, but {loaded!r:.60}")
+        raise AliasError(f"{path}: holds no mapping from alias to source, but {_shown(loaded)}")
     return loaded
 
 
@@ -122,7 +131,9 @@ def _parse(given: Mapping[str, Any], where: str) -> dict[str, Target]:
     def add(alias: object, target: Target) -> None:
         if not isinstance(alias, str):
             raise AliasError(f"{where}: alias {alias!r} is not a string")
-        parsed.update(merge_aliases(parsed, {_normal(alias): target}))
+        name = _normal(alias)
+        known = parsed.setdefault(name, target)
+        merge_aliases({name: known}, {name: target})
 
     for name, value in given.items():
         if isinstance(value, str):
@@ -130,7 +141,9 @@ def _parse(given: Mapping[str, Any], where: str) -> dict[str, Target]:
         elif isinstance(value, Mapping):
             for alias, key in value.items():
                 if not isinstance(key, str) or not isinstance(name, str):
-                    raise AliasError(f"{where}: alias {alias!r} of {name!r} is no key: {key!r}")
+                    raise AliasError(
+                        f"{where}: alias {alias!r} of {name!r} is no key: {_shown(key)}"
+                    )
                 add(alias, (name, key))
         elif (
             isinstance(value, list | tuple)
@@ -140,7 +153,7 @@ def _parse(given: Mapping[str, Any], where: str) -> dict[str, Target]:
             add(name, (value[0], value[1]))
         else:
             raise AliasError(
-                f"{where}: {name!r} stands for {value!r}, but an alias stands for a source (a"
+                f"{where}: {name!r} stands for {_shown(value)}, but an alias stands for a source (a"
                 " string), or for a source and a key (a pair of strings)",
                 str(name),
             )

@@ -141,3 +141,18 @@ def test_no_runs_make_empty_files_with_all_columns(catalog, tmp_path):
     assert written.rows == 0
     schema = in_sql(catalog, "FROM run_keys LIMIT 0").schema
     assert pq.read_schema(written.path).names == schema.names
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_written(catalog, tmp_path, there):
+    target = tmp_path / "elsewhere" / "real.parquet"
+    target.parent.mkdir()
+    if there:
+        target.touch()
+    (tmp_path / "out").mkdir()
+    link = tmp_path / "out" / "runs.parquet"
+    link.symlink_to("../elsewhere/real.parquet")
+    catalog.export(tmp_path / "out", "runs", force=True)
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert pq.read_table(target).num_rows == len(catalog.runs())

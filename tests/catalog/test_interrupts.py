@@ -4,8 +4,10 @@ import os
 import signal
 import threading
 
+import duckdb
 import pytest
 from support.run_records import make_run
+from xfelcat.catalog.questions import execute
 from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.connections import uninterrupted
 from xfelcat.catalog.store.store import Store
@@ -110,3 +112,20 @@ def test_what_was_written_by_then_is_published(tmp_path):
         assert cursor.execute("SELECT count(*) FROM run").fetchall() == [(1,)]
     assert store.publish_merged()
     assert check(store) == []
+
+
+def test_a_query_is_over_when_ctrl_c_arrives_as_it_starts(monkeypatch):
+    """Its thread would go on in DuckDB, and abort the process at its end."""
+
+    class Interrupted(threading.Thread):
+        def start(self):
+            super().start()
+            ctrl_c()
+
+    monkeypatch.setattr(execute, "Thread", Interrupted)
+    cursor = duckdb.connect()
+    endless = "SELECT count(*) FROM range(1000000000000) a WHERE a.range % 7 = sin(a.range)"
+    with pytest.raises(KeyboardInterrupt):
+        execute.interruptible(cursor, lambda: cursor.execute(endless).fetchall())
+    assert "xfelcat query" not in [thread.name for thread in threading.enumerate()]
+    cursor.close()

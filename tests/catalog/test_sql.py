@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 from xfelcat import Catalog
 from xfelcat.catalog.model.errors import CatalogNotFoundError, CatalogWriteError, QueryError
@@ -135,6 +136,18 @@ def test_mistakes_are_explained(demo, statement, said):
         "CHECKPOINT",
         "PREPARE p AS SELECT 1",
         "EXPLAIN ANALYZE DELETE FROM run",
+        "EXPLAIN ANALYZE COPY runs TO '{target}'",
+        "SELECT * FROM query('COPY runs TO ''{target}''')",
+        "WITH x AS (DELETE FROM run RETURNING *) SELECT * FROM x",
+        "IMPORT DATABASE '{target}'",
+        "FORCE INSTALL httpfs FROM '{target}'",
+        "SET VARIABLE x = 1",
+        "RESET lock_configuration",
+        "CREATE SECRET (TYPE http)",
+        "CREATE MACRO f() AS 1",
+        "COMMENT ON VIEW runs IS 'x'",
+        "VACUUM",
+        "SELECT 1; COPY runs TO '{target}'",
     ],
 )
 def test_whatever_writes_is_refused(demo, tmp_path, statement):
@@ -159,6 +172,15 @@ def test_whatever_writes_is_refused(demo, tmp_path, statement):
         "SELECT * FROM read_blob('{secret}')",
         "SELECT * FROM glob('{folder}/*')",
         "SELECT * FROM read_parquet('https://example.org/x.parquet')",
+        "SELECT * FROM read_parquet('{secret}')",
+        "SELECT * FROM parquet_metadata('{secret}')",
+        "SELECT * FROM read_json('{secret}')",
+        "SELECT * FROM sniff_csv('{secret}')",
+        "SELECT * FROM read_text('/dev/fd/0')",
+        "SELECT * FROM read_text('/proc/self/environ')",
+        "SELECT * FROM query_table('{secret}')",
+        "SELECT * FROM duckdb_secrets()",
+        "SELECT (SELECT content FROM read_text('{secret}')) FROM runs",
     ],
 )
 def test_no_other_file_can_be_read(demo, tmp_path, statement):
@@ -166,6 +188,34 @@ def test_no_other_file_can_be_read(demo, tmp_path, statement):
     secret.write_text("word\nswordfish\n")
     with pytest.raises(QueryError, match="SQL reads the catalog and no other file"):
         run_sql(demo.store, statement.format(secret=secret, folder=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT getenv('HOME')",
+        "FROM frame",  # a table of Python's, by the name of its variable
+        "FROM parameters",
+        "SELECT * FROM python_scan(1)",
+        "SELECT * FROM arrow_scan(1, 1, 1)",
+        "SELECT * FROM pandas_scan(1)",
+        "SELECT * FROM enable_logging('QueryLog')",
+        "SELECT set_config('threads', '1')",
+        "SELECT 1 AS \udc80",
+    ],
+)
+def test_the_process_is_out_of_reach(demo, statement):
+    frame = pd.DataFrame({"x": [1]})
+    with pytest.raises(QueryError) as caught:
+        run_sql(demo.store, statement)
+    assert "\n" not in str(caught.value)
+    assert len(frame) == 1
+
+
+@pytest.mark.parametrize("value", ["union_value(a := 1)", "DATE '290000-01-01'"])
+def test_what_pandas_cannot_hold_is_an_error_of_ours(demo, value):
+    with pytest.raises(QueryError, match="no DataFrame can hold these rows"):
+        Catalog(demo.location).sql(f"SELECT {value} AS x")
 
 
 def test_an_endless_query_is_stopped(demo):

@@ -1,6 +1,7 @@
 """Do aliases mean what EXtra-data takes them for?"""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import extra_data
@@ -355,3 +356,39 @@ def test_glob_characters_in_names_are_literal(tmp_path):
     write_run(tmp_path, spec)
     run = open_both(tmp_path)[0].with_aliases({"odd": "A/MOTOR/X[1]"})
     assert run.alias.select("odd").all_sources == {"A/MOTOR/X[1]"}
+
+
+LAUGHS = "".join(f"- &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghijkl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yml", "a: !!python/object/apply:os.mkdir [{made}]"),
+        ("a.yml", "!!python/object/new:os.mkdir [{made}]"),
+        ("a.yml", "a: !!python/name:os.system ''"),
+        ("a.yml", f"- &a [x, x]\n{LAUGHS}"),  # 9^11 items, all but a few the same
+        ("a.yml", f"a:\n  - &a [x, x]\n{LAUGHS}".replace("\n-", "\n  -")),
+        ("a.yml", "a: &a [*a, *a]"),
+        ("a.yml", f"a: {'[' * 5000}{']' * 5000}"),
+        ("a.json", f'{{{{"a": {"[" * 100_000}{"]" * 100_000}}}}}'),
+        ("a.toml", f"a = {'[' * 100_000}{']' * 100_000}"),
+        ("a.json", f'{{{{"a": {"9" * 10_000}}}}}'),
+        ("a.toml", f"a = {'9' * 10_000}"),
+        ("a.yml", f"a: 1:{'59:' * 3000}1"),  # a number of base 60
+        ("a.yml", "a: 2024-99-99"),
+    ],
+)
+def test_files_are_data_of_a_bounded_size(tmp_path, name, text):
+    (tmp_path / name).write_text(text.format(made=tmp_path / "made"))
+    with pytest.raises(AliasError) as caught:
+        load_definitions(tmp_path / name)
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_hundred_thousand_aliases(tmp_path):
+    """Each was compared with all before it, which took minutes."""
+    every = {f"a{n}": f"SOURCE/{n}" for n in range(100_000)}
+    (tmp_path / "a.json").write_text(json.dumps(every))
+    assert load_definitions(tmp_path / "a.json") == every

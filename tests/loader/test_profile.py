@@ -12,6 +12,7 @@ import pytest
 import xfelcat
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tiny_file import XGM, write_tiny
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.store.care import check
 from xfelcat.catalog.store.store import Store
@@ -211,3 +212,17 @@ def test_infinities_and_extremes_of_integers():
     assert far.mean == pytest.approx(2**63)
     low = summarize(np.array([-(2**63), -(2**63) + 2]))
     assert (low.std, low.minimum) == (1.0, -(2**63))
+
+
+def test_text_of_fixed_length_is_profiled(tmp_path):
+    run = tmp_path / "p002012" / "raw" / "r0007"
+    run.mkdir(parents=True)
+    texts = np.array(["caf\u00e9".encode(), *[b"b"] * 8, b"c"], h5py.string_dtype("utf-8", 10))
+    with write_tiny(run / "RAW-R0007-DA01-S00000.h5") as f:
+        f.create_dataset(f"CONTROL/{XGM}/mode/value", data=texts)
+    catalog = xfelcat.Catalog(tmp_path / "catalog")
+    catalog.ingest(str(run), jobs=0)
+    module.profile(XGM, "mode.value", catalog=catalog.location, jobs=0)
+    (row,) = catalog.sql("SELECT * FROM key_profiles").to_dict("records")
+    assert (row["first_text"], row["last_text"]) == ("caf\u00e9", "c")
+    assert (row["entries"], row["changes"]) == (10, 2)

@@ -93,6 +93,10 @@ def test_a_saved_dataset_is_whole_when_it_is_opened_again(path, tmp_path):
     assert set(again.data_vars) == set(ds.data_vars)
     assert not any("/" in name for name in map(str, ds.variables))
     assert {v.attrs["source"] for v in again.data_vars.values()} > {XGM}
+    ds.to_netcdf(tmp_path / "run.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "run.nc", engine="h5netcdf") as again:
+        xr.testing.assert_equal(again, ds)
+        assert {v.attrs["source"] for v in again.data_vars.values()} > {XGM}
 
 
 def test_only_what_is_asked_for_is_read(run, monkeypatch):

@@ -19,8 +19,8 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # with other packages found here: odd texts, types and numbers, links, pipes, full disks; less what
 # was there twice, which was looked for in all modules. Not counted are the detector classes and the
 # stand-ins for modules of EXtra-data. After that, reasons for answers without rows. More has to be
-# worth more than these lines.
-MOST_LINES, MOST_MODULES = 34_200, 136
+# worth more than these lines. Then what answers lack for the rights of their reader, and limits.
+MOST_LINES, MOST_MODULES = 34_270, 136
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 

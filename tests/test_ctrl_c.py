@@ -1,0 +1,60 @@
+"""Ctrl-C at any moment of any command: exit code 130, no traceback, and a whole catalog.
+
+Before its first output a command imports, where Python itself reports; after its last it is ending,
+and dies of the signal, which shells show as 130 too.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.demo_facility import demo, demo_and_report, no_settings
+from xfelcat.catalog.store.care import check
+
+__all__ = ["demo", "demo_and_report", "no_settings"]
+
+EXECUTABLE = Path(sys.executable).parent / "xfelcat"
+COMMANDS = {
+    "ingest": ("ingest", "{root}", "--force", "-j", "1"),
+    "audit": ("audit", "--fail-on", "never"),
+    "profile": ("profile", "*XGM*", "--force", "-j", "1"),
+    "sql": ("sql", "SELECT count(*) FROM range(20000000) WHERE sin(range) > 2"),
+    "find": ("find", "*"),
+    "merge": ("db", "compact"),
+    "export": ("export", "parquet", "{out}", "--force"),
+}
+
+
+def interrupted(words, moment):
+    """Exit code and stderr of a command that gets Ctrl-C so long after its first output."""
+    command = [str(EXECUTABLE), *map(str, words)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        first = process.stderr.readline()
+        time.sleep(moment)
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=600)
+    return process.returncode, first + rest
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ctrl_c(demo, tmp_path, name):
+    store = demo.copy_catalog(tmp_path / "catalog")
+    words = [w.format(root=demo.root, out=tmp_path / "out") for w in COMMANDS[name]]
+    moment = random.Random(name).uniform(0, 1.5)
+    code, said = interrupted([*words, "-c", store.location], moment)
+    assert code in (0, 130, -signal.SIGINT), (moment, said)
+    assert "Traceback" not in said, (moment, said)
+    if code == 130:
+        assert sum("interrupted" in line for line in said.splitlines()) == 1, said
+    assert check(store) == []
+    assert len(store.shards()) == len(demo.store.shards())
