@@ -20,7 +20,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # was there twice, which was looked for in all modules. Not counted are the detector classes and the
 # stand-ins for modules of EXtra-data. After that, reasons for answers without rows. More has to be
 # worth more than these lines. Then what answers lack for the rights of their reader, and limits.
-MOST_LINES, MOST_MODULES = 34_270, 136
+MOST_LINES, MOST_MODULES = 34_700, 137
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
