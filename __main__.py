@@ -1,6 +1,18 @@
-"""``python -m xfelcat``: the same as the ``xfelcat`` program."""
+"""``python -m xfelcat``, and the ``xfelcat`` program."""
 
-from xfelcat.cli.app import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is being imported ends it as at any other time."""
+    try:
+        from xfelcat.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("xfelcat: interrupted\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

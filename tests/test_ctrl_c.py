@@ -1,7 +1,6 @@
 """Ctrl-C at any moment of any command: exit code 130, no traceback, and a whole catalog.
 
-Before its first output a command imports, where Python itself reports; after its last it is ending,
-and dies of the signal, which shells show as 130 too.
+After its last output a command is ending, and dies of the signal, which shells show as 130 too.
 """
 
 import random
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.demo_facility import demo, demo_and_report, no_settings
+from xfelcat.__main__ import main
 from xfelcat.catalog.store.care import check
 
 __all__ = ["demo", "demo_and_report", "no_settings"]
@@ -58,3 +58,15 @@ def test_ctrl_c(demo, tmp_path, name):
         assert sum("interrupted" in line for line in said.splitlines()) == 1, said
     assert check(store) == []
     assert len(store.shards()) == len(demo.store.shards())
+
+
+def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.__import__", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    monkeypatch.undo()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "xfelcat: interrupted\n"
