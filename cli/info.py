@@ -377,10 +377,13 @@ def info_command(
     With --format json, csv or parquet: rows of what it consists of.
     """
     from ..catalog.model.errors import CatalogNotFoundError
+    from ..catalog.model.identity import parse_run_name
     from ..catalog.questions.inventory import count_runs
 
     chosen = choose_format(format_, output)
     store = open_store(catalog)
+    if target and source and source.isdecimal() and parse_run_name(f"{target}/{source}"):
+        target, source, key = f"{target}/{source}", key, None  # as open_run takes them
     where = named_runs(target)
     several = target is None
     if target is not None and source is None and not where.runs:  # more than the one of this name

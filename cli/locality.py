@@ -10,15 +10,16 @@ from .output import say
 
 
 def locality_command(
-    path: Annotated[Path, argument("PATH", "A run directory, or one file.", exists=True)],
+    path: Annotated[Path, argument("PATH", "A run (a directory, or 2012/34), or one file.")],
 ) -> None:
     """Report which files are on disk, only on tape, or unavailable.
 
     Lists the files that cannot be read at once; exits 1 if there are any.
     """
     from ..catalog.scan.locality import survey_locality
+    from ..loader.open import run_place
 
-    survey = survey_locality(path)
+    survey = survey_locality(run_place(path))
     groups = {
         "only on tape": survey.on_tape,
         "unavailable": survey.unavailable,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.errors import QueryError
+from ..catalog.model.identity import parse_run_name
 from ..catalog.questions.filters import ALL_RUNS, Filter, RunFilter, filters_of, parse_time
 from .output import Format, say
 from .progress import count
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from ..loader.collection import DataCollection
 
 
-_SHORT = re.compile(
-    r"p?(?P<proposal>\d{1,6})[/ ]\s*(?:(?P<data_class>[A-Za-z]\w*)[/ ]\s*)?r?(?P<run>\d{1,6})/?"
-)
 _INSTRUMENT = re.compile(r"(?P<instrument>[A-Z]{2,8}\d?)(?:/(?P<cycle>\d{6}))?/?")
 
 Row = dict[str, Any]
@@ -252,10 +250,10 @@ def named_runs(text: str | None) -> RunFilter:
 
 def _by_numbers(text: str) -> RunFilter | None:
     """The run of a short form; None for anything else."""
-    if (m := _SHORT.fullmatch(text)) is None:
+    if (named := parse_run_name(text)) is None:
         return None
-    data_class = m["data_class"] or "raw"
-    return RunFilter.of(proposal=m["proposal"], run=m["run"], data_class=data_class)
+    proposal, data_class, run = named
+    return RunFilter.of(proposal=proposal, run=run, data_class=data_class)
 
 
 def open_named(text: str, store: "Store", *, save: bool = False) -> tuple[str, "DataCollection"]:
@@ -320,15 +318,14 @@ def catalogued_runs(where: RunFilter, store: "Store", at_most: int | None = None
 def _find_named(text: str, store: "Store") -> tuple[str, Row | None]:
     """Where the run of a name is, and its row if the catalog had to be asked for that."""
     from ..catalog.model.errors import RunNotFoundError
-    from ..loader.open import find_proposal, find_run_directory
+    from ..loader.open import run_place
 
     path = os.path.abspath(os.path.expanduser(text))
     if os.path.isdir(path):
         return path, None
     if known := catalogued_run(text, store):
         return known["path"], known
-    if (m := _SHORT.fullmatch(text)) is None:
+    if parse_run_name(text) is None:
         what = f"{text} (a run directory, or a name like p002012/raw/r0034)"
         raise RunNotFoundError(what, looked_at=[path, str(store.location)])
-    proposal = find_proposal(m["proposal"])
-    return find_run_directory(proposal, m["run"], m["data_class"] or "raw"), None
+    return run_place(text), None

@@ -31,7 +31,9 @@ _NOUNS = {"E": "error", "W": "warning", "I": "remark"}
 
 
 def validate_command(
-    path: Annotated[Path | None, typer.Argument(help="A data file or a run directory.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="A data file, or a run: its directory, or 2012/34.")
+    ] = None,
     *,
     skip: Annotated[
         list[str] | None,
@@ -58,7 +60,9 @@ def validate_command(
     parquet have each of them. Exit code 1 if there are errors or warnings.
     """
     from ..loader.jobs.validation import applicable_checks, validate
+    from ..loader.open import run_place
 
+    path = path and Path(run_place(path))
     chosen = choose_format(format_, output)
     one_file = path is not None and not path.is_dir()
     with wrong_usage():

@@ -16,7 +16,7 @@ from typing import SupportsIndex
 
 from ..catalog.config import load_settings
 from ..catalog.model.errors import RunNotFoundError, nearest
-from ..catalog.model.identity import is_data_file, parse_proposal, parse_run
+from ..catalog.model.identity import is_data_file, parse_proposal, parse_run, parse_run_name
 from ..catalog.opening.resolve import look_up_run
 from ..catalog.scan.discover import neighbours
 from ..catalog.scan.locality import lc_any
@@ -87,7 +87,7 @@ def RunDirectory(
     UserWarning
         If some files could not be used; they are named.
     """
-    directory = os.path.abspath(os.path.expanduser(path))
+    directory = run_place(path)
     choose = _chooser(directory, include, file_filter)
     facts = look_up_run(directory, choose, catalog, trust, save, parallelize)
     warn_of_problems(facts, directory)
@@ -218,6 +218,20 @@ def _instrument_aliases(proposal_dir: str) -> str:
     """The alias file of the instrument whose proposal this is."""
     instrument = Path(proposal_dir).parent.parent.name
     return os.path.join(load_settings().software_root, instrument, "extra-data-aliases-default.yml")
+
+
+def run_place(path: PathLike) -> str:
+    """The absolute path of a run or file; where nothing lies there, of the run that it names.
+
+    Names are ``"p002012/raw/r0034"``, ``"2012/34"`` and the like. Raises RunNotFoundError for a
+    name of a run that is not there.
+    """
+    place = os.path.abspath(os.path.expanduser(path))
+    named = None if os.path.lexists(place) else parse_run_name(os.fspath(path))
+    if named is None:
+        return place
+    proposal, data_class, run = named
+    return find_run_directory(find_proposal(proposal), run, data_class)
 
 
 def find_proposal(proposal: int | PathLike) -> str:

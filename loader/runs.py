@@ -315,6 +315,7 @@ _KEPT_OPEN = 32  # runs: loops over several keys of as many open none of them tw
 
 def open_runs(
     runs: Any = None,
+    numbers: Iterable[int | str] | None = None,
     *,
     catalog: PathLike | None = None,
     trust: str | None = None,
@@ -330,6 +331,8 @@ def open_runs(
         ``proposal`` and ``run`` (and ``data_class``), so also of SQL. Or a list whose items are
         paths, names (``"p002012/raw/r0034"``; ``"p002012/proc"`` for all catalogued runs there),
         (proposal, run) or (proposal, run, data).
+    numbers
+        Numbers of runs, of the proposal that ``runs`` then is.
     catalog
         Location of the catalog to ask; by default the one that the DataFrame came from, else that
         of the settings, else the user's.
@@ -356,6 +359,8 @@ def open_runs(
     >>> runs
     <xfelcat.Runs: 3 runs, p900032/raw/r0001 to p900032/raw/r0004>
     """
+    if numbers is not None:
+        runs = [(runs, number) for number in numbers]
     places = find_places(runs, catalog, question)
     return Runs(places, trust=trust, inc_suspect_trains=inc_suspect_trains)
 

@@ -186,6 +186,20 @@ def parse_proposal(proposal: SupportsIndex | str) -> int | None:
     return int(digits) if digits.isdecimal() and int(digits) < 10**6 else None
 
 
+_RUN_NAME = re.compile(
+    r"p?(?P<proposal>\d{1,6})[/ ]\s*(?:(?P<data_class>[A-Za-z]\w*)[/ ]\s*)?r?(?P<run>\d{1,6})/?"
+)
+
+
+def parse_run_name(text: str) -> tuple[int, str, int] | None:
+    """Proposal, data class and run of ``"p002012/proc/r0034"``, or ``"2012/34"`` (raw).
+
+    None for what is no name of a run.
+    """
+    m = _RUN_NAME.fullmatch(text)
+    return m and (int(m["proposal"]), m["data_class"] or "raw", int(m["run"]))
+
+
 def parse_run(run: SupportsIndex | str) -> int | None:
     """243 for 243, ``'243'`` and ``'r0243'``; None for what is no run number."""
     text = str(run)

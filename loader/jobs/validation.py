@@ -25,6 +25,7 @@ from ...catalog.scan.discover import FoundRun, list_run, locate_run, neighbours,
 from ...catalog.scan.jobs import NO_PROGRESS, Batch, JobProgress, in_batches, run_jobs
 from ...catalog.scan.locality import files_off_disk
 from ...catalog.scan.scan import unread_record
+from ..open import run_place
 from .deepcheck import DEFAULT_SAMPLE, DeepOptions, check_data
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def validate(
     >>> report.ok
     True
     """
-    given = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    given = run_place(path)
     started = time.monotonic()
     one_file = not os.path.isdir(given)
     checks = [c.id for c in applicable_checks(one_file=one_file, deep=deep, skip=skip)]

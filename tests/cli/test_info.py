@@ -484,3 +484,11 @@ def test_a_table_of_differences_names_the_runs_and_is_short(xfelcat, demo):
     every = json.loads(xfelcat(*command, "--format", "json").stdout)
     assert {"first", "second"} <= every[0].keys()
     assert any(len(row["first"] or "") > 9 for row in every if row["what"] == "value")
+
+
+def test_two_words_name_a_run(xfelcat, demo):
+    one = xfelcat("info", "900032/1", "-c", demo.location).stdout
+    assert xfelcat("info", "900032", "1", "-c", demo.location).stdout == one
+    of_source = ("*XGM/XGM/DOOCS", "-c", demo.location)
+    one = xfelcat("info", "900032/1", *of_source).stdout
+    assert xfelcat("info", "900032", "1", *of_source).stdout == one
