@@ -29,6 +29,14 @@ COMMANDS = {
 }
 
 
+# In the seconds that each takes with workers, which are what can be left waiting.
+OFTEN = [
+    pytest.param(name, number, marks=pytest.mark.slow if number else ())
+    for name in ("ingest", "profile")
+    for number in range(12)
+]
+
+
 def interrupted(words, moment):
     """Exit code and stderr of a command that gets Ctrl-C so long after its first output."""
     command = [str(EXECUTABLE), *map(str, words)]
@@ -58,6 +66,18 @@ def test_ctrl_c(demo, tmp_path, name):
         assert sum("interrupted" in line for line in said.splitlines()) == 1, said
     assert check(store) == []
     assert len(store.shards()) == len(demo.store.shards())
+
+
+@pytest.mark.parametrize(("name", "number"), OFTEN)
+def test_ctrl_c_at_many_moments(demo, tmp_path, name, number):
+    """Workers never keep the command from ending; one that hangs is ended by the time limit."""
+    store = demo.copy_catalog(tmp_path / "catalog")
+    words = [w.format(root=demo.root, out=tmp_path / "out") for w in COMMANDS[name]]
+    moment = random.Random(f"{name} {number}").uniform(0, 4)
+    code, said = interrupted([*words, "-c", store.location], moment)
+    assert code in (0, 130, -signal.SIGINT), (moment, said)
+    assert "Traceback" not in said, (moment, said)
+    assert check(store) == []
 
 
 def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys):

@@ -31,6 +31,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..model.errors import ConfigError
 from ..model.identity import aggregator_and_sequence
 from ..model.records import Problem
+from ..store.connections import uninterrupted
 from ..store.store import Store
 
 Result = TypeVar("Result")
@@ -270,13 +271,16 @@ class _Supervisor(Generic[Result]):
             futures: dict[Future[dict[str, Result]], int] = {}
             for number, batch in self.unfinished.items():
                 paths = [p for p in batch.paths if p not in self.blamed.get(number, {})]
-                call = pool.submit(_work_noting, self.work, paths, batch.options, self.notes)
+                with uninterrupted():
+                    call = pool.submit(_work_noting, self.work, paths, batch.options, self.notes)
                 futures[call] = number
             while futures:
-                done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                for future in done:
-                    number = futures.pop(future)
-                    results = future.result()
+                # Ctrl-C between the locks of futures would leave one taken, and the thread of the
+                # pool waiting for it, and the process for the thread, for ever.
+                with uninterrupted():
+                    done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    found = [(futures.pop(future), future.result()) for future in done]
+                for number, results in found:
                     batch = self.unfinished.pop(number)
                     yield BatchResult(batch, results, self.blamed.pop(number, {}))
                 for note in os.scandir(self.notes):
@@ -289,7 +293,8 @@ class _Supervisor(Generic[Result]):
         except BrokenProcessPool:
             self._blame()
         finally:
-            pool.shutdown(wait=clean, kill_workers=not clean)
+            with uninterrupted():
+                pool.shutdown(wait=clean, kill_workers=not clean)
 
     def _blame(self) -> None:
         """After the pool broke, find the file it broke on, so that the next pool goes on without.
