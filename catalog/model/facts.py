@@ -238,6 +238,7 @@ class RunFacts:
     """How pickle makes the facts again; itself picklable."""
     problems: tuple[Problem, ...] = ()
     """Files that were left out, and why."""
+    _files: dict[int, DataFile] = field(default_factory=dict)
     _handed_over: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -252,17 +253,22 @@ class RunFacts:
     @property
     def files(self) -> tuple[DataFile, ...]:
         """The files that can serve data, sorted by name."""
+        return tuple(map(self.data_file, range(len(self.table.names))))
+
+    def data_file(self, file: int) -> DataFile:
+        """One of them; of a run of many files, few are read."""
         if self._handed_over:
             self._look_again()
-        return self._files
-
-    @cached_property
-    def _files(self) -> tuple[DataFile, ...]:
-        prefix, table = os.path.join(self.directory, ""), self.table
-        return tuple(
-            DataFile(prefix + name, size, mtime_ns, *aggregator_and_sequence(name))
-            for name, size, mtime_ns in zip(table.names, table.sizes, table.mtimes_ns, strict=True)
-        )
+        known = self._files.get(file)
+        if known is None:
+            table, name = self.table, self.table.names[file]
+            known = self._files[file] = DataFile(
+                os.path.join(self.directory, name),
+                table.sizes[file],
+                table.mtimes_ns[file],
+                *aggregator_and_sequence(name),
+            )
+        return known
 
     def hand_over(self, file: int) -> None:
         """Let the program write to a file, which it closes: an exception to what does not change.
@@ -275,12 +281,13 @@ class RunFacts:
     def _look_again(self) -> None:
         with self._lock:
             for file in sorted(self._handed_over):
-                path = self._files[file].path
+                path = os.path.join(self.directory, self.table.names[file])
                 try:
                     now = os.stat(path)
                 except OSError as e:
                     raise ChangedFileError(path, "it is no longer there") from e
-                if (now.st_size, now.st_mtime_ns) != self._files[file][1:3]:
+                known = self.table.sizes[file], self.table.mtimes_ns[file]
+                if (now.st_size, now.st_mtime_ns) != known:
                     self._renew(file, now)
                 self._handed_over.discard(file)
 
@@ -291,9 +298,10 @@ class RunFacts:
         probe = self.probe.renewed(table)
         if not np.array_equal(probe.train_ids(file), self.trains(file).ids):
             detail = "its trains are not those that were recorded"
-            raise ChangedFileError(self._files[file].path, detail)
+            path = os.path.join(self.directory, self.table.names[file])
+            raise ChangedFileError(path, detail)
         self.__dict__.update(table=table, probe=probe)
-        self.__dict__.pop("_files", None)
+        self._files.clear()
 
     def trains(self, file: int) -> TrainList:
         """The trains of a file."""

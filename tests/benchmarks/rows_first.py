@@ -16,7 +16,7 @@ from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples import GroupSpec, KeySpec, RunSpec, control, instrument, split
 from xfelcat.loader.examples.writing import write_run
 
-from .large_runs import FIRST_TRAIN
+from .large_runs import FIRST_TRAIN, XGM
 from .latency import slow
 from .measure import Place, Row, Side
 from .rows_metadata import plain, run_values
@@ -133,7 +133,7 @@ def slowly(seconds: float, do: Callable[[], Any]) -> Any:
 
 def one_key(run: Any) -> Any:
     """A key with a value per train."""
-    return run[min(run.control_sources), VALUE].ndarray()
+    return run[XGM, VALUE].ndarray()
 
 
 def slow_key(seconds: float, run: Any) -> Any:
