@@ -132,6 +132,26 @@ class FileTable:
         return FileTable.of(row for row, keep in zip(self.rows(), kept, strict=True) if keep)
 
 
+class _DataFiles(Sequence[DataFile]):
+    """The files of a table; each is made when it is asked for, as of many few are read."""
+
+    def __init__(self, directory: str, table: FileTable) -> None:
+        self._directory, self._table = directory, table
+        self._made: dict[int, DataFile] = {}
+
+    def __len__(self) -> int:
+        return len(self._table.names)
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self._made.get(at)
+        if found is None:
+            table, name = self._table, self._table.names[at]
+            stat = table.sizes[at], table.mtimes_ns[at]
+            path = os.path.join(self._directory, name)
+            found = self._made[at] = DataFile(path, *stat, *aggregator_and_sequence(name))
+        return found
+
+
 class Numbered(Generic[T]):
     """Distinct values, numbered in the order met; values with equal tokens share a number.
 
@@ -238,7 +258,6 @@ class RunFacts:
     """How pickle makes the facts again; itself picklable."""
     problems: tuple[Problem, ...] = ()
     """Files that were left out, and why."""
-    _files: dict[int, DataFile] = field(default_factory=dict)
     _handed_over: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -251,24 +270,15 @@ class RunFacts:
         return hashlib.blake2b(stats.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     @property
-    def files(self) -> tuple[DataFile, ...]:
+    def files(self) -> Sequence[DataFile]:
         """The files that can serve data, sorted by name."""
-        return tuple(map(self.data_file, range(len(self.table.names))))
-
-    def data_file(self, file: int) -> DataFile:
-        """One of them; of a run of many files, few are read."""
         if self._handed_over:
             self._look_again()
-        known = self._files.get(file)
-        if known is None:
-            table, name = self.table, self.table.names[file]
-            known = self._files[file] = DataFile(
-                os.path.join(self.directory, name),
-                table.sizes[file],
-                table.mtimes_ns[file],
-                *aggregator_and_sequence(name),
-            )
-        return known
+        return self._files
+
+    @cached_property
+    def _files(self) -> "_DataFiles":
+        return _DataFiles(self.directory, self.table)
 
     def hand_over(self, file: int) -> None:
         """Let the program write to a file, which it closes: an exception to what does not change.
@@ -281,13 +291,12 @@ class RunFacts:
     def _look_again(self) -> None:
         with self._lock:
             for file in sorted(self._handed_over):
-                path = os.path.join(self.directory, self.table.names[file])
+                path = self._files[file].path
                 try:
                     now = os.stat(path)
                 except OSError as e:
                     raise ChangedFileError(path, "it is no longer there") from e
-                known = self.table.sizes[file], self.table.mtimes_ns[file]
-                if (now.st_size, now.st_mtime_ns) != known:
+                if (now.st_size, now.st_mtime_ns) != self._files[file][1:3]:
                     self._renew(file, now)
                 self._handed_over.discard(file)
 
@@ -298,10 +307,9 @@ class RunFacts:
         probe = self.probe.renewed(table)
         if not np.array_equal(probe.train_ids(file), self.trains(file).ids):
             detail = "its trains are not those that were recorded"
-            path = os.path.join(self.directory, self.table.names[file])
-            raise ChangedFileError(path, detail)
+            raise ChangedFileError(self._files[file].path, detail)
         self.__dict__.update(table=table, probe=probe)
-        self._files.clear()
+        self.__dict__.pop("_files", None)
 
     def trains(self, file: int) -> TrainList:
         """The trains of a file."""

@@ -84,7 +84,7 @@ class FileAccess:
 
     def _set(self, facts: RunFacts, number: int, files: OpenFiles) -> None:
         self._facts, self._number, self._files = facts, number, files
-        self.data_file: DataFile = facts.data_file(number)
+        self.data_file: DataFile = facts.files[number]
         """Path, size and modification time, as they were when its facts were taken."""
         self._file: Any = None
 
@@ -127,7 +127,7 @@ class FileAccess:
         """
         self._file = None  # what the program still has of it stays usable
         self._facts.hand_over(self._number)
-        self._files.hand_over(self.path, lambda: self._facts.data_file(self._number))
+        self._files.hand_over(self.path, lambda: self._facts.files[self._number])
 
     # -- its name --------------------------------------------------------------------------------
 

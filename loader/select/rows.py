@@ -61,7 +61,7 @@ class FileRef(NamedTuple):
     @property
     def data_file(self) -> DataFile:
         """The file, as it was when its facts were taken."""
-        return self.facts.data_file(self.number)
+        return self.facts.files[self.number]
 
     @property
     def path(self) -> str:
