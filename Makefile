@@ -10,7 +10,7 @@ CLIENTS := .venv-clients
 EXTRA := 2026.1.1
 OLD_DUCKDB := .venv-duckdb
 
-.PHONY: setup demo check test test-long test-clients test-duckdb test-browser lint types size bench bench-quick bench-growth bench-questions bench-startup synthetic clean
+.PHONY: setup demo check test test-long test-clients test-duckdb test-browser lint types size bench bench-quick bench-calls bench-growth bench-questions bench-startup synthetic clean
 
 setup: $(STAMP)
 
@@ -80,6 +80,10 @@ bench: $(STAMP)
 
 bench-quick: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.bench --place $(abspath $(BENCH)) --quick
+
+# System calls of first things, next to EXtra-data and h5py, by strace: two minutes.
+bench-calls: $(STAMP)
+	cd tests && ../$(BIN)/python -m benchmarks.syscalls --place $(abspath $(BENCH)) --page ../docs/performance.md
 
 # How opening grows with the catalog and with the run: one minute, besides `make synthetic`.
 bench-growth: $(STAMP)

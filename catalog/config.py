@@ -21,7 +21,7 @@ SETTINGS = {
     "software_root": (("XFELCAT_SOFTWARE_ROOT", "EXTRA_DATA_SW_ROOT"), "/gpfs/exfel/sw"),
 }
 _TOML_TYPES = {"threads": int, "direct": bool}  # what they may be there, besides strings
-_TRUST = ("stat", "never-stat")
+TRUST = ("stat", "directory", "never-stat")
 _YES_OR_NO = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -34,7 +34,11 @@ class Settings:
     data_root: str
     """Facility tree."""
     trust: str
-    """``stat``: compare every file with the catalog on opening; ``never-stat``: believe it."""
+    """What of the files is compared with the catalog on opening.
+
+    ``stat``: size and time of each; ``directory``: the names in the run's directory;
+    ``never-stat``: nothing. A file that is opened is compared in any case.
+    """
     threads: int
     """How many threads read arrays; 0 for as many as there are cores, up to 8."""
     direct: bool
@@ -63,8 +67,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     def refuse(name: str, wanted: str) -> ConfigError:
         return ConfigError(f"setting {name} is {values[name]!r}: it must be {wanted}")
 
-    if values["trust"] not in _TRUST:
-        raise refuse("trust", " or ".join(_TRUST))
+    if values["trust"] not in TRUST:
+        raise refuse("trust", " or ".join(TRUST))
     if not values["threads"].isdecimal():
         raise refuse("threads", "a number of threads, 0 or more")
     if values["direct"].lower() not in _YES_OR_NO:

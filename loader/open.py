@@ -62,8 +62,9 @@ def RunDirectory(
     catalog
         Location of a catalog to ask before all others.
     trust
-        ``"stat"`` compares size and time of every file with the catalog; ``"never-stat"`` believes
-        a catalog that knows the run. None takes the setting.
+        ``"stat"`` compares size and time of every file with the catalog, ``"directory"`` only the
+        names of the files, ``"never-stat"`` believes a catalog that knows the run. A file that is
+        opened is compared in any case. None takes the setting.
     save
         Whether facts that had to be read from the files may be saved for the next opening.
     allow_duplicates

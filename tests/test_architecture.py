@@ -55,7 +55,6 @@ H5PY = {
     "catalog/hdf5/links.py",
     "catalog/hdf5/values.py",
     "loader/read/files.py",
-    "loader/read/chunks.py",
     "loader/read/file_read.py",
     "loader/output/write.py",
     "loader/detectors/cxi.py",

@@ -17,8 +17,12 @@ from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from ..model.errors import FileStructureError
+from .chunks import ABSENT, ChunkLayout, ChunkMap, NotPlainError
 from .interface import READ_ERRORS, as_text, check_size, reason_of
 
+# H5Z and H5D constants of the file format.
+_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+_COMPACT, _CONTIGUOUS, _CHUNKED = 0, 1, 2
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_LINKS = 32  # soft links one after the other: more are a circle
 
@@ -322,3 +326,85 @@ def diagnose(path: str) -> str:
     if version >= 3 and head[11] & 1:
         return "left open by its writer"
     return ""
+
+
+def find_layout(dataset: Any, file: Any) -> ChunkLayout:
+    """How an open ``h5py.Dataset`` of a file is stored.
+
+    Raises NotPlainError where its values are of a type that only HDF5 reads, it has no rows, or its
+    bytes lie elsewhere or went through other filters.
+    """
+    dtype, shape, dsid = dataset.dtype, dataset.shape, dataset.id
+    properties = dsid.get_create_plist()
+    kind = properties.get_layout()
+    if not _is_plain_type(dataset):
+        raise NotPlainError(f"values of type {_type_name(dtype)} are stored in HDF5's own way")
+    if not shape or not dataset.size:
+        raise NotPlainError("it has no rows")
+    if kind == _COMPACT:
+        raise NotPlainError("the data lie inside the dataset's own header (compact layout)")
+    if kind not in (_CONTIGUOUS, _CHUNKED) or properties.get_external_count():
+        raise NotPlainError("the data lie in other files (a virtual or external dataset)")
+    if h5o.get_info(dsid).fileno != h5o.get_info(file.id).fileno:
+        raise NotPlainError("the data lie in another file (an external link)")
+    if file.userblock_size:
+        raise NotPlainError("the file begins with a user block")
+    contiguous = kind == _CONTIGUOUS
+    chunk_shape = shape if contiguous else dataset.chunks
+    return ChunkLayout(shape, chunk_shape, dtype, contiguous, _find_codecs(properties))
+
+
+def _is_plain_type(dataset: Any) -> bool:
+    """Whether a value in the file is the same bytes in memory, of a type that Zarr has."""
+    dtype, stored = dataset.dtype, dataset.id.get_type()
+    if dtype.kind == "S":
+        return stored.get_strpad() in (h5t.STR_NULLTERM, h5t.STR_NULLPAD)
+    if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
+        return False
+    return bool(stored.equal(h5t.py_create(dtype, logical=True)))
+
+
+def _type_name(dtype: np.dtype[Any]) -> str:
+    if dtype.metadata and "vlen" in dtype.metadata:
+        return f"variable-length {getattr(dtype.metadata['vlen'], '__name__', 'array')}"
+    return "compound" if dtype.fields else str(dtype)
+
+
+def _find_codecs(properties: Any) -> tuple[dict[str, Any], ...]:
+    codecs: list[dict[str, Any]] = []
+    for at in range(properties.get_nfilters()):
+        code, _, values, name = properties.get_filter(at)
+        if code == _DEFLATE:
+            codecs.append({"id": "zlib", "level": values[0]})
+        elif code == _SHUFFLE:
+            codecs.append({"id": "shuffle", "elementsize": values[0]})
+        elif code == _FLETCHER32:
+            codecs.append({"id": "fletcher32"})
+        else:
+            label = name.decode(errors="replace") or "unnamed"
+            raise NotPlainError(f"it is stored with the filter {label} (HDF5 number {code})")
+    return tuple(codecs)
+
+
+def locate_chunks(dataset: Any, layout: ChunkLayout) -> ChunkMap:
+    """Where every chunk of a dataset lies; raises NotPlainError if HDF5 cannot list them."""
+    chunks = ChunkMap.unknown(layout)
+    if layout.contiguous:
+        offset = dataset.id.get_offset()
+        if offset is not None:
+            chunks.offsets[0], chunks.sizes[0] = offset, layout.chunk_bytes
+        return chunks
+    if not hasattr(dataset.id, "chunk_iter"):
+        raise NotPlainError("h5py is built with an HDF5 that does not list chunks")
+    if dataset.maxshape.count(None) == 1 and dataset.maxshape[0] is not None:
+        # Seen in HDF5 2.0: the coordinates of an extensible array whose first dimension is not
+        # the one without a limit are those of other chunks.
+        raise NotPlainError("HDF5 lists wrong chunks where only a later dimension may grow")
+    found: list[tuple[tuple[int, ...], int, int, int]] = []
+    dataset.id.chunk_iter(
+        lambda c: found.append((c.chunk_offset, c.byte_offset or ABSENT, c.size, c.filter_mask))
+    )
+    if found:
+        at, *rest = (np.asarray(part) for part in zip(*found, strict=True))
+        chunks.put(at, *rest)
+    return chunks

@@ -14,16 +14,17 @@ The links of groups come, after the HDF5 file format specification, in several w
 
 import ctypes
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from functools import cache
-from struct import Struct
+from struct import Struct, unpack_from
 from typing import NamedTuple
 
-_BITS = 16  # 64 KiB: one read of this size costs no more than a small one
-_WITHIN = (1 << _BITS) - 1
-_FIRST = 4  # blocks to begin with: what opening a run needs mostly lies at the beginning
-_MOST_AHEAD = 16  # blocks, 1 MiB: a miss at the end of a stretch reads no more in vain
-_MOST_KEPT = 1 << 10  # blocks, 64 MiB: a worker must not fill memory with a file of many objects
+SCAN_BITS = 16  # 64 KiB: a scan sooner or later needs most of what lies beside a structure
+FIND_BITS = 12  # 4 KiB: to find few of many datasets takes half the time, with twice the reads
+_FIRST = 1 << 18  # bytes: what opening a run needs mostly lies at the beginning
+_MOST_AHEAD = 1 << 20  # bytes: a miss at the end of a stretch reads no more in vain
+_MOST_KEPT = 1 << 26  # bytes: a worker must not fill memory with a file of many objects
 
 NOWHERE = (1 << 64) - 1
 _DEEPEST = 32  # levels of a tree or heap: deeper ones are circles in a damaged file
@@ -32,7 +33,6 @@ _TREE = Struct("<4sBBHQQ")
 _SYMBOL = Struct("<QQII16s")
 _HEAP = Struct("<4sB3xQQQ")
 _PAIR = Struct("<QQ")
-_WORD = Struct("<Q")
 _TREE2 = Struct("<4sBBIHHBBQHQ")
 _FRACTAL = Struct("<4sBHHBI12QHQQHHQH")
 
@@ -63,20 +63,22 @@ def checksum() -> Callable[[bytes, int, int], int]:
 
 
 class Blocks:
-    """Pieces of an open file of ``size`` bytes, by position."""
+    """Pieces of an open file of ``size`` bytes, by position, read in blocks of ``1 << bits``."""
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, size: int, bits: int = SCAN_BITS) -> None:
         self._fd = fd
         self._size = size
+        self._bits = bits
+        self._within = (1 << bits) - 1
         self._known: dict[int, bytes] = {}
         self._ahead = 1
 
     def get(self, at: int, size: int) -> bytes:
         """``size`` bytes at a position; raises NotUnderstoodError beyond the end of the file."""
-        block = self._known.get(at >> _BITS)
+        block = self._known.get(at >> self._bits)
         if block is None:
-            block = self._load(at >> _BITS)
-        start = at & _WITHIN
+            block = self._load(at >> self._bits)
+        start = at & self._within
         piece = block[start : start + size]
         return piece if len(piece) == size else self._across(at, size)
 
@@ -91,40 +93,67 @@ class Blocks:
         """As ``get``, but as much as the file has."""
         return self.get(at, min(size, self._size - at))
 
+    def forget(self) -> None:
+        """Free the memory of what was read."""
+        self._known.clear()
+
     def _across(self, at: int, size: int) -> bytes:
         if at < 0 or size < 0 or at + size > self._size:
             raise NotUnderstoodError(f"{size} bytes at {at} of {self._size}")
-        if size > _MOST_AHEAD << _BITS:
+        if size > _MOST_AHEAD:
             piece = os.pread(self._fd, size, at)
             if len(piece) != size:
                 raise NotUnderstoodError("the file has become shorter")
             return piece
         parts = []
         while size:
-            number = at >> _BITS
+            number = at >> self._bits
             block = self._known.get(number) or self._load(number)
-            part = block[at & _WITHIN : (at & _WITHIN) + size]
+            part = block[at & self._within : (at & self._within) + size]
             parts.append(part)
             at += len(part)
             size -= len(part)
         return b"".join(parts)
 
     def _load(self, number: int) -> bytes:
-        if number < 0 or number << _BITS >= self._size:
+        bits = self._bits
+        if number < 0 or number << bits >= self._size:
             raise NotUnderstoodError(f"block {number} beyond the end of the file")
-        if not self._known:
-            n = _FIRST
+        if not self._known and bits == SCAN_BITS:
+            n = _FIRST >> bits
         else:
-            self._ahead = min(2 * self._ahead, _MOST_AHEAD) if number - 1 in self._known else 1
+            most = _MOST_AHEAD >> bits
+            self._ahead = min(2 * self._ahead, most) if number - 1 in self._known else 1
             n = self._ahead
-        if len(self._known) > _MOST_KEPT:
+        if len(self._known) > _MOST_KEPT >> bits:
             self._known.clear()
-        read = os.pread(self._fd, n << _BITS, number << _BITS)
-        if len(read) < min(n << _BITS, self._size - (number << _BITS)):
+        read = os.pread(self._fd, n << bits, number << bits)
+        if len(read) < min(n << bits, self._size - (number << bits)):
             raise NotUnderstoodError("the file has become shorter")
-        for i in range(0, len(read), 1 << _BITS):
-            self._known.setdefault(number + (i >> _BITS), read[i : i + (1 << _BITS)])
+        for i in range(0, len(read), 1 << bits):
+            self._known.setdefault(number + (i >> bits), read[i : i + (1 << bits)])
         return self._known[number]
+
+
+class RecordedBlocks(Blocks):
+    """The pieces of another ``Blocks``, and ``pieces``: position and content of those asked for."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._size = blocks._size
+        self.pieces: list[tuple[int, bytes]] = []
+
+    def get(self, at: int, size: int) -> bytes:
+        """See ``Blocks``."""
+        piece = self._blocks.get(at, size)
+        if self.pieces:
+            before, last = self.pieces[-1]
+            if before <= at <= before + len(last):  # a head and what follows it: one to compare
+                whole = max(len(last), at - before + size)
+                self.pieces[-1] = before, self._blocks.get(before, whole)
+                return piece
+        self.pieces.append((at, piece))
+        return piece
 
 
 class ElsewhereLink(NamedTuple):
@@ -140,35 +169,70 @@ Link = int | ElsewhereLink
 
 def symbol_links(blocks: Blocks, tree: int, heap: int) -> dict[bytes, Link]:
     """The links of a group that has a symbol table."""
+    names = _heap_names(blocks, heap)
+    links: dict[bytes, Link] = {}
+    last = b""
+    for node, below, end in _symbol_nodes(blocks, tree, _DEEPEST):
+        last = max(last, _until_zero(names, below))
+        for symbol in _symbols(blocks, node):
+            name = _until_zero(names, symbol[0])
+            if name <= last:  # the library, which looks names up by halving, would not find it
+                raise NotUnderstoodError("names that are not in order")
+            last = name
+            links[name] = _symbol_link(names, symbol)
+        if last > _until_zero(names, end):
+            raise NotUnderstoodError("names that are not in order")
+    return links
+
+
+def symbol_link(blocks: Blocks, table: tuple[int, int, bytes]) -> Link | None:
+    """The link of a name in a symbol table: tree, heap and name; None if there is none.
+
+    By halving, as the library does: the nodes of a large group lie all over the file.
+    """
+    node, heap, name = table
+    names = _heap_names(blocks, heap)
+    for deepest in range(_DEEPEST, 0, -1):
+        level, words = _symbol_tree(blocks, node, deepest)
+        ends = words[2::2]
+        at = bisect_left(ends, name, key=lambda end: _until_zero(names, end))
+        if at == len(ends):
+            return None
+        node = words[2 * at + 1]
+        if not level:
+            break
+    symbols = list(_symbols(blocks, node))
+    at = bisect_left(symbols, name, key=lambda symbol: _until_zero(names, symbol[0]))
+    if at == len(symbols) or _until_zero(names, symbols[at][0]) != name:
+        return None
+    return _symbol_link(names, symbols[at])
+
+
+def _heap_names(blocks: Blocks, heap: int) -> bytes:
+    """The content of a local heap."""
     signature, _, size, free, names_at = _HEAP.unpack(blocks.get(heap, 32))
     if signature != b"HEAP":
         raise NotUnderstoodError("no local heap")
     names = blocks.get(names_at, size)
     _check_free(names, free)
-    links: dict[bytes, Link] = {}
-    last = b""
-    for node, below, end in _symbol_nodes(blocks, tree, _DEEPEST):
-        head = blocks.get(node, 8)
-        if head[:4] != b"SNOD":
-            raise NotUnderstoodError("no symbol table node")
-        n = head[6] | head[7] << 8
-        table = blocks.get(node + 8, n * 40)
-        last = max(last, _until_zero(names, below))
-        for name_at, header, kind, _, more in _SYMBOL.iter_unpack(table):
-            name = _until_zero(names, name_at)
-            if name <= last:  # the library, which looks names up by halving, would not find it
-                raise NotUnderstoodError("names that are not in order")
-            last = name
-            if kind > 2:
-                raise NotUnderstoodError("symbol of an unknown kind")
-            if kind == 2:
-                value = _until_zero(names, int.from_bytes(more[:4], "little"))
-                links[name] = ElsewhereLink("soft", value)
-            else:
-                links[name] = header
-        if last > _until_zero(names, end):
-            raise NotUnderstoodError("names that are not in order")
-    return links
+    return names
+
+
+def _symbols(blocks: Blocks, node: int) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """The entries of a symbol table node: place of the name, header, kind, and what it takes."""
+    head = blocks.get(node, 8)
+    if head[:4] != b"SNOD":
+        raise NotUnderstoodError("no symbol table node")
+    return _SYMBOL.iter_unpack(blocks.get(node + 8, (head[6] | head[7] << 8) * 40))
+
+
+def _symbol_link(names: bytes, symbol: tuple[int, int, int, int, bytes]) -> Link:
+    _, header, kind, _, more = symbol
+    if kind > 2:
+        raise NotUnderstoodError("symbol of an unknown kind")
+    if kind == 2:
+        return ElsewhereLink("soft", _until_zero(names, int.from_bytes(more[:4], "little")))
+    return header
 
 
 def _check_free(names: bytes, at: int) -> None:
@@ -193,15 +257,20 @@ def _symbol_nodes(blocks: Blocks, tree: int, deepest: int) -> Iterator[tuple[int
 
     Each with the places, in the heap, of a name before its first, and of one no less than its last.
     """
-    signature, kind, level, n, _, _ = _TREE.unpack(blocks.get(tree, 24))
-    if signature != b"TREE" or kind or level >= deepest:
-        raise NotUnderstoodError("no B-tree of a group")
-    pairs = [w for (w,) in _WORD.iter_unpack(blocks.get(tree + 24, 16 * n + 8))]
-    for below, child, end in zip(pairs[::2], pairs[1::2], pairs[2::2], strict=False):
+    level, words = _symbol_tree(blocks, tree, deepest)
+    for below, child, end in zip(words[::2], words[1::2], words[2::2], strict=False):
         if level:
             yield from _symbol_nodes(blocks, child, level)
         else:
             yield child, below, end
+
+
+def _symbol_tree(blocks: Blocks, tree: int, deepest: int) -> tuple[int, tuple[int, ...]]:
+    """Level of a node, and in turns the place of a name and a child, with a name at the end."""
+    signature, kind, level, n, _, _ = _TREE.unpack(blocks.get(tree, 24))
+    if signature != b"TREE" or kind or level >= deepest:
+        raise NotUnderstoodError("no B-tree of a group")
+    return level, unpack_from(f"<{2 * n + 1}Q", blocks.get(tree + 24, 16 * n + 8))
 
 
 def link_of(message: bytes) -> tuple[bytes, Link]:
@@ -239,7 +308,7 @@ def heap_objects(blocks: Blocks, heap: int, tree: int, skip: int) -> Iterator[by
     ``skip`` bytes of each record of the tree come before the object's place in the heap.
     """
     find = _FractalHeap(blocks, heap).get
-    for record in _tree2_records(blocks, tree):
+    for record in tree2_records(blocks, tree):
         yield find(record[skip:])
 
 
@@ -318,7 +387,8 @@ class _FractalHeap:
         return known
 
 
-def _tree2_records(blocks: Blocks, at: int) -> Iterator[bytes]:
+def tree2_records(blocks: Blocks, at: int) -> Iterator[bytes]:
+    """The records of a version 2 B-tree, in any order."""
     head = _TREE2.unpack(blocks.checked(at, _TREE2.size)[:-4])
     signature, _, _, node_size, record_size, depth, _, _, root, n, _ = head
     if signature != b"BTHD" or not record_size or depth > _DEEPEST:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from .interface import READ_ERRORS, as_text, check_size
 from .links import (
     NOWHERE,
+    SCAN_BITS,
     Blocks,
     ElsewhereLink,
     Link,
@@ -32,7 +33,8 @@ from .links import (
     link_of,
     symbol_links,
 )
-from .values import StoredValues, ValueReader
+from .stored import StoredChunks, StoredValues
+from .values import ValueReader
 
 if TYPE_CHECKING:
     from .library import LibraryDataset, LibraryFile
@@ -55,7 +57,7 @@ class _Doubt:
 _DOUBT = _Doubt()
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _LINKS, _TYPE, _FILL, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 5, 6, 7, 8
-_FILTERS, _ATTRIBUTE, _CONTINUED, _TABLE, _ATTRIBUTES = 11, 12, 16, 17, 21
+_FILTERS, _ATTRIBUTE, _CONTINUED, TABLE, _ATTRIBUTES = 11, 12, 16, 17, 21
 _OLD_PREFIX = Struct("<HHB")
 _MOST_CHUNKS = 1 << 12  # of a header: more are a circle in a damaged file
 _MOST_LINKS = 32  # soft links one after the other: as above
@@ -73,7 +75,7 @@ class _Header:
 
     @property
     def is_group(self) -> bool:
-        return _TABLE in self.messages or _LINKS in self.messages
+        return TABLE in self.messages or _LINKS in self.messages
 
     @property
     def is_dataset(self) -> bool:
@@ -97,18 +99,18 @@ class _Header:
 
 
 class OwnFile:
-    """An open file: its ``root`` group, until it is closed."""
+    """An open file: its descriptor ``fd`` and its ``root`` group, until it is closed."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, bits: int = SCAN_BITS) -> None:
         self.path = path
         self._library: LibraryFile | None = None  # opened for the first value only it can read
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _share(self._fd)
-            found = os.fstat(self._fd)
+            _share(self.fd)
+            found = os.fstat(self.fd)
             if not stat.S_ISREG(found.st_mode):
                 raise NotUnderstoodError("no regular file")
-            self.blocks = Blocks(self._fd, found.st_size)
+            self.blocks = Blocks(self.fd, found.st_size, bits)
             self.root = OwnGroup(self, _root(self.blocks, found.st_size), b"/")
         except NotUnderstoodError:
             self.close()
@@ -122,7 +124,7 @@ class OwnFile:
 
     def close(self) -> None:
         """Close the file, and forget what was read of it: the root group refers to it in turn."""
-        os.close(self._fd)
+        os.close(self.fd)
         self.__dict__.pop("root", None)
         if self._library is not None:
             self._library.close()
@@ -145,27 +147,15 @@ class OwnFile:
         """The header of the object at a position."""
         known = self._headers.get(at)
         if known is None:
-            known = self._headers[at] = _read_header(self.blocks, at)
+            known = self._headers[at] = read_header(self.blocks, at)
         return known
 
     def links(self, at: int) -> dict[bytes, Link]:
         """The links of the group at a position, sorted by name."""
         known = self._links.get(at)
         if known is None:
-            known = self._links[at] = dict(sorted(self._read_links(self.header(at)).items()))
+            known = self._links[at] = read_links(self.blocks, self.header(at))
         return known
-
-    def _read_links(self, header: _Header) -> dict[bytes, Link]:
-        table = header.messages.get(_TABLE)
-        if table is not None:
-            tree, heap = struct.unpack_from("<QQ", table)
-            return symbol_links(self.blocks, tree, heap)
-        links = dict(map(link_of, header.links))
-        info = header.messages[_LINKS]
-        heap, tree = struct.unpack_from("<QQ", info, _links_at(info))
-        if heap != NOWHERE:
-            links |= map(link_of, heap_objects(self.blocks, heap, tree, 4))
-        return links
 
     def has_no_links(self, at: int) -> bool:
         """Whether the group at a position is empty, by its header alone where that suffices."""
@@ -244,7 +234,23 @@ def _root(blocks: Blocks, size: int) -> int:
     return int(root)
 
 
-def _read_header(blocks: Blocks, at: int) -> _Header:
+def read_links(blocks: Blocks, header: _Header) -> dict[bytes, Link]:
+    """The links of a group, sorted by name."""
+    table = header.messages.get(TABLE)
+    if table is not None:
+        tree, heap = struct.unpack_from("<QQ", table)
+        links = symbol_links(blocks, tree, heap)
+    else:
+        links = dict(map(link_of, header.links))
+        info = header.messages[_LINKS]
+        heap, tree = struct.unpack_from("<QQ", info, _links_at(info))
+        if heap != NOWHERE:
+            links |= map(link_of, heap_objects(blocks, heap, tree, 4))
+    return dict(sorted(links.items()))
+
+
+def read_header(blocks: Blocks, at: int) -> _Header:
+    """The header of the object at a position."""
     head = blocks.some(at, 32)
     is_new = head[:4] == b"OHDR" and head[4] == 2
     if is_new:
@@ -405,17 +411,34 @@ class OwnDataset(_OwnObject):
 
     def read_stored(self) -> NDArray[Any] | None:
         """All its values, strings as bytes; None where only the library can read them."""
-        messages = self.file.header(self.at).messages
-        stored = StoredValues(
-            messages[_TYPE], self.shape or (), messages[_LAYOUT], messages.get(_FILTERS),
-            messages.get(_FILL, b""),
-        )  # fmt: skip
         try:
-            if _EXTERNAL not in messages:
+            if (stored := self._stored()) is not None:
                 return self.file.values.read(stored)
         except (NotUnderstoodError, *DAMAGES):
             pass
         return None
+
+    def chunks(self) -> StoredChunks:
+        """How its numbers or booleans are stored; raises NotUnderstoodError for other values."""
+        with _DOUBT:
+            if (stored := self._stored()) is None:
+                raise NotUnderstoodError("data in other files")
+            return self.file.values.chunks(stored)
+
+    def _stored(self) -> StoredValues | None:
+        """What describes its values; None where they lie in other files."""
+        messages = self.file.header(self.at).messages
+        if _EXTERNAL in messages:
+            return None
+        space = messages[_SPACE]
+        return StoredValues(
+            messages[_TYPE],
+            _shape(space) or (),
+            _largest_shape(space),
+            messages[_LAYOUT],
+            messages.get(_FILTERS),
+            messages.get(_FILL, b""),
+        )
 
 
 def _shape(space: bytes) -> tuple[int, ...] | None:
@@ -428,6 +451,13 @@ def _shape(space: bytes) -> tuple[int, ...] | None:
         at = 4
     else:
         raise NotUnderstoodError("dataspace of another version")
+    return struct.unpack_from(f"<{rank}Q", space, at)
+
+
+def _largest_shape(space: bytes) -> tuple[int, ...]:
+    """The shape that a dataset may grow to."""
+    rank = space[1]
+    at = (8 if space[0] == 1 else 4) + (8 * rank if space[2] & 1 else 0)
     return struct.unpack_from(f"<{rank}Q", space, at)
 
 

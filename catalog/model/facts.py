@@ -132,6 +132,26 @@ class FileTable:
         return FileTable.of(row for row, keep in zip(self.rows(), kept, strict=True) if keep)
 
 
+class _DataFiles(Sequence[DataFile]):
+    """The files of a table; each is made when it is asked for, as of many few are read."""
+
+    def __init__(self, directory: str, table: FileTable) -> None:
+        self._directory, self._table = directory, table
+        self._made: dict[int, DataFile] = {}
+
+    def __len__(self) -> int:
+        return len(self._table.names)
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self._made.get(at)
+        if found is None:
+            table, name = self._table, self._table.names[at]
+            stat = table.sizes[at], table.mtimes_ns[at]
+            path = os.path.join(self._directory, name)
+            found = self._made[at] = DataFile(path, *stat, *aggregator_and_sequence(name))
+        return found
+
+
 class Numbered(Generic[T]):
     """Distinct values, numbered in the order met; values with equal tokens share a number.
 
@@ -250,19 +270,15 @@ class RunFacts:
         return hashlib.blake2b(stats.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     @property
-    def files(self) -> tuple[DataFile, ...]:
+    def files(self) -> Sequence[DataFile]:
         """The files that can serve data, sorted by name."""
         if self._handed_over:
             self._look_again()
         return self._files
 
     @cached_property
-    def _files(self) -> tuple[DataFile, ...]:
-        prefix, table = os.path.join(self.directory, ""), self.table
-        return tuple(
-            DataFile(prefix + name, size, mtime_ns, *aggregator_and_sequence(name))
-            for name, size, mtime_ns in zip(table.names, table.sizes, table.mtimes_ns, strict=True)
-        )
+    def _files(self) -> "_DataFiles":
+        return _DataFiles(self.directory, self.table)
 
     def hand_over(self, file: int) -> None:
         """Let the program write to a file, which it closes: an exception to what does not change.

@@ -2,8 +2,9 @@
 
 1. The places that may know the run are asked in order: the catalog named by the caller or a
    setting, the proposal's ``scratch/.xfelcat``, the run directory's ``.xfelcat``, the user's.
-2. Size and mtime of every file are compared with the facts of a catalog. The first whose facts are
-   all fresh answers, and no HDF5 file is opened.
+2. Size and mtime of every file are compared with the facts of a catalog; only the names, or
+   nothing, where that is trusted. The first whose facts are all fresh answers, and no HDF5 file is
+   opened.
 3. Else the outlines of new and changed files are scanned (or taken from a valid JSON data map), and
    joined with the catalogued facts that are still fresh.
 4. A thread saves the outlines, where this is allowed; failing is no error.
@@ -17,8 +18,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import TypeVar
 
-from ..config import Settings, load_settings, user_catalog
+from ..config import TRUST, Settings, load_settings, user_catalog
 from ..ingest.assemble import assemble_run, kept_elsewhere, other_home
 from ..model.errors import (
     CatalogReadError,
@@ -31,7 +33,7 @@ from ..model.errors import (
 from ..model.facts import FileComparison, FileStat, RunFacts, compare_files
 from ..model.identity import proposal_directory
 from ..model.records import Depth, FileRecord, RunRecord
-from ..scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
+from ..scan.discover import FoundRun, list_names, list_run, locate_run, neighbours, stat_file
 from ..store.connections import OpenDatabase, uninterrupted
 from ..store.packing import PackedRun, fetch_packed
 from ..store.read import load_run, only_run
@@ -41,6 +43,7 @@ from .scanned import scanned_facts
 
 _WITHOUT = "opened without a catalog"
 Chooser = Callable[[list[str]], list[str]]
+_Listing = TypeVar("_Listing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +76,28 @@ def look_up_run(
 
     ``choose`` takes the sorted names of the data files and gives the ones to open; the others are
     neither compared nor marked missing. ``catalog`` is the first place to look. ``trust`` is
-    ``"stat"``, or ``"never-stat"`` to believe a catalog that knows the run; by default the setting.
+    one of ``TRUST``, by default the setting.
     ``save`` saves the outlines of scanned files, ``parallelize`` scans in several processes.
     """
     settings = load_settings()
     trust = settings.trust if trust is None else trust
-    if trust not in ("stat", "never-stat"):
-        raise ConfigError(f"trust is {trust!r}: it must be 'stat' or 'never-stat'")
+    if trust not in TRUST:
+        raise ConfigError(f"trust is {trust!r}: it must be {' or '.join(map(repr, TRUST))}")
     found = locate_run(directory)
     candidates = _candidates(found, os.fspath(catalog) if catalog else "", settings)
-    if trust == "never-stat":
+    if trust != "stat":
+        on_disk = _listed(found, list_names) if trust == "directory" else None
+        asked = []
         for candidate in candidates:
-            names = candidate.known.files.present()
+            asked.append(candidate)
+            known = candidate.known.files
+            names = known.present() if on_disk is None else on_disk
             chosen = choose(names) if choose else names
-            if chosen and set(chosen) <= set(names):
-                return candidate.facts(found.directory, chosen if choose else None)
-    stats = _listed(found)
+            if chosen and set(chosen) <= set(known.present()):
+                every = on_disk is None or known.are_all(on_disk)
+                return candidate.facts(found.directory, None if every and not choose else chosen)
+        candidates = iter(asked)
+    stats = _listed(found, list_run)
     if not stats and choose is None:
         raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
     wanted = stats if choose is None else _chosen(found, stats, choose)
@@ -110,9 +119,10 @@ def look_up_run(
     return _scan(found, wanted, best, choose is None and save, parallelize)
 
 
-def _listed(found: FoundRun) -> dict[str, FileStat]:
+def _listed(found: FoundRun, listing: Callable[[str], _Listing]) -> _Listing:
+    """What a function gives for the run's directory; an error of ours if that cannot be listed."""
     try:
-        stats = list_run(found.directory)
+        return listing(found.directory)
     except FileNotFoundError:
         near = neighbours(found.directory)
         raise RunNotFoundError(f"run directory {found.directory}", nearest=near) from None
@@ -122,7 +132,6 @@ def _listed(found: FoundRun) -> dict[str, FileStat]:
     except OSError as e:
         reason = f"the directory cannot be listed: {e.strerror}"
         raise FileStructureError(found.directory, reason) from None
-    return stats
 
 
 def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dict[str, FileStat]:

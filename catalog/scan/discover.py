@@ -67,11 +67,16 @@ def list_run(directory: str) -> dict[str, FileStat]:
     """
     folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        names = sorted(filter(is_data_file, os.listdir(folder)))
+        names = list_names(folder)
         stats = _stat_all(names, folder)
     finally:
         os.close(folder)
     return {name: stat for name, stat in zip(names, stats, strict=True) if stat is not None}
+
+
+def list_names(directory: str | int) -> list[str]:
+    """The names of the data files in a directory, sorted; raises OSError."""
+    return sorted(filter(is_data_file, os.listdir(directory)))
 
 
 def _stat_all(names: list[str], folder: int) -> list[FileStat | None]:

@@ -22,6 +22,7 @@ from ..select.trains import NO_TRAINS, TrainSet
 _Block = TypeVar("_Block")
 
 BLOCK_BYTES = 8 * 2**20  # read at once: many small trains share the cost of a read
+FIRST_TRAINS = 16  # who wants one train does not wait for all files of a run to be opened
 AHEAD_BYTES = 256 * 2**20  # the largest block that is read ahead, beside the one in use
 
 
@@ -34,7 +35,9 @@ def _read_blocks(
     """
     per_train = max(n_bytes // max(len(trains), 1), 1)
     step = max(BLOCK_BYTES // per_train, 1)
-    blocks = [trains.span(at, at + step) for at in range(0, len(trains), step)]
+    first = min(step, FIRST_TRAINS)
+    yield from _read_now(trains.span(0, first), read)
+    blocks = [trains.span(at, at + step) for at in range(first, len(trains), step)]
     if len(blocks) < 2 or step * per_train > AHEAD_BYTES or files.options.n_threads == 1:
         for block in blocks:
             yield from _read_now(block, read)

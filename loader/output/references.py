@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...catalog.hdf5.chunks import ABSENT, UNUSUAL, ChunkMap, NotPlainError
 from ...catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
 from ...catalog.model.names import short_key
 from ...catalog.model.runlength import Int64s, UInt64s
 from ...catalog.questions.export import replacing_file
 from ...catalog.store.versions import is_text
-from ..read.chunks import ABSENT, UNUSUAL, ChunkMap, NotPlainError, find_layout, locate_chunks
 from ..read.execute import check_dataset
 from ..read.plan import ReadPlan
 from ..read.selected import HasSelectedKey, SelectedKey
@@ -293,6 +293,8 @@ def _find_piece(key: SelectedKey, plan: ReadPlan, slabs: FileSlabs) -> _Piece:
         raise _irregular(key, repr(path), "its path is not UTF-8", "rename it")
     with key.source.files.borrow(slabs.data_file) as opened:
         dataset = check_dataset(plan, slabs, opened).dataset
+        from ...catalog.hdf5.library import find_layout, locate_chunks
+
         try:
             layout = find_layout(dataset, opened.file)
             chunks = locate_chunks(dataset, layout)

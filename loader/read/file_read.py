@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...catalog.hdf5.chunks import StoredDataError
 from ...catalog.model.runlength import Int64s
 from ..select.rows import FileSlabs
-from .chunks import StoredDataError, bytes_of, read_into
-from .direct import find_tasks
+from .direct import bytes_of, find_tasks, read_into
 from .files import DataFileHandle, OpenDataset, ReadOptions
 from .plan import ReadPlan
 
@@ -97,13 +97,13 @@ def read_small(
 
     It is for keys that have a few bytes in each of many files: nothing is prepared.
     """
-    if target.memory is None or slabs.single is None or not direct or file.handle is None:
+    if target.memory is None or slabs.single is None or not direct or file.own is None:
         return False
     start, stop, at = slabs.single
     width = target.row_bytes
     if (stop - start) * width > SMALL_BYTES:
         return False
-    chunks = found.chunks(file.file, (stop - start) * width)
+    chunks = found.chunks(start, stop)
     if chunks is None:
         return False
     layout = chunks.layout
@@ -115,7 +115,7 @@ def read_small(
         return False
     memory = target.memory[at * width : (at + stop - start) * width]
     try:
-        read_into(file.handle, [memory], offset + first * width)
+        read_into(file.own.fd, [memory], offset + first * width)
     except StoredDataError:  # HDF5 is to say what is wrong
         return False
     return True
@@ -168,8 +168,7 @@ class FileRead:
         return []
 
     def _row_bytes(self, shape: tuple[int, ...]) -> int:
-        itemsize: int = self.found.id.dtype.itemsize
-        return prod(shape) * itemsize
+        return prod(shape) * self.target.dtype.itemsize
 
     def _read_block(self, block: FileSlabs) -> Array:
         """Some rows, all of the hull of each."""
@@ -192,16 +191,16 @@ class FileRead:
 
     def _read_past_hdf5(self, slabs: FileSlabs, array: Array) -> Futures | None:
         """Have threads read the slabs; None, and nothing done, if only HDF5 may."""
-        options, handle = self._options, self._file.handle
-        if handle is None or not self._direct:
+        options, own = self._options, self._file.own
+        if own is None or not self._direct:
             return None
         n_bytes = slabs.n_rows * self._row_bytes(array.shape[1:])
-        chunks = self.found.chunks(self._file.file, n_bytes)
+        chunks = self.found.chunks(int(slabs.starts.min()), slabs.end)
         if chunks is None or array.dtype != chunks.layout.dtype:
             return None
         most = n_bytes // (4 * options.n_threads)
         tasks = find_tasks(
-            handle,
+            own.fd,
             chunks,
             slabs,
             self._region.hull,

@@ -4,7 +4,7 @@
 it on to all that is selected from it; no file is open before array data are read.
 
 1. ``acquire`` and ``borrow`` give a ``DataFileHandle``, opening the file if need be; it remembers
-   the datasets used and, once it pays, their chunk maps.
+   the datasets used and their chunk maps.
 2. On opening, size and modification time are compared with the facts that reading was planned
    with: another file under the same name is a ``ChangedFileError``. ``check_unchanged`` compares
    them again after data were read.
@@ -15,39 +15,33 @@ it on to all that is selected from it; no file is open before array data are rea
 import errno
 import os
 import resource
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, proxy
+
+import numpy as np
 
 from ...catalog.config import load_settings
+from ...catalog.hdf5.chunks import ChunkMap, Inflate, find_inflate
+from ...catalog.hdf5.finder import DatasetFinder, SeenDatasets
 from ...catalog.hdf5.interface import READ_ERRORS, reason_of
+from ...catalog.hdf5.links import FIND_BITS, NotUnderstoodError
+from ...catalog.hdf5.objects import OwnFile
+from ...catalog.hdf5.stored import StoredChunks
 from ...catalog.model.errors import ChangedFileError, FileStructureError, XfelcatError
 from ...catalog.model.facts import DataFile
 from ...catalog.model.records import encode_dtype
-from .chunks import (
-    ChunkLayout,
-    ChunkMap,
-    Inflate,
-    NotPlainError,
-    find_inflate,
-    find_layout,
-    locate_chunks,
-    plain_handle,
-)
 
 # A process may mostly open 1024; a quarter leaves room for other runs, workers and the program.
 _MAY_OPEN = resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**63  # -1 for any number
 DEFAULT_LIMIT = max(min(256, _MAY_OPEN // 4), 1)
 DATASET_LIMIT = 512  # open per file: each takes an identifier and memory of HDF5
-# To ask HDF5 for the layout of a dataset takes as long as to read about so many bytes by HDF5.
-WORTH_LAYOUT = 64 * 2**10
-WORTH_READ = 24 * 2**10  # for each time that HDF5 has to be called
-WORTH_CHUNK = 4 * 2**10  # for each of its chunks
 MOST_THREADS = 8  # by default: a node with many cores has other users too
 
 
@@ -78,14 +72,35 @@ def explained(path: str, place: str) -> Iterator[None]:
 class DataFileHandle:
     """An open data file, with the datasets of it that were used so far.
 
-    ``handle`` is its descriptor if its bytes may be read past HDF5, else None.
+    Our own reader opens it, and HDF5 as well as soon as something is asked for that only HDF5 can
+    read; HDF5 alone if the file is not understood, or, without ``seen`` of its aggregator's files,
+    not to be read past HDF5. Safe to share between threads.
     """
 
-    def __init__(self, file: Any, data_file: DataFile) -> None:
-        self.file = file
-        self.handle = plain_handle(file)
+    def __init__(self, data_file: DataFile, seen: SeenDatasets | None) -> None:
         self._data_file = data_file
         self._datasets: dict[str, OpenDataset | None] = {}
+        self._file: Any = None
+        self.lock = threading.RLock()
+        self.own = None if seen is None else _open_own(data_file.path)
+        if self.own is None or seen is None:
+            self._file = open_hdf5(data_file.path)
+        else:
+            self._finder = DatasetFinder(self.own, seen)
+
+    def __del__(self) -> None:
+        if self.__dict__.get("own") is not None:  # HDF5 closes what is forgotten by itself
+            self.own.close()  # type: ignore[union-attr]
+
+    @property
+    def file(self) -> Any:
+        """The same as an ``h5py.File``, opened if need be."""
+        with self.lock:
+            if self._file is None:
+                self.check_unchanged()  # HDF5 would not say that it is another one by now
+                self._file = open_hdf5(self._data_file.path)
+                self.check_unchanged()
+            return self._file
 
     def dataset(self, path: str, key: str) -> "OpenDataset | None":
         """The dataset of a key; None if there is none.
@@ -93,38 +108,67 @@ class DataFileHandle:
         ``path`` has slashes for the dots of the key; names in the file may have dots themselves,
         and are looked for only where the path leads nowhere.
         """
-        if path not in self._datasets:
-            if len(self._datasets) >= DATASET_LIMIT:
-                self._datasets.clear()
-            with explained(self._data_file.path, path):
-                self._datasets[path] = self._open(path, key)
-        return self._datasets[path]
+        with self.lock:
+            if path not in self._datasets:
+                if len(self._datasets) >= DATASET_LIMIT:
+                    self._datasets.clear()
+                self._datasets[path] = self._find(path, key)
+            return self._datasets[path]
 
-    def _open(self, path: str, key: str) -> "OpenDataset | None":
+    def _find(self, path: str, key: str) -> "OpenDataset | None":
+        if self.own is not None:
+            try:
+                stored = self._finder.find(path)
+                if stored is not None and stored.layout.is_direct:
+                    return OpenDataset(self, path, key, stored)
+            except NotUnderstoodError:
+                pass
+        return None if self.by_hdf5(path, key) is None else OpenDataset(self, path, key)
+
+    def by_hdf5(self, path: str, key: str) -> Any:
+        """The ``h5py.h5d.DatasetID`` of what ``dataset`` gives."""
         from h5py import Dataset, h5d
 
-        try:  # the way it nearly always is, at a third of the cost of what h5py does more
-            return OpenDataset(h5d.open(self.file.id, path.encode()))
-        except (KeyError, TypeError, ValueError, UnicodeEncodeError):
-            found = self.file.get(path)
-        if not isinstance(found, Dataset):
-            from ...catalog.hdf5.library import LibraryGroup
-            from ...catalog.scan.keys import find_dataset
+        with explained(self._data_file.path, path):
+            try:  # the way it nearly always is, at a third of the cost of what h5py does more
+                return h5d.open(self.file.id, path.encode())
+            except (KeyError, TypeError, ValueError, UnicodeEncodeError):
+                found = self.file.get(path)
+            if not isinstance(found, Dataset):
+                from ...catalog.hdf5.library import LibraryGroup
+                from ...catalog.scan.keys import find_dataset
 
-            section, _, source = path[1 : -len(key) - 1].partition("/")
-            place = find_dataset(LibraryGroup(self.file.id), section, source, key)
-            if place is None:
-                return None
-            found = self.file[place]
-        return OpenDataset(found.id)
+                section, _, source = path[1 : -len(key) - 1].partition("/")
+                place = find_dataset(LibraryGroup(self.file.id), section, source, key)
+                if place is None:
+                    return None
+                found = self.file[place]
+            return found.id
 
     def check_unchanged(self) -> None:
         """Raise ChangedFileError if the file is not, or no longer, what its facts say."""
-        known = self._data_file
+        path = self._data_file.path
+        if self.own is not None:
+            self._check(os.fstat(self.own.fd))
+        if self._file is None:
+            return
+        from h5py import h5fd
+
         try:
-            found = os.stat(known.path) if self.handle is None else os.fstat(self.handle)
+            fid = self._file.id
+            is_ordinary = fid.get_access_plist().get_driver() == h5fd.SEC2
+            self._check(os.fstat(fid.get_vfd_handle()) if is_ordinary else os.stat(path))
         except FileNotFoundError as error:
-            raise ChangedFileError(known.path, "it is no longer there") from error
+            raise ChangedFileError(path, "it is no longer there") from error
+
+    def rest(self) -> None:
+        """Forget the structures of the file that were read: they may be many."""
+        if self.own is not None:
+            with self.lock:
+                self.own.blocks.forget()
+
+    def _check(self, found: os.stat_result) -> None:
+        known = self._data_file
         if found.st_size != known.size:
             detail = f"it has {found.st_size} bytes, not {known.size}"
             raise ChangedFileError(known.path, detail)
@@ -134,19 +178,71 @@ class DataFileHandle:
     def close(self) -> None:
         """Close the file."""
         self._datasets.clear()
-        self.file.close()
+        if self.own is not None:
+            self.own.close()
+            self.own = None
+        if self._file is not None:
+            self._file.close()
+
+
+def _open_own(path: str) -> OwnFile | None:
+    """The file by our own reader; None where HDF5 is to open it, or to say why it cannot."""
+    try:
+        own = OwnFile(path, FIND_BITS)
+    except (NotUnderstoodError, OSError):
+        return None
+    if _is_written_here(path):
+        own.close()
+        return None
+    return own
+
+
+def _is_written_here(path: str) -> bool:
+    """Whether this process has a file open for writing, with changes that may not be in it yet.
+
+    Locks of the file system tell, but HDF5 may be used without them.
+    """
+    if "h5py" not in sys.modules:
+        return False
+    from h5py import h5f
+
+    for fid in h5f.get_obj_ids(types=h5f.OBJ_FILE):
+        with suppress(OSError, ValueError):
+            if fid.get_intent() != h5f.ACC_RDONLY and os.path.samefile(fid.name, path):
+                return True
+    return False
 
 
 class OpenDataset:
-    """An open dataset: its ``h5py.h5d.DatasetID``, the text of its type, its shape."""
+    """An open dataset: the text of its type, its shape, where its chunks lie.
 
-    def __init__(self, dsid: Any) -> None:
-        self.id = dsid
-        self.dtype = encode_dtype(dsid.dtype)
-        self.shape: tuple[int, ...] = dsid.shape or (0,)  # a single value is no row
-        self._layout: ChunkLayout | None = None
-        self._chunks: ChunkMap | None = None
-        self._wanted = 0  # bytes; -1 once it is known that only HDF5 can read it
+    Where our own reader does not know the latter (``stored``), HDF5 opens it at once, else when it
+    has something to read.
+    """
+
+    def __init__(
+        self, file: DataFileHandle, path: str, key: str, stored: StoredChunks | None = None
+    ) -> None:
+        # The file refers to this: without a circle it is closed as soon as nobody needs it.
+        self._file: DataFileHandle = proxy(file)
+        self._path, self._key = path, key
+        self._stored = stored
+        if stored is None:
+            dtype, shape = self.id.dtype, self.id.shape
+        else:
+            dtype, shape = stored.layout.dtype, stored.layout.shape
+            self._is_located = np.zeros(stored.layout.grid[0], bool)
+            self._map = ChunkMap.unknown(stored.layout)
+        self.dtype = encode_dtype(dtype)
+        self.shape: tuple[int, ...] = shape or (0,)  # a single value is no row
+
+    @cached_property
+    def id(self) -> Any:
+        """The same as a ``h5py.h5d.DatasetID``."""
+        found = self._file.by_hdf5(self._path, self._key)
+        if found is None:
+            raise OSError("HDF5 finds no such dataset")
+        return found
 
     @cached_property
     def dataset(self) -> Any:
@@ -158,7 +254,7 @@ class OpenDataset:
     @cached_property
     def is_virtual(self) -> bool:
         """Whether its rows are those of datasets of other files."""
-        return bool(self.dataset.is_virtual)
+        return self._stored is None and bool(self.dataset.is_virtual)
 
     def missing_filter(self) -> str:
         """Why HDF5 cannot decode it in this process, if a filter is missing; else empty."""
@@ -172,25 +268,24 @@ class OpenDataset:
 
         return LibraryDataset(self.id).lost_source(first, end)
 
-    def chunks(self, file: Any, n_bytes: int) -> ChunkMap | None:
-        """The chunk map, if about so many bytes are to be read; small portions add up.
-
-        None if HDF5 is to read them: it must, or asking it for the map does not pay yet.
-        """
-        if self._chunks is not None or self._wanted < 0:
-            return self._chunks
-        self._wanted += n_bytes + WORTH_READ
-        if self._wanted < WORTH_LAYOUT:
+    def chunks(self, first: int, end: int) -> ChunkMap | None:
+        """The chunk map, at least of rows ``first`` up to ``end``; None if HDF5 is to read them."""
+        own, stored = self._file.own, self._stored
+        if own is None or stored is None:
             return None
-        try:
-            layout = self._layout = self._layout or find_layout(self.dataset, file)
-            if not layout.is_direct:
-                self._wanted = -1
-            elif self._wanted >= layout.n_chunks * WORTH_CHUNK:
-                self._chunks = locate_chunks(self.dataset, layout)
-        except NotPlainError:
-            self._wanted = -1
-        return self._chunks
+        per_chunk = stored.layout.chunk_shape[0]
+        rows = slice(first // per_chunk, -(-end // per_chunk))
+        with self._file.lock:
+            if not self._is_located[rows].all():
+                (unknown,) = (~self._is_located[rows]).nonzero()
+                low, high = rows.start + int(unknown[0]), rows.start + int(unknown[-1]) + 1
+                try:
+                    is_all = stored.locate(own.blocks, self._map, low * per_chunk, high * per_chunk)
+                except NotUnderstoodError:
+                    self._stored = None
+                    return None
+                self._is_located[slice(None) if is_all else slice(low, high)] = True
+        return self._map
 
 
 # HDF5 opens no file for writing that the process has open for reading, by whichever run. The caches
@@ -226,6 +321,7 @@ class OpenFiles:
         self._in_use: dict[str, int] = {}
         self._handed_over: dict[str, Callable[[], DataFile]] = {}
         self._options: ReadOptions | None = None
+        self._seen: dict[str, SeenDatasets] = {}  # by aggregator
         self._pid = os.getpid()
         _CACHES.add(self)
 
@@ -291,18 +387,20 @@ class OpenFiles:
             self._in_use[path] -= 1
             if not self._in_use[path]:
                 del self._in_use[path]
+                self._open[path].rest()
 
     def _open_file(self, data_file: DataFile) -> DataFileHandle:
         if now := self._handed_over.get(data_file.path):
             data_file = now()
+        seen = self._seen.setdefault(data_file.aggregator, {}) if self.options.direct else None
         try:
-            return _open_unchanged(data_file)
+            return _open_unchanged(data_file, seen)
         except FileStructureError as error:
             if getattr(error.__cause__, "errno", None) != errno.EMFILE:
                 raise
         # The process has too many files open: what other runs have open counts too.
         self._make_room(len(self._open) // 2)
-        return _open_unchanged(data_file)
+        return _open_unchanged(data_file, seen)
 
     def _make_room(self, limit: int) -> None:
         """Close idle files, so that with one more there are ``limit`` open if that can be."""
@@ -343,8 +441,8 @@ def open_hdf5(path: str) -> Any:
         raise FileStructureError(path, f"cannot be opened: {error}") from error
 
 
-def _open_unchanged(data_file: DataFile) -> DataFileHandle:
-    opened = DataFileHandle(open_hdf5(data_file.path), data_file)
+def _open_unchanged(data_file: DataFile, seen: SeenDatasets | None) -> DataFileHandle:
+    opened = DataFileHandle(data_file, seen)
     try:
         opened.check_unchanged()
     except OSError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .measure import Outcome
 
-__all__ = ["as_json", "as_table", "put_into_page"]
+__all__ = ["as_json", "as_table", "marked", "put_between", "put_into_page"]
 
 BEGIN = "<!-- begin: written by make bench -->"
 END = "<!-- end: written by make bench -->"
@@ -102,12 +102,19 @@ def as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def put_into_page(page: Path, outcomes: Sequence[Outcome]) -> None:
     """Replace what stands between the two marks of a page by the machine and the table."""
-    text = page.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{page} lacks the lines {BEGIN!r} and {END!r}")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
+    put_between(page, BEGIN, END, f"{marked()}\n\n{as_table(outcomes)}")
+
+
+def marked() -> str:
+    """When and on what was measured."""
     facts = ", ".join(f"{name} {value}" for name, value in machine().items())
-    day = f"{datetime.now(UTC):%Y-%m-%d}"
-    table = as_table(outcomes)
-    page.write_text(f"{before}{BEGIN}\n\nMeasured {day}: {facts}.\n\n{table}\n\n{END}{after}")
+    return f"Measured {datetime.now(UTC):%Y-%m-%d}: {facts}."
+
+
+def put_between(page: Path, begin: str, end: str, content: str) -> None:
+    """Replace what stands between two marks of a page."""
+    text = page.read_text()
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"{page} lacks the lines {begin!r} and {end!r}")
+    before, _, rest = text.partition(begin)
+    page.write_text(f"{before}{begin}\n\n{content}\n\n{end}{rest.partition(end)[2]}")

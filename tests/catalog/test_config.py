@@ -48,7 +48,7 @@ def test_how_arrays_are_read(config):
         ('catalgo = "/a"', "did you mean 'catalog'"),
         ("catalog = 3", "must be a string"),
         ("catalog = ", "not valid TOML"),
-        ('trust = "yes"', "must be stat or never-stat"),
+        ('trust = "yes"', "must be stat or directory or never-stat"),
         ("trust = true", "must be a string"),
         ('threads = "many"', "must be a number of threads"),
         ("threads = -1", "must be a number of threads"),

@@ -123,6 +123,32 @@ def test_never_stat_believes_the_catalog(run, catalog):
         look_up_run(str(run), catalog=catalog)
 
 
+def test_a_trusted_directory_is_listed_and_no_file_is_looked_at(run, catalog, opened, monkeypatch):
+    looked_at = []
+    stat = os.stat
+    monkeypatch.setattr(
+        os, "stat", lambda path, **o: looked_at.append(os.fspath(path)) or stat(path, **o)
+    )
+    last, new = run / "RAW-R0001-DA01-S00003.h5", run / "RAW-R0001-DA01-S00009.h5"
+    os.utime(last, ns=(0, 10**18))  # changed in place: not seen until it is opened
+    facts = look_up_run(str(run), catalog=catalog, trust="directory")
+    assert trains(facts) == list(range(1000, 1020))
+    assert isinstance(facts.fetcher, ShardFetcher)
+    assert [p for p in looked_at if p.endswith(".h5")] == []
+    aside = run.parent / "aside.h5"
+    last.rename(aside)
+    assert trains(look_up_run(str(run), catalog=catalog, trust="directory")) == [*range(1000, 1015)]
+    assert opened == []
+    shutil.copy(aside, new)
+    assert trains(look_up_run(str(run), catalog=catalog, trust="directory")) == [*range(1000, 1020)]
+    assert opened == [new.name]  # facts of the others are still taken from the catalog
+    assert looked_at
+    for name in os.listdir(run):
+        os.unlink(run / name)
+    with pytest.raises(RunNotFoundError, match=r"any HDF5 data file"):
+        look_up_run(str(run), catalog=catalog, trust="directory")
+
+
 def test_a_choice_of_files_judges_no_others(run, catalog, opened):
     chosen = ["RAW-R0001-DA01-S00001.h5"]
     facts = look_up_run(str(run), catalog=catalog, choose=lambda names: chosen)

@@ -28,9 +28,9 @@ def record_opening(
         opening(name)
         return real_open(name, *args, **kwargs)
 
-    def init(self: OwnFile, path: str) -> None:
+    def init(self: OwnFile, path: str, *args: Any) -> None:
         opening(path)
-        real_init(self, path)
+        real_init(self, path, *args)
 
     monkeypatch.setattr(h5py.h5f, "open", open_)
     monkeypatch.setattr(OwnFile, "__init__", init)

@@ -1,25 +1,17 @@
 """One dataset in one file, read by a plan and by h5py."""
 
 import os
-import zlib
 
 import h5py
 import numpy as np
+from xfelcat.catalog.hdf5.chunks import inflate_by_zlib
 from xfelcat.catalog.model.facts import DataFile
 from xfelcat.catalog.model.records import KeyRecord, encode_dtype
-from xfelcat.loader.read.chunks import StoredDataError
 from xfelcat.loader.read.execute import execute_plan
 from xfelcat.loader.read.files import OpenFiles, ReadOptions
 from xfelcat.loader.read.plan import ReadPlan
 from xfelcat.loader.select.rows import FileSlabs
 from xfelcat.loader.select.selection import parse_region
-
-
-def inflate_by_zlib(stored, size):
-    try:
-        return zlib.decompress(stored, bufsize=size)
-    except zlib.error as error:
-        raise StoredDataError(str(error)) from error
 
 
 def open_files(n_threads=2, direct=True, inflate=inflate_by_zlib):
