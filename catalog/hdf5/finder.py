@@ -14,7 +14,7 @@ from .objects import DAMAGES, TABLE, OwnDataset, OwnFile, read_header, read_link
 from .stored import StoredChunks
 
 _MOST_SEEN = 1 << 12  # datasets, of some 3 kB each
-_CLOSE = 1 << 12  # bytes: less between two pieces is sooner read than another read begun
+_CLOSE = 1 << 14  # bytes: less between two pieces is sooner read than another read begun
 
 _Span = tuple[int, int, tuple[tuple[int, bytes], ...]]
 """A part of a file: position, size, and pieces of it by their place in it."""

@@ -21,7 +21,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 from weakref import WeakSet, proxy
 
@@ -123,7 +122,8 @@ class DataFileHandle:
                     return OpenDataset(self, path, key, stored)
             except NotUnderstoodError:
                 pass
-        return None if self.by_hdf5(path, key) is None else OpenDataset(self, path, key)
+        dsid = self.by_hdf5(path, key)
+        return None if dsid is None else OpenDataset(self, path, key, dsid=dsid)
 
     def by_hdf5(self, path: str, key: str) -> Any:
         """The ``h5py.h5d.DatasetID`` of what ``dataset`` gives."""
@@ -221,14 +221,21 @@ class OpenDataset:
     """
 
     def __init__(
-        self, file: DataFileHandle, path: str, key: str, stored: StoredChunks | None = None
+        self,
+        file: DataFileHandle,
+        path: str,
+        key: str,
+        stored: StoredChunks | None = None,
+        dsid: Any = None,
     ) -> None:
         # The file refers to this: without a circle it is closed as soon as nobody needs it.
         self._file: DataFileHandle = proxy(file)
         self._path, self._key = path, key
         self._stored = stored
+        self._id = dsid
+        self._dataset: Any = None
         if stored is None:
-            dtype, shape = self.id.dtype, self.id.shape
+            dtype, shape = dsid.dtype, dsid.shape
         else:
             dtype, shape = stored.layout.dtype, stored.layout.shape
             self._is_located = np.zeros(stored.layout.grid[0], bool)
@@ -236,22 +243,28 @@ class OpenDataset:
         self.dtype = encode_dtype(dtype)
         self.shape: tuple[int, ...] = shape or (0,)  # a single value is no row
 
-    @cached_property
+    # Not ``cached_property``: until Python 3.12 all objects of a class share its lock, and the
+    # lock of a file is taken within it and around it.
+
+    @property
     def id(self) -> Any:
         """The same as a ``h5py.h5d.DatasetID``."""
-        found = self._file.by_hdf5(self._path, self._key)
-        if found is None:
-            raise OSError("HDF5 finds no such dataset")
-        return found
+        if self._id is None:
+            self._id = self._file.by_hdf5(self._path, self._key)
+            if self._id is None:
+                raise OSError("HDF5 finds no such dataset")
+        return self._id
 
-    @cached_property
+    @property
     def dataset(self) -> Any:
         """The same as a ``h5py.Dataset``."""
-        import h5py
+        if self._dataset is None:
+            import h5py
 
-        return h5py.Dataset(self.id)
+            self._dataset = h5py.Dataset(self.id)
+        return self._dataset
 
-    @cached_property
+    @property
     def is_virtual(self) -> bool:
         """Whether its rows are those of datasets of other files."""
         return self._stored is None and bool(self.dataset.is_virtual)

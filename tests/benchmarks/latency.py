@@ -1,11 +1,11 @@
 """Slow file systems: every call that opens, looks at or reads a file waits first.
 
 Calls of Python are delayed for both sides: ``os.stat``, ``os.scandir``, ``os.listdir``,
-``os.open``, ``os.pread`` and ``os.preadv``. Reads of the HDF5 library cannot be reached from
-Python; of what it does, only opening a file is delayed, once, so that the figures favour what reads
-by HDF5.
+``os.open``, ``os.pread`` and ``os.preadv``. What h5py opens for reading is opened as a file object
+of Python, by which HDF5 makes the same reads as by itself; these are delayed, too.
 """
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ CALLS = ("stat", "scandir", "listdir", "open", "pread", "preadv")
 @contextmanager
 def slow(seconds: float) -> Iterator[None]:
     """Have every such call of the block wait so long, also in other threads."""
-    real: list[tuple[Any, str, Callable[..., Any]]] = [(os, n, getattr(os, n)) for n in CALLS]
-    real.append((h5py.h5f, "open", h5py.h5f.open))
+    real: list[tuple[str, Callable[..., Any]]] = [(name, getattr(os, name)) for name in CALLS]
+    open_hdf5 = h5py.File.__init__
 
     def delayed(call: Callable[..., Any]) -> Callable[..., Any]:
         def wait(*args: Any, **options: Any) -> Any:
@@ -32,10 +32,21 @@ def slow(seconds: float) -> Iterator[None]:
 
         return wait
 
-    for home, name, call in real:
-        setattr(home, name, delayed(call))
+    class SlowFile(io.FileIO):
+        def readinto(self, buffer: Any) -> Any:
+            time.sleep(seconds)
+            return super().readinto(buffer)
+
+    def open_slowly(file: h5py.File, name: Any, mode: str = "r", **options: Any) -> None:
+        is_path = isinstance(name, str | os.PathLike) and mode == "r"
+        open_hdf5(file, delayed(SlowFile)(name) if is_path else name, mode, **options)
+
+    for name, call in real:
+        setattr(os, name, delayed(call))
+    h5py.File.__init__ = open_slowly
     try:
         yield
     finally:
-        for home, name, call in real:
-            setattr(home, name, call)
+        h5py.File.__init__ = open_hdf5
+        for name, call in real:
+            setattr(os, name, call)

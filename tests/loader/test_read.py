@@ -26,6 +26,7 @@ from xfelcat.catalog.model.errors import (
     InconsistentFilesError,
 )
 from xfelcat.loader.examples import KeySpec, RunSpec, control, split, write_run
+from xfelcat.loader.output import iterate
 from xfelcat.loader.read.files import OpenFiles
 from xfelcat.loader.select.trains import by_id, by_index
 
@@ -188,7 +189,8 @@ def test_only_files_with_selected_data_are_opened(gappy, monkeypatch):
     assert opened == []
 
 
-def test_many_keys_open_each_file_once_in_the_order_of_files(gappy):
+def test_many_keys_open_each_file_once_in_the_order_of_files(gappy, monkeypatch):
+    monkeypatch.setattr(iterate, "FIRST_TRAINS", 10**6)  # all of them in one block
     flat = {rich_run.XGM: {"beamPosition.ixPos", "state"}, rich_run.MOTOR: {"actualPosition"}}
     one_by_one = open_scanned(gappy)
     for read in (
