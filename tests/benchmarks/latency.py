@@ -37,6 +37,9 @@ def slow(seconds: float) -> Iterator[None]:
             time.sleep(seconds)
             return super().readinto(buffer)
 
+        def __del__(self) -> None:
+            self.close()  # h5py only forgets it
+
     def open_slowly(file: h5py.File, name: Any, mode: str = "r", **options: Any) -> None:
         is_path = isinstance(name, str | os.PathLike) and mode == "r"
         open_hdf5(file, delayed(SlowFile)(name) if is_path else name, mode, **options)

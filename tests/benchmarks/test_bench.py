@@ -1,14 +1,16 @@
 """The benchmark measures runs that are as described, and finds answers that differ."""
 
 import json
+import os
+import shutil
 
 import extra_data
 import h5py
 import numpy as np
 import pytest
-from xfelcat import RunDirectory
+from xfelcat import H5File, RunDirectory
 
-from benchmarks import bench, growth_opening
+from benchmarks import bench, growth_opening, latency, syscalls
 
 from .large_runs import FIRST_TRAIN, XGM, LargeRun, count_datasets, make_run, module
 from .measure import Place, Row, Side, equal, measure
@@ -168,3 +170,34 @@ def test_growth_of_opening_is_measured_and_drawn(tmp_path, monkeypatch, capsys):
     assert [row.split(" ")[1] for row in by_runs.splitlines()[2:]] == ["2"]
     assert [row.split(" ")[1] for row in by_files.splitlines()[2:]] == ["20", "40"]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_calls_of_both_sides_wait_on_a_slow_file_system(path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(latency.time, "sleep", waited.append)
+    file = min(path.glob("*DA01*.h5"))
+    place = f"CONTROL/{XGM}/property005/value"
+    with latency.slow(0.5):
+        os.stat(file)
+        assert waited == [0.5]
+        with h5py.File(file) as f:
+            theirs = f[place][()]
+        n_theirs = len(waited) - 1
+        ours = H5File(file)[XGM, "property005.value"].ndarray()
+    assert n_theirs > 10
+    assert len(waited) > n_theirs + 3
+    np.testing.assert_array_equal(ours, theirs)
+    waited.clear()
+    os.stat(file)
+    with h5py.File(file) as f:
+        assert f.filename == str(file)
+    assert not waited
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_system_calls_are_counted(path, place):
+    code = f"import h5py; h5py.File({str(min(path.glob('*.h5')))!r}).close()"
+    found = syscalls.count_calls("import h5py", code, str(path), str(place))
+    assert found["open"] == 1
+    assert found["read"] > 0
+    assert not syscalls.count_calls("import h5py", "pass", str(path), str(place))

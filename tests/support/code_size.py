@@ -22,7 +22,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # worth more than these lines. Then what answers lack for the rights of their reader, and limits;
 # and 500 that find datasets and their chunks without HDF5's library, of all chunk indexes, and what
 # one file says of others: first reads take a third.
-MOST_LINES, MOST_MODULES = 34_900, 138
+MOST_LINES, MOST_MODULES = 34_950, 138
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
