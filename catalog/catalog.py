@@ -157,7 +157,7 @@ class Catalog:
             The columns of the view ``runs``: run_id, proposal, run, data_class, instrument, cycle,
             path, realpath, depth, files, files_missing, files_unread, bytes, trains,
             suspect_trains, first_train, last_train, started_at, ended_at, newest_mtime,
-            format_version, recorded_proposal, recorded_run, ingested_at.
+            format_version, sample, run_type, recorded_proposal, recorded_run, ingested_at.
 
         Examples
         --------
