@@ -445,8 +445,9 @@ class Catalog:
         question
             ``volume`` (runs, files and bytes by group), ``growth`` (the same per period, and summed
             up), ``largest`` (runs), ``duplicates`` (runs with the files of another, or seen at two
-            places), ``orphans`` (runs without their raw run), ``unverified`` (runs whose datasets
-            were never all opened, oldest scan first).
+            places), ``orphans`` (runs without their raw run), ``uncalibrated`` (of each proposal
+            the raw_runs, calibrated, uncalibrated, share of the former, runs_without),
+            ``unverified`` (runs whose datasets were never all opened, oldest scan first).
         by
             One or several groups: instrument, cycle, proposal, data_class; for volume also
             aggregator, format_version, source. Volume is by instrument by default.
