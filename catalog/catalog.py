@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
-from .questions import coverage, export, find, inventory, sql
+from .questions import coverage, export, find, inventory, sql, values
 from .questions.filters import (
     Choice,
     ConditionChoice,
@@ -316,7 +316,37 @@ class Catalog:
             (of strings), shape (of arrays, whose values are not given), unit.
         """
         question = Question.of(source=source, key=key, **where)
-        return find.run_values(self._asked, question, limit=limit).to_frame()
+        return values.run_values(self._asked, question, limit=limit).to_frame()
+
+    def values(
+        self, source: Any, key: Any, *, profile: str | None = None, **where: Unpack[RunsChoice]
+    ) -> "pd.DataFrame":
+        """The values of control keys in each run: a row per run, a column per source and key.
+
+        Parameters
+        ----------
+        source, key
+            As for ``find``.
+        profile
+            Instead of the RUN value, what ``xfelcat profile`` found during the run: ``min``,
+            ``max``, ``mean``, ``std``, ``first``, ``last``, ``changes``, ``nans``, ``entries``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The runs that have any of the values: columns run_id, proposal, run, data_class,
+            instrument, cycle, started_at; ``"SOURCE KEY [unit]"``, in the order of names, numbers
+            as 64-bit floating point; path. Arrays of numbers are left out.
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> found = catalog.values("*XGM/DOOCS", "pulseEnergy.photonFlux", proposal=900032)
+        >>> found.columns[7].partition(" ")[0], len(found)
+        ('SA1_XTD2_XGM/XGM/DOOCS', 7)
+        """
+        question = Question.of(source=source, key=key, **where)
+        return values.values(self._asked, question, profile).to_frame()
 
     def coverage(
         self,
