@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import load_settings, user_catalog
-from .questions import coverage, export, find, inventory, sql
+from .questions import coverage, export, find, inventory, sql, values
 from .questions.filters import (
     Choice,
     ConditionChoice,
@@ -157,7 +157,7 @@ class Catalog:
             The columns of the view ``runs``: run_id, proposal, run, data_class, instrument, cycle,
             path, realpath, depth, files, files_missing, files_unread, bytes, trains,
             suspect_trains, first_train, last_train, started_at, ended_at, newest_mtime,
-            format_version, recorded_proposal, recorded_run, ingested_at.
+            format_version, sample, run_type, recorded_proposal, recorded_run, ingested_at.
 
         Examples
         --------
@@ -316,7 +316,37 @@ class Catalog:
             (of strings), shape (of arrays, whose values are not given), unit.
         """
         question = Question.of(source=source, key=key, **where)
-        return find.run_values(self._asked, question, limit=limit).to_frame()
+        return values.run_values(self._asked, question, limit=limit).to_frame()
+
+    def values(
+        self, source: Any, key: Any, *, profile: str | None = None, **where: Unpack[RunsChoice]
+    ) -> "pd.DataFrame":
+        """The values of control keys in each run: a row per run, a column per source and key.
+
+        Parameters
+        ----------
+        source, key
+            As for ``find``.
+        profile
+            Instead of the RUN value, what ``xfelcat profile`` found during the run: ``min``,
+            ``max``, ``mean``, ``std``, ``first``, ``last``, ``changes``, ``nans``, ``entries``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The runs that have any of the values: columns run_id, proposal, run, data_class,
+            instrument, cycle, started_at; ``"SOURCE KEY [unit]"``, in the order of names, numbers
+            as 64-bit floating point; path. Arrays of numbers are left out.
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> found = catalog.values("*XGM/DOOCS", "pulseEnergy.photonFlux", proposal=900032)
+        >>> found.columns[7].partition(" ")[0], len(found)
+        ('SA1_XTD2_XGM/XGM/DOOCS', 7)
+        """
+        question = Question.of(source=source, key=key, **where)
+        return values.values(self._asked, question, profile).to_frame()
 
     def coverage(
         self,
@@ -445,8 +475,9 @@ class Catalog:
         question
             ``volume`` (runs, files and bytes by group), ``growth`` (the same per period, and summed
             up), ``largest`` (runs), ``duplicates`` (runs with the files of another, or seen at two
-            places), ``orphans`` (runs without their raw run), ``unverified`` (runs whose datasets
-            were never all opened, oldest scan first).
+            places), ``orphans`` (runs without their raw run), ``uncalibrated`` (of each proposal
+            the raw_runs, calibrated, uncalibrated, share of the former, runs_without),
+            ``unverified`` (runs whose datasets were never all opened, oldest scan first).
         by
             One or several groups: instrument, cycle, proposal, data_class; for volume also
             aggregator, format_version, source. Volume is by instrument by default.

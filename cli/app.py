@@ -21,6 +21,7 @@ _COMMANDS = {
     "ingest": ("ingest", "ingest_command"),
     "watch": ("watch", "watch_command"),
     "find": ("find", "find_command"),
+    "values": ("values", "values_command"),
     "sql": ("sql", "sql_command"),
     "profile": ("profile", "profile_command"),
     "ls": ("ls", "ls_command"),

@@ -1,4 +1,4 @@
-"""``xfelcat inventory``: volume, growth, and runs that stand out."""
+"""``xfelcat inventory``: volume, growth, what is not calibrated, and runs that stand out."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +29,7 @@ class Inventory(StrEnum):
     LARGEST = "largest"
     DUPLICATES = "duplicates"
     ORPHANS = "orphans"
+    UNCALIBRATED = "uncalibrated"
     UNVERIFIED = "unverified"
 
 
@@ -65,7 +66,7 @@ def inventory_command(
     output: OutputOption = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """Take stock: volume by instrument, cycle, ..., growth, largest, duplicate or orphaned runs.
+    """Take stock: volume by instrument, cycle, ..., growth, calibration, runs that stand out.
 
     From the catalog alone. A table has sizes for people; json, csv and parquet have bytes.
     """

@@ -1,5 +1,6 @@
 """``xfelcat locality``: files of a directory that are only on tape."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,10 @@ def locality_command(
     from ..catalog.scan.locality import survey_locality
     from ..loader.open import run_place
 
-    survey = survey_locality(run_place(path))
+    place = run_place(path)
+    if not os.path.lexists(place):
+        raise typer.BadParameter(f"there is no {place}: name a run directory, a file, or 2012/34")
+    survey = survey_locality(place)
     groups = {
         "only on tape": survey.on_tape,
         "unavailable": survey.unavailable,

@@ -240,6 +240,8 @@ FILTERS = (
            " long ago: 12h, 3d, 2w, 1month.", is_repeated=False),
     Filter("until", "until", "run", parse_time, "TIME",
            "Only runs with trains before this time.", is_repeated=False),
+    Filter("sample", "samples", "run", _each(str), "GLOB", "Only runs with this sample."),
+    Filter("run_type", "run_types", "run", _each(str), "GLOB", "Only runs of this type."),
     Filter("below", "below", "run", _paths, "PATH", "Only runs at or below this path.",
            kind=Path),
 )  # fmt: skip
@@ -274,6 +276,8 @@ class RunChoice(TypedDict, total=False):
     data_class: Texts | None
     since: Moment | None
     until: Moment | None
+    sample: Texts | None
+    run_type: Texts | None
     below: Paths | None
 
 
@@ -343,6 +347,10 @@ class RunFilter:
     files record no times are in no interval."""
     until: datetime | None = None
     """The end of that interval."""
+    samples: tuple[str, ...] = ()
+    """Names or globs of samples, as the files record them."""
+    run_types: tuple[str, ...] = ()
+    """Names or globs of the types of runs, as the files record them."""
     below: tuple[str, ...] = ()
     """Absolute paths: the runs that were seen there, or below."""
 
@@ -393,6 +401,8 @@ class RunFilter:
             [text_matches("run.instrument", glob) for glob in self.instruments],
             [text_matches("run.cycle", glob) for glob in self.cycles],
             [text_matches("run.data_class", glob) for glob in self.data_classes],
+            [text_matches("run.sample", glob) for glob in self.samples],
+            [text_matches("run.run_type", glob) for glob in self.run_types],
             [_seen_below(self.below)] if self.below else [],
         ]
         return [*(any_of(part) for part in parts if part), *times]

@@ -12,17 +12,15 @@ from os import PathLike, fspath
 
 from ..model.errors import QueryError, RunNotFoundError, nearest
 from ..model.identity import RunIdentity, shard_of
-from ..model.names import from_text, sql_ascii_unit
+from ..model.names import from_text
 from ..model.records import Depth
 from ..store.connections import Cursor
 from ..store.store import Store
-from .execute import Answer, Sql, all_of, any_of, ask, limited, sql
+from .execute import Answer, Sql, all_of, ask, limited, sql
 from .filters import ALL_RUNS, UNIT, RunFilter, provenance
 from .question import EVERYTHING, OF_RUN, OF_RUN_SQL, Question, Selection, select_runs
 
-_RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class"
-# RUN values of 10^5 runs would fill the memory unasked.
-_MOST_BYTES = 4 * 10**9
+RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class"
 
 
 def runs(store: Store, question: Question = EVERYTHING) -> Answer:
@@ -201,63 +199,13 @@ def train_ranges(store: Store, question: Question = EVERYTHING) -> Answer:
                 SELECT run_id, min(first) AS first, max(stop) AS stop
                 FROM numbered GROUP BY run_id, number
             )
-            SELECT {_RUN_NAMES}, first AS first_train, stop - 1 AS last_train,
+            SELECT {RUN_NAMES}, first AS first_train, stop - 1 AS last_train,
                 stop - first AS trains
             FROM run JOIN island ON island.run_id = run.run_id ORDER BY run.run_id, first""",
             with_data=_files_with_data(selection, *ordinal),
             conditions=all_of(selection.conditions("train_list.run_id")),
         )
         return _answer(cursor, store, question, statement)
-
-
-def run_values(
-    store: Store, question: Question = EVERYTHING, *, limit: int | None = None
-) -> Answer:
-    """The RUN values of the runs, in the order of runs, sources and keys.
-
-    Of the filter of data only source, key and unit choose values. Raises QueryError where the rows
-    are more than 4 GB.
-    """
-    data = question.data
-    with store.read_merged() as cursor:
-        selection = select_runs(cursor, question)
-        conditions = selection.conditions()
-        if selection.ids is not None and selection.ids.size:
-            near = "value.first_run <= {high} AND value.last_run >= {low}"
-            low, high = int(selection.ids[0]), int(selection.ids[-1])
-            conditions.append(sql(near, low=low, high=high))
-        if data.units:
-            unit = sql_ascii_unit("units.unit")
-            conditions.append(any_of(p.matches(unit) for p in data.units))
-        statement = sql(
-            f"""SELECT {_RUN_NAMES}, found_source.name AS source, found_key.name AS key,
-                value.dtype, value.number, value.text, value.shape, units.unit
-            FROM run_value AS value
-            JOIN run ON run.run_id BETWEEN value.first_run AND value.last_run
-            JOIN {{sources}} AS found_source ON found_source.source_id = value.source_id
-            JOIN (FROM {{keys}} WHERE is_control) AS found_key ON found_key.key_id = value.key_id
-            LEFT JOIN (
-                SELECT run_id, source_id, key_id, any_value({UNIT}) AS unit
-                FROM run_source JOIN schema_key USING (schema_id)
-                WHERE section = 'CONTROL' AND {UNIT} IS NOT NULL AND {{of_runs}}
-                GROUP BY run_id, source_id, key_id
-            ) AS units ON units.run_id = run.run_id AND units.source_id = value.source_id
-                AND units.key_id = value.key_id
-            WHERE {{conditions}}
-            ORDER BY run.run_id, found_source.place, found_key.place {{limit}}""",
-            sources=data.found_sources(),
-            keys=data.found_keys(),
-            of_runs=all_of(selection.conditions_on("run_source.run_id")),
-            conditions=all_of(conditions),
-            limit=limited(limit),
-        )
-        try:
-            table = ask(cursor, statement, size_limit=_MOST_BYTES)
-        except MemoryError:
-            raise QueryError(
-                "these RUN values are more than 4 GB: name sources, keys or runs, or set a limit"
-            ) from None
-        return Answer(table, provenance(cursor, store, question.runs))
 
 
 def _answer(cursor: Cursor, store: Store, question: Question, statement: Sql) -> Answer:

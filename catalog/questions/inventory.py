@@ -9,6 +9,9 @@ Lists of runs: ``largest``; ``duplicates``: runs (``kind`` files) with all names
 of the first such run, ``other_path``, and runs (location) seen at several places; ``orphans``: runs
 of another data class whose raw run is not catalogued, or has no file left; ``unverified``: runs
 with files whose datasets were never all opened, oldest scan first.
+
+``uncalibrated``: per proposal the raw runs, how many of them have a calibrated run of the same
+number and how many have none, the share that has, and the numbers of the others; least share first.
 """
 
 from collections.abc import Sequence
@@ -89,8 +92,8 @@ def growth(
     )
 
 
-# Lists of runs: their statement, and how many there are unless a limit is given.
-_RUN_LISTS = {
+# Those of one statement: it, and how many rows there are unless a limit is given.
+_LISTS = {
     "largest": (
         f"""SELECT {_NAMES}, n_files AS files, bytes, n_trains AS trains, started_at,
             directory AS path
@@ -128,6 +131,23 @@ _RUN_LISTS = {
         ) AND {{filter}} ORDER BY run_id""",
         None,
     ),
+    # Reduced data (red) are raw data with less of them.
+    "uncalibrated": (
+        """SELECT instrument, cycle, proposal, count(*) AS raw_runs,
+            count(*) FILTER (is_calibrated) AS calibrated,
+            count(*) FILTER (NOT is_calibrated) AS uncalibrated,
+            avg(is_calibrated::INTEGER) AS share,
+            coalesce(list(run ORDER BY run) FILTER (NOT is_calibrated), []) AS runs_without
+        FROM (
+            SELECT *, EXISTS (
+                FROM run AS other WHERE other.proposal = run.proposal AND other.run = run.run
+                AND other.data_class NOT IN ('raw', 'red')
+                AND other.n_files > other.n_files_missing
+            ) AS is_calibrated
+            FROM run WHERE data_class = 'raw' AND n_files > n_files_missing AND {filter}
+        ) GROUP BY instrument, cycle, proposal ORDER BY share, proposal""",
+        None,
+    ),
     "unverified": (
         f"""SELECT {_NAMES}, n_files AS files, unverified_files, unverified_bytes, oldest_scan,
             directory AS path
@@ -140,7 +160,7 @@ _RUN_LISTS = {
         20,
     ),
 }
-QUESTIONS = {"volume": ("by",), "growth": ("per", "by")} | dict.fromkeys(_RUN_LISTS, ("limit",))
+QUESTIONS = {"volume": ("by",), "growth": ("per", "by")} | dict.fromkeys(_LISTS, ("limit",))
 """The options that each inventory takes."""
 
 
@@ -159,7 +179,7 @@ def inventory(store: Store, question: str, where: RunFilter = ALL_RUNS, **option
         return volume(store, **given, where=where)
     if question == "growth":
         return growth(store, **given, where=where)
-    template, limit = _RUN_LISTS[question]
+    template, limit = _LISTS[question]
     return _answer(store, template, where, given.get("limit", limit))
 
 

@@ -45,6 +45,13 @@ FROM run_locations
 GROUP BY ALL
 HAVING places > 1
 
+run_metadata: Which versions of Karabo wrote the runs?
+SELECT value AS karabo, count(*) AS runs, min(proposal) AS first_proposal
+FROM run_metadata
+WHERE name = 'karaboFramework'
+GROUP BY ALL
+ORDER BY ALL
+
 files: The five largest files.
 SELECT proposal, run, name, size, trains
 FROM files

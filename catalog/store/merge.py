@@ -6,7 +6,7 @@
 2. Names, key schemas and layouts that the merged file lacks get its next numbers; a temporary table
    maps the shard's numbers to them. Where both have a digest, the contents are compared too.
 3. It copies the shard's rows with the numbers mapped. What only opening needs (packed rows,
-   timestamps, METADATA) stays behind.
+   timestamps, METADATA of further files) stays behind.
 
 The database of the audits is one more shard, of findings and audits alone.
 
@@ -97,7 +97,7 @@ def _add(connection: Cursor, name: str, path: Path) -> None:
                 _intern(connection, interned, path)
         for role in AUDIT_TABLES if name == AUDITS else RUN_TABLES:
             if role.is_merged:
-                connection.execute(f"INSERT INTO {role.name} {_mapped(role)}")
+                connection.execute(f"INSERT INTO {role.name} {_mapped(role, role.merged_where)}")
         connection.execute("INSERT INTO merged_shard VALUES ($1, $2)", [name, path.name])
     finally:
         connection.execute("DETACH shard")

@@ -209,6 +209,10 @@ def _metadata_rows(run_id: int, files: Iterable[FileRecord]) -> list[Row]:
     return list(map(tuple, stretches))
 
 
+# Entries of METADATA that are columns of ``run``.
+_OF_SAMPLE = ("sample", "runType")
+
+
 def _summary(record: RunRecord, trains: Numbered[TrainList], times: Numbered[UInt64s]) -> Row:
     """The row of ``run``; what files share is looked at once, by its number."""
     identity, files = record.identity, record.files
@@ -246,6 +250,7 @@ def _summary(record: RunRecord, trains: Numbered[TrainList], times: Numbered[UIn
         usable[0].format_version if usable else None,
         *map(_integer, recorded_run(described)),
         to_utc(record.ingested_at),
+        *(next((str(f.metadata[n]) for f in files if f.metadata.get(n)), None) for n in _OF_SAMPLE),
     )
 
 

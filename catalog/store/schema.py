@@ -143,6 +143,8 @@ class TableRole:
     """Whether the merged file has the rows too; opening alone needs the others."""
     shard_columns: tuple[str, ...] = ()
     """Columns that are NULL in the merged file."""
+    merged_where: str = "true"
+    """The condition on rows ``t`` of a shard that the merged file has too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class Interned:
         ]
 
 
+_FIRST_STRETCH = """(t.run_id, t.name, t.first_file) IN (
+    SELECT (run_id, name, min(first_file)) FROM shard.file_metadata GROUP BY run_id, name)"""
 # In the order in which the tables of a new file are filled: a run id leads wherever questions ask
 # by run, as DuckDB skips the blocks of rows whose least and largest value rule a run out.
 RUN_TABLES = (
@@ -183,7 +187,8 @@ RUN_TABLES = (
     TableRole("run_packed", ("run_id",), is_merged=False),
     TableRole("frame_ids", ("run_id",), is_merged=False),
     TableRole("file_history", ("run_id", "name", "replaced_at")),
-    TableRole("file_metadata", ("run_id", "name", "first_file"), is_merged=False),
+    # Some ten rows per run: the numbers of the sequences, a row per file, stay behind.
+    TableRole("file_metadata", ("run_id", "name", "first_file"), merged_where=_FIRST_STRETCH),
     TableRole("train_list", ("run_id", "ordinal")),
     TableRole("timestamps", ("run_id", "ordinal"), is_merged=False),
     TableRole("run_source", ("run_id", "source_id", "index_group")),

@@ -26,7 +26,8 @@ CREATE TABLE catalog_info (
 CREATE TABLE merged_shard (name VARCHAR, version VARCHAR);
 
 -- One row per run. The identity columns are NULL for a loose run, loose_path for any other.
--- recorded_*: what METADATA of the files says, which describes and never identifies.
+-- recorded_*, sample and run_type: what METADATA of the files says, which describes and never
+-- identifies.
 CREATE TABLE run (
     run_id UBIGINT, proposal INTEGER, run INTEGER, data_class VARCHAR,
     instrument VARCHAR, cycle VARCHAR, loose_path VARCHAR,
@@ -38,7 +39,8 @@ CREATE TABLE run (
     started_at TIMESTAMP, ended_at TIMESTAMP, newest_mtime TIMESTAMP,
     depth TINYINT, format_version VARCHAR,
     recorded_proposal BIGINT, recorded_run BIGINT,
-    ingested_at TIMESTAMP
+    ingested_at TIMESTAMP,
+    sample VARCHAR, run_type VARCHAR
 );
 
 -- Every directory a run was seen at, newest last.
@@ -85,7 +87,8 @@ CREATE TABLE file_history (
     scanned_at TIMESTAMP, replaced_at TIMESTAMP
 );
 
--- An entry of METADATA, for a stretch of files (by ordinal) that have the same value. Shards only.
+-- An entry of METADATA, for a stretch of files (by ordinal) that have the same value. The merged file
+-- has only the first stretch of each entry.
 CREATE TABLE file_metadata (
     run_id UBIGINT, name VARCHAR,
     value VARCHAR, is_number BOOLEAN,
@@ -231,6 +234,8 @@ SELECT
     ended_at,  -- TIMESTAMP time of the last train
     newest_mtime,  -- TIMESTAMP time of last modification of the newest file
     format_version,
+    sample,  -- VARCHAR sample that the files name; NULL where they name none
+    run_type,  -- VARCHAR type of the run that the files name; NULL where they name none
     recorded_proposal,  -- BIGINT proposal number that the files say they belong to
     recorded_run,  -- BIGINT run number that the files say they belong to
     ingested_at  -- TIMESTAMP when the run was last written to the catalog
@@ -243,6 +248,20 @@ SELECT
     l.path,  -- VARCHAR directory
     l.seen_at  -- TIMESTAMP when the run was last catalogued from there
 FROM run_location AS l JOIN run AS r USING (run_id);
+
+-- METADATA: one row per run and entry. Where files differ, the value is that of the first file by name
+-- that has the entry, which is the one of lowest aggregator and sequence.
+CREATE VIEW run_metadata AS
+SELECT
+    r.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle,
+    m.name,  -- VARCHAR entry: sample, runType, daqLibrary, karaboFramework, creationDate, ...
+    m.value  -- VARCHAR its value; numbers as text
+FROM (
+    SELECT run_id, name, arg_min(value, first_file) AS value
+    FROM file_metadata
+    GROUP BY run_id, name
+) AS m
+JOIN run AS r USING (run_id);
 
 -- One row per data file, missing ones included.
 CREATE VIEW files AS

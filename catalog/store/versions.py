@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ..model.errors import CatalogBusyError, CatalogWriteError
 
-SCHEMA_VERSION = 4  # also the number of the newest revision; 1 and 2 were never released
+SCHEMA_VERSION = 5  # also the number of the newest revision; 1 and 2 were never released
 OLDEST_UPGRADED = 3  # runs of catalogs before it are to be ingested again
 Progress = Callable[[int, int], None]  # gets how many steps are done, and of how many
 AUDITS = "audits"  # the database of what audits found, among the shards that are merged

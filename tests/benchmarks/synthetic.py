@@ -170,6 +170,8 @@ def _runs(shard: _Shard) -> pa.Table:
         recorded_proposal=np.full(n, shard.proposal, np.int64),
         recorded_run=np.arange(1, n + 1, dtype=np.int64),
         ingested_at=_INGESTED,
+        sample="Lysozyme",
+        run_type="Test DAQ",
     )
 
 

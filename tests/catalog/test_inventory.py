@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from support.demo_facility import demo, demo_and_report
+from support.run_records import later, make_run, with_file, write
 from xfelcat import Catalog, H5File
 from xfelcat.catalog.model.errors import QueryError
 from xfelcat.catalog.model.identity import parse_file_name
 from xfelcat.catalog.questions.inventory import GROUPS, PERIODS, QUESTIONS
+from xfelcat.catalog.store.store import Store
 
 __all__ = ["demo", "demo_and_report"]
 
@@ -142,6 +144,41 @@ def test_processed_runs_without_raw(demo, tmp_path):
     (tmp_path / "exp/SPB/201830/p900010/raw/r0001/RAW-R0001-DA99-S00000.h5").touch()
     catalog.ingest(tmp_path / "exp", jobs=0)
     assert catalog.inventory("orphans")["run"].tolist() == [2]  # a raw file is still there
+
+
+def test_raw_runs_without_calibrated_data(catalog, on_disk):
+    runs = {row[2:5] for row in on_disk}
+    expected = {}
+    for proposal in {proposal for proposal, _, _ in runs}:
+        raw = {run for p, data_class, run in runs if (p, data_class) == (proposal, "raw")}
+        calibrated = {run for p, data_class, run in runs if (p, data_class) == (proposal, "proc")}
+        without = tuple(sorted(raw - calibrated))
+        n = len(raw - set(without))
+        expected[proposal] = (len(raw), n, len(without), n / len(raw), without)
+    found = catalog.inventory("uncalibrated")
+    columns = found[["raw_runs", "calibrated", "uncalibrated", "share", "runs_without"]]
+    assert dict(
+        zip(found["proposal"], columns.itertuples(index=False, name=None), strict=True)
+    ) == (expected)
+    assert found["share"].is_monotonic_increasing
+    few = catalog.inventory("uncalibrated", proposal=900032, run="1-3")
+    assert few["runs_without"].tolist() == [(3,)]
+
+
+def test_what_counts_as_calibrated(tmp_path):
+    """Reduced data, other proposals and files that are gone are none; a folder of its own is."""
+    store = Store(tmp_path / "catalog")
+    gone = make_run(2, data_class="proc")
+    for at in range(len(gone.files)):
+        gone = with_file(gone, at, missing_since=later(1))
+    raw = [make_run(number) for number in range(1, 6)]
+    red, other = make_run(3, data_class="red"), make_run(5, 9, "proc")
+    write(store, *raw, make_run(1, data_class="proc"), gone, red, make_run(4, data_class="mine"))
+    with store.write("p000009") as writer:
+        writer.replace_run(other)
+    (row,) = Catalog(store.location).inventory("uncalibrated").itertuples()
+    assert (row.proposal, row.raw_runs, row.calibrated, row.uncalibrated) == (2012, 5, 2, 3)
+    assert (row.share, row.runs_without) == (pytest.approx(0.4), (2, 3, 5))
 
 
 def test_what_was_never_verified(demo, tmp_path):

@@ -21,6 +21,7 @@ VIEWS = [
     "run_locations",
     "files",
     "file_changes",
+    "run_metadata",
     "run_sources",
     "run_keys",
     "train_ranges",
@@ -174,7 +175,7 @@ def test_what_only_opening_needs_stays_in_the_shards(store):
     write(store, make_run(1))
     store.publish_merged()
     with store.read_merged() as cursor:
-        for table in ("timestamps", "run_packed", "file_metadata"):
+        for table in ("timestamps", "run_packed"):
             assert cursor.execute(f"SELECT count(*) FROM {table}").fetchall() == [(0,)]
         for column in ("timestamps", "run_sources"):
             assert cursor.execute(f"SELECT count({column}) FROM file").fetchall() == [(0,)]

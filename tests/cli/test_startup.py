@@ -19,6 +19,7 @@ HEAVY = {"pandas", "sqlalchemy", "duckdb_engine", "alembic", "prompt_toolkit", "
         ("info", "900032/1"),
         ("info", "p900032"),
         ("find", "*XGM*", "beamPosition.*", "--run", "1"),
+        ("values", "*XGM*", "gainMode", "--proposal", "900032"),
         ("find", "--where", "*XGM* gainMode = 1", "--proposal", "900032"),
     ],
     ids=lambda words: " ".join(words)[:20],

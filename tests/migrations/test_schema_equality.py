@@ -58,7 +58,7 @@ def migrated(tmp_path):
 def test_migrations_make_what_is_shipped(shipped, migrated):
     columns, views = described(migrated)
     assert (columns, views) == described(shipped)
-    assert len(views) == 14
+    assert len(views) == 15
     assert {row[0] for row in columns} >= {"run", "file", "runs", "files", "run_keys"}
 
 
