@@ -187,7 +187,7 @@ def told(store, record):
     """Everything that is said of a run as it is opened, and as it is loaded to be written again."""
     facts = find_run(store, record.identity.run_id)
     by_name = {f.name: f for f in record.files}
-    said = [facts.directory, facts.run_key, facts.files, facts.problems]
+    said = [facts.directory, facts.run_key, list(facts.files), facts.problems]
     for number, file in enumerate(facts.files):
         times, layout = facts.timestamps(number), facts.layout(number)
         said += [facts.trains(number).token, facts.metadata(number), layout.sources]
