@@ -142,6 +142,11 @@ class _DataFiles(Sequence[DataFile]):
     def __len__(self) -> int:
         return len(self._table.names)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __getitem__(self, at: Any) -> Any:
         found = self._made.get(at)
         if found is None:
