@@ -114,7 +114,8 @@ _COMMANDS = (".schema", ".format", ".help", ".quit")
 # What the prompts of sqlite3, duckdb and psql call the same.
 _ELSEWHERE = {
     "help": ".help", "\\?": ".help", ".tables": ".schema", "\\d": ".schema", "\\dt": ".schema",
-    "exit": ".quit", "quit": ".quit", ".exit": ".quit", "\\q": ".quit", ".mode": ".format",
+    "exit": ".quit", "quit": ".quit", ".quit": ".quit", ".exit": ".quit", "\\q": ".quit",
+    ".mode": ".format",
 }  # fmt: skip
 _NOT_CODE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 
@@ -122,10 +123,10 @@ _NOT_CODE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTAL
 def as_command(entry: str) -> str:
     """An entry as a command of this prompt, where it is one, or one of another."""
     first, _, rest = entry.rstrip(";").partition(" ")
-    meant = _ELSEWHERE.get(first.casefold())
-    if meant is None or (rest and not first.startswith((".", "\\"))):
-        return entry if first.casefold() != ".quit" else ".quit"
-    return f"{meant} {rest}".rstrip()
+    command = _ELSEWHERE.get(first.casefold())
+    if command is None or (rest and not first.startswith((".", "\\"))):
+        return entry
+    return f"{command} {rest}".rstrip()
 
 
 @dataclass
