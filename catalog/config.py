@@ -18,9 +18,11 @@ SETTINGS = {
     "threads": (("XFELCAT_THREADS",), "0"),
     "direct": (("XFELCAT_DIRECT",), "1"),
     "default_data": (("XFELCAT_DEFAULT_DATA",), ""),
+    "follow_links": (("XFELCAT_FOLLOW_LINKS",), "0"),
     "software_root": (("XFELCAT_SOFTWARE_ROOT", "EXTRA_DATA_SW_ROOT"), "/gpfs/exfel/sw"),
 }
-_TOML_TYPES = {"threads": int, "direct": bool}  # what they may be there, besides strings
+# What they may be in the file, besides strings.
+_TOML_TYPES = {"threads": int, "direct": bool, "follow_links": bool}
 TRUST = ("stat", "directory", "never-stat")
 _YES_OR_NO = {"1": True, "true": True, "0": False, "false": False}
 
@@ -45,6 +47,8 @@ class Settings:
     """Whether to read and decompress past HDF5 where that gives the same values."""
     default_data: str
     """What ``open_run`` opens without ``data``; empty: raw, with a warning if that is not all."""
+    follow_links: bool
+    """Whether a scan opens the other files that HDF5 links of a data file lead to."""
     software_root: str
     """Where instruments keep the alias files of all their proposals."""
 
@@ -71,8 +75,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise refuse("trust", " or ".join(TRUST))
     if not values["threads"].isdecimal():
         raise refuse("threads", "a number of threads, 0 or more")
-    if values["direct"].lower() not in _YES_OR_NO:
-        raise refuse("direct", "1 or 0")
+    for name in ("direct", "follow_links"):
+        if values[name].lower() not in _YES_OR_NO:
+            raise refuse(name, "1 or 0")
     return Settings(
         os.path.expanduser(values["catalog"]),
         os.path.expanduser(values["data_root"]),
@@ -80,6 +85,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         int(values["threads"]),
         _YES_OR_NO[values["direct"].lower()],
         values["default_data"],
+        _YES_OR_NO[values["follow_links"].lower()],
         os.path.expanduser(values["software_root"]),
     )
 

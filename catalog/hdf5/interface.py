@@ -70,10 +70,11 @@ class Group(Protocol):
         A hard link has an empty target.
         """
 
-    def walk(self) -> list[str]:
+    def walk(self, out: dict[str, str] | None = None) -> list[str]:
         """The paths of all hard links below, each group right before its members.
 
-        Soft and external links are left out: their targets are listed elsewhere, or not ours.
+        Soft links are left out: their targets are listed elsewhere. So are links to other files,
+        unless they are followed; ``out`` then gets their paths, with the file each leads to.
         """
 
     def text_attributes(self, names: tuple[bytes, ...]) -> list[str]:
@@ -84,6 +85,11 @@ def reason_of(error: BaseException) -> str:
     """The message of an error, on one line, without what Python and HDF5 wrap around it."""
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(text).split()) or type(error).__name__
+
+
+def link_not_followed(other: str) -> str:
+    """What is wrong with a link to another file."""
+    return f"a link to another file, {other!r}, which is not followed"
 
 
 def as_text(value: bytes | str) -> str:

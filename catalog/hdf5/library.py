@@ -16,9 +16,10 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
+from ..config import load_settings
 from ..model.errors import FileStructureError
 from .chunks import ABSENT, ChunkLayout, ChunkMap, NotPlainError
-from .interface import READ_ERRORS, as_text, check_size, reason_of
+from .interface import READ_ERRORS, as_text, check_size, link_not_followed, reason_of
 
 # H5Z and H5D constants of the file format.
 _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
@@ -43,9 +44,9 @@ def _within_the_file() -> h5p.PropLAID:
 class LibraryFile:
     """An open file: its ``root`` group, until it is closed."""
 
-    def __init__(self, fid: h5f.FileID) -> None:
+    def __init__(self, fid: h5f.FileID, *, follow_links: bool = False) -> None:
         self._fid = fid
-        self.root = LibraryGroup(fid)
+        self.root = LibraryGroup(fid, follow_links=follow_links)
 
     def close(self) -> None:
         """Close the file."""
@@ -77,15 +78,24 @@ class _LibraryObject:
 
 
 class LibraryGroup(_LibraryObject):
-    """A group, or the root group by the ID of its file; see ``interface.Group``."""
+    """A group, or the root group by the ID of its file; see ``interface.Group``.
 
-    __slots__ = ()
+    ``follow_links``: whether links to other files are followed, as links within the file are.
+    """
+
+    __slots__ = ("_follow_links",)
     opens_cheaply = False
+
+    def __init__(self, id_: Any, *, follow_links: bool = False) -> None:
+        super().__init__(id_)
+        self._follow_links = follow_links
 
     def group(self, path: str) -> "LibraryGroup | None":
         """The group at a path, or None."""
         found = self._open(path.encode())
-        return LibraryGroup(found) if isinstance(found, h5g.GroupID) else None
+        if not isinstance(found, h5g.GroupID):
+            return None
+        return LibraryGroup(found, follow_links=self._follow_links)
 
     def dataset(self, path: str) -> "LibraryDataset | None":
         """The dataset at a path, or None."""
@@ -95,7 +105,7 @@ class LibraryGroup(_LibraryObject):
     def _open(self, path: bytes) -> Any:
         """The object at a path; None where no link leads to one."""
         try:
-            return h5o.open(self.id, path, _within_the_file())
+            return h5o.open(self.id, path, None if self._follow_links else _within_the_file())
         except READ_ERRORS:
             if self._leads_somewhere(path, _MOST_LINKS):
                 raise
@@ -104,7 +114,7 @@ class LibraryGroup(_LibraryObject):
     def _leads_somewhere(self, path: bytes, most_links: int) -> bool:
         """Whether links lead to something at a path that does not open.
 
-        Raises ValueError where they lead out of the file.
+        Raises ValueError where they lead out of the file, unless such links are followed.
         """
         at = b"/" if path.startswith(b"/") else b""
         *above, last = filter(None, path.split(b"/"))
@@ -114,8 +124,9 @@ class LibraryGroup(_LibraryObject):
                 return False
             kind = self.id.links.get_info(at).type
             if kind == h5l.TYPE_EXTERNAL:
-                other = as_text(self.id.links.get_val(at)[0])
-                raise ValueError(f"a link to another file, {other!r}, which is not followed")
+                if self._follow_links:
+                    return True
+                raise ValueError(link_not_followed(as_text(self.id.links.get_val(at)[0])))
             if kind == h5l.TYPE_SOFT and most_links:
                 target = posixpath.join(folder, self.id.links.get_val(at))
                 if not self._leads_somewhere(target, most_links - 1):
@@ -149,25 +160,52 @@ class LibraryGroup(_LibraryObject):
         """Whether the group holds no link."""
         return not self.id.get_num_objs()
 
-    def walk(self) -> list[str]:
+    def walk(self, out: dict[str, str] | None = None) -> list[str]:
         """See ``interface.Group``."""
         names: list[bytes] = []
+        leading_out: list[bytes] = []
 
         def keep(name: bytes, info: Any) -> None:
             if info.type == h5l.TYPE_HARD:
                 names.append(name)
+            elif info.type == h5l.TYPE_EXTERNAL:
+                leading_out.append(name)
 
         try:
             self.id.links.visit(keep, info=True)
         except READ_ERRORS:  # an object that cannot be read is among them: it is listed too
-            names = list(self._walk_past_damage(b"", set()))
+            leading_out = []
+            names = list(self._walk_past_damage(b"", set(), leading_out))
+        if self._follow_links:
+            for name in leading_out:
+                names += self._walk_outside(name)
+            names.sort(key=lambda path: path.split(b"/"))
+        elif out is not None:
+            out |= {as_text(n): as_text(self.id.links.get_val(n)[0]) for n in leading_out}
         return [as_text(n) for n in names]
 
-    def _walk_past_damage(self, above: bytes, seen: set[int]) -> Iterator[bytes]:
-        """The paths of all hard links below, also of those to what cannot be read."""
+    def _walk_outside(self, name: bytes) -> list[bytes]:
+        """The path of what a link to another file leads to, and the paths of all below it.
+
+        In that file, links to further files are not followed: they may come back.
+        """
+        found = self._open(name)
+        below = LibraryGroup(found).walk() if isinstance(found, h5g.GroupID) else ()
+        return [name, *(name + b"/" + path.encode() for path in below)]
+
+    def _walk_past_damage(
+        self, above: bytes, seen: set[int], leading_out: list[bytes]
+    ) -> Iterator[bytes]:
+        """The paths of all hard links below, also of those to what cannot be read.
+
+        Those to other files are added to ``leading_out``.
+        """
         seen.add(h5o.get_info(self.id).addr)
         for name in list(self.id):
-            if self.id.links.get_info(name).type != h5l.TYPE_HARD:
+            kind = self.id.links.get_info(name).type
+            if kind == h5l.TYPE_EXTERNAL:
+                leading_out.append(above + name)
+            if kind != h5l.TYPE_HARD:
                 continue
             yield above + name
             try:
@@ -176,7 +214,8 @@ class LibraryGroup(_LibraryObject):
             except READ_ERRORS:
                 continue
             if isinstance(found, h5g.GroupID) and is_new:
-                yield from LibraryGroup(found)._walk_past_damage(above + name + b"/", seen)
+                below = LibraryGroup(found)
+                yield from below._walk_past_damage(above + name + b"/", seen, leading_out)
 
 
 class LibraryDataset(_LibraryObject):
@@ -258,11 +297,14 @@ class LibraryDataset(_LibraryObject):
 def open_file(path: str) -> LibraryFile:
     """Open a file for reading, also where this process has it open already by other means.
 
+    The setting ``follow_links`` says whether links to other files are followed.
+
     Raises PermissionError, FileNotFoundError or another OSError with ``errno`` of the system,
     and FileStructureError for what is no complete HDF5 file.
     """
     try:
-        return LibraryFile(_open_as_others_do(os.fsencode(path)))
+        fid = _open_as_others_do(os.fsencode(path))
+        return LibraryFile(fid, follow_links=load_settings().follow_links)
     except OSError as e:
         if e.errno is not None:
             raise

@@ -363,23 +363,38 @@ class OwnGroup(_OwnObject):
         with _DOUBT:
             return self.file.has_no_links(self.at)
 
-    def walk(self) -> list[str]:
+    def walk(self, out: dict[str, str] | None = None) -> list[str]:
         """See ``interface.Group``."""
         with _DOUBT:
             names: list[bytes] = []
-            _walk(self.file, self.at, b"", names, {self.at})
+            outside: dict[bytes, bytes] = {}
+            _walk(self.file, self.at, b"", names, {self.at}, outside)
+            if out is not None:
+                out |= {as_text(name): as_text(other) for name, other in outside.items()}
             return [as_text(name) for name in names]
 
 
-def _walk(file: OwnFile, at: int, above: bytes, names: list[bytes], seen: set[int]) -> None:
-    """Add the paths of all hard links below a group; ``seen`` are the groups met so far."""
+def _walk(
+    file: OwnFile,
+    at: int,
+    above: bytes,
+    names: list[bytes],
+    seen: set[int],
+    outside: dict[bytes, bytes],
+) -> None:
+    """Add the paths of all hard links below a group; ``seen`` are the groups met so far.
+
+    Links to other files are added to ``outside``.
+    """
     for name, target in file.links(at).items():
         if isinstance(target, int):
             path = above + name
             names.append(path)
             if file.header(target).is_group and target not in seen:
                 seen.add(target)
-                _walk(file, target, path + b"/", names, seen)
+                _walk(file, target, path + b"/", names, seen, outside)
+        elif target.kind == "external":
+            outside[above + name] = target.target
 
 
 class OwnDataset(_OwnObject):

@@ -68,10 +68,11 @@ def read_schema(path: str, section: str, source: str) -> KeySchema:
     from ..scan.keys import index_groups, read_keys, source_leaves
 
     with _opened(path) as root:
-        paths = source_leaves(root, section, source)
+        faults: list[Fault] = []
+        paths = source_leaves(root, section, source, faults)
         groups = [""] if section == "CONTROL" else index_groups(root, source)
-        schema, _, faults = read_keys(root, section, source, paths, groups)
-    _warn_of_the_unreadable(path, faults)
+        schema, _, unread = read_keys(root, section, source, paths, groups)
+    _warn_of_the_unreadable(path, faults + unread)
     return schema
 
 

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..hdf5.interface import READ_ERRORS, Dataset, Group, first_value, leaves, reason_of
+from ..hdf5.interface import (
+    READ_ERRORS,
+    Dataset,
+    Group,
+    first_value,
+    leaves,
+    link_not_followed,
+    reason_of,
+)
 from ..model.names import UNIT_ATTRIBUTES
 from ..model.records import KeyRecord, KeySchema, RunValue, encode_dtype
 from ..model.runlength import FrameIds, IndexPattern, TrainList
@@ -30,18 +38,37 @@ def key_name(leaf: str) -> str:
     return leaf.replace("/", ".")
 
 
-def source_leaves(root: Group, section: str, source: str) -> list[str]:
-    """The paths of the datasets of one source, relative to it; empty where it has no group."""
-    group = root.group(f"{section}/{source}")
-    return [] if group is None else list(leaves(group.walk()))
+def source_leaves(
+    root: Group, section: str, source: str, faults: list[Fault] | None = None
+) -> list[str]:
+    """The paths of the datasets of one source, relative to it; empty where it has no group.
+
+    ``faults`` gets the links to other files below it that are not followed.
+    """
+    place = f"{section}/{source}"
+    group = root.group(place)
+    out: dict[str, str] = {}
+    found = [] if group is None else list(leaves(group.walk(out)))
+    if faults is not None:
+        faults.extend(_links_out(place, out))
+    return found
+
+
+def _links_out(place: str, out: Mapping[str, str]) -> list[Fault]:
+    """What is wrong with the links to other files below a place, by their paths from there."""
+    return [
+        Fault("F02", f"cannot be read: {link_not_followed(other)}", f"{place}/{path}")
+        for path, other in out.items()
+    ]
 
 
 def key_leaves(
-    root: Group, section: str, sources: Collection[str]
+    root: Group, section: str, sources: Collection[str], faults: list[Fault]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The dataset paths of each source of a section, and the groups with data that belong to none.
 
-    Sources without a group, or reached by a link, are missing from the result.
+    Sources without a group, or reached by a link, are missing from the result. ``faults`` gets the
+    links to other files in the place of keys that are not followed.
     """
     top = root.group(section)
     found: dict[str, list[str]] = {}
@@ -49,7 +76,8 @@ def key_leaves(
         return found, []
     unlisted: dict[str, bool] = {}  # whether it holds a dataset
     above = {s[:at] for s in sources for at in range(len(s)) if s[at] == "/"}
-    names = top.walk()
+    out: dict[str, str] = {}
+    names = top.walk(out)
     is_leaf = set(leaves(names))
     inside: list[str] = []  # listed sources around the current name, innermost last
     stray = ""
@@ -68,6 +96,9 @@ def key_leaves(
                 unlisted[stray] = False
             if name in is_leaf and not unlisted[stray]:
                 unlisted[stray] = top.dataset(name) is not None
+    prefixes = tuple(f"{source}/" for source in found)
+    within = {path: other for path, other in out.items() if path.startswith(prefixes)}
+    faults.extend(_links_out(section, within))
     return found, [name for name, has_data in unlisted.items() if has_data]
 
 
@@ -165,10 +196,9 @@ def read_run_values(root: Group, source: str) -> tuple[Mapping[str, RunValue], l
     place = f"RUN/{source}"
     values: dict[str, RunValue] = {}
     faults: list[Fault] = []
-    top = root.group(place)
-    for path in leaves(top.walk()) if top is not None else ():
+    for path in source_leaves(root, "RUN", source, faults):
         try:
-            dataset = top.dataset(path)  # type: ignore[union-attr]
+            dataset = root.dataset(f"{place}/{path}")
             value = first_value(dataset) if dataset is not None else None
         except READ_ERRORS as e:
             faults.append(Fault("F02", f"value cannot be read: {reason_of(e)}", f"{place}/{path}"))

@@ -264,7 +264,8 @@ class _FullScan:
             by_section.setdefault(source.section, []).append(source)
         read: list[tuple[SourceRecord, KeySchema | None]] = []
         for section, members in sorted(by_section.items()):
-            found, unlisted = keys.key_leaves(self.root, section, {s.name for s in members})
+            names = {s.name for s in members}
+            found, unlisted = keys.key_leaves(self.root, section, names, self.faults)
             self.faults.extend(
                 Fault("I07", "data of no listed source", f"{section}/{name}") for name in unlisted
             )

@@ -10,6 +10,7 @@ import os
 import h5py
 import numpy as np
 import pytest
+import xfelcat
 from support.tiny_file import CAMERA, XGM, write_tiny
 from xfelcat.catalog.hdf5 import library
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
@@ -105,8 +106,7 @@ WAYS = (
     virtual_without_an_end,
     stored_elsewhere,
 )
-# A key that is a link out is no key, here as for EXtra-data: h5py lists no links when it visits.
-NAMED = (source_by_link, soft_link_to_a_link_out, index_by_link, source_list_by_link)
+IN_DATA = (virtual, virtual_without_an_end, stored_elsewhere)
 
 
 @pytest.fixture
@@ -141,16 +141,43 @@ def test_the_scan_opens_no_other_file(tmp_path, other, lead_out, libver):
     finally:
         opened.close()
     assert "secret" not in repr(record)
-    if lead_out in NAMED:
-        assert any("other.h5" in p.message for p in record.problems), record.problems
+    if lead_out not in IN_DATA:
+        found = [p for p in record.problems if "other.h5" in p.message]
+        assert {p.check for p in found} <= {"F02", "I02"}
+        assert found, record.problems
 
 
-def test_the_test_sees_it_where_links_are_followed(tmp_path, other, monkeypatch):
-    monkeypatch.setattr(library, "_within_the_file", lambda: None)
+@pytest.mark.parametrize("lead_out", [way for way in WAYS if way not in IN_DATA])
+def test_links_are_followed_where_that_is_set(tmp_path, other, lead_out, monkeypatch):
+    """Then the file is what it would be if it had what is in the other."""
+    monkeypatch.setenv("XFELCAT_FOLLOW_LINKS", "1")
+    run = tmp_path / "p002012" / "raw" / "r0007"
+    run.mkdir(parents=True)
+    with write_tiny(run / NAME) as f:
+        lead_out(f, str(other))
+    opened = Opened(other)
+    record = scan_file(run / NAME)
+    assert opened.count()
+    opened.close()
+    assert not [p for p in record.problems if p.check == "F02"], record.problems
+    by_source = lead_out in (source_by_link, soft_link_to_a_link_out)
+    with xfelcat.RunDirectory(run, save=False) as data:
+        expected = {"power.value", "power.timestamp", "beam.x.value", "beam.x.timestamp"}
+        assert data[XGM].keys() == expected | ({"secret.value"} if by_source else set())
+        values = 1000.0 * np.arange(10) + 1
+        assert data[XGM, "power.value"].ndarray().tolist() == values.tolist()
+        assert data[XGM].run_values()["power.value"] == 1
+        assert data[CAMERA, "data.sum.x"].ndarray().size == 20
+
+
+def test_a_scan_opens_the_other_file_only_where_links_are_followed(tmp_path, other, monkeypatch):
     with h5py.File(tmp_path / NAME, "w") as f:
         f["a"] = h5py.ExternalLink(str(other), "/")
     opened = Opened(other)
-    found = library.open_file(str(tmp_path / NAME)).root.group("a")
-    assert found is not None
+    with pytest.raises(ValueError, match=r"other\.h5"):
+        library.open_file(str(tmp_path / NAME)).root.group("a")
+    assert opened.count() == 0
+    monkeypatch.setenv("XFELCAT_FOLLOW_LINKS", "1")
+    assert library.open_file(str(tmp_path / NAME)).root.group("a") is not None
     assert opened.count() == 1
     opened.close()
