@@ -345,11 +345,16 @@ class RunFacts:
         return self.probe.schema(file, section, source) if found is None else found
 
     def index_groups(self, file: int, section: str, source: str) -> tuple[str, ...]:
-        """The index groups of a source in a file, sorted."""
+        """The index groups of a source in a file, sorted.
+
+        Below depth FULL, those of its keys are among them: the source list may lack some.
+        """
         layout = self.layout(file)
         at = layout.position.get((section, source))
         known = layout.sources[at].groups if at is not None else ()
-        return known or self.schema(file, section, source).groups
+        if known and (section == "CONTROL" or self.table.depths[file] >= Depth.FULL):
+            return known
+        return tuple(sorted({*known, *self.schema(file, section, source).groups}))
 
     def patterns(
         self, files: Sequence[int], section: str, source: str, group: str
@@ -372,8 +377,7 @@ class RunFacts:
             if stored != source:
                 return self.pattern_numbers(files, section, stored, group)
             groups = self.index_groups(files[0], section, source)
-            # The source list may lack groups of the keys, which an outline does not know then.
-            if groups and group not in (*groups, *self.schema(files[0], section, stored).groups):
+            if groups and group not in groups:
                 return [~0] * len(files)
         # Negative numbers are those of the probe.
         return [~n for n in self.probe.pattern_numbers(files, section, source, group)]

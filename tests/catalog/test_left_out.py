@@ -39,12 +39,9 @@ def write(store, run):
 
 
 @pytest.fixture
-def catalog(tmp_path):
+def catalog(two_proposals):
     """A catalog of two proposals, one run each."""
-    store = Store(tmp_path / "catalog")
-    for proposal in (2012, 2013):
-        write(store, make_run(1, proposal))
-    return Catalog(store.location)
+    return Catalog(two_proposals.location)
 
 
 @pytest.mark.parametrize("ask", QUESTIONS)
@@ -60,13 +57,12 @@ def test_the_first_question_warns_of_shards_of_another_version(catalog, tmp_path
         ask(catalog)
 
 
-@pytest.mark.parametrize("ask", QUESTIONS)
-def test_a_catalog_of_another_version_is_refused_with_both(catalog, tmp_path, monkeypatch, ask):
+def test_a_catalog_of_another_version_is_refused_with_both(catalog, tmp_path, monkeypatch):
     newer = become_next_version(monkeypatch, tmp_path)
-    with pytest.raises(CatalogNotFoundError) as caught:
-        ask(catalog)
-    assert f"has schema version {SCHEMA_VERSION}, this xfelcat reads {newer}" in str(caught.value)
-    assert "xfelcat db upgrade" in str(caught.value)
+    told = f"has schema version {SCHEMA_VERSION}, this xfelcat reads {newer}.*xfelcat db upgrade"
+    for ask in QUESTIONS:
+        with pytest.raises(CatalogNotFoundError, match=told):
+            ask(catalog)
 
 
 @pytest.mark.parametrize("how", ["argument", "setting"])

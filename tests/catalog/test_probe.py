@@ -79,7 +79,7 @@ def test_each_fact_is_that_of_the_scan(path):
             assert pattern.token == record.patterns[slot].token
 
 
-@pytest.mark.parametrize("name", ["sa3_da-1.3", "reduced_spb_raw-1.2", "agipd_example-0.5"])
+@pytest.mark.parametrize("name", ["fxe_da-1.3", "reduced_spb_raw-1.2", "agipd_example-0.5"])
 def test_schemas_of_mocks_are_those_of_the_scan(build_mock, name):
     path = build_mock(name)
     path = path if path.is_file() else sorted(path.glob("*.h5"))[0]

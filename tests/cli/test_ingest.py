@@ -121,7 +121,7 @@ def make_bad_files(run_dir):
     return {str(name(kind)): reason for kind, reason in reasons.items()}
 
 
-@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("strict", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_bad_files_are_reported_and_the_rest_is_catalogued(run_dir, public_path, tmp_path, strict):
     catalog = public_path / "open" / "catalog"
     catalog.parent.mkdir()
@@ -178,6 +178,7 @@ def test_problems_of_the_demo_are_grouped_with_path_and_reason(xfelcat, demo, ca
             assert any(str(fault.path) in line for line in listed), fault
 
 
+@pytest.mark.slow  # as tests/test_ctrl_c.py, of a facility
 def test_ctrl_c_keeps_what_is_complete(demo, catalog, xfelcat):
     executable = Path(sys.executable).parent / "xfelcat"
     slow = ("--reads-per-second", "3000", "-j", "1")

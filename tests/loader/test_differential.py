@@ -32,7 +32,7 @@ SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (*REST, "rich-1.0", "ri
 
 
 # These are read by HDF5 alone too; all of them past it where that is possible, at any size.
-BY_HDF5 = ("spb_raw-1.3 by HDF5", "rich-1.3 by HDF5")
+BY_HDF5 = (pytest.param("spb_raw-1.3 by HDF5", marks=pytest.mark.slow), "rich-1.3 by HDF5")
 
 
 @pytest.fixture(scope="module", params=[*QUICK, *NEW_AND_OLD, *SLOW, *BY_HDF5])

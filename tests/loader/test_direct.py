@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.any_size import direct_at_any_size
+from support.examples import examples
 from support.one_dataset import make_plan, numbers, open_files, other, read, same
 from xfelcat.catalog.hdf5.chunks import (
     ChunkLayout,
@@ -84,7 +85,7 @@ def write(path, shape, dtype, options, written, libver):
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(stored(), st.data())
 def test_every_way_to_store_data(tmp_path_factory, small, n_threads, how, data):
     path = tmp_path_factory.mktemp("stored") / "file.h5"

@@ -49,7 +49,13 @@ DATA = ["raw", "proc", "all", "default", ["raw", "proc"], ["proc", "raw"], ["raw
 
 
 @pytest.mark.parametrize("data", DATA, ids=str)
-@pytest.mark.parametrize(("proposal", "run"), [(OLD, 1), (NEW, 1), (NEW, 4), (NEW, 3), (FXE, 4)])
+@pytest.mark.parametrize(
+    ("proposal", "run"),
+    [
+        *((OLD, 1), (NEW, 4), (NEW, 3)),
+        *(pytest.param(*r, marks=pytest.mark.slow) for r in ((NEW, 1), (FXE, 4))),
+    ],
+)
 def test_open_run_as_extra_data(opened_from, proposal, run, data):
     """data: raw, proc or any other location, all, default, or a sequence."""
     results = []

@@ -124,6 +124,10 @@ def test_an_index_group_that_the_source_list_lacks(tmp_path):
         run = DataCollection.from_facts(scanned_facts(str(tmp_path), records))
         assert_same(run[CAMERA, "more.sum.x"].ndarray(), stored)
         assert run[CAMERA, "more.sum.x"].data_counts().tolist() == [2] * 10
+        assert run[CAMERA].index_groups == {"data", "more"}
+        assert run[CAMERA].data_counts(index_group="more").tolist() == [2] * 10
+        empty = run.select_trains(np.s_[:5]).select(CAMERA, require_all=True)
+        assert empty.train_ids == run.train_ids[:5]
 
 
 @pytest.mark.parametrize("lost", ["", "/first", "/count"])

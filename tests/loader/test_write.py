@@ -327,18 +327,17 @@ MIXED_MOCKS = [
     "fxe_da-0.5",
     "bad_name-1.0",
     "lpd-0.5",
-    "fxe_raw-1.3",
-    "spb_proc-1.3",
     "modern_spb_proc-1.3",
-    "reduced_spb_raw-1.2",
     "lpd_mini_gap-1.0",
     "lpd_parallelgain-1.0",
-    "scs-1.0",
     "remi-1.0",
-    *(pytest.param(n, marks=pytest.mark.slow) for n in ("empty_source-1.3", "sa3_da-1.3")),
-    pytest.param("fxe_raw-1.2", marks=pytest.mark.slow),
-    pytest.param("no_trains-0.5", marks=pytest.mark.slow),
-    pytest.param("spb_proc-1.0", marks=pytest.mark.slow),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            *("empty_source-1.3", "sa3_da-1.3", "no_trains-0.5", "scs-1.0", "fxe_raw-1.2"),
+            *("fxe_raw-1.3", "spb_proc-1.0", "spb_proc-1.3", "reduced_spb_raw-1.2"),
+        )
+    ),
 ]
 
 
