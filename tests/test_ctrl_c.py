@@ -25,6 +25,10 @@ COMMANDS = {
     "sql": ("sql", "SELECT count(*) FROM range(20000000) WHERE sin(range) > 2"),
     "find": ("find", "*"),
     "merge": ("db", "compact"),
+    "watch": ("watch", "{root}", "--quiet", "0", "--interval", "0.1"),
+    "validate": ("validate", "{run}", "--deep", "-j", "1"),
+    "info": ("info", "900032/1"),
+    "ls": ("ls", "{root}"),
     "export": ("export", "parquet", "{out}", "--force"),
 }
 
@@ -54,12 +58,19 @@ def interrupted(words, moment):
     return process.returncode, first + rest
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_ctrl_c(demo, tmp_path, name):
+SHORT = {"find", "info", "ls"}  # over before the signal comes, mostly
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SHORT else ()) for n in COMMANDS]
+)
+def test_ctrl_c(demo, tmp_path, monkeypatch, name):
     store = demo.copy_catalog(tmp_path / "catalog")
-    words = [w.format(root=demo.root, out=tmp_path / "out") for w in COMMANDS[name]]
+    monkeypatch.setenv("XFELCAT_CATALOG", str(store.location))
+    run = demo.summary.run(900032, 1).path
+    words = [w.format(root=demo.root, run=run, out=tmp_path / "out") for w in COMMANDS[name]]
     moment = random.Random(name).uniform(0, 1.5)
-    code, said = interrupted([*words, "-c", store.location], moment)
+    code, said = interrupted(words, moment)
     assert code in (0, 130, -signal.SIGINT), (moment, said)
     assert "Traceback" not in said, (moment, said)
     if code == 130:

@@ -135,7 +135,9 @@ _SHORT = {"fxe_da", "agipd"}
 
 # As fxe_da with many more keys, and with one source without data; as spb_raw and spb_proc with
 # fewer modules; as fxe_raw.
-_LIKE_OTHERS = {"sa3_da", "empty_source", "reduced_spb_raw", "reduced_spb_proc", "fxe_proc"}
+_LIKE_OTHERS = {
+    *("sa3_da", "empty_source", "no_trains", "reduced_spb_raw", "reduced_spb_proc", "fxe_proc"),
+}
 
 
 def _is_slow(name: str) -> bool:
