@@ -74,6 +74,10 @@ class Catalog:
     location
         The directory of the catalog, which need not exist before something is ingested. None means
         the one that ``XFELCAT_CATALOG`` or the config file names, else the user's own.
+    at
+        A time, as for ``since``: questions are answered from what the catalog was then, as far as
+        the setting ``keep`` has it keep what newer versions replaced. Raises QueryError for what is
+        no time. Nothing can be written to it then.
 
     Examples
     --------
@@ -85,13 +89,16 @@ class Catalog:
     6
     """
 
-    def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, location: str | os.PathLike[str] | None = None, *, at: Moment | None = None
+    ) -> None:
         if location is None:
             location = load_settings().catalog or user_catalog()
-        self._store = Store(os.path.expanduser(location))
+        self._store = Store(os.path.expanduser(location), None if at is None else parse_time(at))
 
     def __repr__(self) -> str:
-        return f"Catalog({self.location!r})"
+        at = self._store.at
+        return f"Catalog({self.location!r}{f', at={str(at)!r}' if at else ''})"
 
     @property
     def location(self) -> str:

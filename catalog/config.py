@@ -7,8 +7,10 @@ user's configuration directory.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from .model.errors import ConfigError, did_you_mean, nearest
+from .model.names import parse_duration
 
 # The variables of each setting, the first that is set counts; and its default.
 SETTINGS = {
@@ -19,6 +21,8 @@ SETTINGS = {
     "direct": (("XFELCAT_DIRECT",), "1"),
     "default_data": (("XFELCAT_DEFAULT_DATA",), ""),
     "follow_links": (("XFELCAT_FOLLOW_LINKS",), "0"),
+    "lock": (("XFELCAT_LOCK",), "flock"),
+    "keep": (("XFELCAT_KEEP",), "0h"),
     "software_root": (("XFELCAT_SOFTWARE_ROOT", "EXTRA_DATA_SW_ROOT"), "/gpfs/exfel/sw"),
 }
 # What they may be in the file, besides strings.
@@ -49,6 +53,10 @@ class Settings:
     """What ``open_run`` opens without ``data``; empty: raw, with a warning if that is not all."""
     follow_links: bool
     """Whether a scan opens the other files that HDF5 links of a data file lead to."""
+    lock: str
+    """How writers of a catalog take turns: ``flock``, ``fcntl`` or ``postgres:DSN``."""
+    keep: timedelta
+    """How long versions of a catalog's databases are kept that newer ones have replaced."""
     software_root: str
     """Where instruments keep the alias files of all their proposals."""
 
@@ -78,6 +86,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     for name in ("direct", "follow_links"):
         if values[name].lower() not in _YES_OR_NO:
             raise refuse(name, "1 or 0")
+    if values["lock"] not in ("flock", "fcntl") and not values["lock"].startswith("postgres:"):
+        raise refuse("lock", "flock, fcntl or postgres:DSN")
+    keep = parse_duration(values["keep"])
+    if keep is None:
+        raise refuse("keep", "a time such as 12h, 14d or 2w")
     return Settings(
         os.path.expanduser(values["catalog"]),
         os.path.expanduser(values["data_root"]),
@@ -86,6 +99,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         _YES_OR_NO[values["direct"].lower()],
         values["default_data"],
         _YES_OR_NO[values["follow_links"].lower()],
+        values["lock"],
+        keep,
         os.path.expanduser(values["software_root"]),
     )
 

@@ -1,10 +1,11 @@
-"""``xfelcat db``: status, upgrade, merge, compact and check of the catalog itself."""
+"""``xfelcat db``: the catalog itself: its state, versions, size, soundness and locks."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from .options import CatalogOption, existing_store, open_store
+from .options import CatalogOption, existing_store, open_store, option
 from .output import say
 from .progress import count, showing_bar, size_text
 
@@ -116,3 +117,52 @@ def check_command(catalog: CatalogOption = None) -> None:
     say(f"{count(len(faults), 'fault')} found" if faults else "sound")
     if faults:
         raise typer.Exit(1)
+
+
+@app.command("locks")
+def locks_command(
+    catalog: CatalogOption = None,
+    wait: Annotated[
+        float, option("--wait", "SECONDS", "Wait so long for the other node.", min=0.1)
+    ] = 60.0,
+) -> None:
+    """Find out whether two nodes see each other's locks: run it on both at the same time.
+
+    Exit code 1 if a lock is not seen, or nobody came.
+    """
+    from ..catalog.config import load_settings
+    from ..catalog.store.locks import kind_of
+    from ..catalog.store.locktest import try_locks
+
+    store = open_store(catalog)
+    ours = kind_of(load_settings().lock)
+    say(f"setting lock: {ours}; run `xfelcat db locks` on the other node now")
+    tried = try_locks(store, wait)
+    for one in sorted(tried, key=lambda t: (t.node, t.kind)):
+        where = one.node if one.is_other_node else f"{one.node}, which is this node too"
+        typer.echo(f"{one.kind:<9} {'seen' if one.is_seen else 'NOT SEEN'}, of {where}")
+    if not tried:
+        say(f"nobody else ran it within {wait:g} s")
+    elif not any(t.is_other_node for t in tried):
+        say("both ran on this node, which proves nothing about others")
+    elif missed := [t.kind for t in tried if t.kind == ours and not t.is_seen]:
+        say(
+            f"{missed[0]} does not keep writers of two nodes apart: let one node write, or set lock"
+        )
+    if not tried or any(t.kind == ours and not t.is_seen for t in tried):
+        raise typer.Exit(1)
+
+
+@app.command("maintain")
+def maintain_command(catalog: CatalogOption = None) -> None:
+    """Remove versions that are older than the setting `keep`; show what is kept, and its size."""
+    from ..catalog.store.care import maintain
+
+    kept, freed = maintain(existing_store(catalog))
+    for one in kept:
+        typer.echo(
+            f"{one.kind:<8} {count(one.versions, 'version')} of {count(one.databases, 'database')}"
+            f" since {one.since:%Y-%m-%d %H:%M} UTC: {size_text(one.current)} current,"
+            f" {size_text(one.before)} before"
+        )
+    say(f"{size_text(freed)} removed")

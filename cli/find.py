@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import (
+    AsOfOption,
     CatalogOption,
     FormatOption,
     OutputOption,
@@ -46,6 +47,7 @@ def find_command(
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     r"""Find the runs that have a source, or a key of it, or that recorded some values.
 
@@ -55,7 +57,7 @@ def find_command(
     from ..catalog.questions.find import find, find_runs, runs
 
     chosen = choose_format(format_, output)
-    store = open_store(catalog)
+    store = open_store(catalog, as_of)
     if source is not None:
         answer = find(store, question, limit=limit)
         hidden = [*_NOT_IN_TABLE]

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from .options import (
+    AsOfOption,
     CatalogOption,
     FormatOption,
     OutputOption,
@@ -65,6 +66,7 @@ def inventory_command(
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Take stock: volume by instrument, cycle, ..., growth, calibration, runs that stand out.
 
@@ -75,7 +77,7 @@ def inventory_command(
     from ..catalog.questions.inventory import inventory
 
     chosen = choose_format(format_, output)
-    store = open_store(catalog)
+    store = open_store(catalog, as_of)
     with wrong_usage():
         answer = inventory(store, question.value, where, by=by or None, per=per, limit=limit)
     table = answer.table

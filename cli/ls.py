@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import (
+    AsOfOption,
     CatalogOption,
     FormatOption,
     OutputOption,
@@ -55,6 +56,7 @@ def ls_command(
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """List a facility, an instrument, a proposal, a run or a file.
 
@@ -67,7 +69,7 @@ def ls_command(
 
     chosen = choose_format(format_, output)
     sink = None if chosen is Format.TABLE and output is None else (chosen, output)
-    store = open_store(catalog)
+    store = open_store(catalog, as_of)
     path = os.path.abspath(os.path.expanduser(target)) if target else ""
     if path and os.path.isfile(path):
         _show_collection(path, open_path(path, store), details or (), sink)

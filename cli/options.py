@@ -63,6 +63,14 @@ CatalogOption = Annotated[
         "-c",
     ),
 ]
+AsOfOption = Annotated[
+    str | None,
+    option(
+        "--as-of",
+        "TIME",
+        "Answer from what the catalog was at this time (UTC), as far as versions are kept.",
+    ),
+]
 FormatOption = Annotated[
     Format | None,
     typer.Option(
@@ -187,15 +195,19 @@ def with_question(*scopes: str) -> Decorator:
     return _with_filters("question", make, filters_of(*scopes))
 
 
-def open_store(catalog: Path | None, *, quiet: bool = False) -> "Store":
-    """The named catalog, else the one of the settings, else the user's; named on stderr."""
+def open_store(catalog: Path | None, as_of: str | None = None, *, quiet: bool = False) -> "Store":
+    """The named catalog, else the one of the settings, else the user's; named on stderr.
+
+    ``as_of``: as it was at a time.
+    """
     from ..catalog.config import load_settings, user_catalog
     from ..catalog.store.store import Store
 
     location = str(catalog.expanduser()) if catalog else load_settings().catalog or user_catalog()
-    store = Store(location)
+    store = Store(location, time_option(as_of))
     if not quiet:
-        say(f"catalog: {store.location}")
+        at = f" as of {store.at:%Y-%m-%d %H:%M} UTC" if store.at else ""
+        say(f"catalog: {store.location}{at}")
     return store
 
 
@@ -212,7 +224,7 @@ def say_if_behind(store: "Store") -> None:
 
     if text := left_out_text(store):
         say(text)
-    if store.exists() and store.merged_is_stale():
+    if store.at is None and store.exists() and store.merged_is_stale():
         say("the catalog has changed since it was merged: `xfelcat db merge` renews the answers")
 
 

@@ -12,6 +12,7 @@ import typer
 
 from ..catalog.questions.sql import MEMORY_LIMIT, TIME_LIMIT, check_memory_limit, run_sql
 from .options import (
+    AsOfOption,
     CatalogOption,
     FormatOption,
     OutputOption,
@@ -57,6 +58,7 @@ def sql_command(
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Ask the catalog in SQL (DuckDB's dialect), reading only.
 
@@ -75,7 +77,7 @@ def sql_command(
             raise typer.BadParameter('there is no statement; try xfelcat sql "SELECT * FROM runs"')
         from .prompt import run_prompt
 
-        run_prompt(open_store(catalog), seconds, memory, chosen)
+        run_prompt(open_store(catalog, as_of), seconds, memory, chosen)
         return
     if text is not None and file is not None:
         raise typer.BadParameter("give the statement or --file, not both")
@@ -86,7 +88,7 @@ def sql_command(
             statement = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise typer.BadParameter(f"{file} cannot be read: {error}") from None
-    store = open_store(catalog)
+    store = open_store(catalog, as_of)
     answer = run_sql(store, statement, time_limit=seconds, memory_limit=memory)
     write_answer(answer.table, chosen, output)
     say_provenance(answer, store)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from .options import (
+    AsOfOption,
     CatalogOption,
     FormatOption,
     OutputOption,
@@ -41,6 +42,7 @@ def values_command(
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Compare what control values were in each run: a row per run, a column per source and key.
 
@@ -50,7 +52,7 @@ def values_command(
     from ..catalog.questions.values import values
 
     chosen = choose_format(format_, output)
-    store = open_store(catalog)
+    store = open_store(catalog, as_of)
     with wrong_usage():
         question = replace(question, data=DataFilter.of(source=source, key=key))
         answer = values(store, question, profile).first(limit)

@@ -150,3 +150,16 @@ def time_of_ns(ns: int) -> datetime | None:
         return _EPOCH + timedelta(microseconds=ns // 1000)
     except OverflowError:
         return None
+
+
+_DURATION = re.compile(r"(\d{1,5})\s*(min|h|d|w|month|months|y)")
+_UNITS_OF_TIME = {
+    **{"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1), "w": timedelta(7)},
+    **{"month": timedelta(30), "months": timedelta(30), "y": timedelta(365)},
+}
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """A duration: 30min, 12h, 3d, 2w, 1month, 1y; None for any other text."""
+    match = _DURATION.fullmatch(text.strip())
+    return None if match is None else int(match[1]) * _UNITS_OF_TIME[match[2]]

@@ -17,14 +17,22 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypedDict, Unpack
 
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
-from ..model.names import ASCII_MICRO, VALUE_ENDING, sql_ascii_unit, sql_unit, to_text, to_utc
+from ..model.names import (
+    ASCII_MICRO,
+    VALUE_ENDING,
+    parse_duration,
+    sql_ascii_unit,
+    sql_unit,
+    to_text,
+    to_utc,
+)
 from .conditions import Pattern, PatternLike, conditions_of, text_matches
 from .execute import Provenance, Sql, all_of, any_of, ask, sql
 
@@ -42,11 +50,6 @@ Patterns = PatternLike | Pattern | Iterable[PatternLike | Pattern]
 Shape = str | tuple[int, ...] | list[int]
 Trains = int | str | tuple[int, int] | slice
 
-_AGO = re.compile(r"(\d+)\s*(min|h|d|w|month|months|y)")
-_UNITS = {
-    **{"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1), "w": timedelta(7)},
-    **{"month": timedelta(30), "months": timedelta(30), "y": timedelta(365)},
-}
 _NAME = re.compile(
     r"p(?P<proposal>\d{1,6})(?:/(?P<data_class>[^*?\[]+?)(?:/r(?P<run>\d{1,6}))?)?/?"
 )
@@ -65,8 +68,8 @@ def parse_time(moment: Moment) -> datetime:
     if isinstance(moment, date):
         return datetime(moment.year, moment.month, moment.day)
     text = str(moment).strip()  # numpy's times are no datetimes, and spell as ISO does
-    if ago := _AGO.fullmatch(text):
-        return datetime.now(UTC).replace(tzinfo=None) - int(ago[1]) * _UNITS[ago[2]]
+    if (ago := parse_duration(text)) is not None:
+        return datetime.now(UTC).replace(tzinfo=None) - ago
     try:
         return to_utc(datetime.fromisoformat(text))
     except ValueError:

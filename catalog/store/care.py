@@ -13,8 +13,10 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from ..config import load_settings
 from ..model.identity import sql_series
 from ..model.records import Depth
 from .connections import Cursor, rows, rows_of_run, uninterrupted
@@ -251,6 +253,53 @@ def _rewrite(versions: Versions, kind: str, name: str, copies: Iterable[str]) ->
         versions.publish(draft)
 
 
+# Versions.
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of the databases of one kind: shards, merged or audits."""
+
+    kind: str
+    databases: int
+    versions: int
+    """Versions of them all that are kept, the current ones and those before included."""
+    since: datetime
+    """Time in UTC from which on all of them can be asked as they were."""
+    current: int
+    """Bytes of the current versions."""
+    before: int
+    """Bytes of all versions that newer ones have replaced."""
+
+
+def maintain(store: Store) -> tuple[list[Kept], int]:
+    """Remove versions that were replaced longer ago than the setting ``keep``.
+
+    Returns what is kept, by kind of database, and the bytes that were freed.
+    """
+    keep = load_settings().keep
+    shards = [store.versions(shard) for shard in store.shards()]
+    kinds = {"shards": shards, "merged": [store.merged], AUDITS: [store.audits]}
+    kept, freed = [], 0
+    for kind, several in kinds.items():
+        found = []
+        for versions in several:
+            if expired := versions.expired(keep):
+                with versions.lock():
+                    versions.remove(expired)
+                freed += sum(each.size for each in expired)
+            if published := versions.published():
+                found.append(published)
+        if found:
+            sizes = [sum(each.size for each in published) for published in found]
+            current = sum(published[-1].size for published in found)
+            since = max(p[0].since if p[0].number > 1 else datetime.min for p in found)
+            since = max(since, min(p[0].since for p in found))
+            n = sum(map(len, found))
+            kept.append(Kept(kind, len(found), n, since, current, sum(sizes) - current))
+    return kept, freed
+
+
 # Schema versions.
 
 
@@ -291,7 +340,8 @@ def left_out(store: Store) -> list[ShardState]:
 
     Asked after each answer: a shard that is current costs one look at its link.
     """
-    return shard_states(store, store.shard_folders() - store.shards().keys())
+    found = shard_states(store, store.shard_folders() - store.shards().keys())
+    return [state for state in found if not state.is_current]  # one is, where ``store.at`` is set
 
 
 def left_out_text(store: Store) -> str:

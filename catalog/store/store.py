@@ -13,6 +13,7 @@ the process's pool (``connections``).
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,23 +32,29 @@ _ENTER = os.R_OK | os.X_OK
 
 
 class Store:
-    """The databases of the catalog at ``location``, which need not exist yet."""
+    """The databases of the catalog at ``location``, which need not exist yet.
 
-    def __init__(self, location: str | os.PathLike[str]) -> None:
+    With ``at``, a time in UTC, as they were then, as far as versions are kept; only to be read.
+    """
+
+    def __init__(self, location: str | os.PathLike[str], at: datetime | None = None) -> None:
         self.location = Path(os.path.abspath(os.path.expanduser(location)))
+        self.at = at
 
     def __repr__(self) -> str:
-        return f"Store({str(self.location)!r})"
+        return f"Store({str(self.location)!r}{f', {self.at}' if self.at else ''})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Store) and other.location == self.location
+        if not isinstance(other, Store):
+            return False
+        return (other.location, other.at) == (self.location, self.at)
 
     def __hash__(self) -> int:
-        return hash(self.location)
+        return hash((self.location, self.at))
 
     def versions(self, shard: str) -> Versions:
         """The published versions of a shard."""
-        return Versions(self.location / "shards" / shard)
+        return Versions(self.location / "shards" / shard, at=self.at)
 
     def exists(self) -> bool:
         """Whether any shard is published here, for this schema version."""
@@ -56,6 +63,8 @@ class Store:
     def require(self) -> None:
         """Raise CatalogNotFoundError where nothing is published for this schema version."""
         if not self.exists():
+            if self.at is not None and Store(self.location).exists():
+                raise self._not_kept(self.at)
             reason = lacking(self, self.shard_folders())
             raise reason or CatalogNotFoundError(str(self.location), 0, SCHEMA_VERSION)
 
@@ -63,8 +72,15 @@ class Store:
         """The current version (a file name) of every shard, in the order of their runs."""
         # Proposals by number, then loose runs by hash, as the run_ids in them.
         names = sorted(self.shard_folders(), key=lambda shard: (shard.startswith("loose-"), shard))
+        if self.at is not None and any(self.versions(name).has_lost(self.at) for name in names):
+            raise self._not_kept(self.at)
         found = ((name, self.versions(name).current()) for name in names)
         return {name: path.name for name, path in found if path is not None}
+
+    def _not_kept(self, at: datetime) -> CatalogReadError:
+        when = f"{at:%Y-%m-%d %H:%M} UTC"
+        reason = f"not all versions of {when} are kept: `xfelcat db maintain` says which"
+        return CatalogReadError(str(self.location), reason)
 
     def shard_folders(self) -> set[str]:
         """Names of all shards, those that are published for other schema versions included."""
@@ -118,6 +134,8 @@ class Store:
 
     def _check_place(self) -> None:
         """Raise CatalogWriteError where a new catalog would come to lie among other folders."""
+        if self.at is not None:
+            raise CatalogWriteError(str(self.location), f"what it was at {self.at} stays as it was")
         if self.shard_folders():
             return
         others: set[str] = set()
@@ -131,12 +149,12 @@ class Store:
     @property
     def audits(self) -> Versions:
         """The published versions of the database of the audits."""
-        return Versions(self.location / AUDITS)
+        return Versions(self.location / AUDITS, at=self.at)
 
     @property
     def merged(self) -> Versions:
         """The published versions of the merged database."""
-        return Versions(self.location / "merged")
+        return Versions(self.location / "merged", at=self.at)
 
     def merged_is_stale(self) -> bool:
         """Whether the merged database is missing, or holds other versions of the shards."""
@@ -193,7 +211,8 @@ class Store:
             if file is None:
                 self.require()
                 with suppress(CatalogWriteError):
-                    self.publish_merged()
+                    if self.at is None:
+                        self.publish_merged()
                     file = open_current(self.merged, memory_limit=memory_limit)
             if file is not None:
                 return file

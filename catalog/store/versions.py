@@ -2,9 +2,9 @@
 
 A published file is never modified. Each database has a directory of its own:
 
-    lock                           locked by the one writer (flock: released when it dies)
+    lock                           locked by the one writer, until it dies (``locks``)
     current-v1                     link to the version that readers take
-    v1.00000012-5f3a9c.duckdb      that version (0444), and the one before it
+    v1.00000012-5f3a9c.duckdb      that version (0444), the one before it, and others that are kept
     .draft-v1-4711-5f3a9c.duckdb   what a writer is working on
 
 The number in a name counts up and the token is random, so a name never comes back with another
@@ -13,15 +13,19 @@ and none sees the other's files.
 """
 
 import errno
-import fcntl
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
+from ..config import load_settings
 from ..model.errors import CatalogBusyError, CatalogWriteError
+from .locks import Lock
 
 SCHEMA_VERSION = 5  # also the number of the newest revision; 1 and 2 were never released
 OLDEST_UPGRADED = 3  # runs of catalogs before it are to be ingested again
@@ -61,19 +65,44 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-class Versions:
-    """The published versions of one database file, for one schema version."""
+class Published(NamedTuple):
+    """A version that is kept: current from ``since`` (UTC) until the next one was published."""
 
-    def __init__(self, directory: Path, schema_version: int | None = None) -> None:
+    number: int
+    name: str
+    since: datetime
+    size: int
+    """Bytes of its file."""
+
+
+class Versions:
+    """The published versions of one database file, for one schema version.
+
+    With ``at``, a time in UTC, they are as they were then.
+    """
+
+    def __init__(
+        self, directory: Path, schema_version: int | None = None, *, at: datetime | None = None
+    ) -> None:
         self.directory = directory
         self.schema_version = SCHEMA_VERSION if schema_version is None else schema_version
+        self.at = at
+        self._lock: Lock | None = None
 
     @property
     def _link(self) -> Path:
         return self.directory / f"current-v{self.schema_version}"
 
     def current(self) -> Path | None:
-        """The version that the link names now; None where nothing is published for us to read."""
+        """The version that the link names now; None where nothing is published for us to read.
+
+        With ``at``, the one that it named then, of those that are kept.
+        """
+        if self.at is not None:
+            return self._newest_before(self.at)
+        return self._linked()
+
+    def _linked(self) -> Path | None:
         try:
             return self.directory / os.readlink(self._link)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -82,6 +111,46 @@ class Versions:
             if error.errno != errno.EINVAL:
                 raise
             return None  # a file in its place: the catalog was copied by what follows links
+
+    def published(self) -> list[Published]:
+        """The versions that are kept, oldest first, without what a crash kept from being linked."""
+        linked = self._linked()
+        found = self._named()
+        names = [each.name for each in found]
+        return found[: names.index(linked.name) + 1] if linked and linked.name in names else found
+
+    def _named(self) -> list[Published]:
+        found = []
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            for name in os.listdir(self.directory):
+                match = _NAME.fullmatch(name)
+                if match is None or int(match[1]) != self.schema_version:
+                    continue
+                with suppress(FileNotFoundError):
+                    stat_ = (self.directory / name).stat()
+                    since = datetime.fromtimestamp(stat_.st_mtime, UTC).replace(tzinfo=None)
+                    found.append(Published(int(match[2]), name, since, stat_.st_size))
+        return sorted(found)
+
+    def _newest_before(self, at: datetime) -> Path | None:
+        before = [each for each in self.published() if each.since <= at]
+        return self.directory / before[-1].name if before else None
+
+    def has_lost(self, at: datetime) -> bool:
+        """Whether there were versions at a time, of which none is kept."""
+        published = self.published()
+        return bool(published) and published[0].number > 1 and published[0].since > at
+
+    def expired(self, keep: timedelta) -> list[Published]:
+        """The versions that were replaced longer ago than ``keep``; never the newest two."""
+        published = self.published()
+        limit = datetime.now(UTC).replace(tzinfo=None) - keep
+        return [each for each, after in pairwise(published[:-1]) if after.since <= limit]
+
+    def remove(self, expired: Iterable[Published]) -> None:
+        """Remove versions; what cannot be removed is in nobody's way. For the lock's holder."""
+        for each in expired:
+            self._remove(self.directory / each.name)
 
     def schema_versions(self) -> list[int]:
         """The schema versions that something is published in, oldest first."""
@@ -102,30 +171,11 @@ class Versions:
             raise CatalogWriteError(str(self.directory), NOT_TEXT)
         with self._writing():
             make_directory(self.directory)
-            fd = self._locked(wait)
+            self._lock = Lock(self.directory, load_settings().lock, wait=wait)
         try:
             yield
         finally:
-            os.close(fd)
-
-    def _locked(self, wait: bool) -> int:
-        path = self.directory / "lock"
-        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
-        while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                mode = os.fstat(fd).st_mode
-                shared = self.directory.stat().st_mode & stat.S_IWGRP
-                if shared and not mode & stat.S_IWGRP and os.fstat(fd).st_uid == os.geteuid():
-                    os.fchmod(fd, stat.S_IMODE(mode) | stat.S_IRGRP | stat.S_IWGRP)
-                fcntl.flock(fd, how)
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(fd), path.stat()):
-                        return fd
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)  # the catalog was deleted while we waited: lock what is there now
+            self._lock.release()
 
     @contextmanager
     def draft(self, *, empty: bool = False) -> Iterator[Path]:
@@ -163,24 +213,26 @@ class Versions:
 
         In an order in which any crash leaves either the old or the new version whole.
         """
+        if self._lock is not None:
+            self._lock.check()
         with self._writing():
+            os.utime(draft)  # the time from which on it is current
             _sync(draft)
             draft.chmod(0o444)
-            matches = map(_NAME.fullmatch, os.listdir(self.directory))
-            published = [m for m in matches if m and int(m[1]) == self.schema_version]
-            number = max((int(m[2]) for m in published), default=0) + 1
+            named, known = self._named(), self.published()
+            number = named[-1].number + 1 if named else 1
             token = os.urandom(3).hex()
             path = self.directory / f"v{self.schema_version}.{number:08d}-{token}.duckdb"
             draft.rename(path)
             _sync(self.directory)
-            previous = self.current()
+            previous = self._linked()
             link = self.directory / f".link-{token}"
             link.symlink_to(path.name)
             link.rename(self._link)
             _sync(self.directory)
-            for match in published:  # the one before stays, for who has just read the link
-                if previous is None or match[0] != previous.name:
-                    self._remove(self.directory / match[0])
+            # The one before stays, for who has just read the link.
+            expired = self.expired(load_settings().keep) + named[len(known) :]
+            self.remove(each for each in expired if self.directory / each.name != previous)
         return path
 
     @contextmanager

@@ -1,0 +1,154 @@
+"""Locks between writers: of each kind, those of other nodes, and whether nodes see them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+
+import pytest
+from support.run_records import make_run, write
+from xfelcat.catalog.model.errors import CatalogBusyError, CatalogWriteError, ConfigError
+from xfelcat.catalog.store import locks, locktest
+from xfelcat.catalog.store.locks import Lock
+from xfelcat.catalog.store.locktest import is_proven, try_locks
+
+SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
+FILE_KINDS = ("flock", "fcntl")
+SHARD = "p002012"
+
+
+@pytest.mark.parametrize("kind", FILE_KINDS)
+def test_one_has_it_at_a_time(tmp_path, kind):
+    first = Lock(tmp_path, kind, wait=False)
+    with pytest.raises(BlockingIOError):
+        Lock(tmp_path, kind, wait=False)
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(Lock(tmp_path, kind, wait=True)))
+    waiting.start()
+    waiting.join(0.1)
+    assert got == []
+    first.check()
+    first.release()
+    waiting.join()
+    got[0].release()
+    assert (tmp_path / "lock").read_text() == f"{kind}\n"
+
+
+@pytest.mark.parametrize("kind", FILE_KINDS)
+def test_it_ends_with_its_process(tmp_path, kind):
+    code = (
+        "import sys, time; from pathlib import Path; from xfelcat.catalog.store.locks import Lock\n"
+        "held = Lock(Path(sys.argv[1]), sys.argv[2], wait=True); print('held', flush=True)\n"
+        "time.sleep(1000)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError):
+            Lock(tmp_path, kind, wait=False)
+        process.send_signal(signal.SIGKILL)
+    Lock(tmp_path, kind, wait=False).release()
+
+
+def test_writers_that_take_turns_in_other_ways_are_refused(store, monkeypatch):
+    write(store, make_run(1, **SMALL))
+    monkeypatch.setenv("XFELCAT_LOCK", "fcntl")
+    with pytest.raises(CatalogWriteError, match="take turns by flock, and the setting lock is fcn"):
+        write(store, make_run(2, **SMALL))
+    (store.versions(SHARD).directory / "lock").write_text("")
+    write(store, make_run(2, **SMALL))
+    monkeypatch.setenv("XFELCAT_LOCK", "lockf")
+    with pytest.raises(ConfigError, match="must be flock, fcntl or postgres:DSN"):
+        write(store, make_run(3, **SMALL))
+
+
+def test_a_lock_that_another_node_kept_is_warned_of(store):
+    write(store, make_run(1, **SMALL))
+    file = store.versions(SHARD).directory / "lock"
+    file.write_text("flock other-node 4711\n")
+    with pytest.warns(UserWarning, match="other-node 4711 did not give the lock back.*db locks"):
+        write(store, make_run(2, **SMALL))
+    file.write_text(f"flock {socket.gethostname()} 4711\n")  # which the kernel knows to be dead
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(store, make_run(3, **SMALL))
+
+
+def write_beside_each_other(store, n):
+    """Several threads that each add runs to one shard; what went wrong."""
+    errors = []
+
+    def add(first):
+        for number in range(first, first + n):
+            try:
+                write(store, make_run(number, **SMALL))
+            except Exception as e:  # noqa: BLE001 - without a lock, anything
+                errors.append(e)
+
+    threads = [threading.Thread(target=add, args=(100 * i + 1,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.read(SHARD) as cursor:
+        runs = [run for (run,) in cursor.execute("SELECT run FROM runs ORDER BY run").fetchall()]
+    return runs, errors
+
+
+@pytest.mark.parametrize("kind", [*FILE_KINDS, "none"])
+def test_writers_beside_each_other_lose_nothing(store, monkeypatch, kind):
+    monkeypatch.setenv("XFELCAT_LOCK", "flock" if kind == "none" else kind)
+    if kind == "none":
+        monkeypatch.setattr(locks, "take_file", lambda *_, **__: None)
+    write(store, make_run(99, **SMALL))
+    runs, errors = write_beside_each_other(store, 3)
+    expected = sorted([99, *(100 * i + k for i in range(3) for k in range(1, 4))])
+    assert (runs == expected and not errors) == (kind != "none")
+
+
+def test_one_that_does_not_wait_is_told(store):
+    writing = store.write(SHARD, wait=False)
+    with store.versions(SHARD).lock(), pytest.raises(CatalogBusyError), writing:
+        pass
+
+
+OTHER = """
+import socket, sys
+socket.gethostname = lambda: sys.argv[2]
+from xfelcat.catalog.store import locks
+from xfelcat.catalog.store.locktest import try_locks
+from xfelcat.catalog.store.store import Store
+if sys.argv[3] == "unseen":
+    locks.take_file = lambda *_, **__: None
+for tried in sorted(try_locks(Store(sys.argv[1]), 600), key=lambda t: t.kind):
+    print(tried.kind, tried.node, tried.is_seen, tried.is_other_node)
+"""
+
+
+@pytest.mark.parametrize("are_seen", [True, False])
+def test_nodes_find_out_whether_they_see_each_others_locks(store, monkeypatch, are_seen):
+    monkeypatch.setattr(locktest.socket, "gethostname", lambda: "here")
+    old = store.location / ".locks" / "dead~1-abcdef~flock"  # left behind by one that was killed
+    old.mkdir(parents=True)
+    (old / "alive").touch()
+    words = [str(store.location), "there", "seen" if are_seen else "unseen"]
+    with subprocess.Popen([sys.executable, "-c", OTHER, *words], stdout=subprocess.PIPE) as other:
+        tried = try_locks(store, 600)
+        said = other.communicate()[0].decode().split("\n")
+    assert sorted((t.kind, t.node, t.is_seen, t.is_other_node) for t in tried) == [
+        (kind, "there", are_seen, True) for kind in sorted(FILE_KINDS)
+    ]
+    assert said == [f"{kind} here {are_seen} True" for kind in sorted(FILE_KINDS)] + [""]
+    names = sorted(p.name for p in (store.location / ".locks").iterdir())
+    assert names == [old.name, *(["proven"] if are_seen else [])]
+    assert is_proven(store, "flock") == are_seen
+    assert not is_proven(store, "postgres")
+
+
+def test_nobody_else(store):
+    assert try_locks(store, 0.3) == []
+    assert not is_proven(store, "flock")
+    assert os.listdir(store.location / ".locks") == []
