@@ -21,11 +21,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..config import load_settings
 from ..model.errors import CatalogBusyError, CatalogWriteError
-from .locks import Lock
+
+if TYPE_CHECKING:
+    from .locks import Lock
 
 SCHEMA_VERSION = 5  # also the number of the newest revision; 1 and 2 were never released
 OLDEST_UPGRADED = 3  # runs of catalogs before it are to be ingested again
@@ -167,6 +169,8 @@ class Versions:
         Raises CatalogBusyError if there is another writer and ``wait`` is false, CatalogWriteError
         if the directory, or the lock in it, cannot be made.
         """
+        from .locks import Lock
+
         if not is_text(self.directory):
             raise CatalogWriteError(str(self.directory), NOT_TEXT)
         with self._writing():
