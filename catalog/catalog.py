@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .ingest.ingest import IngestReport
     from .model.checks import Limits
     from .questions.export import ExportedView, ViewProgress
+    from .scan.executors import Executor
     from .scan.jobs import JobProgress
 
 
@@ -123,6 +124,7 @@ class Catalog:
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
         progress: "JobProgress | None" = None,
+        client: "Executor | None" = None,
         **options: Any,
     ) -> "IngestReport":
         """Scan the runs below some directories into the catalog.
@@ -133,6 +135,9 @@ class Catalog:
             A facility, instrument, cycle, proposal, data class or run directory, or several.
         progress
             Called as it goes on.
+        client
+            What scans in place of worker processes here: a ``distributed.Client``, or any executor
+            of the shape of ``concurrent.futures``. This process commits.
         **options
             The fields of ``IngestOptions``: jobs, force, verify, exclude, since, stage, dry_run,
             reads_per_second, time_limit, merge.
@@ -153,6 +158,8 @@ class Catalog:
 
         several = [paths] if isinstance(paths, str | os.PathLike) else paths
         names = [os.fspath(p) for p in several]
+        if client is not None:
+            options["jobs"] = client
         return ingest(self._store, names, IngestOptions(**options), progress)
 
     def runs(self, **where: Unpack[Choice]) -> "pd.DataFrame":

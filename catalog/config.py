@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from .model.errors import ConfigError, did_you_mean, nearest
 from .model.names import parse_duration
@@ -67,11 +68,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises ConfigError for a config file that cannot be read, an unknown setting or a bad value.
     """
     environ = os.environ if environ is None else environ
-    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    named = os.path.expanduser(environ.get("XFELCAT_CONFIG", ""))
-    path = named or os.path.join(home, "xfelcat", "config.toml")
     values = {name: default for name, (_, default) in SETTINGS.items()}
-    values |= _read_config(path, required="XFELCAT_CONFIG" in environ)
+    values |= _read_config(_config_path(environ), required="XFELCAT_CONFIG" in environ)
     for name, (variables, _) in SETTINGS.items():
         for variable in reversed(variables):
             values[name] = environ.get(variable) or values[name]
@@ -105,6 +103,25 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def load_slurm(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The section ``slurm`` of the config file: the arguments of ``dask_jobqueue.SLURMCluster``.
+
+    Raises ConfigError where there is none, and as ``load_settings``.
+    """
+    environ = os.environ if environ is None else environ
+    path = _config_path(environ)
+    found = _read_toml(path, required=True).get("slurm")
+    if not isinstance(found, dict):
+        raise ConfigError(f"config file {path} has no section [slurm], which describes the jobs")
+    return found
+
+
+def _config_path(environ: Mapping[str, str]) -> str:
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    named = os.path.expanduser(environ.get("XFELCAT_CONFIG", ""))
+    return named or os.path.join(home, "xfelcat", "config.toml")
+
+
 def user_catalog() -> str:
     """Directory of the user's own catalog, used where no setting names one.
 
@@ -118,22 +135,27 @@ def user_catalog() -> str:
         raise ConfigError(f"{error}; or name a catalog by XFELCAT_CATALOG") from None
 
 
-def _read_config(path: str, required: bool) -> dict[str, str]:
+def _read_toml(path: str, required: bool) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as e:
         if not os.path.exists(path):  # or below a home that is a file, or another's
             if required:
-                raise ConfigError(f"config file {path}, named by XFELCAT_CONFIG, is absent") from e
+                raise ConfigError(f"config file {path} is absent") from e
             return {}
         raise ConfigError(f"config file {path} cannot be read: {e}") from e
     import tomllib
 
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as e:
         raise ConfigError(f"config file {path} is not valid TOML: {e}") from e
+
+
+def _read_config(path: str, required: bool) -> dict[str, str]:
+    values = _read_toml(path, required)
+    values.pop("slurm", None)
     for name, value in values.items():
         if name not in SETTINGS:
             hint = did_you_mean(nearest(name, SETTINGS, limit=1))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import ExitStack
 from enum import StrEnum
 from functools import partial
 from itertools import groupby
@@ -30,6 +31,7 @@ from .options import (
 )
 from .output import Format, choose_format, say, write_answer
 from .progress import count, say_problems, showing_bar, size_text
+from .workers import DaskOption, SlurmOption, working
 
 if TYPE_CHECKING:
     from ..catalog.audit.audit import AuditOptions, AuditReport
@@ -112,6 +114,8 @@ def audit_command(
     jobs: Annotated[
         int, option("--jobs", "N", "Processes for --disk and --deep.", "-j", min=0)
     ] = 2,
+    dask: DaskOption = None,
+    slurm: SlurmOption = None,
     time_limit: TimeLimitOption = 120.0,
     where: RunFilter,
     format_: FormatOption = None,
@@ -144,14 +148,15 @@ def audit_command(
         save=save,
     )
     store = existing_store(catalog)
-    with showing_bar("reading the catalog") as show:
+    with ExitStack() as stack, showing_bar("reading the catalog") as show:
 
         def progress(label: str, done: int, total: int) -> None:
             show(done, total, label)
 
         data = None
         if deep:
-            deep_options = DeepOptions(sample, seed, jobs, time_limit)
+            workers = stack.enter_context(working(jobs, dask, slurm))
+            deep_options = DeepOptions(sample, seed, workers.jobs, time_limit)
             data = RunDataCheck(store.location, deep_options, partial(progress, "reading data"))
             options = dataclasses.replace(options, deep=data)
         report = audit(store, where, options, progress)

@@ -1,5 +1,6 @@
 """``xfelcat ingest``: runs into the catalog."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from .options import (
 )
 from .output import say
 from .progress import count, finish_job, showing_progress, size_text
+from .workers import DaskOption, SlurmOption, working
 
 if TYPE_CHECKING:
     from ..catalog.ingest.ingest import IngestReport
@@ -58,6 +60,8 @@ def ingest_command(
     reads_per_second: RateOption = None,
     time_limit: TimeLimitOption = 120.0,
     strict: StrictOption = False,
+    dask: DaskOption = None,
+    slurm: SlurmOption = None,
     catalog: CatalogOption = None,
 ) -> None:
     """Scan the runs below some directories into the catalog.
@@ -69,7 +73,6 @@ def ingest_command(
     from ..catalog.ingest.ingest import IngestOptions, ingest
 
     options = IngestOptions(
-        jobs=jobs,
         force=force,
         verify=verify,
         exclude=tuple(exclude or ()),
@@ -81,8 +84,9 @@ def ingest_command(
     )
     store = open_store(catalog)
     try:
-        with showing_progress() as progress:
-            report = ingest(store, [str(p) for p in paths], options, progress)
+        with working(jobs, dask, slurm, store) as workers, showing_progress(workers.now) as shown:
+            options = replace(options, jobs=workers.jobs)
+            report = ingest(store, [str(p) for p in paths], options, shown)
     except KeyboardInterrupt:  # while the work was already being brought to its end
         say("interrupted: what was complete is kept; the same command goes on from there")
         raise typer.Exit(130) from None

@@ -14,6 +14,7 @@ from .options import (
     with_run_filter,
 )
 from .progress import count, finish_job, showing_progress
+from .workers import DaskOption, SlurmOption, working
 
 if TYPE_CHECKING:
     from ..catalog.questions.filters import RunFilter
@@ -37,6 +38,8 @@ def profile_command(
     jobs: JobsOption = None,
     time_limit: TimeLimitOption = 120.0,
     strict: StrictOption = False,
+    dask: DaskOption = None,
+    slurm: SlurmOption = None,
     catalog: CatalogOption = None,
 ) -> None:
     """Summarise each control value per run (extremes, mean, changes, ...) and store it.
@@ -48,9 +51,9 @@ def profile_command(
     """
     from ..loader.jobs.profile import ProfileOptions, profile_runs
 
-    options = ProfileOptions(source, key, force, jobs, time_limit)
     store = existing_store(catalog)
-    with showing_progress() as progress:
+    with working(jobs, dask, slurm, store) as workers, showing_progress(workers.now) as progress:
+        options = ProfileOptions(source, key, force, workers.jobs, time_limit)
         report = profile_runs(store, where, options, progress)
     finish_job(report, _profile_summary(report), strict)
 

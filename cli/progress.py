@@ -39,7 +39,8 @@ def size_text(n_bytes: float) -> str:
 class _Lines:
     """Progress as plain lines, not too many."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: Callable[[], int] | None = None) -> None:
+        self._workers = workers
         self._n_runs = self._n_runs_done = 0
         self._n_files = self._n_files_done = 0
         self._n_bytes = self._n_problems = 0
@@ -70,6 +71,7 @@ class _Lines:
         return (
             f"{self._n_files_done}/{self._n_files} files, {size_text(self._n_bytes)},"
             f" {self._n_files_done / seconds:.0f} files/s, {count(self._n_problems, 'problem')}"
+            + (f", {count(self._workers(), 'worker')}" if self._workers else "")
         )
 
     def _show_files(self) -> None:
@@ -81,8 +83,8 @@ class _Lines:
 class _Bars(_Lines):
     """Progress as a bar of runs and a bar of the files planned so far."""
 
-    def __init__(self, progress: "Progress") -> None:
-        super().__init__()
+    def __init__(self, progress: "Progress", workers: Callable[[], int] | None) -> None:
+        super().__init__(workers)
         self._progress = progress
         self._runs: TaskID = progress.add_task("looking for runs", total=None, counts="")
         self._files: TaskID = progress.add_task("files", total=None, counts="", visible=False)
@@ -116,10 +118,15 @@ class _Bars(_Lines):
 
 
 @contextmanager
-def showing_progress() -> Iterator["JobProgress"]:
-    """The progress to give to a job; what it shows is gone afterwards."""
+def showing_progress(
+    workers: Callable[[], int] | None = None,
+) -> Iterator["JobProgress"]:
+    """The progress to give to a job; what it shows is gone afterwards.
+
+    ``workers`` gives how many there are, where that may change.
+    """
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(workers)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
@@ -130,7 +137,7 @@ def showing_progress() -> Iterator["JobProgress"]:
         TextColumn("{task.fields[counts]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Bars(progress)
+        yield _Bars(progress, workers)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from .options import (
 )
 from .output import Format, choose_format, say, write_rows
 from .progress import count, showing_progress, size_text
+from .workers import DaskOption, SlurmOption, working
 
 if TYPE_CHECKING:
     from ..loader.jobs.validation import CondensedProblem
@@ -49,6 +50,8 @@ def validate_command(
     sample: SampleOption = 8,
     seed: SeedOption = 0,
     jobs: JobsOption = None,
+    dask: DaskOption = None,
+    slurm: SlurmOption = None,
     time_limit: TimeLimitOption = 120.0,
     format_: FormatOption = None,
     output: OutputOption = None,
@@ -76,14 +79,14 @@ def validate_command(
         return
     if path is None:
         raise typer.BadParameter("name a data file or a run directory")
-    with showing_progress() as progress:
+    with working(jobs, dask, slurm) as workers, showing_progress(workers.now) as progress:
         report = validate(
             path,
             skip=skip or (),
             deep=deep,
             sample=sample,
             seed=seed,
-            jobs=jobs,
+            jobs=workers.jobs,
             time_limit=time_limit,
             progress=progress,
         )

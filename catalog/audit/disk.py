@@ -24,7 +24,8 @@ from ..model.facts import FileStat, modified
 from ..model.identity import is_made_anew, parse_file_name, shard_of
 from ..model.names import from_text, to_text
 from ..scan.discover import list_directory, list_run, locate_run
-from ..scan.jobs import Batch, portions, run_jobs
+from ..scan.executors import Batch
+from ..scan.jobs import portions, run_jobs
 from ..scan.locality import files_off_disk
 from ..store.connections import Cursor
 from ..store.store import Store

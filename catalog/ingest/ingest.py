@@ -21,9 +21,9 @@ from ..model.facts import FileComparison, FileStat, KnownFile, compare_files
 from ..model.records import Depth, FileRecord, Problem, RunRecord
 from ..scan.datamap import check_data_maps
 from ..scan.discover import FoundRun, find_runs, is_excluded, list_run
+from ..scan.executors import Batch, Jobs
 from ..scan.jobs import (
     NO_PROGRESS,
-    Batch,
     JobProgress,
     JobReport,
     committing,
@@ -45,8 +45,8 @@ _PUBLISH_SECONDS = 600.0  # publishing rewrites the merged file: its cost grows 
 class IngestOptions:
     """How to ingest."""
 
-    jobs: int | None = None
-    """Worker processes; None for one per core, 0 for none."""
+    jobs: Jobs = None
+    """Worker processes, None for one per core, 0 for none; or an executor, or a Dask client."""
     force: bool = False
     """Whether to scan unchanged files too."""
     verify: bool = False

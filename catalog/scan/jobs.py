@@ -9,7 +9,7 @@ to a file of its own, the *note*, and empties it after the batch. The parent loo
 that stands for longer than the time limit means a hanging file: its worker is killed. A worker that
 died by itself leaves its note behind. Either way the file is blamed, and all unfinished batches run
 again without it. In a daemonic process, which may have no children, everything runs in the process
-itself, without a time limit.
+itself, without a time limit. On an executor of the caller's (``executors``) it goes otherwise.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ from ..model.identity import aggregator_and_sequence
 from ..model.records import Problem
 from ..store.connections import uninterrupted
 from ..store.store import Store
+from .executors import Batch, BatchResult, Jobs, Work, n_workers_of, run_on
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -107,9 +108,11 @@ def publish_after(
     report.seconds = time.monotonic() - started
 
 
-def n_workers(jobs: int | None) -> int:
-    """The number of worker processes: as given, 0 for none; by default one per core."""
-    return os.cpu_count() or 1 if jobs is None else jobs
+def n_workers(jobs: Jobs) -> int:
+    """The number of workers: as given, 0 for none; by default one per core."""
+    if jobs is None or isinstance(jobs, int):
+        return os.cpu_count() or 1 if jobs is None else jobs
+    return n_workers_of(jobs)
 
 
 def portions(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
@@ -139,7 +142,7 @@ def run_jobs(
     batches: "Sequence[Batch]",
     *,
     blame: Callable[[str, str], Result],
-    jobs: int | None,
+    jobs: Jobs,
     time_limit: float,
     each: Callable[[Mapping[str, Result]], object] | None = None,
 ) -> Iterator[tuple[Any, dict[str, Result]]]:
@@ -151,7 +154,7 @@ def run_jobs(
     """
     waiting = Counter(batch.key for batch in batches)
     gathered: dict[Hashable, dict[str, Result]] = {key: {} for key in waiting}
-    for done in run_batches(work, batches, jobs=n_workers(jobs), time_limit=time_limit):
+    for done in run_batches(work, batches, jobs=jobs, time_limit=time_limit):
         key = done.batch.key
         results = done.results | {path: blame(path, why) for path, why in done.blamed.items()}
         if each:
@@ -183,43 +186,25 @@ def committing(
             commit(done)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Files for one worker, one after the other; ``key`` names the subject they belong to."""
-
-    key: Any
-    paths: tuple[str, ...]
-    options: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult(Generic[Result]):
-    """The results of a batch by path, and for each blamed file the reason."""
-
-    batch: Batch
-    results: dict[str, Result]
-    blamed: dict[str, str] = field(default_factory=dict)
-
-
-Work = Callable[[Sequence[str], Any, Callable[[str], None]], dict[str, Result]]
-"""A worker's function: takes paths, the batch's options, and a function to call with each path
-before it is touched; returns results by path."""
-
-
 def run_batches(
     work: Work[Result],
     batches: Sequence[Batch],
     *,
-    jobs: int,
+    jobs: Jobs,
     time_limit: float = 120.0,
 ) -> Iterator[BatchResult[Result]]:
     """Yield the result of each batch as it is done, in any order.
 
     ``work`` must be importable by name and must not raise; ``jobs`` is the number of processes, 0
-    for none; ``time_limit`` is in seconds, per file. Closing the iterator kills the workers.
+    for none, or an executor of the caller's; ``time_limit`` is in seconds, per file. Closing the
+    iterator kills the workers, but for those of an executor.
     """
     if not batches:
         return
+    if not (jobs is None or isinstance(jobs, int)):
+        yield from run_on(jobs, work, batches, time_limit)
+        return
+    jobs = n_workers(jobs)
     if jobs < 1 or multiprocessing.current_process().daemon:
         for batch in batches:
             yield BatchResult(batch, work(batch.paths, batch.options, lambda _: None))

@@ -49,7 +49,8 @@ from ..model.records import (
 from ..model.runlength import FrameIds, IndexPattern
 from . import checks, keys
 from .checks import Fault, as_problems
-from .jobs import Batch, n_workers, portions, run_batches
+from .executors import Batch
+from .jobs import n_workers, portions, run_batches
 from .outline import Outline, read_outline
 
 # Errors that may come from damaged structures: the HDF5 library, which is stricter, decides.

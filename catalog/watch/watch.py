@@ -36,7 +36,8 @@ from ..model.facts import FileStat
 from ..model.names import from_text
 from ..model.records import Depth
 from ..scan.discover import find_runs, is_excluded, list_directory, list_run, locate_run
-from ..scan.jobs import Batch, portions, run_batches
+from ..scan.executors import Batch
+from ..scan.jobs import portions, run_batches
 from ..scan.scan import outline_batch
 from ..store.connections import uninterrupted
 from ..store.store import Store

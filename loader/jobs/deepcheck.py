@@ -16,7 +16,7 @@ An audit calls ``RunDataCheck`` with the runs in its scope; the catalog knows wh
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -31,7 +31,8 @@ from ...catalog.model.names import from_text
 from ...catalog.model.records import Depth, Problem, SourceRecord
 from ...catalog.model.runlength import IndexPattern, Int64s, TrainList, UInt64s
 from ...catalog.scan.checks import Fault, as_problems
-from ...catalog.scan.jobs import NO_PROGRESS, Batch, JobProgress, in_batches, portions, run_jobs
+from ...catalog.scan.executors import Batch, Jobs
+from ...catalog.scan.jobs import NO_PROGRESS, JobProgress, in_batches, portions, run_jobs
 from ...catalog.scan.keys import read_index, source_leaves
 from ...catalog.scan.locality import files_off_disk
 from ...catalog.scan.outline import read_outline
@@ -181,7 +182,7 @@ class DeepOptions:
     """Keys per control source, trains per index group and chunks per dataset; 0 for all."""
     seed: int = 0
     """Which of them."""
-    jobs: int | None = None
+    jobs: Jobs = None
     time_limit: float = 120.0
 
 
@@ -207,7 +208,9 @@ def check_data(
 
     def results() -> Iterator[tuple[str, list[Fault]]]:
         yield from ((path, unread(path, f"file is {where}")) for path, where in on_tape.items())
-        batches = [Batch(n, some, options) for n, some in enumerate(in_batches(on_disk))]
+        batches = [
+            Batch(n, some, replace(options, jobs=0)) for n, some in enumerate(in_batches(on_disk))
+        ]
         for _, faults in run_jobs(
             check_batch, batches, blame=unread, jobs=options.jobs, time_limit=options.time_limit
         ):

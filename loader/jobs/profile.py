@@ -33,9 +33,9 @@ from ...catalog.model.names import from_text
 from ...catalog.model.records import KeyProfile, Problem, decode_dtype, utc_now
 from ...catalog.opening.catalogued import catalogued_facts
 from ...catalog.questions.filters import RunChoice, RunFilter
+from ...catalog.scan.executors import Batch, Jobs
 from ...catalog.scan.jobs import (
     NO_PROGRESS,
-    Batch,
     JobProgress,
     JobReport,
     committing,
@@ -198,7 +198,7 @@ class ProfileOptions:
     source: str = "*"
     key: str | None = None
     force: bool = False
-    jobs: int | None = None
+    jobs: Jobs = None
     time_limit: float = 120.0
 
     def keys_of(self, source: SelectedSource) -> Iterator[str]:
@@ -221,7 +221,7 @@ def profile(
     *,
     catalog: str | os.PathLike[str] | None = None,
     force: bool = False,
-    jobs: int | None = None,
+    jobs: Jobs = None,
     time_limit: float = 120.0,
     progress: JobProgress | None = None,
     **where: Unpack[RunChoice],
@@ -238,7 +238,7 @@ def profile(
     force
         Read keys again whose profile is there and holds.
     jobs
-        Worker processes; 0 for none, by default one per core.
+        Worker processes; 0 for none, by default one per core. Or an executor, or a Dask client.
     time_limit
         Give up a file that takes longer, in seconds.
     progress

@@ -22,7 +22,8 @@ from ...catalog.model.facts import FileStat
 from ...catalog.model.records import FileRecord, Problem, RunRecord, utc_now
 from ...catalog.scan.datamap import check_data_maps
 from ...catalog.scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
-from ...catalog.scan.jobs import NO_PROGRESS, Batch, JobProgress, in_batches, run_jobs
+from ...catalog.scan.executors import Batch, Jobs
+from ...catalog.scan.jobs import NO_PROGRESS, JobProgress, in_batches, run_jobs
 from ...catalog.scan.locality import files_off_disk
 from ...catalog.scan.scan import unread_record
 from ..open import run_place
@@ -126,7 +127,7 @@ def validate(
     deep: bool = False,
     sample: int = DEFAULT_SAMPLE,
     seed: int = 0,
-    jobs: int | None = None,
+    jobs: Jobs = None,
     time_limit: float = 120.0,
     progress: JobProgress | None = None,
 ) -> ValidationReport:

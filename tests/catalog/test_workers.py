@@ -7,7 +7,8 @@ import sys
 
 import pytest
 from xfelcat.catalog.scan import jobs as jobs_module
-from xfelcat.catalog.scan.jobs import Batch, committing, in_batches, run_batches, run_jobs
+from xfelcat.catalog.scan.executors import Batch
+from xfelcat.catalog.scan.jobs import committing, in_batches, run_batches, run_jobs
 
 
 def measure(paths, options, note):
