@@ -657,6 +657,32 @@ class Catalog:
         accepted = find_waivers(self._store.location, waivers)
         return write_report(self._asked, RunFilter.of(**where), path, waivers=accepted)
 
+    def plot_timeline(self, by: str = "state", axes: Any = None, **where: Unpack[RunChoice]) -> Any:
+        """Plot when runs were: a row per day, a bar per run.
+
+        Parameters
+        ----------
+        by
+            What the colour says: ``"state"`` (the worst that was found in the run), ``"sample"``,
+            ``"run_type"`` or ``"data_class"``.
+        axes
+            The matplotlib axes to draw into; by default those of a new figure.
+        **where
+            Which runs: best those of one proposal and data class.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        QueryError
+            None of the runs records when it was.
+        """
+        from .report.timeline import plot_timeline
+
+        return plot_timeline(self._asked, RunFilter.of(**where), by, axes)
+
     def forget(self, *targets: str | os.PathLike[str]) -> int:
         """Delete all that is known of some runs; the data files stay as they are.
 
