@@ -625,6 +625,7 @@ class Catalog:
         self,
         path: str | os.PathLike[str],
         *,
+        pages: bool = False,
         waivers: str | os.PathLike[str] | None = None,
         **where: Unpack[RunChoice],
     ) -> int:
@@ -635,14 +636,17 @@ class Catalog:
         Parameters
         ----------
         path
-            The file to write; one that exists is replaced.
+            The file to write; one that exists is replaced. With the ending ``.md`` it gets a
+            digest in Markdown.
+        pages
+            Take ``path`` for a directory, and write ``index.html`` there and a page per proposal.
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
 
         Returns
         -------
         int
-            Its size in bytes.
+            Its size in bytes; with ``pages`` how many there are.
 
         Raises
         ------
@@ -652,10 +656,13 @@ class Catalog:
             For a file that cannot be written.
         """
         from .audit.waivers import find_waivers
-        from .report.page import write_report
+        from .report.page import write_digest, write_pages, write_report
 
         accepted = find_waivers(self._store.location, waivers)
-        return write_report(self._asked, RunFilter.of(**where), path, waivers=accepted)
+        write = write_digest if os.fspath(path).endswith(".md") else write_report
+        return (write_pages if pages else write)(
+            self._asked, RunFilter.of(**where), path, waivers=accepted
+        )
 
     def plot_timeline(self, by: str = "state", axes: Any = None, **where: Unpack[RunChoice]) -> Any:
         """Plot when runs were: a row per day, a bar per run.

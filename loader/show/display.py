@@ -1,6 +1,6 @@
 """Runs, sources and keys for people: as text, and as HTML in a notebook.
 
-1. ``detector_groups``, ``compact_names``, ``number_ranges``: many source names in few lines.
+1. ``detector_groups``, ``compact_names``: many source names in few lines.
 2. ``collection_info``: the text that ``run.info()`` shows, with details of some sources.
 3. ``collection_html``, ``source_html``, ``key_html``: the same facts for notebooks. The HTML has no
    colours of its own, so that it is readable on light and dark pages; every name is escaped.
@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...catalog.model.errors import MultiRunError
-from ...catalog.model.names import parse_module, run_text
+from ...catalog.model.names import number_ranges, parse_module, run_text
 from ..read.selected import SelectedData, SelectedKey, SelectedSource, aggregator_of
-from ..select.trains import TrainSet
 from .inspection import key_rows, natural_key
 
 if TYPE_CHECKING:
@@ -44,13 +43,6 @@ def detector_groups(names: Iterable[str]) -> tuple[dict[str, dict[int, str]], li
         else:
             modules[f"{module.detector}/{module.kind}/*{module.rest}"][module.number] = name
     return {pattern: dict(sorted(modules[pattern].items())) for pattern in sorted(modules)}, others
-
-
-def number_ranges(numbers: Iterable[int]) -> str:
-    """``0-3, 5`` for 0, 1, 2, 3 and 5."""
-    found = TrainSet.from_ids(list(numbers))  # which has any numbers as stretches
-    stretches = zip(found.firsts.tolist(), found.lasts.tolist(), strict=True)
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in stretches)
 
 
 def compact_names(names: Iterable[str]) -> list[str]:

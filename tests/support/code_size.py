@@ -24,8 +24,9 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # one file says of others: first reads take a third. And 290 that answer what people looked for and
 # did not find: samples and types of runs, METADATA in SQL, what is not calibrated, values by run.
 # And 60 for links to other files: findings, or followed where that is set. And 1,400 that draw:
-# keys, runs, many runs, beamtimes; and many runs with aliases, globs and times.
-MOST_LINES, MOST_MODULES = 36_800, 148
+# keys, runs, many runs, beamtimes; and many runs with aliases, globs and times. And 800 for the
+# report: verdicts, what to do, proposals, phone and paper, a digest.
+MOST_LINES, MOST_MODULES = 37_600, 150
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
