@@ -639,6 +639,7 @@ class Catalog:
         self,
         path: str | os.PathLike[str],
         *,
+        pages: bool = False,
         waivers: str | os.PathLike[str] | None = None,
         **where: Unpack[RunChoice],
     ) -> int:
@@ -649,14 +650,17 @@ class Catalog:
         Parameters
         ----------
         path
-            The file to write; one that exists is replaced.
+            The file to write; one that exists is replaced. With the ending ``.md`` it gets a
+            digest in Markdown.
+        pages
+            Take ``path`` for a directory, and write ``index.html`` there and a page per proposal.
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
 
         Returns
         -------
         int
-            Its size in bytes.
+            Its size in bytes; with ``pages`` how many there are.
 
         Raises
         ------
@@ -666,10 +670,39 @@ class Catalog:
             For a file that cannot be written.
         """
         from .audit.waivers import find_waivers
-        from .report.page import write_report
+        from .report.page import write_digest, write_pages, write_report
 
         accepted = find_waivers(self._store.location, waivers)
-        return write_report(self._asked, RunFilter.of(**where), path, waivers=accepted)
+        write = write_digest if os.fspath(path).endswith(".md") else write_report
+        return (write_pages if pages else write)(
+            self._asked, RunFilter.of(**where), path, waivers=accepted
+        )
+
+    def plot_timeline(self, by: str = "state", axes: Any = None, **where: Unpack[RunChoice]) -> Any:
+        """Plot when runs were: a row per day, a bar per run.
+
+        Parameters
+        ----------
+        by
+            What the colour says: ``"state"`` (the worst that was found in the run), ``"sample"``,
+            ``"run_type"`` or ``"data_class"``.
+        axes
+            The matplotlib axes to draw into; by default those of a new figure.
+        **where
+            Which runs: best those of one proposal and data class.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        QueryError
+            None of the runs records when it was.
+        """
+        from .report.timeline import plot_timeline
+
+        return plot_timeline(self._asked, RunFilter.of(**where), by, axes)
 
     def forget(self, *targets: str | os.PathLike[str]) -> int:
         """Delete all that is known of some runs; the data files stay as they are.

@@ -27,6 +27,7 @@ _COMMANDS = {
     "ls": ("ls", "ls_command"),
     "info": ("info", "info_command"),
     "diff": ("diff", "diff_command"),
+    "plot": ("plot", "plot_command"),
     "open": ("open", "open_command"),
     "audit": ("audit", "audit_command"),
     "validate": ("validate", "validate_command"),

@@ -36,6 +36,7 @@ from .workers import DaskOption, SlurmOption, working
 if TYPE_CHECKING:
     from ..catalog.audit.audit import AuditOptions, AuditReport
     from ..catalog.model.checks import Limits
+    from ..catalog.store.store import Store
 
 
 class Threshold(StrEnum):
@@ -102,6 +103,21 @@ def audit_command(
             dir_okay=False,
         ),
     ] = None,
+    html_dir: Annotated[
+        Path | None,
+        option(
+            "--html-dir",
+            "DIR",
+            "Also write the report as index.html in this directory, with a page per proposal.",
+            file_okay=False,
+        ),
+    ] = None,
+    digest: Annotated[
+        Path | None,
+        option(
+            "--digest", "FILE", "Also write a short report in Markdown, for a mail.", dir_okay=False
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         option(
@@ -133,8 +149,9 @@ def audit_command(
     if list_:
         _list_checks(options, chosen, output)
         return
-    if html is not None and not html.parent.is_dir():  # not after minutes of auditing
-        raise typer.BadParameter(f"{html} cannot be written: {html.parent} is no directory")
+    for target in (html, html_dir, digest):
+        if target is not None and not target.absolute().parent.is_dir():  # not after minutes
+            raise typer.BadParameter(f"{target} cannot be written: {target.parent} is no directory")
     from ..catalog.audit.audit import audit
     from ..catalog.audit.disk import DiskOptions
     from ..loader.jobs.deepcheck import DeepOptions, RunDataCheck
@@ -169,14 +186,39 @@ def audit_command(
         say(line)
     if data is not None and data.left_out:
         say_problems(data.left_out)
-    if html is not None:
-        from ..catalog.report.page import write_report
-
-        n_bytes = write_report(store, where, html, report.findings.table)
-        say(f"report written to {html}, {size_text(n_bytes)}")
+    _write_reports(store, where, report, waivers, (html, html_dir, digest))
     # What is shown decides: all that is there, or what is new, or what is gone.
     if (new or not resolved) and report.fails(fail_on.value, new=new):
         raise typer.Exit(1)
+
+
+def _write_reports(
+    store: "Store",
+    where: RunFilter,
+    report: "AuditReport",
+    waivers: Path | None,
+    targets: tuple[Path | None, Path | None, Path | None],
+) -> None:
+    """Write the page, the pages and the digest that were asked for."""
+    from ..catalog.audit.waivers import find_waivers
+    from ..catalog.report.page import write_digest, write_pages, write_report
+
+    html, html_dir, digest = targets
+    accepted, found = find_waivers(store.location, waivers), report.findings.table
+    if html is not None:
+        n_bytes = write_report(store, where, html, found, waivers=accepted)
+        say(f"report written to {html}, {size_text(n_bytes)}")
+    if html_dir is not None:
+        with showing_bar("writing pages") as show:
+
+            def progress(name: str, done: int, total: int) -> None:
+                show(done, total, name)
+
+            n = write_pages(store, where, html_dir, found, waivers=accepted, progress=progress)
+        say(f"{count(n, 'page')} written to {html_dir}")
+    if digest is not None:
+        write_digest(store, where, digest, found, waivers=accepted)
+        say(f"digest written to {digest}")
 
 
 def _options(
@@ -235,14 +277,15 @@ def summary_lines(
         name = COUNTED_SEVERITIES[severity].upper()
         yield f"{name} {check} {CHECKS[check].title}: {count(n, 'finding')}{what}"
         for row in of_check[:_LINES_PER_CHECK]:
-            yield from _lines_of(row)
+            yield _line_of(row)
         if len(of_check) > _LINES_PER_CHECK:
             left = of_check[_LINES_PER_CHECK:]
             more = sum(r["findings"] for r in left)
             yield f"  ... and {count(more, 'finding')} of {count(len(left), 'other kind')}"
 
 
-def _lines_of(row: dict[str, Any]) -> Iterator[str]:
+def _line_of(row: dict[str, Any]) -> str:
+    """One finding, and how many are like it but for numbers and names."""
     place = f" [{row['example_place']}]" if row["example_place"] else ""
     example = f"{row['example_path'] or ''}{place}: {row['example']}"
     facts = f"since {row['first_seen']:%Y-%m-%d}"
@@ -250,13 +293,9 @@ def _lines_of(row: dict[str, Any]) -> Iterator[str]:
         facts += ", new" if row["new"] == row["findings"] else f", {row['new']} of them new"
     if row["waived"]:
         facts += f"; waived: {row['waived']}"
-    if row["findings"] == 1:
-        yield f"  {example} ({facts})"
-        return
-    pattern = f" [{row['place']}]" if row["place"] else ""
-    runs = f" in {count(row['runs'], 'run')}" if row["runs"] else ""
-    yield f"  {row['findings']} times{runs}, {facts}: {row['message']}{pattern}"
-    yield f"    such as {example}"
+    runs = f" in {count(row['runs'], 'run')}" if row["runs"] > 1 else ""
+    alike = f"and {row['findings'] - 1} like it{runs}, " if row["findings"] > 1 else ""
+    return f"  {example} ({alike}{facts})"
 
 
 def report_lines(report: "AuditReport") -> Iterator[str]:

@@ -329,7 +329,8 @@ def _extent(run: "DataCollection", counts: Any, name: str) -> Facts:
 
 def _put_together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """One line for sources, the last cells, with the same other cells, where names are alike."""
-    from ..loader.show.display import compact_names, detector_groups, number_ranges
+    from ..catalog.model.names import number_ranges
+    from ..loader.show.display import compact_names, detector_groups
     from ..loader.show.inspection import natural_key
 
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)

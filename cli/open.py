@@ -12,6 +12,7 @@ def open_command(run: RunArgument, *, catalog: CatalogOption = None) -> None:
 
     import numpy as np
 
+    from ..loader.open import with_alias_file
     from ..loader.show.display import collection_info
 
     try:
@@ -23,6 +24,7 @@ def open_command(run: RunArgument, *, catalog: CatalogOption = None) -> None:
         )
         raise typer.Exit(1) from None
     path, collection = open_named(run, open_store(catalog), save=True)
+    collection = with_alias_file(collection, None)
     config = importlib.import_module("traitlets.config").Config()
     config.TerminalInteractiveShell.banner1 = (
         f"{path}\n{collection_info(collection.selected)}\n\n"

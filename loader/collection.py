@@ -415,7 +415,21 @@ class DataCollection(OverTrains):
             "total_frames": per_train * len(self.selected.trains),
         }
 
-    def plot_missing_data(self, min_saved_pct: float = 95, expand_instrument: bool = False) -> Any:
+    def plot(self) -> Any:
+        """Plot for which trains there are data: all sources, those alike in one row.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            With a bar for each detector, source, or group of sources with the same trains.
+        """
+        from .show import trains_plot
+
+        return trains_plot.plot_overview(self.selected)
+
+    def plot_missing_data(
+        self, min_saved_pct: float = 95, expand_instrument: bool | None = None
+    ) -> Any:
         """Plot the sources that lack data in some trains.
 
         Parameters
@@ -423,16 +437,17 @@ class DataCollection(OverTrains):
         min_saved_pct
             Show only sources that have data in less than this percentage of the trains.
         expand_instrument
-            Show the index groups of instrument sources one by one.
+            Show the index groups of instrument sources one by one; None does where they have data
+            for different trains. With False a train counts if any group has data.
 
         Returns
         -------
         matplotlib.axes.Axes
             With one bar per source, the one with the least data at the top.
         """
-        from .show import display
+        from .show import trains_plot
 
-        return display.plot_missing_data(self.selected, min_saved_pct, expand_instrument)
+        return trains_plot.plot_missing_data(self.selected, min_saved_pct, expand_instrument)
 
     # -- data by source and key ------------------------------------------------------------------
 

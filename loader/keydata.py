@@ -418,6 +418,34 @@ class KeyData(OfSource):
 
         return convert.to_single_value(self.selected, self.ndarray(), rtol, atol, reduce_by)
 
+    def plot(self, axes: Any = None, *, most_trains: int = 50) -> Any:
+        """Plot the data: values against time, arrays as a map, images as their mean.
+
+        Scalars are points, or minimum, mean and maximum of many; texts are steps. Of arrays one
+        train per pixel is read, 256 MB at most; of images the trains that the title says.
+
+        Parameters
+        ----------
+        axes
+            The matplotlib axes to draw into; by default those of a new figure.
+        most_trains
+            The mean image is that of so many trains, evenly spaced, or fewer if they are large.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        NoDataError
+            There are no data.
+        NotPlottableError
+            The values are neither numbers nor few different texts.
+        """
+        from .show import key_plot
+
+        return key_plot.plot_key(self.selected, axes, most_trains)
+
     # -- train by train --------------------------------------------------------------------------
 
     def _pasha_functor_(self) -> Any:

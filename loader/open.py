@@ -9,10 +9,10 @@ import contextlib
 import fnmatch
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from ..catalog.config import load_settings
 from ..catalog.model.errors import RunNotFoundError, nearest
@@ -192,10 +192,26 @@ def open_run(
         for directory in _run_directories(proposal_dir, run, data)
     ]
     collection = reduce(_overlay, parts)
+    return with_alias_file(collection, proposal_dir, aliases)
+
+
+def with_alias_file(
+    collection: DataCollection,
+    proposal_dir: str | None,
+    aliases: PathLike | Mapping[str, Any] | None = DEFAULT_ALIASES,
+) -> DataCollection:
+    """A run with aliases: those given, or those of a file, ``aliases`` as for ``open_run``.
+
+    ``proposal_dir`` None takes that of the run's path, and no default ones for a run elsewhere.
+    """
+    if isinstance(aliases, Mapping):
+        return collection.with_aliases(aliases)
     path = None if aliases is None else os.fspath(aliases)
     if path is not None and "{}" in path:  # as the default one: only if it is there
-        places = [path.replace("{}", proposal_dir)]
-        if path == DEFAULT_ALIASES:
+        if proposal_dir is None and collection.path and collection.proposal is not None:
+            proposal_dir = os.path.dirname(os.path.dirname(collection.path))
+        places = [path.replace("{}", proposal_dir)] if proposal_dir else []
+        if path == DEFAULT_ALIASES and proposal_dir:
             places.append(_instrument_aliases(proposal_dir))
         path = next(filter(os.path.isfile, places), None)
     return collection if path is None else collection.with_aliases(path)

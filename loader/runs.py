@@ -1,10 +1,9 @@
 """Many runs opened as one thing, and one key of theirs as one array.
 
-1. ``find_places``: the runs named by a table, by names and paths, or by a question; none is opened.
-2. ``KeysOfRuns``: a key in every run that has it, and why the others lack it. ``to_array`` reads
+1. ``KeysOfRuns``: a key in every run that has it, and why the others lack it. ``to_array`` reads
    run after run into one array of the ``common_dtype``; ``label_array`` and ``to_series`` label it
    with the run beside the train.
-3. ``Runs``, from ``open_runs``: a frozen value of the places and of what to select of each run. A
+2. ``Runs``, from ``open_runs``: a frozen value of the places and of what to select of each run. A
    run is opened when it is needed, from the catalog; the last ones stay open.
 """
 
@@ -20,20 +19,22 @@ from numpy.typing import NDArray
 
 from ..catalog.catalog import Catalog
 from ..catalog.model.errors import (
+    AliasError,
     FileStructureError,
     InconsistentRunsError,
     PropertyNameError,
-    QueryError,
     RunNotFoundError,
     SourceNameError,
     nearest,
 )
-from ..catalog.model.identity import RunIdentity, identify_run, parse_proposal, parse_run
-from ..catalog.model.names import from_text
-from ..catalog.questions.filters import RunFilter
+from ..catalog.questions.empty import why_empty
+from ..catalog.questions.question import Question
+from ..catalog.store.store import Store
 from .collection import DataCollection
-from .open import PathLike, RunDirectory, find_proposal, find_run_directory
+from .keydata import KeyData
+from .open import DEFAULT_ALIASES, PathLike, RunDirectory, with_alias_file
 from .output import convert
+from .places import RunPlace, find_places, is_glob
 from .read.files import OpenFiles
 from .select.selection import parse_region
 from .select.trains import Value
@@ -42,114 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from .keydata import KeyData
-
 _T = TypeVar("_T")
-
-# -- which runs --
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlace:
-    """A run that is not open: who it is, where it lies, and the catalog to ask first."""
-
-    identity: RunIdentity
-    path: str
-    catalog: str | None = None
-
-    @property
-    def name(self) -> str:
-        """``p900010/raw/r0001``; the directory for a run outside a facility tree."""
-        return str(self.identity)
-
-
-def find_places(
-    runs: Any, catalog: PathLike | None, question: dict[str, Any]
-) -> tuple[RunPlace, ...]:
-    """The runs that the caller names, each once, in the order given; see ``open_runs``."""
-    if runs is not None and question:
-        raise TypeError("give either runs or the filters of a question, not both")
-    location = None if catalog is None else os.fspath(catalog)
-    if runs is None:
-        asked = Catalog(location)
-        paths, location = _paths_of_table(asked.runs(**question), None), asked.location
-    elif hasattr(runs, "columns"):
-        location = location or runs.attrs.get("location")
-        paths = _paths_of_table(runs, location)
-    else:
-        several = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
-        paths = _paths_of_names(several, location)
-    absolute = map(os.path.abspath, map(os.path.expanduser, map(os.fspath, paths)))
-    places = (RunPlace(identify_run(p, os.path.realpath(p)), p, location) for p in absolute)
-    return tuple(dict.fromkeys(places))
-
-
-def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str]:
-    if "path" in frame.columns:
-        return [from_text(str(path)) for path in frame["path"].dropna()]
-    if "run_id" in frame.columns:
-        ids = [int(i) for i in frame["run_id"].dropna()]
-        known = Catalog(location).runs()
-        by_id = dict(zip(known["run_id"], known["path"], strict=True))
-        absent = [i for i in ids if i not in by_id]
-        if absent:
-            raise RunNotFoundError(f"run_id {absent[0]} in the catalog", [str(location)])
-        return [from_text(by_id[i]) for i in ids]
-    if {"proposal", "run"} <= set(frame.columns):
-        named = frame[[n for n in ("proposal", "run", "data_class") if n in frame.columns]]
-        return _paths_of_names(list(named.itertuples(index=False, name=None)), location)
-    raise QueryError(
-        "this table tells no runs: it has neither a column run_id or path, nor proposal and run;"
-        " SELECT one of them too"
-    )
-
-
-def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
-    parsed = [_parse(item) for item in given]
-    wanted = {item.proposals[0] for item in parsed if isinstance(item, RunFilter)}
-    known: dict[tuple[int, str, int], str] = {}  # runs of these proposals in the catalog
-    if wanted and (catalog := Catalog(location)).exists():
-        frame = catalog.runs(proposal=sorted(wanted))
-        names = zip(frame["proposal"], frame["data_class"], frame["run"], strict=True)
-        known = dict(zip(names, map(from_text, frame["path"]), strict=True))
-    paths: list[str] = []
-    for item in parsed:
-        if isinstance(item, str):
-            paths.append(item)
-            continue
-        found = [
-            path
-            for (proposal, data_class, run), path in known.items()
-            if proposal in item.proposals
-            and data_class in (item.data_classes or (data_class,))
-            and (run, run) in (item.runs or ((run, run),))
-        ]
-        proposal = item.proposals[0]
-        if not found and not item.runs:
-            name = "/".join((f"p{proposal:06d}", *item.data_classes))
-            raise RunNotFoundError(f"{name}: runs of this name in the catalog")
-        if not found:
-            folder = (*item.data_classes, "raw")[0]
-            found = [find_run_directory(find_proposal(proposal), item.runs[0][0], folder)]
-        paths += found
-    return paths
-
-
-def _parse(item: Any) -> RunFilter | str:
-    """What one item of a list names: runs of a proposal, or a path."""
-    if isinstance(item, str | os.PathLike):
-        named = RunFilter.named(item)
-        return named if named.proposals else os.fspath(item)
-    if isinstance(item, tuple) and len(item) in (2, 3):
-        proposal, run = parse_proposal(item[0]), parse_run(item[1])
-        if proposal is not None and run is not None:
-            data_class = str(item[2]) if len(item) == 3 else "raw"
-            return RunFilter((proposal,), ((run, run),), data_classes=(data_class,))
-    raise TypeError(
-        f"{item!r} names no run: write a path, 'p002012/raw/r0034',"
-        " (2012, 34) or (2012, 34, 'proc')"
-    )
-
 
 # -- one key in all of them --
 
@@ -163,11 +57,13 @@ class KeysOfRuns:
 
     source: str
     key: str
-    found: dict[RunPlace, "KeyData"]
+    found: dict[RunPlace, KeyData]
     lacking: dict[str, str]
+    times: dict[RunPlace, NDArray[np.datetime64]] = field(default_factory=dict)
+    """The time of each train of a run, where times were asked for."""
 
     @property
-    def keys(self) -> list["KeyData"]:
+    def keys(self) -> list[KeyData]:
         """The key in one run after the other."""
         return list(self.found.values())
 
@@ -294,6 +190,12 @@ def _coordinates(keys: KeysOfRuns) -> dict[str, NDArray[Any]]:
     """Labels of every entry, to go along the dimension trainId."""
     lengths = [key.shape[0] for key in keys.keys]
     labels = {n: np.repeat(np.asarray(v), lengths) for n, v in _labels(keys.found).items()}
+    if keys.times:
+        times = [
+            keys.times[place][key.selected.trains.positions(key.train_id_coordinates())]
+            for place, key in keys.found.items()
+        ]
+        labels["time"] = np.concatenate(times)
     return {"trainId": np.concatenate([k.train_id_coordinates() for k in keys.keys])} | labels
 
 
@@ -318,6 +220,7 @@ def open_runs(
     numbers: Iterable[int | str] | None = None,
     *,
     catalog: PathLike | None = None,
+    aliases: PathLike | Mapping[str, Any] | None = DEFAULT_ALIASES,
     trust: str | None = None,
     inc_suspect_trains: bool = True,
     **question: Any,
@@ -330,12 +233,15 @@ def open_runs(
         A DataFrame that a question gave: any with a column ``path`` or ``run_id``, or with
         ``proposal`` and ``run`` (and ``data_class``), so also of SQL. Or a list whose items are
         paths, names (``"p002012/raw/r0034"``; ``"p002012/proc"`` for all catalogued runs there),
-        (proposal, run) or (proposal, run, data).
+        globs of either (``"p002012/raw/r00[1-4]?"``), (proposal, run) or (proposal, run, data).
     numbers
         Numbers of runs, of the proposal that ``runs`` then is.
     catalog
         Location of the catalog to ask; by default the one that the DataFrame came from, else that
         of the settings, else the user's.
+    aliases
+        A dict of aliases, or an alias definition file as for ``open_run``; by default that of each
+        run's proposal, where it has one.
     trust, inc_suspect_trains
         As for ``RunDirectory``.
     **question
@@ -344,13 +250,18 @@ def open_runs(
     Raises
     ------
     QueryError
-        For filters, or a table, that mean no runs.
+        For a filter, or a table, that has no meaning.
     RunNotFoundError
         For a run that neither the catalog nor the disk has.
     CatalogNotFoundError
         Where a catalog must be asked, and is not there.
     TypeError
         For an item that names no run, and for runs and filters together.
+
+    Warns
+    -----
+    UserWarning
+        Where no run matches; it says which filter leaves none.
 
     Examples
     --------
@@ -362,7 +273,17 @@ def open_runs(
     if numbers is not None:
         runs = [(runs, number) for number in numbers]
     places = find_places(runs, catalog, question)
-    return Runs(places, trust=trust, inc_suspect_trains=inc_suspect_trains)
+    if not places:
+        why = "the table or list has none"
+        if runs is None:
+            location = None if catalog is None else os.fspath(catalog)
+            why = (
+                why_empty(Store(Catalog(location).location), Question.of(**question))
+                or "nothing matches"
+            )
+        warnings.warn(f"no runs: {why}", UserWarning, stacklevel=2)
+    options: dict[str, Any] = {"trust": trust, "inc_suspect_trains": inc_suspect_trains}
+    return Runs(places, aliases=aliases, **options)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -380,6 +301,7 @@ class Runs(Value):
 
     _places: tuple[RunPlace, ...]
     _files: OpenFiles = field(default_factory=OpenFiles)
+    aliases: PathLike | Mapping[str, Any] | None = DEFAULT_ALIASES
     trust: str | None = None
     inc_suspect_trains: bool = True
     _steps: tuple[tuple[str, tuple[Any, ...], Mapping[str, Any]], ...] = ()
@@ -453,6 +375,7 @@ class Runs(Value):
                 trust=self.trust,
                 inc_suspect_trains=self.inc_suspect_trains,
             ).with_files(self._files)
+            run = with_alias_file(run, None, self.aliases)
             for method, args, options in self._steps:
                 run = getattr(run, method)(*args, **options)
         kept[place] = run
@@ -501,6 +424,8 @@ class Runs(Value):
         self, take: Callable[[DataCollection], _T]
     ) -> tuple[dict[RunPlace, _T], dict[str, Exception]]:
         """What is taken of each run that has it, and the errors of the others by name."""
+        if not self._places:
+            raise ValueError("there are no runs to load from")
         found: dict[RunPlace, _T] = {}
         errors: dict[str, Exception] = {}
         for place in self._places:
@@ -523,39 +448,53 @@ class Runs(Value):
             warnings.warn(f"{message}: {error}", UserWarning, stacklevel=stacklevel)
         return found, {name: str(error) for name, error in errors.items()}
 
-    def _keys(self, source: str, key: str) -> KeysOfRuns:
-        if not self._places:
-            raise ValueError("there are no runs to load from")
-        what = f"{source} {key}"
-        return KeysOfRuns(source, key, *self._take(lambda r: _known(r[source, key]), what, 4))
+    def _keys(self, source: str, key: str | None, *, timed: bool = False) -> KeysOfRuns:
+        def take(run: DataCollection) -> tuple[KeyData, NDArray[np.datetime64]]:
+            found = find_key(run, source, key)
+            return found, run.train_timestamps() if timed else np.empty(0, "M8[ns]")
 
-    def lacking(self, source: str, key: str) -> dict[str, str]:
+        taken, lacking = self._take(take, f"{source} {key or ''}".rstrip(), 4)
+        keys = {place: of_run[0] for place, of_run in taken.items()}
+        first = next(iter(keys.values()))
+        times = {place: of_run[1] for place, of_run in taken.items()}
+        if all(np.isnat(of_run).all() for of_run in times.values()):  # or not asked for
+            times = {}
+        return KeysOfRuns(first.source, first.key, keys, lacking, times)
+
+    def lacking(self, source: str, key: str | None = None) -> dict[str, str]:
         """The runs that lack a key, or cannot be opened, by name, with the reason."""
-        _, errors = self._of_each(lambda run: _known(run[source, key]))
+        _, errors = self._of_each(lambda run: find_key(run, source, key))
         return {name: str(error) for name, error in errors.items()}
 
-    def ndarray(self, source: str, key: str, roi: Any = ()) -> Any:
+    def ndarray(self, source: str, key: str | None = None, roi: Any = ()) -> Any:
         """Read a key of all runs into one numpy array, run after run; see ``xarray``."""
         return to_array(self._keys(source, key), roi)
 
     def xarray(
         self,
         source: str,
-        key: str,
+        key: str | None = None,
         extra_dims: Sequence[str] | None = None,
         roi: Any = (),
         name: str | None = None,
     ) -> "xr.DataArray":
         """Read a key of all runs into one labelled array, run after run.
 
-        ``extra_dims``, ``roi`` and ``name`` are as for ``KeyData.xarray``.
+        Parameters
+        ----------
+        source, key
+            Names; or the alias of a source, with a key or, if it stands for a key, alone; or globs
+            that match one key of a run. So for all methods that take them.
+        extra_dims, roi, name
+            As for ``KeyData.xarray``.
 
         Returns
         -------
         xarray.DataArray
-            Its dimension ``trainId`` has the coordinates ``trainId`` and ``run``; and
-            ``proposal``, ``data_class`` or, with runs outside a facility tree, ``path``, where the
-            runs differ in these.
+            Its dimension ``trainId`` has the coordinates ``trainId``, ``run`` and ``time`` (UTC,
+            NaT for trains without, left out if no run records times); and ``proposal``,
+            ``data_class`` or, with runs outside a facility tree, ``path``, where the runs differ in
+            these.
 
         Raises
         ------
@@ -564,19 +503,19 @@ class Runs(Value):
         SourceNameError, PropertyNameError
             No run has the key.
         """
-        keys = self._keys(source, key)
+        keys = self._keys(source, key, timed=True)
         return label_array(keys, to_array(keys, roi), extra_dims, name)
 
-    def dask_array(self, source: str, key: str, labelled: bool = False) -> Any:
+    def dask_array(self, source: str, key: str | None = None, labelled: bool = False) -> Any:
         """A dask array of a key of all runs, read when it is computed.
 
         A DataArray around it, labelled as that of ``xarray``, if ``labelled``.
         """
-        keys = self._keys(source, key)
+        keys = self._keys(source, key, timed=labelled)
         data = to_dask(keys)
         return label_array(keys, data) if labelled else data
 
-    def series(self, source: str, key: str) -> "pd.Series[Any]":
+    def series(self, source: str, key: str | None = None) -> "pd.Series[Any]":
         """Read a 1D key of all runs into a pandas Series, labelled with run and train ID."""
         return to_series(self._keys(source, key))
 
@@ -595,21 +534,119 @@ class Runs(Value):
         frames, lacking = self._take(
             lambda run: run.get_dataframe(fields, timestamps=timestamps), "the table", 3
         )
-        if not frames:
-            return pd.DataFrame()
-        levels = _as_levels(_labels(frames))
-        keys: list[Any] = list(zip(*levels.values(), strict=True))
-        keys = [key[0] for key in keys] if len(levels) == 1 else keys
-        frame = pd.concat(list(frames.values()), keys=keys, names=[*levels, "trainId"])
+        frame: pd.DataFrame = _joined(frames)
         if lacking:
             frame.attrs["runs_lacking"] = list(lacking)
         return frame
 
+    def train_timestamps(self) -> "pd.Series[Any]":
+        """Time of each train of all runs in UTC, labelled with run and train ID; NaT for none."""
+        times, _ = self._take(lambda run: run.train_timestamps(labelled=True), "the times", 3)
+        found: pd.Series[Any] = _joined(times)
+        return found
 
-def _known(key: "KeyData") -> "KeyData":
-    """The key; an error if the files of its run do not have it."""
-    _ = key.record
-    return key
+    # -- pictures --------------------------------------------------------------------------------
+
+    def plot(self, source: str, key: str | None = None, axes: Any = None) -> Any:
+        """Plot mean, standard deviation and extremes of a key in each run against time.
+
+        Scalars are all read; of arrays 100 trains of each run, 256 MB at most.
+
+        Parameters
+        ----------
+        source, key
+            As for ``xarray``; a key of numbers.
+        axes
+            The matplotlib axes to draw into; by default those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Runs lie at the time of their first train; side by side if any records none.
+        """
+        from .show import key_plot
+
+        keys = self._keys(source, key, timed=True)
+        labels = _labels(keys.found)
+        names = {"proposal": "p{:06d}", "data_class": "{}"}
+        groups = [
+            " ".join(names[n].format(labels[n][at]) for n in names if n in labels)
+            for at in range(len(keys.found))
+        ]
+        points = [
+            key_plot.RunPoint(
+                place.short_name,
+                groups[at],
+                _first_time(keys.times.get(place)),
+                data.selected,
+            )
+            for at, (place, data) in enumerate(keys.found.items())
+            if data.shape[0]
+        ]
+        return key_plot.plot_runs(points, axes, len(self) - len(points))
+
+    def plot_missing_data(self, min_saved_pct: float = 95) -> Any:
+        """Plot sources against runs: in which share of its trains a run has data of a source.
+
+        Parameters
+        ----------
+        min_saved_pct
+            Show only sources that some run lacks, or has in less than this percentage of trains.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from .show import trains_plot
+
+        shares, _ = self._take(lambda r: trains_plot.coverage_shares(r.selected), "the plot", 3)
+        names = {place.short_name: place for place in shares}
+        is_clear = len(names) == len(shares)
+        labels = [place.short_name if is_clear else place.name for place in shares]
+        return trains_plot.plot_missing_of_runs(labels, list(shares.values()), min_saved_pct)
+
+
+def _joined(parts: dict[RunPlace, Any]) -> Any:
+    """Tables or Series of runs as one, labelled with the run beside the train."""
+    import pandas as pd
+
+    levels = _as_levels(_labels(parts))
+    keys: list[Any] = list(zip(*levels.values(), strict=True))
+    keys = [key[0] for key in keys] if len(levels) == 1 else keys
+    return pd.concat(list(parts.values()), keys=keys, names=[*levels, "trainId"])
+
+
+def _first_time(times: NDArray[np.datetime64] | None) -> np.datetime64:
+    known = np.empty(0, "M8[ns]") if times is None else times[~np.isnat(times)]
+    return known.min() if known.size else np.datetime64("NaT", "ns")
+
+
+def find_key(run: DataCollection, source: str, key: str | None) -> KeyData:
+    """A key of a run by names, by an alias, or by globs that match one.
+
+    Raises SourceNameError, PropertyNameError or AliasError where there is none, ValueError where
+    several match.
+    """
+    found: Any
+    if key is not None and is_glob(source + key) and (source, key) not in run:
+        several = list(run.select(source, key).selected.all_keys(False))
+        if len(several) != 1:
+            names = ", ".join(each.label(" ") for each in several[:4])
+            raise ValueError(f"{source} {key} means {len(several)} keys: name one, such as {names}")
+        found = KeyData(several[0])
+    elif source in run.all_sources:
+        found = run[source] if key is None else run[source, key]
+    else:
+        try:
+            found = run.alias[source] if key is None else run.alias[source, key]
+        except AliasError:
+            if key is None:
+                raise
+            found = run[source, key]  # whose error names the nearest sources
+    if not isinstance(found, KeyData):
+        raise TypeError(f"{source!r} is a source: name a key of it too")
+    _ = found.record  # an error if the files of its run do not have it
+    return found
 
 
 def _is_meant(place: RunPlace, item: object) -> bool:

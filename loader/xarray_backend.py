@@ -38,8 +38,8 @@ from ..catalog.model.runlength import Int64s, UInt64s
 from .collection import DataCollection
 from .open import H5File, RunDirectory
 from .output.convert import name_dimensions
+from .places import find_places
 from .read.selected import SelectedData, SelectedKey, matching_keys
-from .runs import find_places
 from .select.trains import TrainSet, Value
 
 # About what a dask chunk has where xarray is asked for chunks of its own choice.

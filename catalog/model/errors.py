@@ -12,6 +12,7 @@
     |-- InconsistentFilesError (ValueError)          a key's dtype or shape differs between files
     |-- InconsistentRunsError  (ValueError)          a key's dtype or shape differs between runs
     |-- IrregularDataError     (ValueError)          data that other tools cannot read in place
+    |-- NotPlottableError      (TypeError)           values that no picture can show
     |-- TooLargeError          (MemoryError)         an array that does not fit into memory
     |-- FileStructureError     (OSError)             a file that is not what it should be
     |   `-- ChangedFileError                         ... or no longer what was planned with
@@ -23,11 +24,13 @@
     |-- TargetFileError        (ValueError)          a file to write that is among its own sources
     |-- TargetWriteError       (OSError)             a file that exists, or cannot be written
     |-- QueryError             (ValueError)          SQL or a filter that cannot be run
-    `-- ConfigError            (ValueError)          a setting with an unusable value
+    |-- ConfigError            (ValueError)          a setting with an unusable value
+    `-- MissingPackageError    (ImportError)         a package of an extra that is not installed
 
 A message names what is wrong, where, and what to do next. Its parts are attributes too.
 """
 
+import importlib
 import sys
 from collections.abc import Iterable
 from typing import Any, Self
@@ -199,6 +202,15 @@ class IrregularDataError(XfelcatError, ValueError):
         )
 
 
+class NotPlottableError(XfelcatError, TypeError):
+    """A key whose values no picture can show; ``source``, ``key``."""
+
+    def __init__(self, source: str, key: str, values: str) -> None:
+        self.source = source
+        self.key = key
+        super().__init__(f"{source!r} key {key!r} has {values}: read it with ndarray()")
+
+
 class TooLargeError(XfelcatError, MemoryError):
     """An array that does not fit into memory; ``source``, ``key``, and its ``n_bytes``."""
 
@@ -329,3 +341,21 @@ class QueryError(XfelcatError, ValueError):
 
 class ConfigError(XfelcatError, ValueError):
     """A setting with an unusable value."""
+
+
+class MissingPackageError(XfelcatError, ImportError):
+    """A package that an extra of xfelcat brings, and that is not installed; ``extra`` names it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(
+            f"this needs {package}, which is not installed: pip install 'xfelcat[{extra}]'"
+        )
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """A module that comes with an extra; raises MissingPackageError where it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise MissingPackageError(module.partition(".")[0], extra) from None

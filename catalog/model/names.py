@@ -5,8 +5,9 @@ its options with this before it loads anything.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any, NamedTuple
 
 # D/DET/3CH0:xtdf, D/CORR/3CH0:output, D/DET/JNGFR03:daqOutput. In the dialect that Python and
@@ -108,6 +109,13 @@ def run_text(metadata: Mapping[str, Any]) -> str:
     """``p900010, run 5``; empty where METADATA does not record it."""
     proposal, run = recorded_run(metadata)
     return "" if proposal is None or run is None else f"p{int(proposal):06d}, run {run}"
+
+
+def number_ranges(numbers: Iterable[int]) -> str:
+    """``0-3, 5`` for 0, 1, 2, 3 and 5."""
+    ordered = enumerate(sorted(set(numbers)))
+    stretches = ([n for _, n in of] for _, of in groupby(ordered, lambda pair: pair[1] - pair[0]))
+    return ", ".join(str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in stretches)
 
 
 # The format version of files that record none.

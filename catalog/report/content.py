@@ -29,7 +29,8 @@ from ..store.connections import Cursor
 from ..store.packing import fetch_packed
 from ..store.read import fetch_layouts
 from ..store.store import Store
-from . import findings
+from . import findings, verdict
+from .verdict import calibration_of_proposals
 
 Content = dict[str, Any]
 Row = dict[str, Any]
@@ -91,10 +92,10 @@ def gather(
         accepted = waiver_table(waivers, now.date())
         findings.collect_findings(cursor, accepted, found, all_runs=where == ALL_RUNS)
         checks = _rows(cursor, findings.COUNTS_BY_CHECK)
-        proposals = _rows(cursor, findings.PROPOSALS)
-        cells = _checks(cursor, findings.CHECKS_OF_PROPOSALS)
-        for place, row in enumerate(proposals):  # as many as the heat map has runs
-            row["checks"] = cells[row["proposal"]] if place < limits.runs else {}
+        instruments = _rows(cursor, findings.INSTRUMENTS)
+        calibration = calibration_of_proposals(store, where)
+        verdicts = verdict.verdicts(store, cursor, instruments, calibration, where)
+        proposals = _proposals(store, cursor, where, calibration, limits)
         open_now = _rows(cursor, findings.CONDENSED, is_gone=False, limit=limits.findings)
         gone = _rows(cursor, findings.CONDENSED, is_gone=True, limit=limits.gone)
         known = {row["check_id"] for row in (*checks, *gone)}
@@ -103,7 +104,11 @@ def gather(
         examples = {
             row["check_id"]: row["run_id"] for row in reversed(of_runs)
         }  # the first of each
-        detailed = [*(row["run_id"] for row in worst[: limits.detailed]), *examples.values()]
+        problems = [problem for row in verdicts for problem in row["problems"]]
+        of_problems = [problem["run_id"] for problem in problems]
+        _name_runs(cursor, problems)
+        detailed = [row["run_id"] for row in worst[: limits.detailed]]
+        detailed = list(dict.fromkeys([*detailed, *examples.values(), *of_problems]))
         coverage = ask(cursor, source_coverage(where, limit=limits.coverage)).to_pylist()
         audits = _rows(cursor, findings.LATEST_AUDITS, limit=limits.audits)
         return {
@@ -117,14 +122,16 @@ def gather(
                 ],
                 **provenance(cursor, store, where).as_dict(),
             },
+            "links": {},
             "severities": SEVERITIES,
             # One that this version does not know has its ID only.
             "checks": [
                 {"id": check} | {text: getattr(CHECKS.get(check), text, "") for text in _TEXTS}
                 for check in sorted(known)
             ],
+            "verdicts": verdicts,
             "counts": _table(checks),
-            "instruments": _table(_rows(cursor, findings.INSTRUMENTS)),
+            "instruments": _table(instruments),
             "proposals": _table(proposals[: limits.proposals], len(proposals)),
             "classes": _table(volume(store, ["data_class"], where).table.to_pylist()),
             "timeline": _timeline(cursor),
@@ -140,7 +147,8 @@ def gather(
 
 def _chosen(part: Any) -> str:
     if isinstance(part, tuple):
-        return ", ".join("-".join(map(str, p)) if isinstance(p, tuple) else str(p) for p in part)
+        ranges = (dict.fromkeys(map(str, p)) if isinstance(p, tuple) else [str(p)] for p in part)
+        return ", ".join("-".join(ends) for ends in ranges)
     return str(part)
 
 
@@ -160,6 +168,8 @@ def _timeline(cursor: Cursor) -> Content:
     months = [row["period"] for row in _rows(cursor, findings.PERIODS, format="%Y-%m")]
     span = int(np.diff(np.array([*months[:1], *months[-1:]], "M8[M]")).astype(int).sum())
     per = "day" if span < _FEW_MONTHS else "month" if span < _MAX_PERIODS else "year"
+    if per == "month" and span > 24 and len(months) * 3 < span:  # mostly empty
+        per = "year"
     rows = _rows(cursor, findings.PERIODS, format=_FORMATS[per])
     periods = list(dict.fromkeys(row["period"] for row in rows))
     if periods and span < 12 * _MAX_PERIODS:
@@ -180,13 +190,36 @@ def _timeline(cursor: Cursor) -> Content:
 
 def _named(cursor: Cursor, condensed: list[Row]) -> list[Row]:
     """The condensed findings, with the name of the example's run for its number."""
-    run_ids = {row["run_id"] for row in condensed if row["run_id"] is not None}
+    _name_runs(cursor, condensed)
+    return condensed
+
+
+def _name_runs(cursor: Cursor, rows: Sequence[Row]) -> None:
+    """Put the name of its run, ``run``, into each row in the place of ``run_id``."""
+    run_ids = {row["run_id"] for row in rows if row["run_id"] is not None}
     runs = _rows(cursor, findings.FACTS_OF_RUNS, run_ids=list(run_ids))
     names = {row["run_id"]: _name(row) for row in runs}
-    return [
-        {"run": names.get(row["run_id"])} | {k: v for k, v in row.items() if k != "run_id"}
-        for row in condensed
-    ]
+    for row in rows:
+        row["run"] = names.get(row.pop("run_id"))
+
+
+def _proposals(
+    store: Store, cursor: Cursor, where: RunFilter, calibration: Sequence[Row], limits: PageLimits
+) -> list[Row]:
+    """The proposals: runs by data class, which raw ones lack calibrated data, and checks."""
+    classes: dict[Any, Row] = defaultdict(dict)
+    for row in volume(store, ["proposal", "data_class"], where).table.to_pylist():
+        classes[row["proposal"]][row["data_class"] or ""] = row["runs"]
+    calibrated = {row["proposal"]: row for row in calibration}
+    cells = _checks(cursor, findings.CHECKS_OF_PROPOSALS)
+    proposals = _rows(cursor, findings.PROPOSALS)
+    for place, row in enumerate(proposals):
+        known = calibrated.get(row["proposal"], {})
+        row |= {name: known.get(name) for name in ("raw_runs", "calibrated", "runs_without")}
+        row["classes"] = classes[row["proposal"]]
+        # Of as many as the heat map has runs.
+        row["checks"] = cells[row["proposal"]] if place < limits.runs else {}
+    return proposals
 
 
 def _heat_map(cursor: Cursor, worst: list[Row]) -> list[Row]:

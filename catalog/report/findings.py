@@ -1,9 +1,9 @@
 """The questions of the report about findings, as fixed SQL over a few temporary tables.
 
-``collect_findings`` makes the tables ``reported``, ``open_finding`` and ``judged_run``, of the runs
-of ``scope``; the statements ask them. Sums are made in SQL: over millions of findings none
-leaves the database that the page does not show. Waived findings are shown as such, and count for
-nothing else.
+``collect_findings`` makes the tables ``reported``, ``open_finding``, ``judged_run`` and
+``error_history``, of the runs of ``scope``; the statements ask them. Sums are made in SQL: over
+millions of findings none leaves the database that the page does not show. Waived findings are shown
+as such, and count for nothing else.
 """
 
 from ..audit.findings import PATTERN_SQL, RANK_SQL, TEMPLATE_SQL
@@ -31,6 +31,12 @@ FROM findings AS f, last
 WHERE (f.resolved_at IS NULL OR f.resolved_at >= last.moment)
 AND ($all_runs OR f.run_id IN (SELECT run_id FROM scope))
 """
+# Errors of any time, to count at the time of earlier audits; what is waived now never was one.
+_HISTORY = """
+CREATE OR REPLACE TEMP TABLE error_history AS
+SELECT f.run_id, f.instrument, f.first_seen, f.resolved_at FROM findings AS f
+WHERE f.severity = 'E' AND f.run_id IN (SELECT run_id FROM scope) AND ({waived}) IS NULL
+"""
 _OPEN = """
 CREATE OR REPLACE TEMP VIEW open_finding AS FROM reported WHERE NOT is_gone
 """
@@ -45,7 +51,10 @@ SELECT
     count(*) FILTER (severity = 'I') AS infos, count(check_id) > 0 AS is_faulty
 FROM scope LEFT JOIN (FROM open_finding WHERE waived IS NULL) USING (run_id) GROUP BY run_id
 """
-_SUMMED = ("files", "files_missing", "bytes", "trains", "errors", "warnings", "infos")
+_SUMMED = (
+    *("files", "files_missing", "bytes", "trains", "errors", "warnings", "infos"),
+    *("with_errors", "with_warnings"),
+)
 
 
 def collect_findings(
@@ -57,19 +66,20 @@ def collect_findings(
 ) -> None:
     """Make the tables of findings: of the rows of an audit, else of the catalog's.
 
-    ``waivers`` (see ``waiver_table``) apply to the latter; the rows of an audit say themselves what
-    is waived. With ``all_runs``, findings about no catalogued run are among them. Gone is what went
-    since the audit before, or, in the catalog, since the last one began.
+    ``waivers`` (see ``waiver_table``) apply to the latter, and to the history; the rows of an audit
+    say themselves what is waived. With ``all_runs``, findings about no catalogued run are among
+    them. Gone is what went since the audit before, or, in the catalog, since the last one began.
     """
+    cursor.register("waiver", waivers)
+    waived = WAIVED_SQL if waivers.num_rows else "NULL::VARCHAR"
+    execute(cursor, _HISTORY.format(waived=waived))
     if found is None:
-        cursor.register("waiver", waivers)
-        waived = WAIVED_SQL if waivers.num_rows else "NULL::VARCHAR"
         execute(cursor, _OF_CATALOG.format(waived=waived), {"all_runs": all_runs})
-        cursor.unregister("waiver")
     else:
         cursor.register("found", found)
         execute(cursor, _OF_AUDIT)
         cursor.unregister("found")
+    cursor.unregister("waiver")
     execute(cursor, _OPEN)
     execute(cursor, _JUDGED_RUN)
 
@@ -157,6 +167,7 @@ SELECT
     sum(n_files_missing)::BIGINT AS files_missing, coalesce(sum(bytes), 0)::BIGINT AS bytes,
     coalesce(sum(n_trains), 0)::BIGINT AS trains,
     sum(errors)::BIGINT AS errors, sum(warnings)::BIGINT AS warnings, sum(infos)::BIGINT AS infos,
+    count_if(errors > 0) AS with_errors, count_if(errors = 0 AND warnings > 0) AS with_warnings,
     max(ended_at) AS last_data
 FROM run AS r JOIN judged_run AS j USING (run_id)
 GROUP BY r.proposal ORDER BY errors DESC, warnings DESC, bytes DESC, min(run_id)

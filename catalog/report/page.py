@@ -1,4 +1,7 @@
-"""The page of the report: one file that needs no other, and that no content can break.
+"""The pages of the report: each is one file that needs no other, and that no content can break.
+
+``write_report`` writes one page, ``write_pages`` one of all and one per proposal, with links
+between them, ``write_digest`` a short form in Markdown.
 
 Names and messages come from files of unknown origin, so they never become HTML: they are embedded
 as JSON whose ``<``, ``>`` and ``&`` are escaped, and the script writes them as text. A content
@@ -10,7 +13,8 @@ import hashlib
 import html
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from functools import cache
 from importlib import resources
@@ -19,15 +23,20 @@ from typing import Any
 
 from ..audit.waivers import Waiver
 from ..model.errors import TargetWriteError
-from ..questions.execute import Table
+from ..questions.execute import Sql, Table, all_of, ask, sql
 from ..questions.export import replacing_file
 from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.store import Store
-from .content import Content, gather
+from .content import Content, PageLimits, gather
+from .digest import digest
 
 # One script, its files one behind the other.
-_SCRIPTS = ("1_elements.js", "2_tables.js", "3_charts.js", "4_sections.js", "5_run.js")
+_SCRIPTS = (
+    *("1_elements.js", "2_tables.js", "3_charts.js"),
+    *("4_verdict.js", "5_sections.js", "6_details.js"),
+)
 TITLE = "xfelcat: state of the data"
+_OF_PROPOSAL = PageLimits(detailed=300)  # every run with findings opens
 
 
 def write_report(
@@ -45,13 +54,77 @@ def write_report(
     Raises CatalogNotFoundError where nothing was ingested yet, TargetWriteError where the file
     cannot be written.
     """
-    page = render(gather(store, where, found, waivers=waivers)).encode()
+    return _write(gather(store, where, found, waivers=waivers), path)
+
+
+def write_pages(
+    store: Store,
+    where: RunFilter = ALL_RUNS,
+    directory: str | os.PathLike[str] = "report",
+    found: "Table | None" = None,
+    *,
+    waivers: Sequence[Waiver] = (),
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> int:
+    """Write ``index.html`` on the chosen runs, and a page per proposal; how many pages.
+
+    The directory is made where it is absent; pages of before are replaced, other files stay.
+    ``progress`` is called with the name, number and count of the pages. The rest is as for
+    ``write_report``.
+    """
+    content = gather(store, where, found, waivers=waivers)
+    content["links"] = {"pages": True}
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise TargetWriteError(os.fspath(directory), error.strerror or str(error)) from error
+    with store.read_merged() as cursor:
+        chosen = sql(
+            "SELECT DISTINCT proposal FROM run WHERE {filter} ORDER BY proposal",
+            filter=all_of([Sql("proposal IS NOT NULL"), *where.conditions()]),
+        )
+        proposals = ask(cursor, chosen).column("proposal").to_pylist()
+    for number, proposal in enumerate(proposals):
+        name = f"p{proposal:06d}.html"
+        progress(name, number, len(proposals))
+        own = replace(where, proposals=(proposal,))
+        part = None if found is None else _of_proposal(found, proposal)
+        page = gather(store, own, part, waivers=waivers, limits=_OF_PROPOSAL)
+        page["links"] = {"home": "index.html", "title": f"p{proposal:06d}: state of the data"}
+        _write(page, os.path.join(directory, name))
+    _write(content, os.path.join(directory, "index.html"))  # last: its links lead somewhere
+    return len(proposals) + 1
+
+
+def write_digest(
+    store: Store,
+    where: RunFilter = ALL_RUNS,
+    path: str | os.PathLike[str] = "report.md",
+    found: "Table | None" = None,
+    *,
+    waivers: Sequence[Waiver] = (),
+) -> int:
+    """Write the digest of the report as Markdown; the rest is as for ``write_report``."""
+    return _put(path, digest(gather(store, where, found, waivers=waivers)).encode())
+
+
+def _of_proposal(found: Table, proposal: int) -> Table:
+    import pyarrow.compute as pc
+
+    return found.filter(pc.equal(found.column("proposal"), proposal))
+
+
+def _write(content: Content, path: str | os.PathLike[str]) -> int:
+    return _put(path, render(content).encode())
+
+
+def _put(path: str | os.PathLike[str], data: bytes) -> int:
     try:
         with replacing_file(path) as file:
-            file.write(page)
+            file.write(data)
     except OSError as error:
         raise TargetWriteError(os.fspath(path), error.strerror or str(error)) from error
-    return len(page)
+    return len(data)
 
 
 def render(content: Content) -> str:

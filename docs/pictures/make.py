@@ -1,19 +1,23 @@
 """Make the pictures of the documentation: ``python docs/pictures/make.py``.
 
-Each shows a synthetic run whose sources lose trains in the ways that real ones do: a device that
-sends at a lower rate, one that starts late or dies, gaps that all share, and losses here and there.
+Synthetic runs whose sources lose trains in the ways that real ones do: a device that sends at a
+lower rate, one that starts late or dies, gaps that all share, and losses here and there; and a
+beamtime of four days.
 """
 
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+import h5py
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from xfelcat import DataCollection, RunDirectory
+from xfelcat import Catalog, DataCollection, RunDirectory, open_runs
 from xfelcat.loader.examples import (
     GroupSpec,
     KeySpec,
@@ -22,8 +26,10 @@ from xfelcat.loader.examples import (
     control,
     instrument,
     split,
+    write_facility,
     write_run,
 )
+from xfelcat.loader.examples.specs import camera, train_at, xgm, xgm_pulses
 
 HERE = Path(__file__).parent
 FIRST_TRAIN = 2_508_780_000
@@ -92,24 +98,95 @@ def many_sources() -> Iterator[SourceSpec]:
 def open_synthetic(directory: Path, sources: list[SourceSpec], n_trains: int) -> DataCollection:
     """Write a run with these sources, and open it."""
     trains = range(FIRST_TRAIN, FIRST_TRAIN + n_trains)
+    directory.mkdir(parents=True)
     write_run(directory, RunSpec(900032, len(sources), split(trains, {"DA01": sources})))
     return RunDirectory(directory, save=False)
+
+
+# A beamtime: what a key, a run and the days look like --------------------------------------------
+
+XGM, FLUX = "SPB_XTD9_XGM/XGM/DOOCS", "pulseEnergy.photonFlux"
+CAMERA, PIXELS = "SPB_IRU_CAM/CAM/SIDEMIC:daqOutput", "data.image.pixels"
+SAMPLES = ("Lysozyme", "Lysozyme", "Thaumatin", "Gold film")
+
+
+def beamtime(root: Path, n_runs: int = 62, n_trains: int = 1200) -> None:
+    """Runs of a proposal over four days, of a minute to half an hour, with an XGM each."""
+    rng = np.random.default_rng(4)
+    proposal = root / "SPB" / "202405" / "p900032"
+    start = train_at(datetime(2024, 11, 12, 8, 20, tzinfo=UTC))
+    for number in range(1, n_runs + 1):
+        minutes = int(rng.choice([2, 4, 6, 12, 25]))
+        if number % 16 == 0:
+            start += 10 * 3600 * 9  # a night
+        n = n_trains if number == 20 else 60
+        trains = np.linspace(start, start + minutes * 600, n).astype(int).tolist()
+        if number == 20:
+            trains = list(range(start, start + n))
+        sample = SAMPLES[number * len(SAMPLES) // (n_runs + 1)]
+        sources = [xgm(XGM), *camera(CAMERA.removesuffix(":daqOutput"), shape=(120, 160))]
+        sources = sources[:1] if number != 20 else [*sources, xgm_pulses(XGM, pulses=60)]
+        spec = RunSpec(900032, number, split(trains, {"DA01": sources}), sample=sample)
+        directory = proposal / "raw" / f"r{number:04d}"
+        (path,) = write_run(directory, spec)
+        with h5py.File(path, "r+") as file:
+            fill_with_physics(file, number, rng)
+        start += minutes * 600 + int(rng.integers(300, 6000))
+
+
+def fill_with_physics(file: h5py.File, number: int, rng: np.random.Generator) -> None:
+    """Values as an experiment has them: a pulse energy that drifts and dips, a beam on a screen."""
+    flux = file[f"CONTROL/{XGM}/pulseEnergy/photonFlux/value"]
+    n = len(flux)
+    at = np.arange(n) / n
+    level = 1150 + 150 * np.sin(number / 9) - 220 * (number in (30, 31, 32))
+    trend = level + 60 * np.sin(5 * at) - 700 * ((at > 0.6) & (at < 0.65) & (number == 20))
+    flux[:] = rng.normal(trend, 45 + 25 * (number % 5 == 0))
+    if f"INSTRUMENT/{XGM}:output" in file:
+        pulses = file[f"INSTRUMENT/{XGM}:output/data/intensityTD"]
+        shape = np.linspace(1.15, 0.85, pulses.shape[1]) * (np.arange(pulses.shape[1]) < 48)
+        pulses[:] = rng.normal(trend[:, None], 60, pulses.shape) * shape
+    if f"INSTRUMENT/{CAMERA}" in file:
+        pixels = file[f"INSTRUMENT/{CAMERA}/data/image/pixels"]
+        y, x = np.mgrid[: pixels.shape[1], : pixels.shape[2]]
+        spot = 3000 * np.exp(-((x - 90) ** 2 / 260 + (y - 52) ** 2 / 420))
+        for row in range(len(pixels)):
+            pixels[row] = 80 + spot * rng.uniform(0.6, 1.2) + rng.poisson(30, spot.shape)
+
+
+def save(axes: Axes, name: str) -> None:
+    """Write a picture beside this file."""
+    axes.figure.savefig(HERE / f"{name}.png", dpi=110, metadata={"Software": None})
 
 
 def main() -> None:
     """Write the pictures beside this file."""
     mpl.use("Agg")
-    pictures = {
-        "missing-data-5": (few_sources(), 600),
-        "missing-data-80": (list(islice(many_sources(), 80)), 4000),
-    }
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_DATA_HOME"] = scratch  # away from the catalog of whoever runs this
-        for name, (sources, n_trains) in pictures.items():
-            directory = Path(scratch) / name
-            directory.mkdir()
-            axes = open_synthetic(directory, sources, n_trains).plot_missing_data()
-            axes.figure.savefig(HERE / f"{name}.png", dpi=110, metadata={"Software": None})
+        place = Path(scratch)
+        for name, sources, n_trains in (
+            ("missing-data-5", few_sources(), 600),
+            ("missing-data-80", list(islice(many_sources(), 80)), 4000),
+        ):
+            save(open_synthetic(place / name, sources, n_trains).plot_missing_data(), name)
+        sources = [*few_sources(), *(xgm(f"SPB_XTD{i}_XGM/XGM/DOOCS") for i in (2, 9))]
+        save(open_synthetic(place / "run", sources, 600).plot(), "plot-run")
+        beamtime(place / "facility")
+        catalog = Catalog(place / "catalog")
+        catalog.ingest([place / "facility"])
+        runs = open_runs(proposal=900032, catalog=catalog.location)
+        run = runs[900032, 20]
+        save(run[XGM, FLUX].plot(), "plot-key")
+        save(run[f"{XGM}:output", "data.intensityTD"].plot(), "plot-pulses")
+        save(run[CAMERA, PIXELS].plot(), "plot-image")
+        save(runs.plot(XGM, FLUX), "plot-runs")
+        demo = write_facility(place / "demo")
+        several = open_runs(
+            [run.path for run in demo.runs if run.clean and run.data_class == "raw"]
+        )
+        save(several.plot_missing_data(), "plot-missing-runs")
+        save(catalog.plot_timeline(by="sample", proposal=900032), "plot-timeline")
 
 
 if __name__ == "__main__":

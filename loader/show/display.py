@@ -1,10 +1,9 @@
-"""Runs, sources and keys for people: as text, as HTML in a notebook, and as a plot.
+"""Runs, sources and keys for people: as text, and as HTML in a notebook.
 
-1. ``detector_groups``, ``compact_names``, ``number_ranges``: many source names in few lines.
+1. ``detector_groups``, ``compact_names``: many source names in few lines.
 2. ``collection_info``: the text that ``run.info()`` shows, with details of some sources.
 3. ``collection_html``, ``source_html``, ``key_html``: the same facts for notebooks. The HTML has no
    colours of its own, so that it is readable on light and dark pages; every name is escaped.
-4. ``plot_missing_data``: a bar along the trains for each source that lacks data (matplotlib).
 
 All come from the facts and rows of ``inspection``; no data are read.
 """
@@ -18,17 +17,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...catalog.model.errors import MultiRunError
-from ...catalog.model.names import parse_module, run_text
+from ...catalog.model.names import number_ranges, parse_module, run_text
 from ..read.selected import SelectedData, SelectedKey, SelectedSource, aggregator_of
-from ..select.trains import TrainSet
 from .inspection import key_rows, natural_key
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 # -- names of sources ------------------------------------------------------------------------------
 
@@ -47,13 +43,6 @@ def detector_groups(names: Iterable[str]) -> tuple[dict[str, dict[int, str]], li
         else:
             modules[f"{module.detector}/{module.kind}/*{module.rest}"][module.number] = name
     return {pattern: dict(sorted(modules[pattern].items())) for pattern in sorted(modules)}, others
-
-
-def number_ranges(numbers: Iterable[int]) -> str:
-    """``0-3, 5`` for 0, 1, 2, 3 and 5."""
-    found = TrainSet.from_ids(list(numbers))  # which has any numbers as stretches
-    stretches = zip(found.firsts.tolist(), found.lasts.tolist(), strict=True)
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in stretches)
 
 
 def compact_names(names: Iterable[str]) -> list[str]:
@@ -381,155 +370,3 @@ def runs_html(runs: "pd.DataFrame") -> str:
     rest = len(runs) - len(rows)
     more = f"<div>and {rest} more</div>" if rest else ""
     return _page(f"Runs: {len(runs)}", _table(("run", "directory"), rows), more)
-
-
-# Distinct in print and for colour-blind eyes, on white and on black.
-_PRESENT = (0.78, 0.86, 0.93)
-_MISSING = (0.62, 0.08, 0.08)
-_ANY_MISSING = 0.2
-_ROW_INCHES = 0.24
-_CHARACTER_INCHES = 0.075
-_BAR_SHARE = 0.72
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class CoverageRow:
-    """``present``, (n,) bool, for the n trains of the collection; ``label`` names the source."""
-
-    label: str
-    present: NDArray[np.bool_]
-
-    @property
-    def percent(self) -> float:
-        """The share of the trains with data, in percent; 100 where there are no trains."""
-        return float(self.present.mean() * 100) if self.present.size else 100.0
-
-
-def coverage_rows(data: SelectedData, *, expand_instrument: bool) -> list[CoverageRow]:
-    """A row for every source of the collection that has keys.
-
-    With ``expand_instrument`` an INSTRUMENT source has a row for each of its index groups; else a
-    train counts as present if any of them has data.
-    """
-    rows = []
-    for name in sorted(data.current_names, key=natural_key):
-        source = data.source(name)
-        if not source.keys():
-            continue  # recorded at the start of the run only
-        is_expanded = expand_instrument and not source.is_control
-        for group in sorted(source.index_groups) if is_expanded else [None]:
-            label = name if group is None else f"{name} {group}.*"
-            rows.append(CoverageRow(label, source.counts(group) > 0))
-    return rows
-
-
-def plot_missing_data(
-    data: SelectedData, min_saved_pct: float = 95, expand_instrument: bool = False
-) -> "Axes":
-    """Plot the sources that lack data in some trains; see ``DataCollection.plot_missing_data``."""
-    import matplotlib.pyplot as plt
-
-    rows = coverage_rows(data, expand_instrument=expand_instrument)
-    shown = [row for row in rows if row.present.size and row.percent < min_saved_pct]
-    shown.sort(key=lambda row: row.percent)
-    # A figure of its own, with room for the names to the left.
-    names = max((len(row.label) for row in shown), default=0) * _CHARACTER_INCHES
-    height = 1.7 + _ROW_INCHES * max(len(shown), 1)
-    width = names + 6.6
-    figure, axes = plt.subplots(figsize=(width, height))
-    figure.subplots_adjust(
-        left=(names + 0.35) / width,
-        right=1 - 0.9 / width,
-        bottom=0.62 / height,
-        top=1 - 0.75 / height,
-    )
-    _draw(axes, shown, len(data.trains))
-    trains = f"{len(data.trains)} trains"
-    try:
-        run = run_text(data.run_metadata())
-    except MultiRunError:
-        run = "several runs"
-    what = "index groups" if expand_instrument else "sources"
-    title = f"Sources with data for less than {min_saved_pct:g} % of the trains"
-    axes.set_title(title, loc="left", fontsize=12, pad=26)
-    axes.annotate(
-        f"{f'{run} · {trains}' if run else trains} · {len(shown)} of {len(rows)} {what}",
-        (0, 1),
-        (0, 8),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=9,
-    )
-    return axes
-
-
-def _draw(axes: "Axes", rows: list[CoverageRow], n_trains: int) -> None:
-    """The bars, their names and shares, and the legend."""
-    from matplotlib.patches import Patch
-    from matplotlib.transforms import ScaledTranslation
-
-    axes.set_xlabel("Train (position in this data)", loc="left", fontsize=9)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlim(0, max(n_trains, 1))
-    if not rows:
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "no such sources", transform=axes.transAxes, ha="center", va="center")
-        return
-    n_columns = min(n_trains, int(axes.get_window_extent().width))
-    for at, row in enumerate(rows):
-        axes.imshow(
-            _colours(_missing_share(row.present, n_columns)),
-            extent=(0, n_trains, at + _BAR_SHARE / 2, at - _BAR_SHARE / 2),
-            aspect="auto",
-            interpolation="nearest",
-        )
-        axes.annotate(
-            f"{_share(row)} %",
-            (1, at),
-            (6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            fontsize=8,
-            va="center",
-            annotation_clip=False,
-        )
-    axes.set_xlim(0, n_trains)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8, family="monospace")
-    axes.tick_params(axis="y", length=0)
-    shades = [(0.0, "data"), (1.0, "no data")]
-    if n_columns < n_trains:  # several trains share a pixel
-        shades.insert(1, (0.4, "some trains without"))
-    handles = [Patch(color=_colours(np.array([s]))[0, 0], label=label) for s, label in shades]
-    axes.legend(
-        handles=handles,
-        loc="upper right",
-        bbox_to_anchor=(1, 0),
-        bbox_transform=axes.transAxes + ScaledTranslation(0, -0.27, axes.figure.dpi_scale_trans),
-        ncols=len(handles),
-        frameon=False,
-        fontsize=9,
-        borderaxespad=0,
-        handlelength=1.2,
-    )
-
-
-def _share(row: CoverageRow) -> str:
-    """The percentage with one decimal; never rounded up to 100 or down to 0."""
-    if 0 < row.percent < 0.1:
-        return "<0.1"
-    return f"{np.floor(row.percent * 10) / 10:.1f}"
-
-
-def _missing_share(present: NDArray[np.bool_], n_columns: int) -> NDArray[np.float64]:
-    """The share of missing trains in each of ``n_columns`` equal stretches, (n_columns,)."""
-    edges = np.linspace(0, present.size, n_columns + 1).round().astype(np.intp)
-    missing: NDArray[np.float64] = np.add.reduceat(~present, edges[:-1], dtype=np.float64)
-    return missing / np.diff(edges)
-
-
-def _colours(missing: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One line of pixels, (1, n, 3); a single missing train still tints its pixel visibly."""
-    weight = np.where(missing > 0, _ANY_MISSING + (1 - _ANY_MISSING) * missing, 0.0)[:, None]
-    line: NDArray[np.float64] = (1 - weight) * np.array(_PRESENT) + weight * np.array(_MISSING)
-    return line[None]

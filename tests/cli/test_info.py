@@ -452,12 +452,12 @@ def test_open_starts_ipython_with_the_run(process, demo, tmp_path, monkeypatch):
         "900032/1",
         "-c",
         demo.location,
-        input="print('found', len(run.train_ids), xfelcat.__version__, np.pi)\n",
+        input="print('found', len(run.train_ids), len(run.alias), xfelcat.__version__, np.pi)\n",
         text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "# of trains:    20" in done.stdout
-    assert "found 20 " in done.stdout
+    assert "found 20 7 " in done.stdout
 
 
 def test_open_without_ipython_says_what_to_do(xfelcat, demo, monkeypatch):

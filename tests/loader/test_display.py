@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from support.both_readers import open_both, open_oracle, open_scanned
 from support.count_opens import forbid_opening
+from xfelcat.catalog.model.names import number_ranges
 from xfelcat.loader.examples import (
     FileSpec,
     GroupSpec,
@@ -24,7 +25,6 @@ from xfelcat.loader.examples.specs import Unit
 from xfelcat.loader.show.display import (
     compact_names,
     detector_groups,
-    number_ranges,
 )
 from xfelcat.loader.show.inspection import natural_key
 

@@ -19,7 +19,7 @@ from xfelcat.loader.examples import (
     split,
     write_run,
 )
-from xfelcat.loader.show import display
+from xfelcat.loader.show import trains_plot
 
 N_TRAINS = 3000
 
@@ -74,7 +74,7 @@ def test_rows_as_extra_data(facility, number, limit, expand):
     reference = {name: share for name, share in reference.items() if share < limit}
     labels = [t.get_text() for t in axes.get_yticklabels()]
     assert set(labels) == set(reference)
-    rows = {r.label: r for r in display.coverage_rows(ours.selected, expand_instrument=expand)}
+    rows = {r.label: r for r in trains_plot.coverage_rows(ours.selected, expand_instrument=expand)}
     assert {name: round(rows[name].percent, 2) for name in labels} == reference
     shares = [rows[name].percent for name in labels]
     assert shares == sorted(shares)
@@ -84,7 +84,9 @@ def test_rows_as_extra_data(facility, number, limit, expand):
 def test_rows_say_which_trains_have_data(facility):
     written = facility.run(900032, 2)
     run = open_scanned(written.path)
-    rows = {r.label: r.present for r in display.coverage_rows(run.selected, expand_instrument=True)}
+    rows = {
+        r.label: r.present for r in trains_plot.coverage_rows(run.selected, expand_instrument=True)
+    }
     assert "SPB_RR_SYS/TSYS/TIMESERVER" not in rows
     for source, key in (
         ("SPB_DET_AGIPD1M-1/DET/4CH0:xtdf", "image.data"),
@@ -96,7 +98,9 @@ def test_rows_say_which_trains_have_data(facility):
         assert rows[f"{source} {key.split('.')[0]}.*"].tolist() == expected
         assert 0 < sum(expected) < len(expected)
     some = run.select("*ADC*").select_trains(np.s_[3:9])
-    (row,) = display.coverage_rows(some.select("*", "peaks.*").selected, expand_instrument=False)
+    (row,) = trains_plot.coverage_rows(
+        some.select("*", "peaks.*").selected, expand_instrument=False
+    )
     assert row.present.tolist() == [t % 2 == 0 for t in some.train_ids]
 
 
@@ -105,11 +109,21 @@ def test_title_says_what_is_shown(facility):
     axes = run.plot_missing_data(80)
     assert axes.get_title(loc="left") == "Sources with data for less than 80 % of the trains"
     texts = [t.get_text() for t in axes.texts]
-    assert "p900032, run 2 · 32 trains · 1 of 28 sources" in texts
-    assert "75.0 %" in texts
-    assert axes.get_xlabel().startswith("Train")
+    # The images of all modules lack trains, though their headers do not; so do peaks of the ADC.
+    assert "p900032, run 2 · 32 trains · 18 of 28 sources" in texts
+    assert {"75.0 %", "50.0 %"} <= set(texts)
+    labels = [t.get_text() for t in axes.get_yticklabels()]
+    assert labels[0] == "SPB_XTD9_ADC/ADC/1:network peaks.*"
+    assert "SPB_DET_AGIPD1M-1/DET/9CH0:xtdf image.*" in labels
+    whole = run.plot_missing_data(80, expand_instrument=False)
+    assert "p900032, run 2 · 32 trains · 1 of 28 sources" in [t.get_text() for t in whole.texts]
+    assert axes.get_xlabel() == "Seconds since the first train, and train ID"
+    first, *_, last = (t.get_text() for t in axes.get_xticklabels())
+    assert first == f"0\n{run.train_ids[0]}"
+    assert last == f"3\n{run.train_ids[30]}"
     old = open_scanned(facility.run(900010, 3).path)
-    assert "90 trains · 1 of 9 sources" in [t.get_text() for t in old.plot_missing_data().texts]
+    texts = [t.get_text() for t in old.plot_missing_data(expand_instrument=False).texts]
+    assert "90 trains · 1 of 9 sources" in texts
     joined = run.union(old).plot_missing_data(expand_instrument=True)
     assert any(t.get_text().startswith("several runs · 122 trains") for t in joined.texts)
 
@@ -153,9 +167,9 @@ def test_everything_is_legible(many, n):
 
 def test_pixels_show_where_data_is_missing(many):
     axes = many.select(["*_00:*", "*_79:*"]).plot_missing_data(101)
-    images = [im.get_array()[0] for im in axes.images]
+    images = [im.get_array()[0, :, :3] for im in axes.images]
     assert len(images) == 2
-    present, missing = np.array(display._PRESENT), np.array(display._MISSING)
+    present, missing = np.array(trains_plot._PRESENT), np.array(trains_plot._MISSING)
     for image, share in zip(images, (80 / 90, 1 / 90), strict=True):
         columns = len(image)
         assert 300 < columns < N_TRAINS
@@ -170,20 +184,23 @@ def test_pixels_show_where_data_is_missing(many):
 def test_a_single_missing_train_among_many_is_visible():
     present = np.ones(10_000, dtype=bool)
     present[4321] = False
-    share = display._missing_share(present, 500)
+    columns = np.arange(10_000) * 500 // 10_000
+    share = trains_plot._missing_share(present, columns, 500)
     assert np.flatnonzero(share).tolist() == [216]
-    colours = display._colours(share)[0]
+    colours = trains_plot._colours(share)[0, :, :3]
     distance = np.abs(colours[216] - colours[0]).max()
     assert distance > 0.1
-    assert np.abs(display._colours(np.array([1.0]))[0, 0] - display._MISSING).max() < 1e-9
+    assert (
+        np.abs(trains_plot._colours(np.array([1.0]))[0, 0, :3] - trains_plot._MISSING).max() < 1e-9
+    )
 
 
 @pytest.mark.parametrize(
     ("n_missing", "text"), [(0, "100.0"), (1, "99.9"), (1999, "<0.1"), (2000, "0.0")]
 )
 def test_shares_are_not_rounded_to_all_or_nothing(n_missing, text):
-    row = display.CoverageRow("x", np.arange(2000) >= n_missing)
-    assert display._share(row) == text
+    row = trains_plot.CoverageRow("x", np.arange(2000) >= n_missing)
+    assert trains_plot._share(row) == text
 
 
 def test_control_sources_without_data_are_shown(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xfelcat
 from xfelcat.catalog.model.errors import (
+    AliasError,
     InconsistentRunsError,
     QueryError,
     RunNotFoundError,
@@ -70,7 +71,10 @@ def test_every_way_of_loading_equals_the_files(demo, runs, section, source, key)
         np.testing.assert_array_equal(array.run, numbers)
         np.testing.assert_array_equal(array, data)
         assert array.attrs.get("runs_lacking", []) == list(lacking)
-        assert set(array.coords) == {"trainId", "run"}
+        assert set(array.coords) == {"trainId", "run", "time"}
+        times = runs.select(source).train_timestamps()
+        at = list(zip(numbers, ids, strict=True))
+        np.testing.assert_array_equal(array.time, times.loc[at].dt.tz_localize(None))
         lazily = runs.dask_array(source, key, labelled=True)
         assert lazily.identical(array)
         np.testing.assert_array_equal(lazily.compute(), data)
@@ -263,3 +267,75 @@ def test_types_of_runs_are_joined_or_refused(demo, tmp_path):
     assert e.value.runs == ("p900032/raw/r0001", str(long))
     with pytest.raises(InconsistentRunsError, match="float32 against int64"):
         xfelcat.open_runs([plain, big]).ndarray(XGM, KEY)
+
+
+def test_a_key_is_named_by_an_alias_or_by_globs_too(runs):
+    expected = runs.xarray(XGM, KEY)
+    short = KEY.removesuffix(".value")
+    assert runs.xarray("xgm", short).identical(expected)
+    assert runs.xarray("SA1*DOOCS", "*photonFlux").identical(expected)
+    aliased = xfelcat.open_runs(runs.runs, aliases={"flux": (XGM, short), "gas": XGM})
+    assert aliased.xarray("flux").identical(expected)
+    assert aliased.ndarray("GAS", short).tolist() == expected.values.tolist()
+    with pytest.raises(ValueError, match="means 2 keys: name one, such as SA1"):
+        runs.xarray(XGM, "beamPosition.*")
+    with pytest.raises(AliasError, match="nothing"):
+        runs.xarray("nothing")
+    with pytest.raises(TypeError, match="name a key of it"):
+        aliased.xarray("gas")
+    with pytest.raises(SourceNameError, match="did you mean"):
+        xfelcat.open_runs(runs.runs, aliases=None).xarray("SA1_XTD2_XGM/XGM/DOOC", short)
+
+
+def test_runs_are_named_by_globs(demo):
+    at = {"catalog": demo.location}
+    assert xfelcat.open_runs("p900032/raw/r000[12]", **at).names == [
+        "p900032/raw/r0001",
+        "p900032/raw/r0002",
+    ]
+    folder = demo.summary.run(900032, 1).path.parent
+    assert len(xfelcat.open_runs(f"{folder}/r*")) == len(list(folder.iterdir()))
+    with pytest.raises(RunNotFoundError, match="runs of such names"):
+        xfelcat.open_runs("p900032/raw/x*", **at)
+
+
+def test_no_runs_are_told_and_load_nothing(demo):
+    with pytest.warns(UserWarning, match=r"no runs: .* is of proposal 900033; there are 9") as w:
+        none = xfelcat.open_runs(catalog=demo.location, proposal=900033)
+    assert w[0].filename == __file__
+    for load in (lambda: none.xarray(XGM, KEY), lambda: none.dataframe("*"), none.train_timestamps):
+        with pytest.raises(ValueError, match="no runs to load from"):
+            load()
+
+
+def test_times_of_all_runs(runs):
+    times = runs.train_timestamps()
+    assert times.index.names == ["run", "trainId"]
+    assert times[1].tolist() == runs[0].train_timestamps(labelled=True).tolist()
+    assert len(times) == sum(len(run.train_ids) for run in runs)
+
+
+def test_pictures_of_runs(demo, runs):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    axes = runs.plot(XGM, KEY)
+    means = [run[XGM, KEY].ndarray().mean(dtype="f8") for run in runs]
+    points = axes.containers[0][0].get_data()[1]
+    np.testing.assert_allclose(points, means, rtol=1e-6)
+    assert {"r1", "r4"} <= {t.get_text() for t in axes.texts}
+    axes = runs.plot_missing_data()
+    labels = [t.get_text() for t in axes.get_yticklabels()]
+    shares = axes.images[0].get_array()
+    row = shares[labels.index("SPB_DET_AGIPD1M-1/DET/*CH0:xtdf")]
+    counts = [run["SPB_DET_AGIPD1M-1/DET/3CH0:xtdf"].data_counts(False, "image") for run in runs
+              if "SPB_DET_AGIPD1M-1/DET/3CH0:xtdf" in run]  # fmt: skip
+    np.testing.assert_allclose(row.compressed() if np.ma.is_masked(row) else row[~np.isnan(row)],
+                               [100 * (c > 0).mean() for c in counts])  # fmt: skip
+    both = xfelcat.open_runs(catalog=demo.location, proposal=900032, run="1-2")
+    with pytest.warns(UserWarning, match="left out"):
+        axes = both.plot("*CORR/0CH0:output", "image.gain")
+    assert "2 runs · 2 left out, that lack it" in " ".join(t.get_text() for t in axes.texts)
+    plt.close("all")

@@ -1,10 +1,11 @@
 """What the report says is what the catalog has, counted here row by row."""
 
+import re
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime
 
 import pytest
-from support.report_catalogs import faulty_runs, store_of
+from support.report_catalogs import faulty_runs, hostile_store, store_of
 from support.run_records import make_run, with_file
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.findings import message_template, place_pattern
@@ -13,9 +14,11 @@ from xfelcat.catalog.catalog import Catalog
 from xfelcat.catalog.model.checks import CHECKS
 from xfelcat.catalog.model.errors import CatalogReadError
 from xfelcat.catalog.model.identity import RunIdentity
+from xfelcat.catalog.model.names import number_ranges
 from xfelcat.catalog.model.records import Problem
 from xfelcat.catalog.questions.filters import RunFilter
 from xfelcat.catalog.report.content import PageLimits, gather
+from xfelcat.catalog.report.digest import digest
 from xfelcat.catalog.store.store import Store
 
 SCOPES = {"all": RunFilter(), "one proposal": RunFilter.of(proposal=900021)}
@@ -96,7 +99,7 @@ def test_totals(content, runs):
 def test_timeline(content, runs):
     line = content["timeline"]
     when = runs.started_at.fillna(runs.newest_mtime)
-    length = {"day": 10, "month": 7}[line["per"]]
+    length = {"day": 10, "month": 7, "year": 4}[line["per"]]
     expected = Counter(str(moment)[:length] for moment in when)
     found = dict(zip(line["periods"], line["runs"], strict=True))
     assert {period: n for period, n in found.items() if n} == expected
@@ -264,3 +267,68 @@ def test_runs_with_findings_of_any_kind_come_before_those_without(tmp_path):
     assert [r["run"] for r in rows_of(content["runs"])] == [str(runs[0].identity)]
     assert content["runs"]["of_all"] == 1
     assert set(content["details"]) == {str(runs[0].identity), str(runs[-1].identity)}
+
+
+def test_the_verdict_counts_what_the_catalog_has(demo, scope, content, findings, runs):
+    verdicts = {v["instrument"]: v for v in content["verdicts"]}
+    assert verdicts.keys() == set(runs.instrument)
+    errors = findings[findings.severity == "E"]
+    instruments = {r["instrument"]: r for r in rows_of(content["instruments"])}
+    for name, verdict in verdicts.items():
+        own = errors[errors.instrument == name]
+        assert instruments[name]["with_errors"] == own.run_id.nunique()
+        assert verdict["state"] == ("E" if len(own) else "")
+        assert verdict["growth"][-1][2] == runs[runs.instrument == name].bytes.sum()
+        for problem in verdict["problems"]:
+            of_check = findings[
+                (findings.check_id == problem["check_id"]) & (findings.instrument == name)
+            ]
+            assert problem["runs"] == of_check.run_id.nunique()
+            assert problem["findings"] == len(of_check)
+            assert problem["run"] in set(map(name_of, of_check.itertuples()))
+            assert problem["run"] in content["details"]
+    lacking = Catalog(demo.location).inventory("uncalibrated")
+    by_proposal = {r["proposal"]: r for r in rows_of(content["proposals"])}
+    for row in lacking.itertuples():
+        if row.proposal in by_proposal:
+            mine = by_proposal[row.proposal]
+            assert (mine["raw_runs"], mine["calibrated"]) == (row.raw_runs, row.calibrated)
+            assert mine["runs_without"] == number_ranges(row.runs_without)
+    classes = runs.groupby(["proposal", "data_class"]).size()
+    assert {(p, c): n for p, r in by_proposal.items() for c, n in r["classes"].items()} == dict(
+        classes
+    )
+
+
+def test_the_trend_is_that_of_runs_with_errors_at_each_audit(tmp_path):
+    faulty = [with_problem(make_run(n, moment=datetime.now(UTC))) for n in (1, 2)]
+    store = store_of(tmp_path / "catalog", [*faulty, make_run(3)])
+    only = AuditOptions(checks=(CHECKS["I01"],))
+    assert gather(store)["verdicts"][0]["trend"] == []
+    audit(store, options=only)
+    with store.write(faulty[0].identity.shard) as writer:
+        writer.replace_run(make_run(1, moment=datetime.now(UTC)))
+    audit(store, options=only)
+    (verdict,) = gather(store)["verdicts"]
+    assert [runs for _, runs in verdict["trend"]] == [2, 1]
+    waiver = Waiver(("I01",), "known", date(2100, 1, 1))
+    (waived,) = gather(store, waivers=[waiver])["verdicts"]
+    assert ([runs for _, runs in waived["trend"]], waived["state"]) == ([0, 0], "")
+    text = digest(gather(store))
+    assert "# State of the data: errors at 1 of 1 instrument\n" in text
+    assert "| `XMPL` | 🔴 errors | 1 of 3 | 2 | 0 of 3 |" in text
+    assert "1. **Index beyond the data**: 1 run of `XMPL`, such as `p002012/raw/r0002`." in text
+    assert "- p002012 (`XMPL`): 3 of 3: 1-3" in text
+
+
+def test_nothing_of_a_digest_is_markup(tmp_path):
+    content = gather(hostile_store(tmp_path / "catalog"))
+    content["audits"]["rows"] *= 2
+    for row in content["findings"]["rows"]:
+        row[content["findings"]["columns"].index("new")] = 1
+    content["audits"]["rows"] = [1, 2]
+    text = digest(content)
+    assert "## Since the audit before" in text
+    outside = re.sub(r"`[^`\n]*`", "", text)
+    assert not set(outside) & set("<>`$\u2028\u202e")
+    assert text.count("window.broken") == 3

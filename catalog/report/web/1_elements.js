@@ -30,6 +30,17 @@ function button(title, onclick, attributes = {}) {
   return element("button", { type: "button", onclick, ...attributes }, title);
 }
 
+// A sentence with `code` in it.
+function sentence(words) {
+  const parts = words.split("`").map((part, at) => (at % 2 ? element("code", part) : part));
+  return element("span", ...parts);
+}
+
+function titleOf(check) {
+  const title = checks.get(check)?.title || check;
+  return title[0].toUpperCase() + title.slice(1);
+}
+
 function quiet(words) {
   return element("p", { class: "quiet" }, words);
 }
@@ -43,7 +54,7 @@ function counted(n, noun) {
 }
 
 function plural(noun) {
-  return noun.endsWith("class") ? `${noun}es` : noun.startsWith("kind ") ? "kinds of findings" : `${noun}s`;
+  return noun.endsWith("class") ? `${noun}es` : `${noun}s`;
 }
 
 function short(n) {
@@ -88,6 +99,15 @@ function rowsOf(table) {
   return table.rows.map((row) => Object.fromEntries(table.columns.map((name, at) => [name, row[at]])));
 }
 
+function searchField(label, search) {
+  return element("input", {
+    type: "search",
+    placeholder: "Filter: all of these words",
+    "aria-label": label,
+    oninput: (event) => search(event.target.value.toLowerCase().split(/\s+/).filter(Boolean)),
+  });
+}
+
 function addressOf(run) {
   return `#run=${encodeURIComponent(run)}`;
 }
@@ -97,6 +117,17 @@ function runLink(run) {
 }
 
 const outside = "(outside a facility tree)";
+
+// A link to what the page says of an instrument or a proposal.
+function detailLink(kind, name, shown) {
+  return element("a", { href: `#${kind}=${encodeURIComponent(name)}` }, shown);
+}
+
+function proposalLink(number) {
+  const name = proposalName(number);
+  if (number === null || !content.links.pages) return detailLink("proposal", name, name);
+  return element("a", { href: `${name}.html` }, name);
+}
 
 function proposalName(number) {
   return number === null ? outside : `p${String(number).padStart(6, "0")}`;

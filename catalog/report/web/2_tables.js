@@ -1,12 +1,16 @@
 // Tables that sort, filter and unfold.
 // A column: {title, value: row => what sorts and filters, show: row => text or element, kind}.
 
+const PRINTED = 300; // rows of a table on paper
+const forPrint = [];
+window.addEventListener("beforeprint", () => forPrint.forEach((showAll) => showAll()));
+
 function makeTable(
   rows,
   columns,
-  { ofAll = rows.length, noun = "row", size = 20, sort = null, kind = "", tools = [] } = {},
+  { ofAll = rows.length, noun = "row", size = 20, sort = null, kind = "" } = {},
 ) {
-  const state = { by: sort?.[0] ?? null, down: sort?.[1] ?? false, words: [], keep: () => true, shown: size };
+  const state = { by: sort?.[0] ?? null, down: sort?.[1] ?? false, words: [], shown: size };
   const texts = new Map(
     rows.map((row) => [
       row,
@@ -23,7 +27,8 @@ function makeTable(
       draw();
     };
     const explained = column.help ? { title: column.help } : {};
-    return element("th", { scope: "col", class: column.kind ?? null, ...explained }, button(column.title, click));
+    const attributes = { scope: "col", class: column.kind ?? null, "data-title": column.title, ...explained };
+    return element("th", attributes, button(column.title, click));
   });
   const body = element("tbody");
   const status = element("span", { class: "quiet", role: "status" });
@@ -32,19 +37,17 @@ function makeTable(
     draw();
   };
   const more = button("Show more", showMore, { class: "more" });
-  const search = (event) => {
-    state.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const filter = searchField(`Filter ${plural(noun)}`, (words) => {
+    state.words = words;
     draw();
-  };
-  const filter = element("input", {
-    type: "search",
-    placeholder: "Filter: all of these words",
-    "aria-label": `Filter ${plural(noun)}`,
-    oninput: search,
+  });
+  forPrint.push(() => {
+    state.shown = Math.max(state.shown, PRINTED);
+    draw();
   });
 
   function draw() {
-    const kept = rows.filter((row) => state.keep(row) && state.words.every((word) => texts.get(row).includes(word)));
+    const kept = rows.filter((row) => state.words.every((word) => texts.get(row).includes(word)));
     if (state.by !== null)
       kept.sort((a, b) => compare(columns[state.by].value(a), columns[state.by].value(b), state.down));
     heads.forEach((head, at) => {
@@ -58,8 +61,7 @@ function makeTable(
 
   draw();
   const table = element("table", { class: kind || null }, element("thead", element("tr", ...heads)), body);
-  const bar =
-    rows.length > 5 ? element("div", { class: "tools" }, filter, ...tools.map((make) => make(state, draw))) : null;
+  const bar = rows.length > 5 ? element("div", { class: "tools" }, filter) : null;
   const part = element(
     "div",
     { class: "scroll", role: "region", tabindex: "0", "aria-label": `Table of ${plural(noun)}` },
@@ -72,7 +74,9 @@ function drawRow(row, columns) {
   const cells = columns.map((column) => {
     const classes = [column.kind, column.mark?.(row)].filter(Boolean).join(" ");
     const title = column.tip?.(row) ?? null;
-    return element("td", { class: classes || null, title }, (column.show ?? column.value)(row) ?? "");
+    const label = column.label ?? column.title; // beside the cell, where rows are cards
+    const attributes = { class: classes || null, title, "data-label": label };
+    return element("td", attributes, (column.show ?? column.value)(row) ?? "");
   });
   return element("tr", { class: row.waived ? "waived" : null }, ...cells);
 }
@@ -114,18 +118,21 @@ const numbers = (...names) =>
 const bytes = (title, name) => number(title, name, { show: (row) => size(row[name]) });
 const found = numbers("errors", "warnings", "infos");
 
+function shareBar(part, whole, shade = "neutral") {
+  const inner = element("span");
+  inner.style.width = `${(part / whole) * 100}%`;
+  return element("span", { class: `share ${shade}`, "aria-hidden": "true" }, inner);
+}
+
 // A share with its bar. Sorting by it puts the least complete together.
 function share(title, part, whole, help, shade = "") {
   const value = (row) => (row[whole] ? row[part] / row[whole] : null);
-  const show = (row) => {
-    const inner = element("span");
-    inner.style.width = `${(value(row) ?? 0) * 100}%`;
-    return element(
+  const show = (row) =>
+    element(
       "span",
-      row[whole] ? element("span", { class: `share ${shade}`, "aria-hidden": "true" }, inner) : null,
-      percent(row[part], row[whole]),
+      row[whole] ? shareBar(row[part], row[whole], shade) : null,
+      element("span", { class: "percent" }, percent(row[part], row[whole])),
     );
-  };
   const tip = (row) => `${count(row[part])} of ${count(row[whole])}`;
   return { title, kind: "number", value, show, tip, help };
 }

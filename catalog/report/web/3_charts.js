@@ -20,14 +20,17 @@ function barChart(title, periods, series, format) {
     const y = (value) => height - bottom - (value / highest) * (height - bottom - top);
     chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const parts = [];
-    for (let tick = 0; tick <= highest; tick += niceStep(highest)) {
+    const step = format === count ? Math.max(1, niceStep(highest)) : niceStep(highest); // no half runs
+    for (let tick = 0; tick <= highest; tick += step) {
       parts.push(drawn("line", { x1: left, x2: width, y1: y(tick), y2: y(tick) }));
       parts.push(drawn("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, format(tick)));
     }
     const every = Math.max(1, Math.ceil(MAX_BARS_LABELLED / slot));
     periods.forEach((period, at) => {
       const x = left + at * slot;
-      if (at % every === 0 && x + 60 < width) parts.push(drawn("text", { x, y: height - 5 }, period));
+      const middle = x + Math.min(slot * 0.85, 60) / 2;
+      if (at % every === 0 && middle + 30 < width)
+        parts.push(drawn("text", { x: middle, y: height - 5, "text-anchor": "middle" }, period));
       const tip = [period, ...series.filter((s) => s.values[at]).map((s) => `${s.name}: ${format(s.values[at])}`)].join(
         "\n",
       );
@@ -61,7 +64,7 @@ function barChart(title, periods, series, format) {
     chart,
     element(
       "details",
-      element("summary", "The same in numbers"),
+      element("summary", "In numbers"),
       makeTable(numbers, columns, { noun: "period", sort: [0, true] }),
     ),
   );
