@@ -24,6 +24,7 @@ SETTINGS = {
     "follow_links": (("XFELCAT_FOLLOW_LINKS",), "0"),
     "lock": (("XFELCAT_LOCK",), "flock"),
     "keep": (("XFELCAT_KEEP",), "0h"),
+    "path_map": (("XFELCAT_PATH_MAP",), ""),
     "software_root": (("XFELCAT_SOFTWARE_ROOT", "EXTRA_DATA_SW_ROOT"), "/gpfs/exfel/sw"),
 }
 # What they may be in the file, besides strings.
@@ -58,6 +59,8 @@ class Settings:
     """How writers of a catalog take turns: ``flock``, ``fcntl`` or ``postgres:DSN``."""
     keep: timedelta
     """How long versions of a catalog's databases are kept that newer ones have replaced."""
+    path_map: tuple[tuple[str, str], ...]
+    """Where this machine has what lies elsewhere on others: beginnings of paths, there and here."""
     software_root: str
     """Where instruments keep the alias files of all their proposals."""
 
@@ -86,6 +89,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             raise refuse(name, "1 or 0")
     if values["lock"] not in ("flock", "fcntl") and not values["lock"].startswith("postgres:"):
         raise refuse("lock", "flock, fcntl or postgres:DSN")
+    path_map = _parse_map(values["path_map"])
+    if path_map is None:
+        raise refuse("path_map", "pairs of absolute paths, as /gpfs/exfel=/mnt/exfel;/a=/b")
     keep = parse_duration(values["keep"])
     if keep is None:
         raise refuse("keep", "a time such as 12h, 14d or 2w")
@@ -99,8 +105,28 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         _YES_OR_NO[values["follow_links"].lower()],
         values["lock"],
         keep,
+        path_map,
         os.path.expanduser(values["software_root"]),
     )
+
+
+def _parse_map(text: str) -> tuple[tuple[str, str], ...] | None:
+    """The pairs of a path map; None where it is none."""
+    found = []
+    for pair in filter(None, text.split(";")):
+        there, _, here = pair.partition("=")
+        if not (there.startswith("/") and here.startswith("/")):
+            return None
+        found.append((there.rstrip("/"), here.rstrip("/")))
+    return tuple(found)
+
+
+def local_path(path: str, path_map: tuple[tuple[str, str], ...]) -> str:
+    """Where this machine has a file that others have at a path; see the setting ``path_map``."""
+    for there, here in path_map:
+        if path.startswith(there + "/"):
+            return here + path[len(there) :]
+    return path
 
 
 def load_slurm(environ: Mapping[str, str] | None = None) -> dict[str, Any]:

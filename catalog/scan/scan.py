@@ -28,6 +28,7 @@ from functools import partial
 
 import numpy as np
 
+from ..config import load_settings, local_path
 from ..hdf5.interface import READ_ERRORS, Group, reason_of
 from ..hdf5.links import NotUnderstoodError
 from ..hdf5.objects import OwnFile
@@ -78,7 +79,8 @@ def scan_file(
     serve data, and at most OUTLINE where what lies beyond could not be read; ``problems`` list what
     is wrong.
     """
-    path = os.fspath(path)
+    known_as = os.fspath(path)
+    path = local_path(known_as, load_settings().path_map)
     record, faults = _judge_by_stat(path)
     if record is None:
         record, faults = _unopened(path), []
@@ -98,7 +100,7 @@ def scan_file(
         if _changed(path, record):
             faults.append(Fault("F06", "changed while it was read"))
             record = replace(record, retry=True)
-    return replace(record, problems=as_problems(path, faults))
+    return replace(record, problems=as_problems(known_as, faults))
 
 
 def scan_outline(path: str, like: FileRecord | None = None) -> FileRecord | None:

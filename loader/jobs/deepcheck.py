@@ -24,6 +24,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from ...catalog.config import load_settings, local_path
 from ...catalog.hdf5.interface import READ_ERRORS, reason_of
 from ...catalog.model.errors import FileStructureError
 from ...catalog.model.identity import shard_of
@@ -252,7 +253,7 @@ def check_file(
     from ...catalog.hdf5.library import open_file
 
     try:
-        file = open_file(path)
+        file = open_file(local_path(path, load_settings().path_map))
     except FileStructureError:
         return [], {}
     except OSError as e:

@@ -26,7 +26,7 @@ from weakref import WeakSet, proxy
 
 import numpy as np
 
-from ...catalog.config import load_settings
+from ...catalog.config import load_settings, local_path
 from ...catalog.hdf5.chunks import ChunkMap, Inflate, find_inflate
 from ...catalog.hdf5.finder import DatasetFinder, SeenDatasets
 from ...catalog.hdf5.interface import READ_ERRORS, reason_of
@@ -46,11 +46,12 @@ MOST_THREADS = 8  # by default: a node with many cores has other users too
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How many threads read, whether past HDF5, and what decompresses."""
+    """How many threads read, whether past HDF5, what decompresses, and where files are here."""
 
     n_threads: int
     direct: bool
     inflate: Inflate | None
+    path_map: tuple[tuple[str, str], ...] = ()
 
 
 ELSEWHERE = "select trains that lie in other files, or deselect the key"
@@ -360,7 +361,7 @@ class OpenFiles:
             settings = load_settings()
             n_threads = settings.threads or min(available_cpu_cores(), MOST_THREADS)
             inflate = find_inflate() if settings.direct else None
-            self._options = ReadOptions(n_threads, settings.direct, inflate)
+            self._options = ReadOptions(n_threads, settings.direct, inflate, settings.path_map)
         return self._options
 
     @contextmanager
@@ -405,6 +406,9 @@ class OpenFiles:
     def _open_file(self, data_file: DataFile) -> DataFileHandle:
         if now := self._handed_over.get(data_file.path):
             data_file = now()
+        if self.options.path_map:
+            path = local_path(data_file.path, self.options.path_map)
+            data_file = data_file._replace(path=path)
         seen = self._seen.setdefault(data_file.aggregator, {}) if self.options.direct else None
         try:
             return _open_unchanged(data_file, seen)

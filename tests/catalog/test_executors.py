@@ -6,12 +6,11 @@ import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
-import dask
 import distributed
 import pytest
 from support.catalog_state import state
+from support.dask_cluster import connected, local_cluster
 from support.tiny_file import write_tiny
 from typer.testing import CliRunner
 from xfelcat import Catalog
@@ -42,28 +41,13 @@ def say_where(paths, options, note):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two workers, processes of their own, with a thread each."""
-    # Modules of the tests are named by their files: workers find them as ours do.
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address=None,
-            worker_dashboard_address=None,
-            env={"PYTHONPATH": paths},
-        ) as cluster,
-    ):
-        patch.setenv("PYTHONPATH", paths)
+    with local_cluster() as cluster:
         yield cluster
 
 
 @pytest.fixture
 def client(cluster):
-    with distributed.Client(cluster) as client:
-        client.wait_for_workers(2)
+    with connected(cluster) as client:
         yield client
 
 

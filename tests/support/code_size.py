@@ -27,7 +27,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # hold over nodes, trying them, and versions that are kept and asked; and 370 for executors. And
 # 1,400 that draw: keys, runs, many runs, beamtimes; and many runs with aliases, globs and times.
 # And 800 for the report: verdicts, what to do, proposals, phone and paper, a digest.
-MOST_LINES, MOST_MODULES = 38_360, 154
+MOST_LINES, MOST_MODULES = 38_410, 154
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
