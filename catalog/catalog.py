@@ -684,8 +684,8 @@ class Catalog:
         Parameters
         ----------
         by
-            What the colour says: ``"state"`` (the worst that was found in the run), ``"sample"``,
-            ``"run_type"`` or ``"data_class"``.
+            What the colour says: ``"state"`` (the worst that was found in the run, waived or not),
+            ``"sample"``, ``"run_type"`` or ``"data_class"``.
         axes
             The matplotlib axes to draw into; by default those of a new figure.
         **where

@@ -22,6 +22,7 @@ from .progress import count
 
 if TYPE_CHECKING:
     from ..catalog.store.store import Store
+    from ..loader.collection import DataCollection
     from ..loader.keydata import KeyData
 
 _CELLS = 60  # of a line: fits on a terminal of 80 columns
@@ -34,8 +35,10 @@ def plot_command(
         str,
         argument("WHAT", "A run: a directory, p002012/raw/r0034 or 2012/34; or p002012, its runs."),
     ],
-    source: Annotated[str | None, typer.Argument(help="A source of the run.")] = None,
-    key: Annotated[str | None, typer.Argument(help="A key of the source.")] = None,
+    source: Annotated[
+        str | None, argument("SOURCE", "A source of the run: a name, an alias or a glob.")
+    ] = None,
+    key: Annotated[str | None, argument("KEY", "A key of the source, or a glob.")] = None,
     *,
     output: Annotated[
         Path | None,
@@ -73,27 +76,48 @@ def plot_command(
         _plot_several(target, by, output, store)
         return
     path, run = open_named(target, store)
-    if source is not None and key is None:
-        keys = sorted(run[source].keys(inc_timestamps=False))
-        raise typer.BadParameter(f"name a key of {source} too: {', '.join(keys)}")
-    if source is not None and key is not None:
+    if source is not None:
+        chosen = _named_key(run, source, key)
         if output is None:
-            for line in _key_lines(run[source, key]):
+            for line in _key_lines(chosen):
                 typer.echo(line)
         else:
-            _save(run[source, key].plot(), output)
+            _save(chosen.plot(), output)
     elif output is None:
-        from ..loader.show.course import TrainAxis, sparkline
-        from ..loader.show.trains_plot import overview_rows, shares_in_columns
-
-        typer.echo(f"{path}, {count(len(run.train_ids), 'train')}")
-        axis = TrainAxis(run.selected.trains)
-        n_cells = max(min(_SHORT_CELLS, axis.length), 1)
-        for row in overview_rows(run.selected):
-            bar = sparkline(shares_in_columns(row, axis, n_cells), 0, 1)
-            typer.echo(f"  {bar} {row.percent:5.1f}%  {row.label}")
+        for line in _run_lines(path, run):
+            typer.echo(line)
     else:
         _save(run.plot(), output)
+
+
+def _named_key(run: "DataCollection", source: str, key: str | None) -> "KeyData":
+    """The key that names, an alias or globs mean; else wrong usage, with the keys there are."""
+    from ..catalog.model.errors import XfelcatError
+    from ..loader.open import with_alias_file
+    from ..loader.runs import find_key
+
+    if key is None and source in run.all_sources:
+        keys = ", ".join(sorted(run[source].keys(inc_timestamps=False)))
+        raise typer.BadParameter(f"name a key of {source} too: {keys}")
+    try:
+        return find_key(with_alias_file(run, None), source, key)
+    except XfelcatError:
+        raise
+    except (TypeError, ValueError) as error:  # an alias of a source alone; several keys
+        raise typer.BadParameter(str(error)) from None
+
+
+def _run_lines(path: str, run: "DataCollection") -> Iterator[str]:
+    """For which trains the sources of a run have data, a line each."""
+    from ..loader.show.course import TrainAxis, sparkline
+    from ..loader.show.trains_plot import overview_rows, shares_in_columns
+
+    yield f"{path}, {count(len(run.train_ids), 'train')}"
+    axis = TrainAxis(run.selected.trains)
+    n_cells = max(min(_SHORT_CELLS, axis.length), 1)
+    for row in overview_rows(run.selected):
+        bar = sparkline(shares_in_columns(row, axis, n_cells), 0, 1)
+        yield f"  {bar} {row.percent:5.1f}%  {row.label}"
 
 
 def _is_several(target: str, store: "Store") -> bool:

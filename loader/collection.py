@@ -785,6 +785,10 @@ class DataCollection(OverTrains):
             _alias_files=[*self._alias_files, *(f for f in files if f not in self._alias_files)],
         )
 
+    def with_aliases_of(self, other: "DataCollection") -> "DataCollection":
+        """The same data with the aliases of another collection in place of those it has."""
+        return replaced(self, _aliases=other._aliases, _alias_files=other._alias_files)
+
     def only_aliases(
         self, *alias_defs: Any, strict: bool = False, require_all: bool = False
     ) -> "DataCollection":

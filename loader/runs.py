@@ -364,6 +364,10 @@ class Runs(Value):
     def _kept(self) -> dict[RunPlace, DataCollection]:  # opened last, the latest at the end
         return {}
 
+    @cached_property
+    def _aliased(self) -> dict[str, DataCollection]:  # by folder: an alias file is read once
+        return {}
+
     def _opened(self, place: RunPlace) -> DataCollection:
         """The run, with what is selected of it; the last ones are kept."""
         kept = self._kept
@@ -375,7 +379,11 @@ class Runs(Value):
                 trust=self.trust,
                 inc_suspect_trains=self.inc_suspect_trains,
             ).with_files(self._files)
-            run = with_alias_file(run, None, self.aliases)
+            folder = os.path.dirname(os.path.dirname(place.path))  # of the proposal, as a rule
+            if (alike := self._aliased.get(folder)) is None:
+                run = self._aliased[folder] = with_alias_file(run, None, self.aliases)
+            else:
+                run = run.with_aliases_of(alike)
             for method, args, options in self._steps:
                 run = getattr(run, method)(*args, **options)
         kept[place] = run

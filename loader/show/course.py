@@ -62,7 +62,7 @@ class TrainAxis:
 
     def columns(self, ids: UInt64s, n_columns: int) -> NDArray[np.intp]:
         """In which of so many equal columns of the axis they lie, (n,)."""
-        return (self.at(ids) * (n_columns / self.length)).astype(np.intp)
+        return (self.at(ids) * (n_columns / max(self.length, 1))).astype(np.intp)
 
     def ticks(self, most: int = 6) -> tuple[list[int], list[str]]:
         """Places for at most so many ticks, with seconds and train ID below each other."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...catalog.model.errors import NoDataError, NotPlottableError, import_extra
 from ...catalog.model.identity import identify_run
 from ..read.selected import SelectedKey
-from ..read.summary import Summary
+from ..read.summary import Summary, summarize
 from .course import (
     Course,
     Floats,
@@ -43,13 +43,16 @@ _BAND = "#a9c8e8"
 def plot_key(key: SelectedKey, axes: "Axes | None" = None, most_trains: int = 50) -> "Axes":
     """Draw the data of a key; see ``KeyData.plot``."""
     plt = import_extra("matplotlib.pyplot", "plot")
-    if key.dtype.kind not in "OSU":
-        check_numbers(key)  # before there is a figure
     n_dims = len(key.entry_shape)
+    is_text = key.dtype.kind in "OSU" and not n_dims
+    if not is_text:  # before there is a figure
+        check_numbers(key)
+    elif not key.rows.n_rows:
+        raise NoDataError(key.entry.name, key.name)
     if axes is None:
         size = (6.4, 5.2) if n_dims > 1 else (8.6, 3.8)
         _, axes = plt.subplots(figsize=size, layout="constrained")
-    if key.dtype.kind in "OSU" and not n_dims:
+    if is_text:
         about = _draw_states(key, axes)
     elif n_dims == 0:
         about = _draw_scalars(key, axes)
@@ -129,20 +132,18 @@ def range_text(summary: Summary, unit: str | None) -> str:
 def _draw_scalars(key: SelectedKey, axes: "Axes") -> str:
     axis, more = TrainAxis(key.trains), ""
     if key.rows.n_rows <= _MOST_POINTS:
-        values = key.read().astype(np.float64)
-        x = axis.at(key.rows.coordinates)
-        course = read_course(key, 1, axis)
-        per_train = "." if (key.rows.counts > 1).any() else "o-"
-        many = len(x) > 200
-        axes.plot(
-            *_with_gaps(x, values) if per_train == "o-" else (x, values),
-            per_train,
-            color=_COLOUR,
-            markersize=1 if many else 3.5,
-            linewidth=0.8,
-        )
+        data = key.read()
+        summary = summarize(data)
+        points = axis.at(key.rows.coordinates), data.astype(np.float64)
+        size = 1 if len(data) > 200 else 3.5
+        if (key.rows.counts > 1).any():  # a line would go up and down within each train
+            axes.plot(*points, ".", color=_COLOUR, markersize=size + 1)
+        else:
+            line = _with_gaps(*points)
+            axes.plot(*line, "o-", color=_COLOUR, markersize=size, linewidth=0.8)
     else:
         course = read_course(key, min(_COLUMNS, axis.length), axis)
+        summary = course.summary
         _draw_course(course, axis, axes)
         per_column = axis.length / course.mean.size
         more = f"\n{key.rows.n_rows} values; line: mean, band: minimum to maximum"
@@ -150,7 +151,7 @@ def _draw_scalars(key: SelectedKey, axes: "Axes") -> str:
     label_trains(axes, axis)
     axes.set_ylabel(value_label(key), fontsize=9)
     _plain(axes)
-    return f"{trains_text(key)} · {range_text(course.summary, key.units)}{more}"
+    return f"{trains_text(key)} · {range_text(summary, key.units)}{more}"
 
 
 def _with_gaps(x: Floats, values: Floats) -> tuple[Floats, Floats]:
@@ -172,8 +173,6 @@ def _draw_course(course: Course, axis: TrainAxis, axes: "Axes") -> None:
 
 def _draw_states(key: SelectedKey, axes: "Axes") -> str:
     """Texts, or other objects of which there are few different ones, as steps."""
-    if not key.rows.n_rows:
-        raise NoDataError(key.entry.name, key.name)
     values = [str(v) for v in key.read().tolist()]
     names = list(dict.fromkeys(values))
     if len(names) > _MOST_STATES:

@@ -95,9 +95,9 @@ def coverage_rows(data: SelectedData, *, expand_instrument: bool | None) -> list
 def overview_rows(data: SelectedData, most: int = _MOST_ROWS) -> list[CoverageRow]:
     """Detectors, instrument sources and control sources, in rows of what is alike.
 
-    A train counts where all index groups of a source have data. Sources with the same trains are
-    one row where their names differ in the last part only and, should there be more than ``most``
-    rows, all those that lack no train.
+    A train counts where all index groups of a source have data. Sources of a kind with the same
+    trains are one row where their names differ in the last part only; whatever their names, should
+    there else be more than ``most`` rows.
     """
     detectors, others = detector_groups(sources_of(data))
     rows = []
@@ -172,7 +172,7 @@ def _counted(shown: Sequence[CoverageRow], rows: Sequence[CoverageRow]) -> str:
 
 def plot_overview(data: SelectedData) -> "Axes":
     """Plot all sources along the trains; see ``DataCollection.plot``."""
-    rows = overview_rows(data)
+    rows = overview_rows(data) if len(data.trains) else []
 
     def shade(missing: Floats, row: CoverageRow) -> Floats:
         return _colours(missing, _KINDS[row.kind], _NOTHING)

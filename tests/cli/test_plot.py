@@ -37,6 +37,9 @@ def test_a_key_as_text(plot):
     assert trains == "data for 32 of 32 trains, 2508792000 to 2508792031, 3.2 s"
     *_, last = plot("900032/3", f"{XGM}:output", "data.intensityTD").stdout.splitlines()
     assert last == "each bar is the mean of one train: 60 of 120 were read"
+    for words in (("xgm", FLUX), ("SA1*DOOCS", "*Flux")):
+        assert plot("900032/2", *words).stdout.splitlines()[1] == bars
+    assert "data.intensityTD" in plot("900032/2", "pulse-intensity").stdout
     assert "32 texts, most often:" in plot("900032/2", XGM, "state").stdout
 
 
@@ -58,6 +61,9 @@ def test_what_cannot_be_plotted(plot, tmp_path, monkeypatch):
     done = plot("900032/2", XGM)
     assert done.exit_code == 2
     assert FLUX in " ".join(done.stderr.split())
+    for words in (("xgm",), (XGM, "beamPosition.*")):
+        assert plot("900032/2", *words).exit_code == 2
+    assert plot("900032/2", "no-such-alias").exit_code == 1
     done = plot("900032/2", XGM, "no.such")
     assert (done.exit_code, len(done.stderr.splitlines())) == (1, 2)
     done = plot("900032/2", "-o", tmp_path / "no" / "x.png")

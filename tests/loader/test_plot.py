@@ -133,8 +133,25 @@ def test_nothing_missing_is_said(facility):
     texts = [t.get_text() for t in axes.texts]
     assert "no such sources" in texts
     assert "p900032, run 3 · 120 trains · 0 of 4 sources" in texts
-    empty = open_scanned(facility.run(900032, 3).path)[:0].plot_missing_data(101)
-    assert "no such sources" in [t.get_text() for t in empty.texts]
+    none = open_scanned(facility.run(900032, 3).path)[:0]
+    for empty in (none.plot_missing_data(101), none.plot()):
+        assert "no such sources" in [t.get_text() for t in empty.texts]
+
+
+def test_an_overview_has_every_source_in_few_rows(facility):
+    run = open_scanned(facility.run(900032, 2).path)
+    axes = run.plot()
+    labels = [t.get_text() for t in axes.get_yticklabels()]
+    shares = [t.get_text() for t in axes.texts if t.get_text().endswith("%")]
+    of_row = dict(zip(labels, shares, strict=True))
+    assert of_row["SPB_DET_AGIPD1M-1/DET/*CH0:xtdf (16 modules)"] == "75.0 %"  # of the images
+    assert of_row["SPB_IRU_MOTORS/MOTOR/SAMPLE_{X, Y}"] == "100.0 %"
+    short = trains_plot.overview_rows(run.selected, most=6)
+    names = [row.label for row in short]
+    assert "SA1_XTD2_XGM/XGM/DOOCS and 7 more with data for every train" in names
+    kinds = [row.kind for row in short]
+    assert kinds == sorted(kinds, key=["detector", "instrument source", "control source"].index)
+    assert len(names) <= 6
 
 
 @pytest.mark.parametrize("n", [1, 5, 80])

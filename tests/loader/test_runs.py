@@ -18,6 +18,7 @@ from xfelcat.catalog.model.errors import (
 )
 from xfelcat.loader import runs as module
 from xfelcat.loader import runs as runs_module
+from xfelcat.loader.select import aliases as aliases_module
 
 pytestmark = pytest.mark.fast
 
@@ -269,11 +270,16 @@ def test_types_of_runs_are_joined_or_refused(demo, tmp_path):
         xfelcat.open_runs([plain, big]).ndarray(XGM, KEY)
 
 
-def test_a_key_is_named_by_an_alias_or_by_globs_too(runs):
+def test_a_key_is_named_by_an_alias_or_by_globs_too(runs, monkeypatch):
     expected = runs.xarray(XGM, KEY)
     short = KEY.removesuffix(".value")
     assert runs.xarray("xgm", short).identical(expected)
     assert runs.xarray("SA1*DOOCS", "*photonFlux").identical(expected)
+    read = []
+    load = aliases_module._read_file
+    monkeypatch.setattr(aliases_module, "_read_file", lambda path: read.append(path) or load(path))
+    assert [len(run.alias) for run in xfelcat.open_runs(runs.runs)] == [7, 7, 7, 7]
+    assert len(read) == 1
     aliased = xfelcat.open_runs(runs.runs, aliases={"flux": (XGM, short), "gas": XGM})
     assert aliased.xarray("flux").identical(expected)
     assert aliased.ndarray("GAS", short).tolist() == expected.values.tolist()
