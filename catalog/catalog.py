@@ -571,8 +571,8 @@ class Catalog:
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
         changes_since
-            What came or went since then counts as new or resolved; else since the last audit of
-            the same scope, and all is new if there is none.
+            What came or went since then counts as new or resolved; else since the last audit that
+            covered the run and the check, and all is new if there is none.
         save
             Whether to record the audit; else nothing in the catalog changes.
         limits

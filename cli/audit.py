@@ -28,7 +28,7 @@ from .options import (
     with_run_filter,
     wrong_usage,
 )
-from .output import Format, choose_format, say, write_answer
+from .output import Format, choose_format, common_start, fitted, say, styled, write_answer
 from .progress import count, say_problems, showing_bar, size_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def audit_command(
             "--since",
             "TIME",
             "What came or went since this time counts as new or resolved (2024-05-01, 3d); "
-            "else since the last audit of the same scope.",
+            "else since the last audit that covered the run and the check.",
         ),
     ] = None,
     new: Annotated[bool, flag("--new", "Show only findings that are new.")] = False,
@@ -167,7 +167,9 @@ def audit_command(
     if html is not None:
         from ..catalog.report.page import write_report
 
-        n_bytes = write_report(store, where, html, report.findings.table)
+        n_bytes = write_report(
+            store, where, html, report.findings.table, is_first=report.since is None
+        )
         say(f"report written to {html}, {size_text(n_bytes)}")
     # What is shown decides: all that is there, or what is new, or what is gone.
     if (new or not resolved) and report.fails(fail_on.value, new=new):
@@ -205,6 +207,8 @@ def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -
 
 
 _LINES_PER_CHECK = 8
+_COLOURS = {"E": "red", "W": "yellow", "I": "cyan"}
+_INDENT = 9  # where the text of a finding begins
 
 
 def summary_lines(
@@ -212,7 +216,7 @@ def summary_lines(
 ) -> Iterator[str]:
     """The findings that are there; or what is new, what is resolved, or both.
 
-    By check, the worst first; similar findings are one line, with an example.
+    By check, the worst first, with what to do; similar findings are one line, with an example.
     """
     rows = report.findings.summary.to_pylist()
     if new or resolved:
@@ -223,51 +227,73 @@ def summary_lines(
     def heading(row: dict[str, Any]) -> tuple[str, str, str, bool]:
         return row["severity"], row["check_id"], row["status"], row["waived"] is not None
 
+    start = common_start([row["example_path"] or "" for row in rows])
+    if start:
+        yield styled(f"paths below {start}", dim=True)
     for (severity, check, status, is_waived), group in groupby(rows, heading):
         of_check = list(group)
         what = "".join((", waived" if is_waived else "", ", resolved" * (status == "resolved")))
         n = sum(r["findings"] for r in of_check)
-        name = COUNTED_SEVERITIES[severity].upper()
-        yield f"{name} {check} {CHECKS[check].title}: {count(n, 'finding')}{what}"
+        name = styled(COUNTED_SEVERITIES[severity].upper(), fg=_COLOURS[severity], bold=True)
+        title = styled(f"{check} {CHECKS[check].title}", bold=True)
+        yield f"{name} {title}: {count(n, 'finding')}{what}"
         for row in of_check[:_LINES_PER_CHECK]:
-            yield from _lines_of(row)
-        if len(of_check) > _LINES_PER_CHECK:
-            left = of_check[_LINES_PER_CHECK:]
-            more = sum(r["findings"] for r in left)
-            yield f"  ... and {count(more, 'finding')} of {count(len(left), 'other kind')}"
+            yield from fitted(_line_of(row, start, first=report.since is None), _INDENT)
+        if left := of_check[_LINES_PER_CHECK:]:
+            more = count(sum(r["findings"] for r in left), "finding")
+            yield f"      …  {more} of {count(len(left), 'other kind')} (--format table has all)"
+        if status != "resolved" and not is_waived:
+            for line in fitted(f"      →  {CHECKS[check].remedy}", _INDENT):
+                yield styled(line, dim=True)
 
 
-def _lines_of(row: dict[str, Any]) -> Iterator[str]:
-    place = f" [{row['example_place']}]" if row["example_place"] else ""
-    example = f"{row['example_path'] or ''}{place}: {row['example']}"
+def _line_of(row: dict[str, Any], start: str, *, first: bool) -> str:
+    """How many findings are alike, the first of them, and since when they are there."""
+    path = (row["example_path"] or "").removeprefix(start)
+    place = f"[{row['example_place']}]" if row["example_place"] else ""
     facts = f"since {row['first_seen']:%Y-%m-%d}"
-    if row["new"]:
+    if row["runs"] > 1:
+        facts = f"{row['runs']} runs, {facts}"
+    if row["new"] and not first:
         facts += ", new" if row["new"] == row["findings"] else f", {row['new']} of them new"
     if row["waived"]:
         facts += f"; waived: {row['waived']}"
-    if row["findings"] == 1:
-        yield f"  {example} ({facts})"
-        return
-    pattern = f" [{row['place']}]" if row["place"] else ""
-    runs = f" in {count(row['runs'], 'run')}" if row["runs"] else ""
-    yield f"  {row['findings']} times{runs}, {facts}: {row['message']}{pattern}"
-    yield f"    such as {example}"
+    where = " ".join(filter(None, (path, place)))
+    return f"{row['findings']:>6}×  {where}: {row['example']} ({facts})"
 
 
 def report_lines(report: "AuditReport") -> Iterator[str]:
     """Totals, and what the reader should know about the audit itself."""
+    from ..catalog.audit.audit import NOT_ASKED
+
     found = report.findings
     for waiver in report.expired:
         yield f"a waiver has expired: {waiver}"
-    if report.not_recorded:
+    if report.not_recorded == NOT_ASKED:
+        yield "not recorded (--no-save)"
+    elif report.not_recorded:
         yield f"not recorded: {report.not_recorded}"
     parts = [count(found.count(s), name) for s, name in SEVERITIES.items() if s != "I"]
     parts.append(f"{found.count('I')} for information")
     if found.n_waived:
         parts.append(f"{found.n_waived} waived")
-    since = f" since {report.since:%Y-%m-%d %H:%M} UTC" if report.since else ""
-    changes = f"{found.n_new} new, {found.n_resolved} resolved{since}"
+    changes = "first audit of these runs"
+    if report.since:
+        changes = f"{found.n_new} new, {found.n_resolved} resolved"
+        changes += f" since the audit of {report.since:%Y-%m-%d %H:%M} UTC"
     yield f"{', '.join(parts)}; {changes}"
     number = f"audit {report.number}: " if report.number is not None else ""
     what = f"{count(report.n_runs, 'run')}, {count(report.n_files, 'file')}"
-    yield f"{number}{what}, {count(len(report.checks), 'check')}, {report.seconds:.1f} s"
+    yield f"{number}{what}, {_checks_made(report)}, {report.seconds:.1f} s"
+
+
+def _checks_made(report: "AuditReport") -> str:
+    """How many checks the audit made, and how many it only reports on."""
+    n_made, n_at_ingest = len(report.checks), len(report.at_ingest)
+    if not n_at_ingest:
+        return count(n_made, "check")
+    oldest = f", oldest {report.oldest_ingest:%Y-%m-%d}" if report.oldest_ingest else ""
+    at_ingest = f"(made at ingest{oldest})"
+    if not n_made:
+        return f"{count(n_at_ingest, 'check')} {at_ingest}"
+    return f"{count(n_made, 'check')} and {n_at_ingest} more {at_ingest}"

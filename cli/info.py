@@ -72,6 +72,7 @@ def _time(moment: Any) -> str:
 
 def _describe_catalog(store: "Store", where: "RunFilter") -> Description:
     """A facility, an instrument or a proposal: groups of runs, and a proposal's sources."""
+    from ..catalog.audit.earlier import not_audited
     from ..catalog.questions.coverage import coverage_by_class
     from ..catalog.questions.inventory import open_findings, summarize
 
@@ -80,7 +81,8 @@ def _describe_catalog(store: "Store", where: "RunFilter") -> Description:
     groups: list[Row] = answer.table.to_pylist()
     if not groups:
         return ["the catalog holds no run"], groups
-    lines = [*_facts(_totals(groups, open_findings(store, where))), ""]
+    of_findings = _findings_text(open_findings(store, where), *not_audited(store, where))
+    lines = [*_facts([*_totals(groups), ("Open findings", of_findings)]), ""]
     if len({group["proposal"] for group in groups}) > 1:
         several = len({group["instrument"] for group in groups}) > 1
         by = ("instrument",) if several else ("cycle", "proposal")
@@ -106,7 +108,7 @@ def _describe_catalog(store: "Store", where: "RunFilter") -> Description:
     return lines, coverage or groups
 
 
-def _totals(groups: list[Row], findings: dict[str, int]) -> Facts:
+def _totals(groups: list[Row]) -> Facts:
     def total(name: str) -> int:
         return sum(group[name] or 0 for group in groups)
 
@@ -118,9 +120,6 @@ def _totals(groups: list[Row], findings: dict[str, int]) -> Facts:
     first = min((g["first_data"] for g in groups if g["first_data"]), default=None)
     last = max((g["last_data"] for g in groups if g["last_data"]), default=None)
     ingests = [g["oldest_ingest"] for g in groups] + [g["newest_ingest"] for g in groups]
-    open_now = [
-        count(findings[s], word) for s, word in COUNTED_SEVERITIES.items() if findings.get(s)
-    ]
     proposals = names("proposal")
     few = ", ".join(f"p{int(p):06d}" for p in proposals) if len(proposals) <= 3 else ""
     return [
@@ -134,8 +133,20 @@ def _totals(groups: list[Row], findings: dict[str, int]) -> Facts:
         ("Last data", _time(last)),
         ("Fully scanned", f"{bar(n_runs - outline_only, n_runs)} of the runs"),
         ("Ingested", f"{_time(min(ingests))} to {_time(max(ingests))}"),
-        ("Open findings", ", ".join(open_now) or "none"),
     ]
+
+
+def _findings_text(findings: dict[str, int], n_not_audited: int, last_audit: Any) -> str:
+    """How many findings are open, and what of that an audit has looked at."""
+    open_now = [
+        count(findings[s], word) for s, word in COUNTED_SEVERITIES.items() if findings.get(s)
+    ]
+    text = ", ".join(open_now) or "none"
+    if last_audit is None:
+        return f"{text} from ingest; not audited yet: `xfelcat audit`"
+    if n_not_audited:
+        return f"{text}; {count(n_not_audited, 'run')} not audited yet: `xfelcat audit`"
+    return f"{text} (audited {_time(last_audit)})"
 
 
 def _group_table(groups: list[Row], by: Sequence[str]) -> list[str]:

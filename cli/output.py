@@ -8,7 +8,9 @@ import csv
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -41,6 +43,31 @@ class Format(StrEnum):
 def say(message: str = "") -> None:
     """Write a line to stderr."""
     typer.echo(message, err=True)
+
+
+def styled(text: str, **style: Any) -> str:
+    """A text for stdout in a style (``fg``, ``bold``, ``dim``), if that is a terminal that has any.
+
+    ``NO_COLOR`` turns it off.
+    """
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if is_plain or not sys.stdout.isatty() else typer.style(text, **style)
+
+
+def fitted(line: str, indent: int) -> Iterator[str]:
+    """A line for stdout: on a terminal as several that fit it, the further ones indented."""
+    if not sys.stdout.isatty():
+        yield line
+        return
+    width = max(shutil.get_terminal_size().columns, 2 * indent)
+    yield from textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,  # what is copied stays whole
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
 
 
 def choose_format(given: Format | None, output: Path | None) -> Format:
@@ -359,7 +386,7 @@ def _split_columns(
         if len(column) > 1 and len(set(column)) == 1:
             same += [f"{name} {column[0]}"] if column[0] else []
             continue
-        start = _common_start(column) if name == "path" else ""
+        start = common_start(column) if name == "path" else ""
         same += [f"path below {start}"] if start else []
         shown.append((name, [text.removeprefix(start) for text in column], to_right))
     return same, shown
@@ -382,7 +409,7 @@ def _needed(shown: Sequence[Column], at_most: int = 10**6) -> int:
     return sum(widths) + _BETWEEN * (len(widths) - 1)
 
 
-def _common_start(paths: Cells) -> str:
+def common_start(paths: Cells) -> str:
     """The folder that all paths lie in, with a slash at its end; "" where there is none."""
     if len(paths) < 2 or not all(path.startswith("/") for path in paths):
         return ""

@@ -36,6 +36,7 @@ def write_report(
     path: str | os.PathLike[str] = "report.html",
     found: "Table | None" = None,
     *,
+    is_first: bool = False,
     waivers: Sequence[Waiver] = (),
 ) -> int:
     """Write the report on the chosen runs to a file, as a whole or not at all; its size in bytes.
@@ -45,7 +46,7 @@ def write_report(
     Raises CatalogNotFoundError where nothing was ingested yet, TargetWriteError where the file
     cannot be written.
     """
-    page = render(gather(store, where, found, waivers=waivers)).encode()
+    page = render(gather(store, where, found, is_first=is_first, waivers=waivers)).encode()
     try:
         with replacing_file(path) as file:
             file.write(page)
