@@ -59,11 +59,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises ConfigError for a config file that cannot be read, an unknown setting or a bad value.
     """
     environ = os.environ if environ is None else environ
-    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    named = os.path.expanduser(environ.get("XFELCAT_CONFIG", ""))
-    path = named or os.path.join(home, "xfelcat", "config.toml")
     values = {name: default for name, (_, default) in SETTINGS.items()}
-    values |= _read_config(path, required="XFELCAT_CONFIG" in environ)
+    values |= _read_config(config_path(environ), required="XFELCAT_CONFIG" in environ)
     for name, (variables, _) in SETTINGS.items():
         for variable in reversed(variables):
             values[name] = environ.get(variable) or values[name]
@@ -90,6 +87,29 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def config_path(environ: Mapping[str, str] | None = None) -> str:
+    """Where the config file is, or would be."""
+    environ = os.environ if environ is None else environ
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    named = os.path.expanduser(environ.get("XFELCAT_CONFIG", ""))
+    return named or os.path.join(home, "xfelcat", "config.toml")
+
+
+def setting_sources(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Which variable, or the config file, each setting comes from; empty for its default.
+
+    Raises as ``load_settings``.
+    """
+    environ = os.environ if environ is None else environ
+    path = config_path(environ)
+    in_file = _read_config(path, required="XFELCAT_CONFIG" in environ)
+    sources = {}
+    for name, (variables, _) in SETTINGS.items():
+        variable = next((v for v in variables if environ.get(v)), "")
+        sources[name] = variable or (path if name in in_file else "")
+    return sources
+
+
 def user_catalog() -> str:
     """Directory of the user's own catalog, used where no setting names one.
 
@@ -101,6 +121,11 @@ def user_catalog() -> str:
         return os.path.join(platformdirs.user_data_dir("xfelcat", appauthor=False), "catalog")
     except RuntimeError as error:
         raise ConfigError(f"{error}; or name a catalog by XFELCAT_CATALOG") from None
+
+
+def catalog_location(named: "str | os.PathLike[str] | None" = None) -> str:
+    """The directory of the catalog that is named, else of the settings, else of the user."""
+    return os.path.expanduser(named or load_settings().catalog or user_catalog())
 
 
 def _read_config(path: str, required: bool) -> dict[str, str]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
+from ..catalog.model.names import size_text
 from ..catalog.questions.filters import RunFilter
+from .complete import completing
 from .options import (
     CatalogOption,
     DeepOption,
@@ -28,8 +30,17 @@ from .options import (
     with_run_filter,
     wrong_usage,
 )
-from .output import Format, choose_format, common_start, fitted, say, styled, write_answer
-from .progress import count, say_problems, showing_bar, size_text
+from .output import (
+    Format,
+    choose_format,
+    common_start,
+    count,
+    fitted,
+    say,
+    styled,
+    write_answer,
+)
+from .progress import say_problems, showing_bar
 
 if TYPE_CHECKING:
     from ..catalog.audit.audit import AuditOptions, AuditReport
@@ -49,18 +60,27 @@ def audit_command(
     paths: Annotated[
         list[Path] | None,
         argument(
-            "[PATH]...", "Only runs at or below these paths; with --disk, also what else is there."
+            "PATH", "Only runs at or below these paths; with --disk, also what else is there."
         ),
     ] = None,
     *,
     check: Annotated[
         list[str] | None,
         option(
-            "--check", "ID", "Only this check (R01), or all that begin so (R); may be repeated."
+            "--check",
+            "ID",
+            "Only this check (R01), or all that begin so (R); may be repeated.",
+            autocompletion=completing("check"),
         ),
     ] = None,
     skip: Annotated[
-        list[str] | None, option("--skip", "ID", "Leave out this check; may be repeated.")
+        list[str] | None,
+        option(
+            "--skip",
+            "ID",
+            "Leave out this check; may be repeated.",
+            autocompletion=completing("check"),
+        ),
     ] = None,
     level: Annotated[
         list[str] | None,

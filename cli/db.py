@@ -4,9 +4,10 @@ from pathlib import Path
 
 import typer
 
+from ..catalog.model.names import size_text
 from .options import CatalogOption, existing_store, open_store
-from .output import say
-from .progress import count, showing_bar, size_text
+from .output import count, say
+from .progress import showing_bar
 
 app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True, add_completion=False)
 

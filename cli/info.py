@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.checks import COUNTED_SEVERITIES
+from ..catalog.model.names import size_text
+from .complete import completing
 from .options import (
     CatalogOption,
     FormatOption,
@@ -30,8 +32,7 @@ from .options import (
     open_store,
     say_if_behind,
 )
-from .output import Format, aligned, choose_format, say, value_text, write_rows
-from .progress import count, size_text
+from .output import Format, aligned, choose_format, count, say, value_text, write_rows
 
 if TYPE_CHECKING:
     from ..catalog.questions.filters import RunFilter
@@ -77,7 +78,8 @@ def _describe_catalog(store: "Store", where: "RunFilter") -> Description:
     from ..catalog.questions.inventory import open_findings, summarize
 
     answer = summarize(store, where)
-    say(str(answer.provenance))
+    for remark in answer.provenance.remarks():
+        say(remark)
     groups: list[Row] = answer.table.to_pylist()
     if not groups:
         return ["the catalog holds no run"], groups
@@ -370,13 +372,22 @@ def info_command(
             "WHAT",
             "SPB, SPB/202405, p002012, p002012/raw, a run (p002012/raw/r0034, 2012/34), or a "
             "path; left out: all of the catalog.",
+            autocompletion=completing("named thing"),
         ),
     ] = None,
     source: Annotated[
-        str | None, typer.Argument(help="Glob of sources of the run: their keys and values.")
+        str | None,
+        argument(
+            "SOURCE",
+            "Glob of sources of the run: their keys and values.",
+            autocompletion=completing("source"),
+        ),
     ] = None,
     key: Annotated[
-        str | None, typer.Argument(help="A key of the source: its data, file by file.")
+        str | None,
+        argument(
+            "KEY", "A key of the source: its data, file by file.", autocompletion=completing("key")
+        ),
     ] = None,
     *,
     format_: FormatOption = None,

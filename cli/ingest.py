@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..catalog.model.names import size_text
 from .options import (
     CatalogOption,
     ExcludeOption,
@@ -18,8 +19,8 @@ from .options import (
     option,
     time_option,
 )
-from .output import say
-from .progress import count, finish_job, showing_progress, size_text
+from .output import count, say
+from .progress import finish_job, showing_progress
 
 if TYPE_CHECKING:
     from ..catalog.ingest.ingest import IngestReport
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 def ingest_command(
     paths: Annotated[
         list[Path],
-        argument(
-            "PATH...", "Facility, instrument, cycle, proposal, data class or run directories."
-        ),
+        argument("PATH", "Facility, instrument, cycle, proposal, data class or run directories."),
     ],
     *,
     dry_run: Annotated[
@@ -79,7 +78,8 @@ def ingest_command(
         reads_per_second=reads_per_second,
         time_limit=time_limit,
     )
-    store = open_store(catalog)
+    store = open_store(catalog, quiet=True)
+    say(f"catalog: {store.location}")
     try:
         with showing_progress() as progress:
             report = ingest(store, [str(p) for p in paths], options, progress)

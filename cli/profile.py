@@ -2,18 +2,18 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from .options import (
     CatalogOption,
     JobsOption,
     StrictOption,
     TimeLimitOption,
+    argument,
     existing_store,
     flag,
     with_run_filter,
 )
-from .progress import count, finish_job, showing_progress
+from .output import count
+from .progress import finish_job, showing_progress
 
 if TYPE_CHECKING:
     from ..catalog.questions.filters import RunFilter
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 @with_run_filter()
 def profile_command(
     source: Annotated[
-        str, typer.Argument(help="Glob of source names, in quotes: '*XGM*'.", show_default=False)
+        str, argument("SOURCE", "Glob of source names, in quotes: '*XGM*'.", show_default=False)
     ] = "*",
     key: Annotated[
         str | None,
-        typer.Argument(
-            help="Glob of keys: 'beamPosition.*'; left out, the values of control sources."
-        ),
+        argument("KEY", "Glob of keys: 'beamPosition.*'; left out, the values of control sources."),
     ] = None,
     *,
     where: "RunFilter",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..catalog.model.checks import SEVERITIES
-from .output import say
+from ..catalog.model.names import size_text
+from .output import count, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -20,20 +21,6 @@ if TYPE_CHECKING:
 
 _SECONDS_PER_LINE = 10.0  # a log of a night stays readable
 _PUBLISHING = "merging for questions over all runs ..."
-
-
-def count(n: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{n} {noun}{'s' * (n != 1)}"
-
-
-def size_text(n_bytes: float) -> str:
-    """A size in the decimal unit that keeps it short: ``57.4 MB``."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(n_bytes) < 1000:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} PB"
 
 
 class _Lines:

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from ..catalog.questions.sql import MEMORY_LIMIT, TIME_LIMIT, check_memory_limit, run_sql
+from .complete import completing
 from .options import (
     CatalogOption,
     FormatOption,
+    LimitOption,
     OutputOption,
     argument,
     flag,
@@ -32,6 +34,7 @@ def sql_command(
             "STATEMENT",
             "One SQL statement, in quotes; left out, it is read from stdin, or asked for on a "
             "terminal. With --schema, the name of a view.",
+            autocompletion=completing("view"),
         ),
     ] = None,
     *,
@@ -54,6 +57,7 @@ def sql_command(
             "Stop a query that needs more memory than this; 0 for DuckDB's own limit.",
         ),
     ] = MEMORY_LIMIT,
+    limit: LimitOption = None,
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
@@ -88,7 +92,7 @@ def sql_command(
             raise typer.BadParameter(f"{file} cannot be read: {error}") from None
     store = open_store(catalog)
     answer = run_sql(store, statement, time_limit=seconds, memory_limit=memory)
-    write_answer(answer.table, chosen, output)
+    write_answer(answer.first(limit or None).table, chosen, output, limit=limit)
     say_provenance(answer, store)
 
 

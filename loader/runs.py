@@ -9,7 +9,6 @@
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.catalog import Catalog
+from ..catalog.catalog import MetadataCatalog
 from ..catalog.model.errors import (
     FileStructureError,
     InconsistentRunsError,
@@ -27,6 +26,7 @@ from ..catalog.model.errors import (
     RunNotFoundError,
     SourceNameError,
     nearest,
+    warn_caller,
 )
 from ..catalog.model.identity import RunIdentity, identify_run, parse_proposal, parse_run
 from ..catalog.model.names import from_text
@@ -71,7 +71,7 @@ def find_places(
         raise TypeError("give either runs or the filters of a question, not both")
     location = None if catalog is None else os.fspath(catalog)
     if runs is None:
-        asked = Catalog(location)
+        asked = MetadataCatalog(location)
         paths, location = _paths_of_table(asked.runs(**question), None), asked.location
     elif hasattr(runs, "columns"):
         location = location or runs.attrs.get("location")
@@ -89,11 +89,12 @@ def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str
         return [from_text(str(path)) for path in frame["path"].dropna()]
     if "run_id" in frame.columns:
         ids = [int(i) for i in frame["run_id"].dropna()]
-        known = Catalog(location).runs()
+        known = MetadataCatalog(location).runs()
         by_id = dict(zip(known["run_id"], known["path"], strict=True))
         absent = [i for i in ids if i not in by_id]
         if absent:
-            raise RunNotFoundError(f"run_id {absent[0]} in the catalog", [str(location)])
+            sentence = f"the catalog has no run of run_id {absent[0]}"
+            raise RunNotFoundError(f"run_id {absent[0]}", [str(location)], sentence=sentence)
         return [from_text(by_id[i]) for i in ids]
     if {"proposal", "run"} <= set(frame.columns):
         named = frame[[n for n in ("proposal", "run", "data_class") if n in frame.columns]]
@@ -108,7 +109,7 @@ def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
     parsed = [_parse(item) for item in given]
     wanted = {item.proposals[0] for item in parsed if isinstance(item, RunFilter)}
     known: dict[tuple[int, str, int], str] = {}  # runs of these proposals in the catalog
-    if wanted and (catalog := Catalog(location)).exists():
+    if wanted and (catalog := MetadataCatalog(location)).exists():
         frame = catalog.runs(proposal=sorted(wanted))
         names = zip(frame["proposal"], frame["data_class"], frame["run"], strict=True)
         known = dict(zip(names, map(from_text, frame["path"]), strict=True))
@@ -127,7 +128,7 @@ def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
         proposal = item.proposals[0]
         if not found and not item.runs:
             name = "/".join((f"p{proposal:06d}", *item.data_classes))
-            raise RunNotFoundError(f"{name}: runs of this name in the catalog")
+            raise RunNotFoundError(name, sentence=f"the catalog has no run of {name}")
         if not found:
             folder = (*item.data_classes, "raw")[0]
             found = [find_run_directory(find_proposal(proposal), item.runs[0][0], folder)]
@@ -301,11 +302,9 @@ def _attributes(keys: KeysOfRuns) -> dict[str, Any]:
     units = {key.units for key in keys.keys} - {None}
     attrs: dict[str, Any] = {"units": units.pop()} if len(units) == 1 else {}
     if units:
-        warnings.warn(
+        warn_caller(
             f"{keys.source} {keys.key} has different units in these runs: {sorted(map(str, units))}"
-            " and others; the values are as stored",
-            UserWarning,
-            stacklevel=4,
+            " and others; the values are as stored"
         )
     return attrs | ({"runs_lacking": list(keys.lacking)} if keys.lacking else {})
 
@@ -520,7 +519,7 @@ class Runs(Value):
             if not found:
                 raise error
             message = f"{len(errors)} of {len(self)} runs left out of {what}, the first {name}"
-            warnings.warn(f"{message}: {error}", UserWarning, stacklevel=stacklevel)
+            warn_caller(f"{message}: {error}")
         return found, {name: str(error) for name, error in errors.items()}
 
     def _keys(self, source: str, key: str) -> KeysOfRuns:

@@ -188,7 +188,11 @@ class _Audit:
         ((n_runs, n_files, oldest),) = execute(cursor, _SIZE)
         roots = self.options.disk.roots if self.options.disk else ()
         if not n_runs and not roots:
-            raise RunNotFoundError("a catalogued run to audit", [str(self.store.location)])
+            raise RunNotFoundError(
+                "a run to audit",
+                [str(self.store.location)],
+                sentence="the filters and paths choose no catalogued run to audit",
+            )
         found = self._find(cursor)
         options = self.options
         looks = options.disk is not None  # then also for runs that are not catalogued

@@ -21,7 +21,7 @@ from ..questions.filters import ALL_RUNS, RunFilter
 from ..store.connections import Cursor, OpenDatabase
 from ..store.store import Store
 from .between_runs import CHECKS_OF_ALL_RUNS
-from .run_checks import SQL_CHECKS, choose_runs, execute, insert
+from .run_checks import SQL_CHECKS, choose_runs, execute
 
 _AT_INGEST = frozenset(check.id for check in CHECKS.values() if check.origin == "scan")
 # What every audit reports on unless it is told to leave something out.
@@ -137,8 +137,9 @@ def cover(cursor: Cursor, audits: Iterable[EarlierAudit]) -> None:
             chosen=chosen,
         )
         execute(cursor, statement.text, statement.values)
-    rows = [(number, check) for checks, number in numbers.items() for check in sorted(checks)]
-    insert(cursor, "covered_check", rows)
+    of_number = "INSERT INTO covered_check SELECT $number, unnest($checks::VARCHAR[])"
+    for checks, number in numbers.items():
+        execute(cursor, of_number, {"number": number, "checks": sorted(checks)})
 
 
 def covered_since(cursor: Cursor, checks: Iterable[str]) -> datetime | None:

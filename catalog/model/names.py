@@ -150,3 +150,12 @@ def time_of_ns(ns: int) -> datetime | None:
         return _EPOCH + timedelta(microseconds=ns // 1000)
     except OverflowError:
         return None
+
+
+def size_text(n_bytes: float) -> str:
+    """A size in the decimal unit that keeps it short: ``57.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(n_bytes) < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} PB"

@@ -24,7 +24,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.config import load_settings, user_catalog
+from ...catalog.config import catalog_location
 from ...catalog.hdf5.interface import as_text
 from ...catalog.model.errors import XfelcatError
 from ...catalog.model.facts import RunFacts
@@ -267,9 +267,9 @@ def profile(
     >>> report.problems
     []
     """
-    location = catalog or load_settings().catalog or user_catalog()
     options = ProfileOptions(source, key, force, jobs, time_limit)
-    return profile_runs(Store(location), RunFilter.of(**where), options, progress)
+    store = Store(catalog_location(catalog))
+    return profile_runs(store, RunFilter.of(**where), options, progress)
 
 
 def profile_runs(

@@ -172,7 +172,7 @@ def test_wrong_usage(xfelcat, words, reason):
 def test_a_path_without_a_catalogued_run_is_told(xfelcat, own, tmp_path):
     done = xfelcat("audit", tmp_path / "typo", "--catalog", own.location)
     assert done.exit_code == 1
-    assert f"a catalogued run to audit not found; looked at {own.location}" in done.stderr
+    assert f"choose no catalogued run to audit; looked at {own.location}" in done.stderr
 
 
 def test_no_catalog(xfelcat, tmp_path):

@@ -29,7 +29,7 @@ def test_every_format(xfelcat, demo, expected, tmp_path):
     rows = pq.read_table(tmp_path / "x.parquet").to_pylist()
     assert {row["run"]: row[NAME] for row in rows} == expected
     head, _, *table = xfelcat(*words, "--limit", "2").stdout.splitlines()
-    assert head.startswith("proposal  run  data_class  instrument  cycle   started_at ")
+    assert head.startswith("proposal  run  data_class  started_at ")
     assert NAME in head
     assert len(table) == 2
     paths = xfelcat(*words, "-f", "paths").stdout.split()

@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime
 import pytest
 from support.report_catalogs import faulty_runs, store_of
 from support.run_records import make_run, with_file
+from xfelcat import Catalog
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.findings import message_template, place_pattern
 from xfelcat.catalog.audit.waivers import Waiver
-from xfelcat.catalog.catalog import Catalog
 from xfelcat.catalog.model.checks import CHECKS, choose_checks
 from xfelcat.catalog.model.errors import CatalogReadError
 from xfelcat.catalog.model.identity import RunIdentity

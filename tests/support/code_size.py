@@ -24,7 +24,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # one file says of others: first reads take a third. And 290 that answer what people looked for and
 # did not find: samples and types of runs, METADATA in SQL, what is not calibrated, values by run.
 # And 60 for links to other files: findings, or followed where that is set.
-MOST_LINES, MOST_MODULES = 35_700, 142
+MOST_LINES, MOST_MODULES = 37_000, 148
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
