@@ -117,7 +117,8 @@ def _totals(groups: list[Row]) -> Facts:
     def names(column: str) -> list[str]:
         return sorted({str(group[column]) for group in groups if group[column] is not None})
 
-    n_runs, outline_only = total("runs"), total("outline_only")
+    n_runs, outline_only, undated = total("runs"), total("outline_only"), total("undated")
+    undated_text = f"; {count(undated, 'run')} without times" if undated else ""
     lost = [f"{total(f'files_{how}')} {how}" for how in ("missing", "unread")]
     first = min((g["first_data"] for g in groups if g["first_data"]), default=None)
     last = max((g["last_data"] for g in groups if g["last_data"]), default=None)
@@ -131,7 +132,7 @@ def _totals(groups: list[Row]) -> Facts:
         ("Runs", str(n_runs)),
         ("Files", f"{total('files')} ({', '.join(lost)}), {size_text(total('bytes'))}"),
         ("Trains", f"{total('trains')} in {count(n_runs, 'run')}"),
-        ("First data", _time(first)),
+        ("First data", f"{_time(first)}{undated_text}"),
         ("Last data", _time(last)),
         ("Fully scanned", f"{bar(n_runs - outline_only, n_runs)} of the runs"),
         ("Ingested", f"{_time(min(ingests))} to {_time(max(ingests))}"),

@@ -1,7 +1,11 @@
 """``xfelcat profile``: summaries of control values during each run."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from ..catalog.questions.filters import ALL_RUNS
 from .options import (
     CatalogOption,
     JobsOption,
@@ -17,6 +21,7 @@ from .progress import finish_job, showing_progress
 
 if TYPE_CHECKING:
     from ..catalog.questions.filters import RunFilter
+    from ..catalog.store.store import Store
     from ..loader.jobs.profile import ProfileReport
 
 
@@ -31,6 +36,9 @@ def profile_command(
     ] = None,
     *,
     where: "RunFilter",
+    yes: Annotated[
+        bool, flag("--yes", "Read all control values of all runs without asking.", "-y")
+    ] = False,
     force: Annotated[bool, flag("--force", "Read keys again whose profile still holds.")] = False,
     jobs: JobsOption = None,
     time_limit: TimeLimitOption = 120.0,
@@ -48,9 +56,25 @@ def profile_command(
 
     options = ProfileOptions(source, key, force, jobs, time_limit)
     store = existing_store(catalog)
+    if source == "*" and key is None and where == ALL_RUNS and not yes:
+        _confirm(store)
     with showing_progress() as progress:
         report = profile_runs(store, where, options, progress)
     finish_job(report, _profile_summary(report), strict)
+
+
+def _confirm(store: "Store") -> None:
+    """Ask before all control values of all runs are read, which may take days."""
+    from ..catalog.questions.inventory import volume
+
+    rows = volume(store).table.to_pylist()
+    n_runs, n_files = (sum(row[name] for row in rows) for name in ("runs", "files"))
+    what = f"all control values in {count(n_files, 'file')} of {count(n_runs, 'run')}"
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(
+            f"this reads {what}: name sources ('*XGM*') or runs (-p, --since ...), or say --yes"
+        )
+    typer.confirm(f"Read {what}?", err=True, abort=True)
 
 
 def _profile_summary(report: "ProfileReport") -> list[str]:

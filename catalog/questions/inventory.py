@@ -188,6 +188,7 @@ def summarize(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
 
     Columns: instrument, cycle, proposal, data_class, path (of loose runs), runs, outline_only,
     files, files_missing, files_unread, bytes, trains (sum over runs), first_data, last_data,
+    undated (runs whose files record no times),
     oldest_ingest, newest_ingest.
     """
     return _answer(
@@ -198,7 +199,8 @@ def summarize(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
             sum(n_files_missing)::BIGINT AS files_missing,
             sum(n_files_unread)::BIGINT AS files_unread, sum(bytes)::BIGINT AS bytes,
             sum(n_trains)::BIGINT AS trains, min(started_at) AS first_data,
-            max(ended_at) AS last_data, min(ingested_at) AS oldest_ingest,
+            max(ended_at) AS last_data, count(*) FILTER (started_at IS NULL) AS undated,
+            min(ingested_at) AS oldest_ingest,
             max(ingested_at) AS newest_ingest
         FROM run WHERE {{filter}} GROUP BY 1, 2, 3, 4, 5 ORDER BY min(run_id)""",
         where,

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from ...catalog.config import catalog_location
 from ...catalog.hdf5.interface import as_text
-from ...catalog.model.errors import XfelcatError
+from ...catalog.model.checks import CHECKS
+from ...catalog.model.errors import InconsistentFilesError, XfelcatError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
 from ...catalog.model.names import from_text
@@ -175,7 +176,7 @@ KeyName = tuple[str, str]
 
 @dataclass(slots=True)
 class ProfileReport(JobReport):
-    """What was profiled; ``problems`` are what could not be read, each as F06."""
+    """What was profiled; ``problems``: what could not be read (F06), or changes its type (R07)."""
 
     runs_profiled: int = 0
     """Runs with new profiles."""
@@ -353,7 +354,7 @@ class _Profiling:
                 done = fresh_profiles(known, run_id) if known else set()
             task, n_done = self._chosen(facts, shard, run_id, done)
         except XfelcatError as error:
-            self._problem(directory, str(error))
+            self._problem(directory, error)
             self.progress.finished_run(directory)
             return None
         self.report.keys_fresh += n_done
@@ -382,11 +383,14 @@ class _Profiling:
                 try:
                     add_tasks(task, source.key(name))
                 except XfelcatError as error:
-                    self._problem(facts.directory, str(error), f"{entry.name} {name}")
+                    self._problem(facts.directory, error, f"{entry.name} {name}")
         return task, n_done
 
-    def _problem(self, path: str, message: str, where: str = "") -> None:
-        self.report.problems.append(Problem("F06", "W", f"not profiled: {message}", path, where))
+    def _problem(self, path: str, reason: str | XfelcatError, where: str = "") -> None:
+        changes = isinstance(reason, InconsistentFilesError)
+        check = CHECKS["R07" if changes else "F06"]
+        message = f"not profiled: {reason}"
+        self.report.problems.append(Problem(check.id, check.severity, message, path, where))
 
     def _read(self, tasks: Sequence[RunTask]) -> Generator[_Read, None, None]:
         """Read some runs of one shard: each with its results, as its last file is read."""
