@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Catalog": ".catalog.catalog",
+    "Catalog": ".loader.jobs.catalog",
     "DataCollection": ".loader.collection",
     "H5File": ".loader.open",
     "KeyData": ".loader.keydata",
@@ -40,7 +40,6 @@ _HOMES |= dict.fromkeys(_ERRORS, ".catalog.model.errors")
 __all__ = sorted(["__version__", *_HOMES])
 
 if TYPE_CHECKING:
-    from .catalog.catalog import Catalog
     from .catalog.model.errors import (
         AliasError,
         MultiRunError,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
         XfelcatError,
     )
     from .loader.collection import DataCollection
+    from .loader.jobs.catalog import Catalog
     from .loader.jobs.profile import profile
     from .loader.jobs.validation import validate
     from .loader.keydata import KeyData

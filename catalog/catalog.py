@@ -1,17 +1,21 @@
-"""``Catalog``: all that the catalog answers, and all that changes it, as methods of one class.
+"""All that the catalog answers, and all that changes it, as methods of one class.
+
+``loader.jobs.catalog`` has ``Catalog``, which reads data too.
 
 It finds its place, and each method is one call of the module that does the work. The questions over
 runs share one set of filters, ``questions.filters.Choice``; docs/questions.md explains it.
 """
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any, Unpack
 
-from .config import load_settings, user_catalog
-from .questions import coverage, export, find, inventory, sql, values
+from .config import catalog_location
+from .model.errors import warn_caller
+from .model.names import size_text
+from .questions import coverage, export, find, inventory, search, sql, values
 from .questions.filters import (
     Choice,
     ConditionChoice,
@@ -24,6 +28,7 @@ from .questions.filters import (
     SourceChoice,
     Spec,
     parse_time,
+    spell_filters,
 )
 from .questions.question import Question
 from .store.store import Store
@@ -40,7 +45,8 @@ if TYPE_CHECKING:
     from .scan.jobs import JobProgress
 
 
-class Catalog:
+@spell_filters
+class MetadataCatalog:
     """The catalog of the runs of a facility; asking it touches no data file.
 
     DataFrames of ``runs``, ``find`` and ``sql`` have the same columns and types when they are
@@ -93,13 +99,27 @@ class Catalog:
     def __init__(
         self, location: str | os.PathLike[str] | None = None, *, at: Moment | None = None
     ) -> None:
-        if location is None:
-            location = load_settings().catalog or user_catalog()
-        self._store = Store(os.path.expanduser(location), None if at is None else parse_time(at))
+        self._store = Store(catalog_location(location), None if at is None else parse_time(at))
 
     def __repr__(self) -> str:
-        at = self._store.at
-        return f"Catalog({self.location!r}{f', at={str(at)!r}' if at else ''})"
+        at = f" as of {self._store.at}" if self._store.at else ""
+        name = f"{type(self).__name__} {self.location}{at}"
+        if not self.exists():
+            return f"<{name}: nothing ingested yet>"
+        return f"<{name}: {self._summary()}>"
+
+    def _repr_html_(self) -> str:
+        """A view for notebooks: what the catalog has, by proposal."""
+        if not self.exists():
+            return f"<p>{escape(repr(self))}</p>"
+        table = self.proposals().drop(columns=["bytes"]).to_html(index=False, na_rep="", border=0)
+        return f"<p><b>{escape(self.location)}</b>: {self._summary()}</p>{table}"
+
+    def _summary(self) -> str:
+        frame = self.proposals()
+        n = len(frame)
+        proposals = f"{n} proposal{'s' * (n != 1)}"
+        return f"{frame['runs'].sum()} runs of {proposals}, {size_text(int(frame['bytes'].sum()))}"
 
     @property
     def location(self) -> str:
@@ -112,7 +132,7 @@ class Catalog:
         from .store.care import left_out_text
 
         if text := left_out_text(self._store):
-            warnings.warn(f"{self.location}: {text}", UserWarning, stacklevel=4)
+            warn_caller(f"{self.location}: {text}")
         return self._store
 
     def exists(self) -> bool:
@@ -162,16 +182,35 @@ class Catalog:
             options["jobs"] = client
         return ingest(self._store, names, IngestOptions(**options), progress)
 
+    def proposals(self, **where: Unpack[RunChoice]) -> "pd.DataFrame":
+        """The proposals, in the order of their first runs; runs outside a facility are one each.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns proposal, instrument, cycle, data_classes (a tuple), runs, files, bytes, trains
+            (summed over raw runs), first_data, last_data.
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> catalog.proposals(instrument="SPB")[["proposal", "data_classes", "runs", "trains"]]
+           proposal      data_classes  runs  trains
+        0    900010       (raw, proc)     6     192
+        1    900032  (raw, proc, red)    10     312
+        """
+        return inventory.proposals(self._asked, RunFilter.of(**where)).to_frame()
+
     def runs(self, **where: Unpack[Choice]) -> "pd.DataFrame":
         """The catalogued runs, ordered by proposal, data class and run; loose runs come last.
 
         Returns
         -------
         pandas.DataFrame
-            The columns of the view ``runs``: run_id, proposal, run, data_class, instrument, cycle,
-            path, realpath, depth, files, files_missing, files_unread, bytes, trains,
-            suspect_trains, first_train, last_train, started_at, ended_at, newest_mtime,
-            format_version, sample, run_type, recorded_proposal, recorded_run, ingested_at.
+            The columns of the view ``runs``: proposal, run, data_class, started_at, trains, files,
+            files_missing, files_unread, bytes, suspect_trains, first_train, last_train, ended_at,
+            newest_mtime, format_version, sample, run_type, ingested_at, instrument, cycle, depth,
+            run_id, path, realpath, recorded_proposal, recorded_run.
 
         Examples
         --------
@@ -205,9 +244,9 @@ class Catalog:
         Returns
         -------
         pandas.DataFrame
-            Columns run_id, proposal, run, data_class, instrument, cycle, section, source, key,
-            dtype, shape (of one entry), unit, trains (with data), entries, path (of the run),
-            depth.
+            Columns proposal, run, data_class, started_at, source, key, trains (with data), section,
+            dtype, shape (of one entry), unit, entries, instrument, cycle, depth, run_id, path (of
+            the run).
 
         Examples
         --------
@@ -242,16 +281,16 @@ class Catalog:
         Returns
         -------
         pandas.DataFrame
-            Columns run_id, proposal, run, data_class, instrument, cycle, started_at, trains; for
-            each operand ``"SOURCE KEY [unit]"`` and, where it is a pattern, the source whose value
-            that is; path, depth. Numbers are compared and given as 64-bit floating point.
+            Columns proposal, run, data_class, started_at, trains; for each operand ``"SOURCE KEY
+            [unit]"`` and, where it is a pattern, the source whose value that is; instrument, cycle,
+            depth, run_id, path. Numbers are compared and given as 64-bit floating point.
 
         Examples
         --------
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.find_runs("SA1_XTD2_XGM/XGM/DOOCS gainMode in (1, 2)", proposal=900032)
-        >>> found.columns[8:10].tolist()
-        ['SA1_XTD2_XGM/XGM/DOOCS gainMode', 'path']
+        >>> found.columns[5:7].tolist()
+        ['SA1_XTD2_XGM/XGM/DOOCS gainMode', 'instrument']
         """
         return find.find_runs(self._asked, Question.of(where=where, **choice)).to_frame()
 
@@ -295,9 +334,9 @@ class Catalog:
         Returns
         -------
         pandas.DataFrame
-            The columns of the view ``files``: run_id, proposal, run, data_class, name, path, size
-            (bytes), mtime, aggregator, sequence, depth, verified, format_version, locality, trains,
-            scanned_at, missing_since.
+            The columns of the view ``files``: proposal, run, data_class, name, trains, size
+            (bytes), mtime, aggregator, sequence, verified, format_version, locality, scanned_at,
+            missing_since, depth, run_id, path.
         """
         return find.files(self._asked, Question.of(**where)).to_frame()
 
@@ -309,7 +348,7 @@ class Catalog:
         Returns
         -------
         pandas.DataFrame
-            Columns run_id, proposal, run, data_class, first_train, last_train, trains.
+            Columns proposal, run, data_class, trains, first_train, last_train, run_id.
         """
         return find.train_ranges(self._asked, Question.of(**where)).to_frame()
 
@@ -326,8 +365,8 @@ class Catalog:
         Returns
         -------
         pandas.DataFrame
-            Columns run_id, proposal, run, data_class, source, key, dtype, number (of scalars), text
-            (of strings), shape (of arrays, whose values are not given), unit.
+            Columns proposal, run, data_class, source, key, dtype, number (of scalars), text (of
+            strings), shape (of arrays, whose values are not given), unit, run_id.
         """
         question = Question.of(source=source, key=key, **where)
         return values.run_values(self._asked, question, limit=limit).to_frame()
@@ -348,19 +387,45 @@ class Catalog:
         Returns
         -------
         pandas.DataFrame
-            The runs that have any of the values: columns run_id, proposal, run, data_class,
-            instrument, cycle, started_at; ``"SOURCE KEY [unit]"``, in the order of names, numbers
-            as 64-bit floating point; path. Arrays of numbers are left out.
+            The runs that have any of the values: columns proposal, run, data_class, started_at;
+            ``"SOURCE KEY [unit]"``, in the order of names, numbers as 64-bit floating point;
+            instrument, cycle, run_id, path. Arrays of numbers are left out.
 
         Examples
         --------
         >>> catalog = Catalog("demo/catalog")
         >>> found = catalog.values("*XGM/DOOCS", "pulseEnergy.photonFlux", proposal=900032)
-        >>> found.columns[7].partition(" ")[0], len(found)
+        >>> found.columns[4].partition(" ")[0], len(found)
         ('SA1_XTD2_XGM/XGM/DOOCS', 7)
         """
         question = Question.of(source=source, key=key, **where)
         return values.values(self._asked, question, profile).to_frame()
+
+    def search(self, words: str, *, limit: int = 20, **where: Unpack[RunsChoice]) -> "pd.DataFrame":
+        """The sources and keys whose names, or classes of devices, are likest to some words.
+
+        Parameters
+        ----------
+        words
+            ``"attenuator"``, ``"xgm position"``: each must fit the source or the key. Words that
+            are spelt a little differently fit, and so do the abbreviations that names are made of.
+        limit
+            How many rows at most; 0 for all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The likest first: columns likeness (0 to 1), source, key (missing for a source as a
+            whole), unit, runs (that have it).
+
+        Examples
+        --------
+        >>> catalog = Catalog("demo/catalog")
+        >>> catalog.search("xgm photon flux", proposal=900032)[["source", "key", "unit"]].head(1)
+                           source                           key unit
+        0  SA1_XTD2_XGM/XGM/DOOCS  pulseEnergy.photonFlux.value   μJ
+        """
+        return search.search(self._asked, words, Question.of(**where), limit=limit).to_frame()
 
     def coverage(
         self,
@@ -385,10 +450,10 @@ class Catalog:
         Returns
         -------
         pandas.DataFrame
-            Columns run_id, proposal, run, data_class, instrument, cycle, trains; one for each of
-            ``data`` (trains in which anything that it matches has data); together, at_most: the
-            number of trains in which all have data, and its upper bound, which is larger only for
-            runs beyond ``most_decoded``; path.
+            Columns proposal, run, data_class, trains; one for each of ``data`` (trains in which
+            anything that it matches has data); together, at_most: the number of trains in which all
+            have data, and its upper bound, which is larger only for runs beyond ``most_decoded``;
+            instrument, cycle, run_id, path.
 
         Examples
         --------
@@ -426,8 +491,8 @@ class Catalog:
         Returns
         -------
         pandas.DataFrame
-            Columns run_id, proposal, run, data_class, instrument, cycle, section, source,
-            neighbours_with, neighbours, path.
+            Columns proposal, run, data_class, source, section, neighbours_with, neighbours,
+            instrument, cycle, run_id, path.
         """
         question = Question.of(source=source, **where)
         answer = coverage.lacking(self._asked, question, neighbours=neighbours, at_least=at_least)
@@ -585,8 +650,8 @@ class Catalog:
         waivers
             A file of waivers; else ``waivers.yml`` in the catalog, if it is there.
         changes_since
-            What came or went since then counts as new or resolved; else since the last audit of
-            the same scope, and all is new if there is none.
+            What came or went since then counts as new or resolved; else since the last audit that
+            covered the run and the check, and all is new if there is none.
         save
             Whether to record the audit; else nothing in the catalog changes.
         limits

@@ -72,7 +72,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     environ = os.environ if environ is None else environ
     values = {name: default for name, (_, default) in SETTINGS.items()}
-    values |= _read_config(_config_path(environ), required="XFELCAT_CONFIG" in environ)
+    values |= _read_config(config_path(environ), required="XFELCAT_CONFIG" in environ)
     for name, (variables, _) in SETTINGS.items():
         for variable in reversed(variables):
             values[name] = environ.get(variable) or values[name]
@@ -135,17 +135,34 @@ def load_slurm(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     Raises ConfigError where there is none, and as ``load_settings``.
     """
     environ = os.environ if environ is None else environ
-    path = _config_path(environ)
+    path = config_path(environ)
     found = _read_toml(path, required=True).get("slurm")
     if not isinstance(found, dict):
         raise ConfigError(f"config file {path} has no section [slurm], which describes the jobs")
     return found
 
 
-def _config_path(environ: Mapping[str, str]) -> str:
+def config_path(environ: Mapping[str, str] | None = None) -> str:
+    """Where the config file is, or would be."""
+    environ = os.environ if environ is None else environ
     home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     named = os.path.expanduser(environ.get("XFELCAT_CONFIG", ""))
     return named or os.path.join(home, "xfelcat", "config.toml")
+
+
+def setting_sources(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Which variable, or the config file, each setting comes from; empty for its default.
+
+    Raises as ``load_settings``.
+    """
+    environ = os.environ if environ is None else environ
+    path = config_path(environ)
+    in_file = _read_config(path, required="XFELCAT_CONFIG" in environ)
+    sources = {}
+    for name, (variables, _) in SETTINGS.items():
+        variable = next((v for v in variables if environ.get(v)), "")
+        sources[name] = variable or (path if name in in_file else "")
+    return sources
 
 
 def user_catalog() -> str:
@@ -159,6 +176,11 @@ def user_catalog() -> str:
         return os.path.join(platformdirs.user_data_dir("xfelcat", appauthor=False), "catalog")
     except RuntimeError as error:
         raise ConfigError(f"{error}; or name a catalog by XFELCAT_CATALOG") from None
+
+
+def catalog_location(named: "str | os.PathLike[str] | None" = None) -> str:
+    """The directory of the catalog that is named, else of the settings, else of the user."""
+    return os.path.expanduser(named or load_settings().catalog or user_catalog())
 
 
 def _read_toml(path: str, required: bool) -> dict[str, Any]:

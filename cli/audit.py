@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.checks import CHECKS, COUNTED_SEVERITIES, SEVERITIES
+from ..catalog.model.names import size_text
 from ..catalog.questions.filters import RunFilter
+from .complete import completing
 from .options import (
     CatalogOption,
     DeepOption,
@@ -29,8 +31,17 @@ from .options import (
     with_run_filter,
     wrong_usage,
 )
-from .output import Format, choose_format, say, write_answer
-from .progress import count, say_problems, showing_bar, size_text
+from .output import (
+    Format,
+    choose_format,
+    common_start,
+    count,
+    fitted,
+    say,
+    styled,
+    write_answer,
+)
+from .progress import say_problems, showing_bar
 from .workers import DaskOption, SlurmOption, working
 
 if TYPE_CHECKING:
@@ -52,18 +63,27 @@ def audit_command(
     paths: Annotated[
         list[Path] | None,
         argument(
-            "[PATH]...", "Only runs at or below these paths; with --disk, also what else is there."
+            "PATH", "Only runs at or below these paths; with --disk, also what else is there."
         ),
     ] = None,
     *,
     check: Annotated[
         list[str] | None,
         option(
-            "--check", "ID", "Only this check (R01), or all that begin so (R); may be repeated."
+            "--check",
+            "ID",
+            "Only this check (R01), or all that begin so (R); may be repeated.",
+            autocompletion=completing("check"),
         ),
     ] = None,
     skip: Annotated[
-        list[str] | None, option("--skip", "ID", "Leave out this check; may be repeated.")
+        list[str] | None,
+        option(
+            "--skip",
+            "ID",
+            "Leave out this check; may be repeated.",
+            autocompletion=completing("check"),
+        ),
     ] = None,
     level: Annotated[
         list[str] | None,
@@ -82,7 +102,7 @@ def audit_command(
             "--since",
             "TIME",
             "What came or went since this time counts as new or resolved (2024-05-01, 3d); "
-            "else since the last audit of the same scope.",
+            "else since the last audit that covered the run and the check.",
         ),
     ] = None,
     new: Annotated[bool, flag("--new", "Show only findings that are new.")] = False,
@@ -205,8 +225,9 @@ def _write_reports(
 
     html, html_dir, digest = targets
     accepted, found = find_waivers(store.location, waivers), report.findings.table
+    is_first = report.since is None
     if html is not None:
-        n_bytes = write_report(store, where, html, found, waivers=accepted)
+        n_bytes = write_report(store, where, html, found, is_first=is_first, waivers=accepted)
         say(f"report written to {html}, {size_text(n_bytes)}")
     if html_dir is not None:
         with showing_bar("writing pages") as show:
@@ -214,10 +235,13 @@ def _write_reports(
             def progress(name: str, done: int, total: int) -> None:
                 show(done, total, name)
 
-            n = write_pages(store, where, html_dir, found, waivers=accepted, progress=progress)
+            n = write_pages(
+                store, where, html_dir, found, is_first=is_first, waivers=accepted,
+                progress=progress,
+            )  # fmt: skip
         say(f"{count(n, 'page')} written to {html_dir}")
     if digest is not None:
-        write_digest(store, where, digest, found, waivers=accepted)
+        write_digest(store, where, digest, found, is_first=is_first, waivers=accepted)
         say(f"digest written to {digest}")
 
 
@@ -252,6 +276,8 @@ def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -
 
 
 _LINES_PER_CHECK = 8
+_COLOURS = {"E": "red", "W": "yellow", "I": "cyan"}
+_INDENT = 9  # where the text of a finding begins
 
 
 def summary_lines(
@@ -259,7 +285,7 @@ def summary_lines(
 ) -> Iterator[str]:
     """The findings that are there; or what is new, what is resolved, or both.
 
-    By check, the worst first; similar findings are one line, with an example.
+    By check, the worst first, with what to do; similar findings are one line, with an example.
     """
     rows = report.findings.summary.to_pylist()
     if new or resolved:
@@ -270,48 +296,73 @@ def summary_lines(
     def heading(row: dict[str, Any]) -> tuple[str, str, str, bool]:
         return row["severity"], row["check_id"], row["status"], row["waived"] is not None
 
+    start = common_start([row["example_path"] or "" for row in rows])
+    if start:
+        yield styled(f"paths below {start}", dim=True)
     for (severity, check, status, is_waived), group in groupby(rows, heading):
         of_check = list(group)
         what = "".join((", waived" if is_waived else "", ", resolved" * (status == "resolved")))
         n = sum(r["findings"] for r in of_check)
-        name = COUNTED_SEVERITIES[severity].upper()
-        yield f"{name} {check} {CHECKS[check].title}: {count(n, 'finding')}{what}"
+        name = styled(COUNTED_SEVERITIES[severity].upper(), fg=_COLOURS[severity], bold=True)
+        title = styled(f"{check} {CHECKS[check].title}", bold=True)
+        yield f"{name} {title}: {count(n, 'finding')}{what}"
         for row in of_check[:_LINES_PER_CHECK]:
-            yield _line_of(row)
-        if len(of_check) > _LINES_PER_CHECK:
-            left = of_check[_LINES_PER_CHECK:]
-            more = sum(r["findings"] for r in left)
-            yield f"  ... and {count(more, 'finding')} of {count(len(left), 'other kind')}"
+            yield from fitted(_line_of(row, start, first=report.since is None), _INDENT)
+        if left := of_check[_LINES_PER_CHECK:]:
+            more = count(sum(r["findings"] for r in left), "finding")
+            yield f"      …  {more} of {count(len(left), 'other kind')} (--format table has all)"
+        if status != "resolved" and not is_waived:
+            for line in fitted(f"      →  {CHECKS[check].remedy}", _INDENT):
+                yield styled(line, dim=True)
 
 
-def _line_of(row: dict[str, Any]) -> str:
-    """One finding, and how many are like it but for numbers and names."""
-    place = f" [{row['example_place']}]" if row["example_place"] else ""
-    example = f"{row['example_path'] or ''}{place}: {row['example']}"
+def _line_of(row: dict[str, Any], start: str, *, first: bool) -> str:
+    """How many findings are alike, the first of them, and since when they are there."""
+    path = (row["example_path"] or "").removeprefix(start)
+    place = f"[{row['example_place']}]" if row["example_place"] else ""
     facts = f"since {row['first_seen']:%Y-%m-%d}"
-    if row["new"]:
+    if row["runs"] > 1:
+        facts = f"{row['runs']} runs, {facts}"
+    if row["new"] and not first:
         facts += ", new" if row["new"] == row["findings"] else f", {row['new']} of them new"
     if row["waived"]:
         facts += f"; waived: {row['waived']}"
-    runs = f" in {count(row['runs'], 'run')}" if row["runs"] > 1 else ""
-    alike = f"and {row['findings'] - 1} like it{runs}, " if row["findings"] > 1 else ""
-    return f"  {example} ({alike}{facts})"
+    where = " ".join(filter(None, (path, place)))
+    return f"{row['findings']:>6}×  {where}: {row['example']} ({facts})"
 
 
 def report_lines(report: "AuditReport") -> Iterator[str]:
     """Totals, and what the reader should know about the audit itself."""
+    from ..catalog.audit.audit import NOT_ASKED
+
     found = report.findings
     for waiver in report.expired:
         yield f"a waiver has expired: {waiver}"
-    if report.not_recorded:
+    if report.not_recorded == NOT_ASKED:
+        yield "not recorded (--no-save)"
+    elif report.not_recorded:
         yield f"not recorded: {report.not_recorded}"
     parts = [count(found.count(s), name) for s, name in SEVERITIES.items() if s != "I"]
     parts.append(f"{found.count('I')} for information")
     if found.n_waived:
         parts.append(f"{found.n_waived} waived")
-    since = f" since {report.since:%Y-%m-%d %H:%M} UTC" if report.since else ""
-    changes = f"{found.n_new} new, {found.n_resolved} resolved{since}"
+    changes = "first audit of these runs"
+    if report.since:
+        changes = f"{found.n_new} new, {found.n_resolved} resolved"
+        changes += f" since the audit of {report.since:%Y-%m-%d %H:%M} UTC"
     yield f"{', '.join(parts)}; {changes}"
     number = f"audit {report.number}: " if report.number is not None else ""
     what = f"{count(report.n_runs, 'run')}, {count(report.n_files, 'file')}"
-    yield f"{number}{what}, {count(len(report.checks), 'check')}, {report.seconds:.1f} s"
+    yield f"{number}{what}, {_checks_made(report)}, {report.seconds:.1f} s"
+
+
+def _checks_made(report: "AuditReport") -> str:
+    """How many checks the audit made, and how many it only reports on."""
+    n_made, n_at_ingest = len(report.checks), len(report.at_ingest)
+    if not n_at_ingest:
+        return count(n_made, "check")
+    oldest = f", oldest {report.oldest_ingest:%Y-%m-%d}" if report.oldest_ingest else ""
+    at_ingest = f"(made at ingest{oldest})"
+    if not n_made:
+        return f"{count(n_at_ingest, 'check')} {at_ingest}"
+    return f"{count(n_made, 'check')} and {n_at_ingest} more {at_ingest}"

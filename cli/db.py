@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ..catalog.model.names import size_text
 from .options import CatalogOption, existing_store, open_store, option
-from .output import say
-from .progress import count, showing_bar, size_text
+from .output import count, say
+from .progress import showing_bar
 
 app = typer.Typer(help="Look after the catalog itself.", no_args_is_help=True, add_completion=False)
 

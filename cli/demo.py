@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
+from ..catalog.model.names import size_text
 from .options import argument, option
-from .output import Format, say, write_answer
-from .progress import count, showing_bar, size_text
+from .output import Format, count, say, write_answer
+from .progress import showing_bar
 
 PROPOSAL = "SPB/202405/p900032"
 XGM = "SA1_XTD2_XGM/XGM/DOOCS"

@@ -7,18 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from .complete import completing
 from .options import (
     CatalogOption,
     FormatOption,
     OutputOption,
+    RunArgument,
     argument,
     flag,
     open_named,
     open_store,
     option,
 )
-from .output import Format, choose_format, say, short_number, value_text, write_rows
-from .progress import count
+from .output import Format, choose_format, count, say, short_number, value_text, write_rows
 
 _LONGEST = 30
 _COLUMNS = ("what", "source", "key", "first", "second")
@@ -31,8 +32,10 @@ def _short(value: Any) -> Any:
 
 
 def diff_command(
-    first: Annotated[str, argument("RUN", "A run directory, p002012/raw/r0034 or 2012/34.")],
-    second: Annotated[str, argument("RUN", "The run to compare it with.")],
+    first: RunArgument,
+    second: Annotated[
+        str, argument("RUN", "The run to compare it with.", autocompletion=completing("named run"))
+    ],
     *,
     tolerance: Annotated[
         float,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..catalog.model.names import size_text
+from .complete import completing
 from .options import (
     CatalogOption,
     RunArgument,
@@ -17,8 +19,8 @@ from .options import (
     with_question,
     wrong_usage,
 )
-from .output import say
-from .progress import count, showing_bar, size_text
+from .output import count, say
+from .progress import showing_bar
 
 if TYPE_CHECKING:
     from ..catalog.questions.question import Question
@@ -37,7 +39,12 @@ def parquet_command(
         Path, argument("DIR", "Where to write; made if missing.", file_okay=False)
     ],
     views: Annotated[
-        list[str] | None, argument("VIEW", "Names of views; all of them if none is named.")
+        list[str] | None,
+        argument(
+            "VIEW",
+            "Names of views; all of them if none is named.",
+            autocompletion=completing("view"),
+        ),
     ] = None,
     *,
     question: "Question",
@@ -69,9 +76,9 @@ def parquet_command(
 @app.command("zarr")
 def zarr_command(
     run: RunArgument,
-    source: Annotated[str, typer.Argument(help="The name of a source.")],
+    source: Annotated[str, argument("SOURCE", "The name of a source.")],
     key: Annotated[
-        str, typer.Argument(help="A key of it, or a glob of keys of one index group: 'image.*'.")
+        str, argument("KEY", "A key of it, or a glob of keys of one index group: 'image.*'.")
     ],
     target: Annotated[Path, argument("FILE", "A file *.json, or a directory *.parquet.")],
     *,

@@ -5,15 +5,14 @@ from typing import Annotated
 import typer
 
 from .options import CatalogOption, argument, flag, open_store
-from .output import say
-from .progress import count
+from .output import count, say
 
 
 def forget_command(
     targets: Annotated[
         list[str],
         argument(
-            "RUN...",
+            "RUN",
             "p002012, p002012/raw, p002012/raw/r0001, or a path: the run there, or all below.",
         ),
     ],

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..catalog.model.checks import COUNTED_SEVERITIES
+from ..catalog.model.names import size_text
+from .complete import completing
 from .options import (
     CatalogOption,
     FormatOption,
@@ -30,8 +32,7 @@ from .options import (
     open_store,
     say_if_behind,
 )
-from .output import Format, aligned, choose_format, say, value_text, write_rows
-from .progress import count, size_text
+from .output import Format, aligned, choose_format, count, say, value_text, write_rows
 
 if TYPE_CHECKING:
     from ..catalog.questions.filters import RunFilter
@@ -72,15 +73,18 @@ def _time(moment: Any) -> str:
 
 def _describe_catalog(store: "Store", where: "RunFilter") -> Description:
     """A facility, an instrument or a proposal: groups of runs, and a proposal's sources."""
+    from ..catalog.audit.earlier import not_audited
     from ..catalog.questions.coverage import coverage_by_class
     from ..catalog.questions.inventory import open_findings, summarize
 
     answer = summarize(store, where)
-    say(str(answer.provenance))
+    for remark in answer.provenance.remarks():
+        say(remark)
     groups: list[Row] = answer.table.to_pylist()
     if not groups:
         return ["the catalog holds no run"], groups
-    lines = [*_facts(_totals(groups, open_findings(store, where))), ""]
+    of_findings = _findings_text(open_findings(store, where), *not_audited(store, where))
+    lines = [*_facts([*_totals(groups), ("Open findings", of_findings)]), ""]
     if len({group["proposal"] for group in groups}) > 1:
         several = len({group["instrument"] for group in groups}) > 1
         by = ("instrument",) if several else ("cycle", "proposal")
@@ -106,21 +110,19 @@ def _describe_catalog(store: "Store", where: "RunFilter") -> Description:
     return lines, coverage or groups
 
 
-def _totals(groups: list[Row], findings: dict[str, int]) -> Facts:
+def _totals(groups: list[Row]) -> Facts:
     def total(name: str) -> int:
         return sum(group[name] or 0 for group in groups)
 
     def names(column: str) -> list[str]:
         return sorted({str(group[column]) for group in groups if group[column] is not None})
 
-    n_runs, outline_only = total("runs"), total("outline_only")
+    n_runs, outline_only, undated = total("runs"), total("outline_only"), total("undated")
+    undated_text = f"; {count(undated, 'run')} without times" if undated else ""
     lost = [f"{total(f'files_{how}')} {how}" for how in ("missing", "unread")]
     first = min((g["first_data"] for g in groups if g["first_data"]), default=None)
     last = max((g["last_data"] for g in groups if g["last_data"]), default=None)
     ingests = [g["oldest_ingest"] for g in groups] + [g["newest_ingest"] for g in groups]
-    open_now = [
-        count(findings[s], word) for s, word in COUNTED_SEVERITIES.items() if findings.get(s)
-    ]
     proposals = names("proposal")
     few = ", ".join(f"p{int(p):06d}" for p in proposals) if len(proposals) <= 3 else ""
     return [
@@ -130,12 +132,24 @@ def _totals(groups: list[Row], findings: dict[str, int]) -> Facts:
         ("Runs", str(n_runs)),
         ("Files", f"{total('files')} ({', '.join(lost)}), {size_text(total('bytes'))}"),
         ("Trains", f"{total('trains')} in {count(n_runs, 'run')}"),
-        ("First data", _time(first)),
+        ("First data", f"{_time(first)}{undated_text}"),
         ("Last data", _time(last)),
         ("Fully scanned", f"{bar(n_runs - outline_only, n_runs)} of the runs"),
         ("Ingested", f"{_time(min(ingests))} to {_time(max(ingests))}"),
-        ("Open findings", ", ".join(open_now) or "none"),
     ]
+
+
+def _findings_text(findings: dict[str, int], n_not_audited: int, last_audit: Any) -> str:
+    """How many findings are open, and what of that an audit has looked at."""
+    open_now = [
+        count(findings[s], word) for s, word in COUNTED_SEVERITIES.items() if findings.get(s)
+    ]
+    text = ", ".join(open_now) or "none"
+    if last_audit is None:
+        return f"{text} from ingest; not audited yet: `xfelcat audit`"
+    if n_not_audited:
+        return f"{text}; {count(n_not_audited, 'run')} not audited yet: `xfelcat audit`"
+    return f"{text} (audited {_time(last_audit)})"
 
 
 def _group_table(groups: list[Row], by: Sequence[str]) -> list[str]:
@@ -360,13 +374,22 @@ def info_command(
             "WHAT",
             "SPB, SPB/202405, p002012, p002012/raw, a run (p002012/raw/r0034, 2012/34), or a "
             "path; left out: all of the catalog.",
+            autocompletion=completing("named thing"),
         ),
     ] = None,
     source: Annotated[
-        str | None, typer.Argument(help="Glob of sources of the run: their keys and values.")
+        str | None,
+        argument(
+            "SOURCE",
+            "Glob of sources of the run: their keys and values.",
+            autocompletion=completing("source"),
+        ),
     ] = None,
     key: Annotated[
-        str | None, typer.Argument(help="A key of the source: its data, file by file.")
+        str | None,
+        argument(
+            "KEY", "A key of the source: its data, file by file.", autocompletion=completing("key")
+        ),
     ] = None,
     *,
     format_: FormatOption = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..catalog.model.names import size_text
 from .options import (
     CatalogOption,
     ExcludeOption,
@@ -19,8 +20,8 @@ from .options import (
     option,
     time_option,
 )
-from .output import say
-from .progress import count, finish_job, showing_progress, size_text
+from .output import count, say
+from .progress import finish_job, showing_progress
 from .workers import DaskOption, SlurmOption, working
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 def ingest_command(
     paths: Annotated[
         list[Path],
-        argument(
-            "PATH...", "Facility, instrument, cycle, proposal, data class or run directories."
-        ),
+        argument("PATH", "Facility, instrument, cycle, proposal, data class or run directories."),
     ],
     *,
     dry_run: Annotated[
@@ -82,7 +81,8 @@ def ingest_command(
         reads_per_second=reads_per_second,
         time_limit=time_limit,
     )
-    store = open_store(catalog)
+    store = open_store(catalog, quiet=True)
+    say(f"catalog: {store.location}")
     try:
         with working(jobs, dask, slurm, store) as workers, showing_progress(workers.now) as shown:
             options = replace(options, jobs=workers.jobs)

@@ -7,6 +7,7 @@ from .options import (
     AsOfOption,
     CatalogOption,
     FormatOption,
+    LimitOption,
     OutputOption,
     argument,
     open_store,
@@ -15,10 +16,11 @@ from .options import (
     with_run_filter,
     wrong_usage,
 )
-from .output import Format, choose_format, write_answer
-from .progress import size_text
+from .output import Format, choose_format, readable, write_answer
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ..catalog.questions.filters import RunFilter
 
 
@@ -52,16 +54,7 @@ def inventory_command(
     per: Annotated[
         str | None, option("--per", "PERIOD", "Growth per day, week, month or year.")
     ] = None,
-    limit: Annotated[
-        int | None,
-        option(
-            "--limit",
-            "N",
-            "Give this many runs at most; 20 for largest and unverified.",
-            "-n",
-            min=1,
-        ),
-    ] = None,
+    limit: LimitOption = None,
     where: "RunFilter",
     format_: FormatOption = None,
     output: OutputOption = None,
@@ -72,21 +65,26 @@ def inventory_command(
 
     From the catalog alone. A table has sizes for people; json, csv and parquet have bytes.
     """
-    import pyarrow as pa
-
-    from ..catalog.questions.inventory import inventory
+    from ..catalog.questions.inventory import QUESTIONS, inventory
 
     chosen = choose_format(format_, output)
     store = open_store(catalog, as_of)
+    of_list = limit if "limit" in QUESTIONS[question.value] else None  # which has its own default
     with wrong_usage():
-        answer = inventory(store, question.value, where, by=by or None, per=per, limit=limit)
+        answer = inventory(
+            store, question.value, where, by=by or None, per=per, limit=of_list
+        ).first(limit or None)
     table = answer.table
-    if chosen is Format.TABLE:
-        for at, name in enumerate(table.column_names):
-            if name.endswith("bytes"):
-                sizes = [None if n is None else size_text(n) for n in table.column(at).to_pylist()]
-                table = table.set_column(
-                    at, name.replace("bytes", "size"), pa.array(sizes, pa.string())
-                )
-    write_answer(table, chosen, output)
+    if chosen in (Format.TABLE, Format.MARKDOWN) and question is Inventory.GROWTH:
+        table = _named_periods(table, per or "month")
+    write_answer(readable(table, chosen), chosen, output, limit=limit)
     say_provenance(answer, store)
+
+
+def _named_periods(table: "pa.Table", per: str) -> "pa.Table":
+    """Periods as people name them: 2018, 2018-10; days and weeks by their first day."""
+    import pyarrow as pa
+
+    form = {"year": "%Y", "month": "%Y-%m"}.get(per, "%Y-%m-%d")
+    names = [None if day is None else f"{day:{form}}" for day in table.column("period").to_pylist()]
+    return table.set_column(0, "period", pa.array(names, pa.string()))

@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..catalog.model.names import size_text
+from .complete import completing
 from .options import (
     AsOfOption,
     CatalogOption,
     FormatOption,
+    LimitOption,
     OutputOption,
     Row,
     argument,
     catalogued_runs,
     named_runs,
+    not_found,
     open_path,
     open_store,
     option,
 )
-from .output import Format, choose_format, say, write_rows
-from .progress import count, size_text
+from .output import Format, choose_format, count, say, write_rows
 
 if TYPE_CHECKING:
     from ..catalog.store.store import Store
@@ -42,6 +45,7 @@ def ls_command(
             "PATH",
             "A facility, instrument, proposal, run or file; or SPB, SPB/202405, p002012, "
             "p002012/raw, p002012/raw/r0001. Left out: all of the catalog.",
+            autocompletion=completing("named thing"),
         ),
     ] = None,
     *,
@@ -53,6 +57,7 @@ def ls_command(
             "Also list the keys of these sources of a run or file; may be repeated.",
         ),
     ] = None,
+    limit: LimitOption = None,
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
@@ -79,7 +84,7 @@ def ls_command(
     with suppress(CatalogNotFoundError):
         answer = summarize(store, where)
         if answer.table.num_rows:
-            say(f"from the catalog: {answer.provenance}")
+            say("; ".join(["from the catalog", *answer.provenance.remarks()]))
         groups = answer.table.to_pylist()
     for group in groups:
         group["path"] = group["path"] and from_text(group["path"])
@@ -90,15 +95,15 @@ def ls_command(
         here = path if not where.runs and os.path.isdir(path) else known[0]["path"]
         _show_collection(here, open_path(here, store), details or (), sink)
     elif known:
-        _show(known, _run_line, sink)
+        _show(known, _run_line, sink, limit)
     elif groups:
-        _show(groups, _group_line, sink)
+        _show(groups, _group_line, sink, limit)
     else:
-        _show_directory(target or "", path, store, details or (), sink)
+        _show_directory(target or "", path, store, details or (), sink, limit)
 
 
 def _show_directory(
-    target: str, path: str, store: "Store", details: Any, sink: Sink | None
+    target: str, path: str, store: "Store", details: Any, sink: Sink | None, limit: int | None
 ) -> None:
     """What directory listings show; the catalog has nothing there."""
     from ..catalog.model.errors import RunNotFoundError
@@ -111,10 +116,7 @@ def _show_directory(
             return
         if not target:
             store.require()
-        raise RunNotFoundError(
-            f"{target} (a file, a directory, or the name of a catalogued run)",
-            looked_at=[path, str(store.location)],
-        )
+        raise not_found(target, path, store)
     rows: list[Row] = []
     for found in find_runs([path]):
         if isinstance(found, Problem):
@@ -138,12 +140,13 @@ def _show_directory(
             }
         )
     if not rows:
-        raise RunNotFoundError(f"any run at or below {path}")
+        sentence = f"no run lies in or below {path}: none of its folders has a data file (*.h5)"
+        raise RunNotFoundError(f"run below {path}", sentence=sentence)
     say("from directory listings; `xfelcat ingest` adds trains and times")
     if len({row["proposal"] for row in rows}) == 1:
-        _show(rows, _run_line, sink)
+        _show(rows, _run_line, sink, limit)
     else:
-        _show(_grouped(rows), _group_line, sink)
+        _show(_grouped(rows), _group_line, sink, limit)
 
 
 def _grouped(rows: list[Row]) -> list[Row]:
@@ -161,12 +164,15 @@ def _grouped(rows: list[Row]) -> list[Row]:
     return list(groups.values())
 
 
-def _show(rows: list[Row], line: Callable[[Row], Row], sink: Sink | None) -> None:
+def _show(
+    rows: list[Row], line: Callable[[Row], Row], sink: Sink | None, limit: int | None
+) -> None:
     """A line per run, or per proposal and data class or loose run; rows for programs."""
+    shown = rows[: limit or None]
     if sink is None:
-        write_rows([line(row) for row in rows], Format.TABLE)
+        write_rows([line(row) for row in shown], Format.TABLE, limit=limit)
     else:
-        write_rows(rows, *sink)
+        write_rows(shown, *sink)
     size = size_text(sum(row["bytes"] or 0 for row in rows))
     n_files = sum(row["files"] for row in rows)
     n_runs = sum(row.get("runs", 1) for row in rows)
@@ -179,7 +185,7 @@ def _run_line(row: Row) -> Row:
     line: Row = {
         "run": f"{name}/r{row['run']:04d}" if name else row["path"],
         "files": row["files"],
-        "size": size_text(row["bytes"] or 0),
+        "bytes": row["bytes"] or 0,
     }
     if "trains" in row:
         lost = (row["files_missing"] or 0) + (row["files_unread"] or 0)
@@ -202,7 +208,7 @@ def _group_line(group: Row) -> Row:
         "class": group["data_class"] or "",
         "runs": group["runs"],
         "files": group["files"],
-        "size": size_text(group["bytes"] or 0),
+        "bytes": group["bytes"] or 0,
     }
     if "trains" in group:
         first, last = group["first_data"], group["last_data"]

@@ -11,7 +11,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -22,10 +22,11 @@ import typer
 from ..catalog.model.errors import QueryError
 from ..catalog.model.identity import parse_run_name
 from ..catalog.questions.filters import ALL_RUNS, Filter, RunFilter, filters_of, parse_time
-from .output import Format, say
-from .progress import count
+from .complete import COMPLETED, completing
+from .output import Format, count, say
 
 if TYPE_CHECKING:
+    from ..catalog.model.errors import RunNotFoundError
     from ..catalog.questions.execute import Answer
     from ..catalog.questions.question import Question
     from ..catalog.store.store import Store
@@ -84,8 +85,24 @@ OutputOption = Annotated[
     Path | None,
     option("--output", "FILE", "Write to this file instead of the terminal.", "-o", dir_okay=False),
 ]
+LimitOption = Annotated[
+    int | None,
+    option(
+        "--limit",
+        "N",
+        "Give this many rows at most; 0 for all, which is the default but for a table on a "
+        "terminal.",
+        "-n",
+        min=0,
+    ),
+]
 RunArgument = Annotated[
-    str, argument("RUN", "A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34.")
+    str,
+    argument(
+        "RUN",
+        "A run directory, p002012/raw/r0034, 2012/34 or 2012/proc/34.",
+        autocompletion=completing("named run"),
+    ),
 ]
 JobsOption = Annotated[
     int | None,
@@ -136,7 +153,14 @@ def _option(filter_: Filter) -> inspect.Parameter:
     name = f"--{filter_.name.replace('_', '-')}"
     short = [filter_.short] if filter_.short else []
     least = 0 if filter_.kind is int else None
-    made = option(name, filter_.metavar, filter_.help, *short, min=least)
+    made = option(
+        name,
+        filter_.metavar,
+        filter_.help,
+        *short,
+        min=least,
+        autocompletion=completing(filter_.name) if filter_.name in COMPLETED else None,
+    )
     kind: Any = list[filter_.kind] if filter_.is_repeated else filter_.kind  # type: ignore[name-defined]
     return inspect.Parameter(
         filter_.name,
@@ -200,12 +224,11 @@ def open_store(catalog: Path | None, as_of: str | None = None, *, quiet: bool = 
 
     ``as_of``: as it was at a time.
     """
-    from ..catalog.config import load_settings, user_catalog
+    from ..catalog.config import catalog_location
     from ..catalog.store.store import Store
 
-    location = str(catalog.expanduser()) if catalog else load_settings().catalog or user_catalog()
-    store = Store(location, time_option(as_of))
-    if not quiet:
+    store = Store(catalog_location(catalog), time_option(as_of))
+    if not quiet and (store.at or store.exists() or catalog):
         at = f" as of {store.at:%Y-%m-%d %H:%M} UTC" if store.at else ""
         say(f"catalog: {store.location}{at}")
     return store
@@ -230,7 +253,7 @@ def say_if_behind(store: "Store") -> None:
 
 def say_provenance(answer: "Answer", store: "Store", question: "Question | None" = None) -> None:
     """Report how many rows an answer has, what it rests on, and why there are none."""
-    say(f"{count(answer.table.num_rows, 'row')}; {answer.provenance}")
+    say("; ".join([count(answer.table.num_rows, "row"), *answer.provenance.remarks()]))
     if question is not None and not answer.table.num_rows:
         from ..catalog.questions.empty import why_empty
 
@@ -327,9 +350,25 @@ def catalogued_runs(where: RunFilter, store: "Store", at_most: int | None = None
     return [row | {name: from_text(row[name]) for name in ("path", "realpath")} for row in rows]
 
 
+def not_found(text: str, path: str, store: "Store") -> "RunNotFoundError":
+    """The error of a text that names neither a place nor anything that the catalog has."""
+    from ..catalog.model.errors import CatalogNotFoundError, RunNotFoundError, nearest
+    from ..catalog.questions.find import known_names
+
+    known: list[str] = []
+    with suppress(CatalogNotFoundError):
+        known = known_names(store)
+    return RunNotFoundError(
+        text,
+        looked_at=[path, str(store.location)],
+        nearest=nearest(text, known),
+        sentence=f"{text} is no file or directory, and names nothing in the catalog"
+        " (names are SPB, p002012, p002012/raw/r0034, 2012/34)",
+    )
+
+
 def _find_named(text: str, store: "Store") -> tuple[str, Row | None]:
     """Where the run of a name is, and its row if the catalog had to be asked for that."""
-    from ..catalog.model.errors import RunNotFoundError
     from ..loader.open import run_place
 
     path = os.path.abspath(os.path.expanduser(text))
@@ -338,6 +377,5 @@ def _find_named(text: str, store: "Store") -> tuple[str, Row | None]:
     if known := catalogued_run(text, store):
         return known["path"], known
     if parse_run_name(text) is None:
-        what = f"{text} (a run directory, or a name like p002012/raw/r0034)"
-        raise RunNotFoundError(what, looked_at=[path, str(store.location)])
+        raise not_found(text, path, store)
     return run_place(text), None

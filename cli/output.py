@@ -4,26 +4,35 @@ Messages go to stderr, so that stdout has nothing but the answer. ``show_table``
 width of a terminal; anywhere else a table has every column, and nothing is cut.
 """
 
-import csv
 import json
 import math
 import os
+import re
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
+
+from ..catalog.model.names import size_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_ROWS_ON_TERMINAL = 1000
+# Lines of a table on a terminal, unless a limit is given: what one scrolls through, not what fills
+# the memory of the terminal.
+_LINES_ON_TERMINAL = 100
+_NULL = "-"  # a missing value in a table; an empty text is empty
+_SIZE = re.compile(r"(?:.*_)?bytes")
+_TO_RIGHT = {b"align": b"right"}
 
 Converter = Callable[[Any], Any]
 
@@ -33,7 +42,10 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    JSONL = "jsonl"
     CSV = "csv"
+    TSV = "tsv"
+    MARKDOWN = "markdown"
     PARQUET = "parquet"
     PATHS = "paths"
 
@@ -43,6 +55,31 @@ def say(message: str = "") -> None:
     typer.echo(message, err=True)
 
 
+def styled(text: str, **style: Any) -> str:
+    """A text for stdout in a style (``fg``, ``bold``, ``dim``), if that is a terminal that has any.
+
+    ``NO_COLOR`` turns it off.
+    """
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if is_plain or not sys.stdout.isatty() else typer.style(text, **style)
+
+
+def fitted(line: str, indent: int) -> Iterator[str]:
+    """A line for stdout: on a terminal as several that fit it, the further ones indented."""
+    if not sys.stdout.isatty():
+        yield line
+        return
+    width = max(shutil.get_terminal_size().columns, 2 * indent)
+    yield from textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,  # what is copied stays whole
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
 def choose_format(given: Format | None, output: Path | None) -> Format:
     """The format asked for, else the one of the ending of the output file, else a table.
 
@@ -50,19 +87,33 @@ def choose_format(given: Format | None, output: Path | None) -> Format:
     """
     chosen = given or Format.TABLE
     if given is None and output is not None:
-        endings = {".json": Format.JSON, ".csv": Format.CSV, ".parquet": Format.PARQUET}
-        chosen = endings.get(output.suffix.lower(), Format.TABLE)
+        ending = output.suffix.lower().removeprefix(".")
+        named = {f.value: f for f in Format if f is not Format.PATHS} | {"md": Format.MARKDOWN}
+        chosen = named.get(ending, Format.TABLE)
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not for a terminal: name a file with --output FILE")
     return chosen
 
 
-def write_answer(table: "pa.Table", chosen: Format, output: Path | None = None) -> None:
+def write_answer(
+    table: "pa.Table",
+    chosen: Format,
+    output: Path | None = None,
+    *,
+    limit: int | None = 0,
+    rest: str = "--limit 0",
+) -> None:
     """Write the rows to a file, which is replaced once all is written, or to stdout.
+
+    ``limit`` None lets a table on a terminal end after some hundred lines; ``rest`` is what gives
+    the others. With any other limit the rows are what is wanted.
 
     Raises BadParameter where the format cannot hold the rows, or the file cannot be written.
     """
     if output is None:
+        if chosen is Format.TABLE and sys.stdout.isatty():
+            _write_to_terminal(table, rest if limit is None else "")
+            return
         _write(table, chosen, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
@@ -83,6 +134,7 @@ def write_rows(
     output: Path | None = None,
     *,
     names: Sequence[str] = (),
+    limit: int | None = 0,
 ) -> None:
     """Write rows that are dicts; ``names`` are the columns where there may be no row."""
     import pyarrow as pa
@@ -93,9 +145,27 @@ def write_rows(
         values = [to_text(v) if isinstance(v := row[name], str) else v for row in rows]
         return pa.array(values, pa.string() if all(v is None for v in values) else None)
 
-    write_answer(
-        pa.table({n: column(n) for n in names or (rows[0] if rows else ())}), chosen, output
-    )
+    table = pa.table({n: column(n) for n in names or (rows[0] if rows else ())})
+    write_answer(readable(table, chosen), chosen, output, limit=limit)
+
+
+def count(n: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def readable(table: "pa.Table", chosen: Format) -> "pa.Table":
+    """In a table, sizes with their unit for columns of bytes; for programs, what there is."""
+    import pyarrow as pa
+
+    if chosen not in (Format.TABLE, Format.MARKDOWN):
+        return table
+    for at, name in enumerate(table.column_names):
+        if _SIZE.fullmatch(name) and pa.types.is_integer(table.schema.field(at).type):
+            sizes = [None if n is None else size_text(n) for n in table.column(at).to_pylist()]
+            field = pa.field(name.replace("bytes", "size"), pa.string(), metadata=_TO_RIGHT)
+            table = table.set_column(at, field, pa.array(sizes, pa.string()))
+    return table
 
 
 def value_text(value: Any, at_most: int | None, *, one_line: bool = True) -> str | None:
@@ -125,23 +195,48 @@ def _write(table: "pa.Table", chosen: Format, file: IO[bytes]) -> None:
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
             raise typer.BadParameter(f"Parquet cannot hold these rows: {error}") from None
         return
-    if chosen is Format.TABLE and file is sys.stdout.buffer and sys.stdout.isatty():
-        sys.stdout.flush()
-        cells = list(_rows(table.slice(0, _ROWS_ON_TERMINAL), _short_cell_converter))
-        show_table(table.column_names, cells, [_is_number(t) for t in table.schema.types])
-        if table.num_rows > len(cells):
-            left_out = table.num_rows - len(cells)
-            say(f"... and {left_out} rows more; --format csv or --output FILE gives them all")
-        return
-    lines = {
+    writers: dict[Format, Callable[[pa.Table], Iterator[str]]] = {
         Format.TABLE: _table_lines,
         Format.JSON: _json_lines,
-        Format.CSV: _csv_lines,
+        Format.JSONL: _json_objects,
+        Format.CSV: partial(_csv_lines, separator=","),
+        Format.TSV: partial(_csv_lines, separator="\t"),
+        Format.MARKDOWN: _markdown_lines,
         Format.PATHS: _path_lines,
-    }[chosen](table)
-    for line in lines:
+    }
+    for line in writers[chosen](table):
         # Paths may hold bytes that are no UTF-8; they leave as they came.
         file.write(line.encode("utf-8", "surrogateescape") + b"\n")
+
+
+def _write_to_terminal(table: "pa.Table", rest: str) -> None:
+    """Write a table fitted to the terminal; not all of a long one, if ``rest`` gives the others."""
+    sys.stdout.flush()
+    to_right = [_is_to_right(field) for field in table.schema]
+    n_shown = _LINES_ON_TERMINAL if rest else table.num_rows
+
+    def cells(n_rows: int) -> list[tuple[str, ...]]:
+        return list(_rows(table.slice(0, n_rows), _short_cell_converter))
+
+    rows = cells(n_shown)
+    lines_per_row = show_table(table.column_names, rows, to_right, at_most=n_shown)
+    if rest and (left := table.num_rows - max(n_shown // lines_per_row, 1)) > 0:
+        typer.echo(_more(left, rest))
+
+
+def _more(n_left: int, rest: str) -> str:
+    """``… 3 125 more (--limit 0)``."""
+    return styled(f"… {f'{n_left:,}'.replace(',', ' ')} more ({rest})", dim=True)
+
+
+def show_lines(lines: Iterable[str], limit: int | None) -> None:
+    """Write lines that are an answer to a terminal; not all of many, unless there is a limit."""
+    several = list(lines)
+    n_shown = _LINES_ON_TERMINAL if limit is None else len(several)
+    for line in several[:n_shown]:
+        typer.echo(line)
+    if left := len(several[n_shown:]):
+        typer.echo(_more(left, "lines with --limit 0"))
 
 
 def _rows(
@@ -182,14 +277,19 @@ def _path_lines(table: "pa.Table") -> Iterator[str]:
             yield from_text(str(path))
 
 
-def _json_lines(table: "pa.Table") -> Iterator[str]:
-    """One array, an object per line."""
+def _json_objects(table: "pa.Table") -> Iterator[str]:
+    """An object per row."""
     names = table.column_names
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise typer.BadParameter(f"two columns are named {twice[0]!r}: rename one with AS")
     rows = _rows(table, lambda kind: None if _is_plain(kind) else _json_value)
-    objects = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
+    return (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
+
+
+def _json_lines(table: "pa.Table") -> Iterator[str]:
+    """One array, an object per line."""
+    objects = _json_objects(table)
     if (pending := next(objects, None)) is None:
         yield "[]"
         return
@@ -220,18 +320,36 @@ def _json_value(value: Any) -> Any:
     return str(value)
 
 
-def _csv_lines(table: "pa.Table") -> Iterator[str]:
-    """Comma-separated, with a header; nothing for a missing value, arrays as JSON."""
-    # writerow returns what the write of its file does: here, the line.
-    writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="")
-    yield writer.writerow(table.column_names)
+def _csv_lines(table: "pa.Table", separator: str) -> Iterator[str]:
+    """Separated values, with a header; arrays as JSON.
 
-    def cell(value: Any) -> Any:
+    Nothing for a missing value, two quotes for an empty text, as databases read and write them.
+    """
+    special = re.compile(f'[{separator}"\r\n]|^$')
+
+    def cell(value: Any) -> str:
         plain = _json_value(value)
-        return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
+        if plain is None:
+            return ""
+        is_nested = isinstance(plain, list | dict)
+        text = json.dumps(plain, ensure_ascii=False) if is_nested else str(plain)
+        return '"{}"'.format(text.replace('"', '""')) if special.search(text) else text
 
-    for row in _rows(table, lambda kind: None if _is_plain(kind) else cell):
-        yield writer.writerow(row)
+    yield separator.join(map(cell, table.column_names))
+    for row in _rows(table, lambda _: cell):
+        yield separator.join(row)
+
+
+def _markdown_lines(table: "pa.Table") -> Iterator[str]:
+    """A table of Markdown, for a logbook or an issue."""
+
+    def line(cells: Iterable[str]) -> str:
+        escaped = (cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells)
+        return f"| {' | '.join(escaped)} |"
+
+    yield line(table.column_names)
+    yield line("---:" if _is_to_right(field) else "---" for field in table.schema)
+    yield from map(line, _rows(table, _short_cell_converter))
 
 
 def _cell_converter(kind: "pa.DataType") -> Converter:
@@ -239,9 +357,9 @@ def _cell_converter(kind: "pa.DataType") -> Converter:
     import pyarrow as pa
 
     if _is_plain(kind):
-        return lambda value: "" if value is None else str(value)
+        return lambda value: _NULL if value is None else str(value)
     if pa.types.is_float32(kind):
-        return lambda value: "" if value is None else f"{value:.8g}"
+        return lambda value: _NULL if value is None else f"{value:.8g}"
     return _cell
 
 
@@ -249,8 +367,10 @@ def _short_cell_converter(kind: "pa.DataType") -> Converter:
     """The same for a terminal, where people read: numbers have six digits."""
     import pyarrow as pa
 
-    if pa.types.is_floating(kind):
-        return lambda value: "" if value is None else short_number(value)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return lambda value: _NULL if value is None else short_number(float(value))
+    if pa.types.is_timestamp(kind):
+        return lambda value: _NULL if value is None else value.isoformat(" ", "seconds")
     return _cell_converter(kind)
 
 
@@ -262,7 +382,7 @@ def short_number(value: float) -> str:
 def _cell(value: Any) -> str:
     match value:
         case None:
-            return ""
+            return _NULL
         case float():
             return f"{value:.15g}"
         case list():
@@ -272,10 +392,12 @@ def _cell(value: Any) -> str:
     return str(_json_value(value))
 
 
-def _is_number(kind: "pa.DataType") -> bool:
+def _is_to_right(field: "pa.Field") -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    of = field.type
+    is_number = pa.types.is_integer(of) or pa.types.is_floating(of) or pa.types.is_decimal(of)
+    return bool(is_number or field.metadata == _TO_RIGHT)
 
 
 def _table_lines(table: "pa.Table") -> Iterator[str]:
@@ -283,7 +405,7 @@ def _table_lines(table: "pa.Table") -> Iterator[str]:
     rows = [tuple(table.column_names), *_rows(table, _cell_converter)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, tuple("-" * width for width in widths))
-    for line in aligned(rows, [_is_number(kind) for kind in table.schema.types]):
+    for line in aligned(rows, [_is_to_right(field) for field in table.schema]):
         # A line break inside a value would look like another row.
         yield line.replace("\n", "\\n")
 
@@ -303,7 +425,8 @@ def aligned(rows: Sequence[Sequence[str]], to_right: Sequence[bool]) -> Iterator
 #
 # 1. A column with one value in all rows is written once, above the table.
 # 2. Paths are shown from where they begin to differ.
-# 3. If that does not fit, columns go that only repeat a part of the path (instrument, data class).
+# 3. If that does not fit, what repeats another column goes: a path beside proposal, run and data
+#    class, which name the run as every command takes it; else what is a part of the path.
 # 4. What still does not fit is folded; where that would tear short values apart, each row becomes a
 #    block with a line per column.
 
@@ -314,8 +437,14 @@ Cells = Sequence[str]
 Column = tuple[str, Cells, bool]  # name, values, whether it goes to the right
 
 
-def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -> None:
-    """Write a table to the terminal at stdout; ``is_number`` says which columns go to the right."""
+def show_table(
+    names: Cells, rows: Sequence[Cells], is_number: Sequence[bool], *, at_most: int | None = None
+) -> int:
+    """Write a table to the terminal at stdout; ``is_number`` says which columns go to the right.
+
+    Where rows become blocks, so few are shown that they have ``at_most`` lines, but one at least.
+    Returns the lines of a row.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -326,19 +455,20 @@ def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -
     if same:
         console.print(Text("all rows: " + ", ".join(same), style="dim"), soft_wrap=True)
     if not shown:
-        return
+        return 1
     if _needed(shown) > console.width:
-        shown = _without_repeats(shown)
+        shown = _without_repeats(names, shown, console.width)
     rows = list(zip(*(column for _, column, _ in shown), strict=True))
     if _needed(shown, at_most=_UNFOLDED) > console.width:
         width = max(len(name) for name, _, _ in shown)
-        for number, row in enumerate(rows):
-            console.rule(f"row {number + 1} of {len(rows)}", align="left", style="dim")
+        n_lines = len(shown) + 1
+        for number, row in enumerate(rows[: at_most and max(at_most // n_lines, 1)]):
+            console.rule(f"row {number + 1}", align="left", style="dim")
             for (name, _, _), text in zip(shown, row, strict=True):
                 line = Text(f"{name:<{width}}  ", style="bold")
                 line.append(text, style="not bold")
                 console.print(line, soft_wrap=True)
-        return
+        return n_lines
     grid = Table(box=None, pad_edge=False, padding=(0, _BETWEEN, 0, 0))
     for name, column, to_right in shown:
         short = _width(name, column) <= _UNFOLDED
@@ -347,6 +477,7 @@ def show_table(names: Cells, rows: Sequence[Cells], is_number: Sequence[bool]) -
     for row in rows:
         grid.add_row(*map(Text, row))
     console.print(grid)
+    return 1
 
 
 def _split_columns(
@@ -357,16 +488,22 @@ def _split_columns(
     shown: list[Column] = []
     for name, column, to_right in zip(names, columns, is_number, strict=True):
         if len(column) > 1 and len(set(column)) == 1:
-            same += [f"{name} {column[0]}"] if column[0] else []
+            same += [f"{name} {column[0]}"] if column[0] not in ("", _NULL) else []
             continue
-        start = _common_start(column) if name == "path" else ""
+        start = common_start(column) if name == "path" else ""
         same += [f"path below {start}"] if start else []
         shown.append((name, [text.removeprefix(start) for text in column], to_right))
     return same, shown
 
 
-def _without_repeats(shown: list[Column]) -> list[Column]:
-    """The columns but those that give a part of the path in every row."""
+def _without_repeats(names: Cells, shown: list[Column], width: int) -> list[Column]:
+    """The columns without what another one repeats in every row, as far as that is needed."""
+    of_run = next((column for name, column, _ in shown if name == "run"), ())
+    if {"proposal", "run", "data_class", "path"} <= {*names} and _NULL not in of_run:
+        for implied in ("path", "instrument", "cycle"):
+            if _needed(shown) > width:
+                shown = [column for column in shown if column[0] != implied]
+        return shown
     paths = next((column for name, column, _ in shown if name == "path"), ())
     parts = [set(path.split("/")) for path in paths]
     return [
@@ -382,7 +519,7 @@ def _needed(shown: Sequence[Column], at_most: int = 10**6) -> int:
     return sum(widths) + _BETWEEN * (len(widths) - 1)
 
 
-def _common_start(paths: Cells) -> str:
+def common_start(paths: Cells) -> str:
     """The folder that all paths lie in, with a slash at its end; "" where there is none."""
     if len(paths) < 2 or not all(path.startswith("/") for path in paths):
         return ""

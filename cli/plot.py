@@ -17,8 +17,7 @@ from .options import (
     option,
     wrong_usage,
 )
-from .output import say
-from .progress import count
+from .output import count, say
 
 if TYPE_CHECKING:
     from ..catalog.store.store import Store

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..catalog.model.checks import SEVERITIES
-from .output import say
+from ..catalog.model.checks import CHECKS, SEVERITIES
+from ..catalog.model.names import size_text
+from .output import count, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -19,21 +20,8 @@ if TYPE_CHECKING:
 
 
 _SECONDS_PER_LINE = 10.0  # a log of a night stays readable
+_LISTED = 20  # of a check; thousands would scroll all else away
 _PUBLISHING = "merging for questions over all runs ..."
-
-
-def count(n: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{n} {noun}{'s' * (n != 1)}"
-
-
-def size_text(n_bytes: float) -> str:
-    """A size in the decimal unit that keeps it short: ``57.4 MB``."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(n_bytes) < 1000:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} PB"
 
 
 class _Lines:
@@ -101,8 +89,16 @@ class _Bars(_Lines):
 
     def finished_run(self, label: str) -> None:
         self._n_runs_done += 1
-        counts = f"{self._n_runs_done}/{self._n_runs} runs, {label}"
+        counts = f"{self._n_runs_done}/{self._n_runs} runs{self._left_text()}, {label}"
         self._progress.update(self._runs, completed=self._n_runs_done, counts=counts)
+
+    def _left_text(self) -> str:
+        """How long it takes on, once there is something to judge by."""
+        seconds = time.monotonic() - self._started
+        left = seconds / self._n_runs_done * (self._n_runs - self._n_runs_done)
+        if seconds < _SECONDS_PER_LINE or left < 1:
+            return ""
+        return f", {left / 60:.0f} min left" if left > 90 else f", {left:.0f} s left"
 
     def publishing(self) -> None:
         self._progress.update(self._runs, counts=_PUBLISHING)
@@ -111,7 +107,9 @@ class _Bars(_Lines):
         self._progress.update(
             self._files,
             visible=self._n_files > 0,
-            total=self._n_files,
+            # Of several runs the last plan alone says how many files there are: until then a bar
+            # would jump back with each.
+            total=self._n_files if self._n_runs <= 1 else None,
             completed=self._n_files_done,
             counts=self._files_text(),
         )
@@ -164,10 +162,12 @@ def say_problems(problems: Sequence["Problem"]) -> None:
     for problem in dict.fromkeys(problems):
         groups.setdefault((problem.check, problem.severity), []).append(problem)
     for (check, severity), of_group in sorted(groups.items()):
-        say(f"{check} ({SEVERITIES[severity]}), {len(of_group)}:")
-        for problem in of_group:
+        say(f"{check} {CHECKS[check].title} ({SEVERITIES[severity]}), {len(of_group)}:")
+        for problem in of_group[:_LISTED]:
             where = f" [{problem.where}]" if problem.where else ""
             say(f"  {problem.path}{where}: {problem.message}")
+        if (left := len(of_group) - _LISTED) > 0:
+            say(f"  … {left} more (`xfelcat audit --check {check}` sums up what the catalog has)")
 
 
 def finish_job(report: "JobReport", summary: list[str], strict: bool) -> None:

@@ -28,8 +28,7 @@ from ..catalog.model.errors import XfelcatError, nearest
 from ..catalog.questions.sql import describe_views, run_sql, schema_text
 from ..catalog.store.store import Store
 from .options import say_if_behind
-from .output import Format, choose_format, say, write_answer
-from .progress import count
+from .output import Format, choose_format, count, say, write_answer
 
 # Completion offers, after a dot at the start, the prompt's own commands and what they take; after
 # ``FROM`` or ``JOIN`` views; after ``name.`` the columns of that view or alias; else the columns of
@@ -154,7 +153,9 @@ class Conversation:
                 self._ask(entry)
         except KeyboardInterrupt:
             say("interrupted")
-        except (XfelcatError, typer.BadParameter) as error:
+        except XfelcatError as error:
+            say(error.worded("prompt"))
+        except typer.BadParameter as error:
             say(str(error))
         return True
 
@@ -165,7 +166,8 @@ class Conversation:
         )
         seconds = time.monotonic() - started
         chosen, output = self.next_output or (self.chosen, None)
-        write_answer(answer.table, chosen, output)
+        rest = "LIMIT and OFFSET, or .format csv FILE"
+        write_answer(answer.table, chosen, output, limit=None, rest=rest)
         self.next_output = None
         say(f"{count(answer.table.num_rows, 'row')} in {seconds:.2f} s")
 
@@ -285,7 +287,8 @@ def run_prompt(
     Raises CatalogNotFoundError where nothing was ingested yet.
     """
     answer = run_sql(store, "SELECT 1 WHERE false")
-    say(f"{answer.provenance}")
+    for remark in answer.provenance.remarks():
+        say(remark)
     say_if_behind(store)
     say(".help says how this works, .schema what can be asked, .quit ends it")
     conversation = Conversation(store, time_limit, memory_limit, chosen)

@@ -11,10 +11,12 @@ from typing import Annotated
 import typer
 
 from ..catalog.questions.sql import MEMORY_LIMIT, TIME_LIMIT, check_memory_limit, run_sql
+from .complete import completing
 from .options import (
     AsOfOption,
     CatalogOption,
     FormatOption,
+    LimitOption,
     OutputOption,
     argument,
     flag,
@@ -33,6 +35,7 @@ def sql_command(
             "STATEMENT",
             "One SQL statement, in quotes; left out, it is read from stdin, or asked for on a "
             "terminal. With --schema, the name of a view.",
+            autocompletion=completing("view"),
         ),
     ] = None,
     *,
@@ -55,6 +58,7 @@ def sql_command(
             "Stop a query that needs more memory than this; 0 for DuckDB's own limit.",
         ),
     ] = MEMORY_LIMIT,
+    limit: LimitOption = None,
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
@@ -90,7 +94,7 @@ def sql_command(
             raise typer.BadParameter(f"{file} cannot be read: {error}") from None
     store = open_store(catalog, as_of)
     answer = run_sql(store, statement, time_limit=seconds, memory_limit=memory)
-    write_answer(answer.table, chosen, output)
+    write_answer(answer.first(limit or None).table, chosen, output, limit=limit)
     say_provenance(answer, store)
 
 

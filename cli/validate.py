@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..catalog.model.names import size_text
 from .options import (
     DeepOption,
     FormatOption,
@@ -15,12 +16,13 @@ from .options import (
     SampleOption,
     SeedOption,
     TimeLimitOption,
+    argument,
     flag,
     option,
     wrong_usage,
 )
-from .output import Format, choose_format, say, write_rows
-from .progress import count, showing_progress, size_text
+from .output import Format, choose_format, count, say, write_rows
+from .progress import showing_progress
 from .workers import DaskOption, SlurmOption, working
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _NOUNS = {"E": "error", "W": "warning", "I": "remark"}
 
 def validate_command(
     path: Annotated[
-        Path | None, typer.Argument(help="A data file, or a run: its directory, or 2012/34.")
+        Path | None, argument("PATH", "A data file, or a run: its directory, or 2012/34.")
     ] = None,
     *,
     skip: Annotated[

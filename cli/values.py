@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
+from .complete import completing
 from .options import (
     AsOfOption,
     CatalogOption,
     FormatOption,
+    LimitOption,
     OutputOption,
     argument,
     open_store,
@@ -23,8 +25,17 @@ if TYPE_CHECKING:
 
 @with_question("run", "having")
 def values_command(
-    source: Annotated[str, argument("SOURCE", "Glob of source names, in quotes: '*MOTOR*'.")],
-    key: Annotated[str, argument("KEY", "Glob of keys: actualPosition.")],
+    source: Annotated[
+        str,
+        argument(
+            "SOURCE",
+            "Glob of source names, in quotes: '*MOTOR*'.",
+            autocompletion=completing("source"),
+        ),
+    ],
+    key: Annotated[
+        str, argument("KEY", "Glob of keys: actualPosition.", autocompletion=completing("key"))
+    ],
     *,
     profile: Annotated[
         str | None,
@@ -36,9 +47,7 @@ def values_command(
         ),
     ] = None,
     question: "Question",
-    limit: Annotated[
-        int | None, option("--limit", "N", "Give this many runs at most.", "-n", min=1)
-    ] = None,
+    limit: LimitOption = None,
     format_: FormatOption = None,
     output: OutputOption = None,
     catalog: CatalogOption = None,
@@ -55,9 +64,9 @@ def values_command(
     store = open_store(catalog, as_of)
     with wrong_usage():
         question = replace(question, data=DataFilter.of(source=source, key=key))
-        answer = values(store, question, profile).first(limit)
+        answer = values(store, question, profile).first(limit or None)
     hidden = ["run_id"] if chosen is Format.TABLE else []
-    write_answer(answer.table.drop_columns(hidden), chosen, output)
+    write_answer(answer.table.drop_columns(hidden), chosen, output, limit=limit)
     say_provenance(answer, store, question)
     if profile and not answer.table.num_rows:
         say("only keys that `xfelcat profile` has read have profiles")

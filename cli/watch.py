@@ -37,7 +37,7 @@ class LogFormat(StrEnum):
 def watch_command(
     roots: Annotated[
         list[Path],
-        argument("ROOT...", "Facility, instrument, cycle, proposal or data class directories."),
+        argument("ROOT", "Facility, instrument, cycle, proposal or data class directories."),
     ],
     *,
     once: Annotated[bool, flag("--once", "Look once and stop, as a scheduled job.")] = False,

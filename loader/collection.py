@@ -7,7 +7,6 @@ here what they promise; ``select``, ``read``, ``output`` and ``show`` do the wor
 
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ..catalog.model.errors import FileStructureError
+from ..catalog.model.errors import FileStructureError, warn_caller
 from ..catalog.model.facts import RunFacts
 from ..catalog.model.identity import identify_run
 from ..catalog.model.names import parse_module
@@ -138,7 +137,7 @@ class DataCollection(OverTrains):
             except FileStructureError as error:
                 if at == len(named) and not parts:
                     raise
-                warnings.warn(f"left out: {error}", UserWarning, stacklevel=2)
+                warn_caller(f"left out: {error}")
                 continue
             parts.append(cls.from_facts(facts, inc_suspect_trains=inc_suspect_trains))
         return replaced(parts[0].union(*parts[1:]), _single_run=is_single_run)
@@ -237,7 +236,7 @@ class DataCollection(OverTrains):
         source = self.selected.source(name)
         if source.entry.is_legacy:
             message = _LEGACY.format(name, source.entry.real_name)
-            warnings.warn(message, DeprecationWarning, stacklevel=4)
+            warn_caller(message, DeprecationWarning)
         return source
 
     def _ipython_key_completions_(self) -> list[str]:

@@ -8,14 +8,13 @@ that could not be used; the rest is opened.
 import contextlib
 import fnmatch
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 from ..catalog.config import load_settings
-from ..catalog.model.errors import RunNotFoundError, nearest
+from ..catalog.model.errors import RunNotFoundError, nearest, warn_caller
 from ..catalog.model.identity import is_data_file, parse_proposal, parse_run, parse_run_name
 from ..catalog.opening.resolve import look_up_run
 from ..catalog.scan.discover import neighbours
@@ -222,11 +221,9 @@ def _raw_with_a_warning(proposal_dir: str, run: int | str) -> str:
     with contextlib.suppress(RunNotFoundError):
         processed = find_run_directory(proposal_dir, run, "proc")
         if os.path.isdir(os.path.join(proposal_dir, "raw", os.path.basename(processed))):
-            warnings.warn(
+            warn_caller(
                 "open_run without data= opens raw data alone, and there are processed data of this"
-                " run too: give data='raw' or data='default' (both), or set XFELCAT_DEFAULT_DATA",
-                UserWarning,
-                stacklevel=3,
+                " run too: give data='raw' or data='default' (both), or set XFELCAT_DEFAULT_DATA"
             )
     return "raw"
 
@@ -266,7 +263,8 @@ def find_proposal(proposal: int | PathLike) -> str:
         return str(found[0])
     known = {p.name: str(p) for p in root.glob("*/*/p??????")}
     near = [known[n] for n in nearest(name, known)]
-    raise RunNotFoundError(f"proposal {name}", [f"{root}/*/*/{name}"], near)
+    sentence = f"proposal {name} not found below the data root (XFELCAT_DATA_ROOT names another)"
+    raise RunNotFoundError(f"proposal {name}", [f"{root}/*/*/{name}"], near, sentence=sentence)
 
 
 def find_run_directory(
@@ -278,13 +276,15 @@ def find_run_directory(
     """
     number = parse_run(run)
     if number is None:
-        raise RunNotFoundError(f"run {run!r} (write it as 243, '243' or 'r0243')")
+        sentence = f"{run!r} is no run: write 243, '243' or 'r0243'"
+        raise RunNotFoundError(f"run {run!r}", sentence=sentence)
     name = f"r{number:04d}"
     parent = os.path.join(proposal_dir, folder)
     path = os.path.join(parent, name)
     if os.path.isdir(path):
         if with_files and not any(map(is_data_file, os.listdir(path))):
-            raise RunNotFoundError(f"any data file of run {name} ({folder})", [path])
+            sentence = f"run {name} ({folder}) has no data file yet"
+            raise RunNotFoundError(f"run {name} ({folder})", [path], sentence=sentence)
         return path
     try:
         there = [n for n in os.listdir(parent) if n.startswith("r") and parse_run(n) is not None]
@@ -318,7 +318,7 @@ def _run_directories(proposal_dir: str, run: int | str, data: str | Sequence[str
         near = [n for e in absent.values() for n in e.nearest]
         raise RunNotFoundError(f"run {run} ({', '.join(folders)})", places, dict.fromkeys(near))
     for folder in absent.keys() - may_lack:
-        warnings.warn(f"opened without {folder} data: {absent[folder]}", stacklevel=3)
+        warn_caller(f"opened without {folder} data: {absent[folder]}")
     return found
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from glob import glob
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.catalog import Catalog
+from ..catalog.catalog import MetadataCatalog
 from ..catalog.model.errors import QueryError, RunNotFoundError
 from ..catalog.model.identity import RunIdentity, identify_run, parse_proposal, parse_run
 from ..catalog.model.names import from_text
@@ -46,7 +46,7 @@ def find_places(
         raise TypeError("give either runs or the filters of a question, not both")
     location = None if catalog is None else os.fspath(catalog)
     if runs is None:
-        asked = Catalog(location)
+        asked = MetadataCatalog(location)
         paths, location = _paths_of_table(asked.runs(**question), None), asked.location
     elif hasattr(runs, "columns"):
         location = location or runs.attrs.get("location")
@@ -64,11 +64,12 @@ def _paths_of_table(frame: "pd.DataFrame", location: str | None) -> Iterable[str
         return [from_text(str(path)) for path in frame["path"].dropna()]
     if "run_id" in frame.columns:
         ids = [int(i) for i in frame["run_id"].dropna()]
-        known = Catalog(location).runs()
+        known = MetadataCatalog(location).runs()
         by_id = dict(zip(known["run_id"], known["path"], strict=True))
         absent = [i for i in ids if i not in by_id]
         if absent:
-            raise RunNotFoundError(f"run_id {absent[0]} in the catalog", [str(location)])
+            sentence = f"the catalog has no run of run_id {absent[0]}"
+            raise RunNotFoundError(f"run_id {absent[0]}", [str(location)], sentence=sentence)
         return [from_text(by_id[i]) for i in ids]
     if {"proposal", "run"} <= set(frame.columns):
         named = frame[[n for n in ("proposal", "run", "data_class") if n in frame.columns]]
@@ -83,7 +84,7 @@ def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
     parsed = [_parse(item) for item in given]
     wanted = {item.proposals[0] for item in parsed if isinstance(item, RunFilter)}
     known: dict[tuple[int, str, int], str] = {}  # runs of these proposals in the catalog
-    if wanted and (catalog := Catalog(location)).exists():
+    if wanted and (catalog := MetadataCatalog(location)).exists():
         frame = catalog.runs(proposal=sorted(wanted))
         names = zip(frame["proposal"], frame["data_class"], frame["run"], strict=True)
         known = dict(zip(names, map(from_text, frame["path"]), strict=True))
@@ -102,7 +103,7 @@ def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
         proposal = item.proposals[0]
         if not found and not item.runs:
             name = "/".join((f"p{proposal:06d}", *item.data_classes))
-            raise RunNotFoundError(f"{name}: runs of this name in the catalog")
+            raise RunNotFoundError(name, sentence=f"the catalog has no run of {name}")
         if not found:
             folder = (*item.data_classes, "raw")[0]
             found = [find_run_directory(find_proposal(proposal), item.runs[0][0], folder)]
@@ -113,7 +114,7 @@ def _paths_of_names(given: Sequence[Any], location: str | None) -> list[str]:
 def _matching(pattern: str, location: str | None) -> list[str]:
     """The runs that a glob means: of names of catalogued runs, else of directories."""
     found: list[str] = []
-    if re.match(r"p[\d*?\[]", pattern) and (catalog := Catalog(location)).exists():
+    if re.match(r"p[\d*?\[]", pattern) and (catalog := MetadataCatalog(location)).exists():
         frame = catalog.runs()
         frame = frame[frame["proposal"].notna()]
         rows = zip(frame["proposal"], frame["data_class"], frame["run"], frame["path"], strict=True)
@@ -122,7 +123,8 @@ def _matching(pattern: str, location: str | None) -> list[str]:
                 found.append(from_text(path))
     found = found or [p for p in sorted(glob(os.path.expanduser(pattern))) if os.path.isdir(p)]
     if not found:
-        raise RunNotFoundError(f"{pattern}: runs of such names")
+        sentence = f"no run, catalogued or in a directory, is named like {pattern}"
+        raise RunNotFoundError(pattern, sentence=sentence)
     return found
 
 

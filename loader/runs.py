@@ -8,7 +8,6 @@
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.catalog import Catalog
+from ..catalog.config import catalog_location
 from ..catalog.model.errors import (
     AliasError,
     FileStructureError,
@@ -26,6 +25,7 @@ from ..catalog.model.errors import (
     RunNotFoundError,
     SourceNameError,
     nearest,
+    warn_caller,
 )
 from ..catalog.questions.empty import why_empty
 from ..catalog.questions.question import Question
@@ -203,11 +203,9 @@ def _attributes(keys: KeysOfRuns) -> dict[str, Any]:
     units = {key.units for key in keys.keys} - {None}
     attrs: dict[str, Any] = {"units": units.pop()} if len(units) == 1 else {}
     if units:
-        warnings.warn(
+        warn_caller(
             f"{keys.source} {keys.key} has different units in these runs: {sorted(map(str, units))}"
-            " and others; the values are as stored",
-            UserWarning,
-            stacklevel=4,
+            " and others; the values are as stored"
         )
     return attrs | ({"runs_lacking": list(keys.lacking)} if keys.lacking else {})
 
@@ -276,12 +274,9 @@ def open_runs(
     if not places:
         why = "the table or list has none"
         if runs is None:
-            location = None if catalog is None else os.fspath(catalog)
-            why = (
-                why_empty(Store(Catalog(location).location), Question.of(**question))
-                or "nothing matches"
-            )
-        warnings.warn(f"no runs: {why}", UserWarning, stacklevel=2)
+            store = Store(catalog_location(catalog))
+            why = why_empty(store, Question.of(**question)) or "nothing matches"
+        warn_caller(f"no runs: {why}")
     options: dict[str, Any] = {"trust": trust, "inc_suspect_trains": inc_suspect_trains}
     return Runs(places, aliases=aliases, **options)
 
@@ -453,7 +448,7 @@ class Runs(Value):
             if not found:
                 raise error
             message = f"{len(errors)} of {len(self)} runs left out of {what}, the first {name}"
-            warnings.warn(f"{message}: {error}", UserWarning, stacklevel=stacklevel)
+            warn_caller(f"{message}: {error}")
         return found, {name: str(error) for name, error in errors.items()}
 
     def _keys(self, source: str, key: str | None, *, timed: bool = False) -> KeysOfRuns:

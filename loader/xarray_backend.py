@@ -13,7 +13,6 @@ times, and trains in which a source was silent. Hence:
 import fnmatch
 import inspect
 import os
-import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from ..catalog.model.errors import (
     PropertyNameError,
     RunNotFoundError,
     SourceNameError,
+    warn_caller,
 )
 from ..catalog.model.names import short_key
 from ..catalog.model.runlength import Int64s, UInt64s
@@ -168,11 +168,9 @@ def choose_rows(keys: dict[str, SelectedKey], join: Join) -> tuple[UInt64s, dict
     if several:
         (source, group), *others = sorted(several)
         more = f" and {len(others)} more" if others else ""
-        warnings.warn(
+        warn_caller(
             f"left out of the dataset, having several entries per train: {source} {group}.*{more};"
-            f" open it with group={source!r}, key={group + '.*'!r}",
-            UserWarning,
-            stacklevel=4,
+            f" open it with group={source!r}, key={group + '.*'!r}"
         )
     once = {n: k for n, k in keys.items() if (k.entry.name, k.record.group) not in several}
     with_data = {n: k.with_trains(k.rows.trains_with_rows) for n, k in once.items()}
@@ -261,7 +259,8 @@ def _open(given: Any, catalog: Any, trust: str | None, inc_suspect_trains: bool)
         return H5File(given, catalog=catalog, **options)
     places = find_places(given, catalog, {})
     if len(places) != 1:
-        raise RunNotFoundError(f"{given}: one run of this name (there are {len(places)})")
+        sentence = f"{given} names {len(places)} runs: name one, such as p002012/raw/r0034"
+        raise RunNotFoundError(f"run {given}", sentence=sentence)
     return RunDirectory(places[0].path, catalog=catalog, **options)
 
 

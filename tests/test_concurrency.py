@@ -11,7 +11,7 @@ import pytest
 from support.catalog_state import state
 from support.examples import examples
 from test_crashes import place, states
-from xfelcat.catalog.catalog import Catalog
+from xfelcat import Catalog
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.errors import CatalogWriteError
 from xfelcat.catalog.store.store import Store

@@ -24,7 +24,7 @@ import pytest
 from support.catalog_state import state
 from support.shared import made_once
 from support.tiny_file import write_tiny
-from xfelcat.catalog.catalog import Catalog
+from xfelcat import Catalog
 from xfelcat.catalog.store.care import compact
 from xfelcat.catalog.store.store import Store
 

@@ -20,7 +20,7 @@ from support.catalog_state import state
 from support.examples import examples
 from support.tiny_file import write_tiny
 from test_crashes import BEFORE, COMMANDS, half_there, place, states, undisturbed
-from xfelcat.catalog.catalog import Catalog
+from xfelcat import Catalog
 from xfelcat.catalog.model.errors import CatalogWriteError, XfelcatError
 from xfelcat.catalog.store.care import compact
 from xfelcat.catalog.store.store import Store

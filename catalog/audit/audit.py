@@ -34,17 +34,22 @@ from ..store.store import Store
 from . import record
 from .between_runs import CHECKS_OF_ALL_RUNS
 from .disk import DiskOptions, find_on_disk, run_folders
+from .earlier import EarlierAudit, cover, covered_since, earlier_audits
 from .findings import Findings, describe_findings
 from .run_checks import SQL_CHECKS, choose_runs, execute, find_faults, insert, rows_table
 from .waivers import Waiver, find_waivers, waiver_table
 
-_SIZE = "SELECT count(*), coalesce(sum(n_files), 0)::BIGINT FROM run JOIN scope USING (run_id)"
+_SIZE = """
+SELECT count(*), coalesce(sum(n_files), 0)::BIGINT, min(ingested_at) FROM run
+JOIN scope USING (run_id)
+"""
 _STANDS = """
 SELECT run_id, name, check_id, severity, message, place, path, origin FROM finding
 WHERE origin = 'deep' AND resolved_at IS NULL
 AND list_contains($files::VARCHAR[], concat(run_id, '/', name))
 AND list_contains($checks::VARCHAR[], check_id)
 """
+NOT_ASKED = "save=False"
 _DISK_CHECKS = ("C01", "C02", "F06")
 _THRESHOLDS = {"error": ("E",), "warning": ("E", "W"), "never": ()}
 
@@ -112,7 +117,8 @@ class AuditReport:
     started_at: datetime
     """When it began, in UTC, without zone."""
     since: datetime | None
-    """From when on findings count as new; None where all do."""
+    """Since when the checks were not made of these runs (of several times, the earliest); None
+    where they never were: this audit is the first, and all is new."""
     seconds: float
     """How long it took."""
     n_runs: int
@@ -121,6 +127,10 @@ class AuditReport:
     """Files of these runs."""
     checks: tuple[str, ...]
     """IDs of the checks that it ran itself."""
+    at_ingest: tuple[str, ...] = ()
+    """IDs of the checks that ingest made, on which it reports too."""
+    oldest_ingest: datetime | None = None
+    """When the first of the runs was ingested that was not ingested again since."""
     expired: tuple[Waiver, ...] = ()
     """Waivers whose last day is over."""
 
@@ -175,15 +185,20 @@ class _Audit:
         waivers = find_waivers(self.store.location, self.options.waivers)
         cursor = self._cursor()
         choose_runs(cursor, self.where, self.options.run_ids)
-        ((n_runs, n_files),) = execute(cursor, _SIZE)
+        ((n_runs, n_files, oldest),) = execute(cursor, _SIZE)
         roots = self.options.disk.roots if self.options.disk else ()
         if not n_runs and not roots:
-            raise RunNotFoundError("a catalogued run to audit", [str(self.store.location)])
+            raise RunNotFoundError(
+                "a run to audit",
+                [str(self.store.location)],
+                sentence="the filters and paths choose no catalogued run to audit",
+            )
         found = self._find(cursor)
         options = self.options
         looks = options.disk is not None  # then also for runs that are not catalogued
         below = tuple(to_text(os.path.abspath(r)) for r in roots)
         beside = tuple(map(to_text, run_folders(cursor))) if looks and not roots else ()
+        since = self._cover(cursor)
         runs = fetch(cursor, "SELECT run_id FROM scope")
         area = record.Area(runs, options.ids_run, below, beside, self.started_at)
         today = self.started_at.date()
@@ -195,19 +210,20 @@ class _Audit:
                     recorded,
                     checks=sorted(options.ids),
                     ran=area.checks,
-                    since=self.since,
                     at=self.started_at,
                     waivers=waiver_table(waivers, today),
                 ),
                 location=str(self.store.location),
                 number=None,
-                not_recorded="--no-save (save=False)",
+                not_recorded=NOT_ASKED,
                 started_at=self.started_at,
-                since=self.since,
+                since=since,
                 seconds=time.monotonic() - self._clock,
                 n_runs=n_runs,
                 n_files=n_files,
                 checks=area.checks,
+                at_ingest=tuple(c.id for c in options.checks if c.origin == "scan"),
+                oldest_ingest=oldest,
                 expired=tuple(w for w in waivers if w.is_expired(today)),
             )
 
@@ -224,14 +240,15 @@ class _Audit:
             self._merge()
         return replace(recorded, number=number, not_recorded="")
 
-    @cached_property
-    def since(self) -> datetime | None:
-        """From when on a finding is new."""
-        if self.options.since is not None:
-            return self.options.since
-        before = record.audit_before(self.store, self.scope)
-        # What that audit found itself is no news.
-        return None if before is None else before + timedelta(microseconds=1)
+    def _cover(self, cursor: Cursor) -> datetime | None:
+        """Put the audits against which findings are new or gone into tables; when that is since."""
+        if (since := self.options.since) is not None:
+            cover(cursor, [EarlierAudit(since - timedelta(microseconds=1))])  # at that time is new
+            return since
+        ids = set(self.options.run_ids or ())  # of a watch, which compares with its own audits too
+        earlier = earlier_audits(self.store)
+        cover(cursor, [a for a in earlier if not a.run_ids or ids.intersection(a.run_ids)])
+        return covered_since(cursor, self.options.ids)
 
     @cached_property
     def scope(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.checks import SEVERITIES
 from ..questions.execute import Table, fetch
 from ..store.connections import Cursor
+from .earlier import LAST_COVERED
 from .run_checks import execute
 from .waivers import WAIVED_SQL
 
@@ -74,6 +75,8 @@ WITH every AS (
     UNION ALL
     SELECT * FROM recorded
 ),
+pair AS (SELECT DISTINCT coalesce(run_id, 0) AS run_id, check_id FROM every),
+covered AS ({LAST_COVERED}),
 f AS (
     SELECT
         e.run_id, r.proposal, r.run, r.data_class, r.instrument, r.cycle, e.origin, e.check_id,
@@ -82,11 +85,13 @@ f AS (
         e.first_seen, e.last_seen, e.resolved_at,
         CASE
             WHEN e.resolved_at IS NOT NULL THEN 'resolved'
-            WHEN e.is_new OR coalesce(e.first_seen >= $since::TIMESTAMP, true) THEN 'new'
+            WHEN e.is_new OR coalesce(e.first_seen > c.moment, true) THEN 'new'
             ELSE 'open'
         END AS status
     FROM every AS e LEFT JOIN run AS r USING (run_id)
-    WHERE e.resolved_at IS NULL OR e.resolved_at >= coalesce($since::TIMESTAMP, $at::TIMESTAMP)
+    LEFT JOIN covered AS c ON c.run_id = coalesce(e.run_id, 0) AND c.check_id = e.check_id
+    WHERE e.resolved_at IS NULL
+    OR coalesce(e.resolved_at > c.moment, e.resolved_at >= $at::TIMESTAMP)
 )
 SELECT f.*, ({WAIVED_SQL}) AS waived FROM f
 """
@@ -180,16 +185,16 @@ def describe_findings(
     *,
     checks: Sequence[str],
     ran: Sequence[str],
-    since: datetime | None,
     at: datetime,
     waivers: Table,
 ) -> Findings:
     """What scans, this audit and earlier ones found in the runs of ``scope``.
 
     ``checks`` are those asked for; ``recorded`` are the findings of the checks that ``ran`` this
-    time, all others are in the catalog.
+    time, all others are in the catalog. What is new or gone since the last audit that ``cover`` put
+    into the tables is so by its status.
     """
-    values: dict[str, Any] = {"checks": list(checks), "ran": list(ran), "since": since, "at": at}
+    values: dict[str, Any] = {"checks": list(checks), "ran": list(ran), "at": at}
     cursor.register("recorded", recorded)
     cursor.register("waiver", waivers)
     execute(cursor, _EVERY, values)

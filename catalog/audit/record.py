@@ -176,15 +176,5 @@ def compare_findings(store: Store, area: Area, found: Table) -> Table:
     return result[0]
 
 
-def audit_before(store: Store, scope: Mapping[str, Any]) -> datetime | None:
-    """When the last audit of the same scope began; None where there was none."""
-    current = store.audits.current()
-    if current is None:
-        return None
-    sql = "SELECT max(started_at) FROM audit WHERE scope = $1"
-    ((began,),) = OpenDatabase.at(current).cursor().execute(sql, [_as_text(scope)]).fetchall()
-    return began if isinstance(began, datetime) else None
-
-
 def _as_text(scope: Mapping[str, Any]) -> str:
     return json.dumps(scope, ensure_ascii=False, sort_keys=True, default=str)

@@ -16,6 +16,7 @@ The file is a list:
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -25,8 +26,10 @@ from ..model.checks import choose_checks
 from ..model.errors import ConfigError, QueryError
 from ..questions.conditions import glob_to_regex
 from ..questions.execute import Table
+from ..questions.export import replacing_file
 from ..questions.filters import RunFilter
-from .run_checks import rows_table
+from ..store.store import Store
+from .run_checks import execute, rows_table
 
 _KEYS = ("check", "proposal", "runs", "data_class", "source", "reason", "expires")
 _REQUIRED = ("check", "reason", "expires")
@@ -102,6 +105,51 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
     if not isinstance(entries, list):
         raise ConfigError(f"{path}: expected a list of waivers, each beginning with '- check:'")
     return tuple(_waiver(e, f"{path}, waiver {n}") for n, e in enumerate(entries, start=1))
+
+
+def add_waiver(path: Path, given: Mapping[str, Any]) -> Waiver:
+    """Append an entry to a file of waivers, made if it is missing; what it has stays as it is.
+
+    Times and numbers may be texts. Raises ConfigError where the entry, or the file, is wrong.
+    """
+    import yaml
+
+    entry = dict(given)
+    try:
+        entry["expires"] = date.fromisoformat(str(entry.get("expires", "")))
+    except ValueError:
+        raise ConfigError(f"{entry['expires']!r} is no day: write 2027-01-31") from None
+    waiver = _waiver(entry, "this waiver")
+    if waiver.is_expired(date.today()):
+        raise ConfigError(f"{waiver.expires} is over: name a day to come")
+    if path.exists():
+        read_waivers(path)  # what is wrong there is reported first
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    before += "\n" * bool(before and not before.endswith("\n"))
+    added = yaml.safe_dump([entry], sort_keys=False, allow_unicode=True)
+    try:
+        n_after = len(yaml.safe_load(before + added))
+    except yaml.YAMLError:
+        n_after = 0
+    if n_after != len(yaml.safe_load(before) or ()) + 1:
+        raise ConfigError(
+            f"{path} is no list of entries that begin with '- check:': add it by hand"
+        )
+    try:
+        with replacing_file(path) as file:
+            file.write((before + added).encode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+    return waiver
+
+
+def count_waived(store: Store, waiver: Waiver) -> int:
+    """How many findings that are open in the catalog a waiver accepts."""
+    with closing(store.open_merged().new_cursor()) as cursor:
+        cursor.register("waiver", waiver_table([waiver], date.today()))
+        of_open = f"FROM findings AS f WHERE resolved_at IS NULL AND ({WAIVED_SQL}) IS NOT NULL"
+        ((n,),) = execute(cursor, f"SELECT count(*) {of_open}")
+    return int(n)
 
 
 def _waiver(entry: Any, where: str) -> Waiver:

@@ -32,8 +32,10 @@ A message names what is wrong, where, and what to do next. Its parts are attribu
 
 import importlib
 import sys
+import warnings
 from collections.abc import Iterable
-from typing import Any, Self
+from types import FrameType, TracebackType
+from typing import Any, Literal, NamedTuple, Self
 
 
 def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
@@ -57,12 +59,77 @@ def did_you_mean(near: Iterable[str]) -> str:
     return f"; did you mean {names}?" if names else ""
 
 
+_PACKAGE = __name__.partition(".")[0]
+
+
+def _is_inside(frame: FrameType) -> bool:
+    """Whether a frame runs code of xfelcat, and none of its tests."""
+    part, _, rest = str(frame.f_globals.get("__name__", "")).partition(".")
+    return part == _PACKAGE and not rest.startswith("tests.")
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn of something, at the line outside xfelcat that called it."""
+    from inspect import currentframe
+
+    frame, level = currentframe(), 1
+    while (frame := frame and frame.f_back) and _is_inside(frame):
+        level += 1
+    warnings.warn(message, category, stacklevel=level + 1)
+
+
+class Hint(NamedTuple):
+    """What to do next, in the words of the place where one reads it."""
+
+    python: str
+    """In Python."""
+    shell: str
+    """On the command line."""
+    prompt: str = ""
+    """At the prompt of ``xfelcat sql``, if not as on the command line."""
+
+
 class XfelcatError(Exception):
     """Any error that xfelcat raises on purpose."""
 
+    hint: Hint | None = None
+
     def __str__(self) -> str:
+        return self.worded("python")
+
+    def worded(self, place: Literal["python", "shell", "prompt"]) -> str:
+        """The message, with what to do next in a place."""
         # KeyError would show the repr of its argument: escaped quotes in a sentence.
-        return str(self.args[0]) if self.args else ""
+        message = str(self.args[0]) if self.args else ""
+        if self.hint is None:
+            return message
+        return f"{message} ({getattr(self.hint, place) or self.hint.shell})"
+
+    def _render_traceback_(self) -> list[str]:
+        """How IPython shows the error: down to the call of xfelcat, whose own frames tell nothing.
+
+        ``traceback.print_last()`` shows all; an error that is none of ours, a bug, is shown whole.
+        """
+        ipython: Any = importlib.import_module("IPython")
+        frames = []
+        step = self.__traceback__
+        while step is not None:
+            frames.append(step)
+            step = step.tb_next
+        inside = (n for n, f in enumerate(frames) if _is_inside(f.tb_frame))
+        first = next(inside, len(frames))
+        shown: TracebackType | None = None
+        for f in reversed(frames[:first]):
+            shown = TracebackType(shown, f.tb_frame, f.tb_lasti, f.tb_lineno)
+        # What it was raised from is told in the message, and would be shown in full.
+        kept = self.__cause__, self.__suppress_context__
+        self.__cause__, self.__suppress_context__ = None, True
+        try:
+            make = ipython.get_ipython().InteractiveTB.structured_traceback
+            lines: list[str] = make(type(self), self, shown)
+        finally:
+            self.__cause__, self.__suppress_context__ = kept
+        return lines
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An error of a worker process is made again from its message, which __init__ cannot take.
@@ -96,13 +163,15 @@ class _SharedError(XfelcatError):
 class SourceNameError(_SharedError, KeyError):
     """A source that is not in this data; ``source`` and the ``nearest`` names there are."""
 
+    hint = Hint(
+        "all_sources lists the names; select() may have dropped it",
+        "`xfelcat info RUN` lists the sources",
+    )
+
     def __init__(self, source: str, candidates: Iterable[str] = ()) -> None:
         self.source = source
         self.nearest = nearest(source, candidates)
-        super().__init__(
-            f"this data has no source {source!r}{did_you_mean(self.nearest)}"
-            " (all_sources lists the names; select() may have dropped it)"
-        )
+        super().__init__(f"this data has no source {source!r}{did_you_mean(self.nearest)}")
 
 
 class PropertyNameError(_SharedError, KeyError):
@@ -244,12 +313,17 @@ class RunNotFoundError(XfelcatError, FileNotFoundError):
     """A proposal, run or file that does not exist; ``looked_at`` and the ``nearest`` there are."""
 
     def __init__(
-        self, what: str, looked_at: Iterable[str] = (), nearest: Iterable[str] = ()
+        self,
+        what: str,
+        looked_at: Iterable[str] = (),
+        nearest: Iterable[str] = (),
+        *,
+        sentence: str = "",
     ) -> None:
         self.what = what
         self.looked_at = tuple(looked_at)
         self.nearest = tuple(nearest)
-        message = f"{what} not found"
+        message = sentence or f"{what} not found"
         if self.looked_at:
             message += f"; looked at {', '.join(self.looked_at)}"
         if self.nearest:
@@ -274,7 +348,8 @@ class CatalogNotFoundError(XfelcatError, FileNotFoundError):
         if not found_version:
             message = (
                 f"no catalog at {location}; make one with"
-                f" `xfelcat ingest PATH --catalog {location}`"
+                f" `xfelcat ingest PATH --catalog {location}`, or name one that is there"
+                " (--catalog, XFELCAT_CATALOG)"
             )
         elif found_version < oldest_upgraded:
             message = (
@@ -337,6 +412,10 @@ class TargetWriteError(XfelcatError, OSError):
 
 class QueryError(XfelcatError, ValueError):
     """SQL or a filter that cannot be run."""
+
+    def __init__(self, message: str, hint: Hint | None = None) -> None:
+        self.hint = hint
+        super().__init__(message)
 
 
 class ConfigError(XfelcatError, ValueError):

@@ -160,14 +160,29 @@ def time_of_ns(ns: int) -> datetime | None:
         return None
 
 
-_DURATION = re.compile(r"(\d{1,5})\s*(min|h|d|w|month|months|y)")
+_DURATION = re.compile(
+    r"(\d{1,5}|last|past)\s*(min(?:ute)?|h(?:our)?|d(?:ay)?|w(?:eek)?|month|y(?:ear)?)s?"
+)
 _UNITS_OF_TIME = {
     **{"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1), "w": timedelta(7)},
-    **{"month": timedelta(30), "months": timedelta(30), "y": timedelta(365)},
+    **{"month": timedelta(30), "y": timedelta(365)},
 }
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """A duration: 30min, 12h, 3d, 2w, 1month, 1y; None for any other text."""
-    match = _DURATION.fullmatch(text.strip())
-    return None if match is None else int(match[1]) * _UNITS_OF_TIME[match[2]]
+    """A duration: 30min, 12h, 3 days, 2w, 1month, last year; None for any other text."""
+    match = _DURATION.fullmatch(text.casefold().strip())
+    if match is None:
+        return None
+    unit = match[2] if match[2] in _UNITS_OF_TIME else match[2][0]
+    n = int(match[1]) if match[1].isdecimal() else 1
+    return n * _UNITS_OF_TIME["min" if match[2] == "minute" else unit]
+
+
+def size_text(n_bytes: float) -> str:
+    """A size in the decimal unit that keeps it short: ``57.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(n_bytes) < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} PB"

@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -29,11 +28,20 @@ from ..model.errors import (
     FileStructureError,
     RunNotFoundError,
     XfelcatError,
+    warn_caller,
 )
 from ..model.facts import FileComparison, FileStat, RunFacts, compare_files
 from ..model.identity import proposal_directory
 from ..model.records import Depth, FileRecord, RunRecord
-from ..scan.discover import FoundRun, list_names, list_run, locate_run, neighbours, stat_file
+from ..scan.discover import (
+    FoundRun,
+    list_names,
+    list_run,
+    locate_run,
+    neighbours,
+    no_data_file,
+    stat_file,
+)
 from ..store.connections import OpenDatabase, uninterrupted
 from ..store.packing import PackedRun, fetch_packed
 from ..store.read import load_run, only_run
@@ -99,7 +107,7 @@ def look_up_run(
         candidates = iter(asked)
     stats = _listed(found, list_run)
     if not stats and choose is None:
-        raise RunNotFoundError(f"any HDF5 data file (*.h5) in {found.directory}")
+        raise no_data_file(found.directory)
     wanted = stats if choose is None else _chosen(found, stats, choose)
     best: tuple[_Candidate, FileComparison] | None = None
     for candidate in candidates:
@@ -143,7 +151,8 @@ def _chosen(found: FoundRun, stats: dict[str, FileStat], choose: Chooser) -> dic
             wanted[name] = stat
     if not wanted:
         raise RunNotFoundError(
-            f"data file that fits include= and file_filter= in {found.directory}"
+            f"data file in {found.directory}",
+            sentence=f"no data file in {found.directory} fits include= and file_filter=",
         )
     return wanted
 
@@ -164,13 +173,13 @@ def _candidates(found: FoundRun, catalog: str, settings: Settings) -> Iterator[_
                         if location == catalog:
                             store.require()
                         if location in named and (reason := lacking(store, [shard])):
-                            warnings.warn(f"{_WITHOUT}: {reason}", UserWarning, stacklevel=2)
+                            warn_caller(f"{_WITHOUT}: {reason}")
                         continue
                     cursor = source.cursor()
                     run_id = only_run(cursor) if beside else found.identity.run_id
                     known = fetch_packed(cursor, run_id)
             except CatalogReadError as e:  # the data can be opened without it
-                warnings.warn(f"{_WITHOUT}: {e}", UserWarning, stacklevel=2)
+                warn_caller(f"{_WITHOUT}: {e}")
                 continue
             if known and known.files.names:
                 yield _Candidate(store, shard, run_id, source, known)

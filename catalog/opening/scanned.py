@@ -10,7 +10,6 @@ must not pay for it.
 
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..model.errors import ChangedFileError, FileStructureError
+from ..model.errors import ChangedFileError, FileStructureError, warn_caller
 from ..model.facts import FileTable, Numbered, RunFacts
 from ..model.records import FileLayout, FileRecord, KeySchema, Problem, RunValue
 from ..model.runlength import FrameIds, IndexPattern, TrainList, UInt64s
@@ -122,7 +121,7 @@ def _warn_of_the_unreadable(path: str, faults: Iterable["Fault | Problem"]) -> N
     """Warn of what a file has and nobody can read: whoever asks must not take it to be absent."""
     for fault in faults:
         if "cannot be read" in fault.message:
-            warnings.warn(f"{path}: {fault.where}: {fault.message}", UserWarning, stacklevel=2)
+            warn_caller(f"{path}: {fault.where}: {fault.message}")
 
 
 class _Numbering:

@@ -21,7 +21,7 @@ from ..model.runlength import Int64s, UInt64s
 from ..opening.catalogued import find_run
 from ..store.connections import Cursor
 from ..store.store import Store
-from .execute import Answer, Sql, all_of, ask, is_one_of, limited, sql
+from .execute import Answer, Sql, all_of, ask, in_reading_order, is_one_of, limited, sql
 from .filters import ALL_RUNS, DataFilter, RunFilter, provenance
 from .question import EVERYTHING, OF_RUN, OF_RUN_SQL, Question, select_runs
 
@@ -173,7 +173,8 @@ def coverage(
         table = table.append_column("together", pa.array(low))
         table = table.append_column("at_most", pa.array(high))
         table = table.append_column("path", runs.column("path"))
-        return Answer(table.filter(pa.array(wanted)), provenance(cursor, store, question.runs))
+        found = in_reading_order(table.filter(pa.array(wanted)))
+        return Answer(found, provenance(cursor, store, question.runs))
 
 
 def _bounds(
@@ -307,4 +308,5 @@ def lacking(
             at_least=at_least,
             selected=all_of(selection.conditions()),
         )
-        return Answer(ask(cursor, statement), provenance(cursor, store, question.runs))
+        found = in_reading_order(ask(cursor, statement))
+        return Answer(found, provenance(cursor, store, question.runs))

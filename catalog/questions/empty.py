@@ -63,6 +63,8 @@ class _SetFilter:
             text = f"{self.value:%Y-%m-%d %H:%M}"
         elif self.name == "shapes":
             text = ", ".join("x".join(map(str, shape)) or "scalar" for shape in given)
+        elif isinstance(self.value, float):
+            text = f"{self.value:.0%} of its"
         elif self.name in ("proposals", "min_trains"):
             text = ", ".join(map(str, given))
         else:

@@ -7,7 +7,7 @@ Questions are written as SQL text, not with SQLAlchemy: importing that alone cos
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from string import Formatter
 from threading import Event, Thread
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Table: TypeAlias = "pa.Table"  # by name: importing pyarrow takes its time
 T = TypeVar("T")
+# From when on people wonder whether what the catalog has is still so.
+_OLD = timedelta(days=30)
 # Rows per batch where their size is limited: small against the limit, large against the overhead.
 _ROWS_AT_ONCE = 100_000
 
@@ -104,17 +106,38 @@ class Provenance:
         oldest = self.oldest_ingest and self.oldest_ingest.isoformat()
         return dataclasses.asdict(self) | {"oldest_ingest": oldest}
 
-    def __str__(self) -> str:
-        parts = [f"{self.runs_searched} run{'s' * (self.runs_searched != 1)} searched"]
+    def remarks(self, now: datetime | None = None) -> list[str]:
+        """What readers should know of the answer; nothing where all is known in full and lately."""
+        found = []
         if self.runs_outline_only:
-            parts.append(f"{self.runs_outline_only} of them known by outline only (not their keys)")
-        else:
-            parts.append("none by outline only")
+            found.append(
+                f"of {self.runs_outline_only} of the {self.runs_searched} runs the catalog knows"
+                " files and sources only, no keys and values: `xfelcat ingest` reads these"
+            )
         if self.runs_undated:
-            parts.append(f"{self.runs_undated} more left out: their files record no times")
-        if self.oldest_ingest:
-            parts.append(f"oldest ingest {self.oldest_ingest:%Y-%m-%d %H:%M} UTC")
-        return "; ".join(parts)
+            found.append(f"{self.runs_undated} more left out: their files record no times")
+        now = now or datetime.now(UTC).replace(tzinfo=None)
+        if self.oldest_ingest and now - self.oldest_ingest > _OLD:
+            day = f"{self.oldest_ingest:%Y-%m-%d}"
+            found.append(f"what is known of some runs is of {day}: `xfelcat ingest` renews it")
+        return found
+
+
+# Columns of rows that are about runs: those that people read first, and last.
+_FIRST = ("proposal", "run", "data_class", "started_at", "name", "source", "key", "trains")
+_LAST = (
+    *("instrument", "cycle", "depth", "run_id", "path", "realpath", "recorded_proposal"),
+    "recorded_run",
+)
+
+
+def in_reading_order(table: Table) -> Table:
+    """The columns as people read them: what names a run first, what follows from that last."""
+    names = table.column_names
+    first = [name for name in _FIRST if name in names]
+    last = [name for name in _LAST if name in names]
+    between = [name for name in names if name not in (*first, *last)]
+    return table.select([*first, *between, *last])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,27 @@ integer ids found there: over 10^5 runs this takes a hundredth of the time.
 No numpy is imported here: the command line makes its options from the table.
 """
 
+import inspect
 import os
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypedDict, Unpack
+from types import FunctionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    SupportsIndex,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    get_args,
+)
 
 from ..model.errors import QueryError, nearest
 from ..model.identity import parse_proposal, parse_run
@@ -40,6 +53,8 @@ if TYPE_CHECKING:
     from ..store.connections import Cursor
     from ..store.store import Store
 
+
+T = TypeVar("T")
 
 # What people may give: one of a thing or several.
 Numbers = int | str | Iterable[int | str]
@@ -68,14 +83,25 @@ def parse_time(moment: Moment) -> datetime:
     if isinstance(moment, date):
         return datetime(moment.year, moment.month, moment.day)
     text = str(moment).strip()  # numpy's times are no datetimes, and spell as ISO does
-    if (ago := parse_duration(text)) is not None:
-        return datetime.now(UTC).replace(tzinfo=None) - ago
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if (ago := parse_duration(text.removesuffix("ago"))) is not None:
+        return now - ago
+    if (days := {"today": 0, "yesterday": 1}.get(text.casefold())) is not None:
+        return datetime(now.year, now.month, now.day) - timedelta(days)
     try:
+        start, _, zone = text.rpartition(" ")
+        if zone.casefold() == "local":
+            return to_utc(datetime.fromisoformat(start).astimezone())
+        if "/" in zone:
+            from zoneinfo import ZoneInfo
+
+            return to_utc(datetime.fromisoformat(start).replace(tzinfo=ZoneInfo(zone)))
         return to_utc(datetime.fromisoformat(text))
-    except ValueError:
+    except (ValueError, KeyError):
         raise QueryError(
-            f"{moment!r} is no time: write 2024-05-01, 2024-05-01T12:30 (UTC),"
-            " or how long ago: 30min, 12h, 3d, 2w, 1month, 1y"
+            f"{moment!r} is no time: write 2024-05-01, 2024-05-01T12:30 (UTC), with a zone"
+            " ('2024-05-01 12:30 local'), or how long ago: 30min, 12h, 3d, 2w, 1month, 1y,"
+            " 'last week', yesterday"
         ) from None
 
 
@@ -138,10 +164,31 @@ def _train_range(given: Trains) -> tuple[int, int]:
     return first, last
 
 
-def _min_trains(given: Any) -> int:
-    if not isinstance(given, SupportsIndex) or index(given) < 0:
-        raise QueryError(f"min_trains={given!r}: give a number of trains")
-    return index(given)
+def _min_trains(given: Any) -> int | float:
+    """A number of trains, or a float: a share of those of the run."""
+    text = str(given).strip()
+    if m := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text):
+        share = float(m[1]) / 100
+    elif isinstance(given, SupportsIndex) or text.isdecimal():
+        if (number := index(given) if isinstance(given, SupportsIndex) else int(text)) >= 0:
+            return number
+        share = -1.0
+    else:
+        try:
+            share = float(text)
+        except ValueError:
+            share = -1.0
+    if not 0 < share <= 1:
+        raise QueryError(
+            f"min_trains={given!r}: give a number of trains, or a share of them: 90% or 0.9"
+        )
+    return share
+
+
+def trains_at_least(least: int | float, column: str) -> Sql:
+    """The condition that a column, joined to ``run``, counts at least so many trains."""
+    of = " * run.n_trains" if isinstance(least, float) else ""
+    return sql(f"{column} >= {{least}}{of}", least=least)
 
 
 def _specs(given: "Spec | list[Spec]") -> "tuple[DataFilter, ...]":
@@ -220,8 +267,8 @@ FILTERS = (
     Filter("train", "trains", "having", _train_range, "ID",
            "Only runs with this train ID, or one of a range (1000-1999).", is_repeated=False),
     Filter("min_trains", "min_trains", "having", _min_trains, "N",
-           "Only with at least this many trains (with data, where rows are of sources).",
-           is_repeated=False, kind=int),
+           "Only with at least this many trains (with data, where rows are of sources), or this"
+           " share of the run's: 90%.", is_repeated=False),
     Filter("source", "sources", "data", _patterns, "GLOB", "Only these sources."),
     Filter("key", "keys", "data", _patterns, "GLOB", "Only these keys."),
     Filter("device_class", "device_classes", "data", _patterns, "GLOB",
@@ -286,7 +333,7 @@ class RunChoice(TypedDict, total=False):
 
 class _Having(RunChoice, total=False):
     train: Trains | None
-    min_trains: int | None
+    min_trains: int | float | str | None
     has: "Spec | list[Spec] | None"
     has_not: "Spec | list[Spec] | None"
 
@@ -326,6 +373,43 @@ class ConditionChoice(_Having, _Data, total=False):
 
     key: Patterns | None
     source: Patterns | None
+
+
+def spell_filters(cls: type[T]) -> type[T]:
+    """A class whose methods name their filters, in their signature and their docstring.
+
+    Programs that show or complete the arguments of a function (``help``, IPython) see nothing in
+    ``**where: Unpack[Choice]``.
+    """
+    for method in vars(cls).values():
+        if not isinstance(method, FunctionType):
+            continue
+        signature = inspect.signature(method)
+        named = list(signature.parameters.values())
+        choice = get_args(named[-1].annotation) if named[-1].kind is named[-1].VAR_KEYWORD else ()
+        if not choice or not hasattr(choice[0], "__optional_keys__"):
+            continue
+        filters = [f for f in FILTERS if f.name in choice[0].__optional_keys__]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        spelt = [inspect.Parameter(f.name, kind, default=None) for f in filters]
+        spelled = signature.replace(parameters=[*named[:-1], *spelt])
+        method.__signature__ = spelled  # type: ignore[attr-defined]
+        method.__doc__ = _with_filters(inspect.cleandoc(method.__doc__ or ""), filters)
+    return cls
+
+
+def _with_filters(doc: str, filters: Sequence[Filter]) -> str:
+    """A numpydoc docstring with the filters, before what the method returns or raises."""
+    lines = ["Other Parameters", "----------------"]
+    for f in filters:
+        about = re.sub(r"(;| and) may be repeated", "; or several in a list", f.help)
+        lines += [
+            f.name,
+            *textwrap.wrap(about, 92, initial_indent="    ", subsequent_indent="    "),
+        ]
+    text = "\n".join(lines) + "\n\n"
+    m = re.search(r"^(Returns|Raises|Examples)\n-+$", doc, re.M)
+    return doc[: m.start()] + text + doc[m.start() :] if m else f"{doc}\n\n{text}"
 
 
 # Runs -------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from ..model.names import from_text
 from ..model.records import Depth
 from ..store.connections import Cursor
 from ..store.store import Store
-from .execute import Answer, Sql, all_of, ask, limited, sql
-from .filters import ALL_RUNS, UNIT, RunFilter, provenance
+from .execute import Answer, Sql, all_of, ask, in_reading_order, limited, sql
+from .filters import ALL_RUNS, UNIT, RunFilter, provenance, trains_at_least
 from .question import EVERYTHING, OF_RUN, OF_RUN_SQL, Question, Selection, select_runs
 
 RUN_NAMES = "run.run_id, run.proposal, run.run, run.data_class"
@@ -42,9 +42,9 @@ def find_runs(store: Store, question: Question) -> Answer:
         table = found.table.select([*OF_RUN, "started_at", "trains"])
         for name, values in selection.evaluation.columns().items():
             table = table.append_column(name, values)
-        for name in ("path", "depth"):
+        for name in ("depth", "path"):
             table = table.append_column(name, found.table.column(name))
-        return Answer(table, found.provenance)
+        return Answer(in_reading_order(table), found.provenance)
 
 
 def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = None) -> Answer:
@@ -73,7 +73,8 @@ def find(store: Store, question: Question = EVERYTHING, *, limit: int | None = N
     with store.read_merged() as cursor:
         selection = select_runs(cursor, question)
         statement = sql(
-            f"""SELECT {OF_RUN_SQL}, run_source.section, found_source.name AS source, {columns},
+            f"""SELECT {OF_RUN_SQL}, run.started_at, run_source.section,
+                found_source.name AS source, {columns},
                 run_source.n_trains AS trains, run_source.n_entries AS entries,
                 run.directory AS path, CASE run.depth {depths} END AS depth
             FROM run_source
@@ -99,7 +100,7 @@ def sources(store: Store, question: Question = EVERYTHING) -> Answer:
         selection = select_runs(cursor, question)
         conditions = selection.conditions("found.run_id")
         if question.min_trains:
-            conditions.append(sql("found.n_trains >= {least}", least=question.min_trains))
+            conditions.append(trains_at_least(question.min_trains, "found.n_trains"))
         statement = sql(
             """WITH found AS (
                 SELECT found.* FROM {groups} AS found
@@ -209,7 +210,10 @@ def train_ranges(store: Store, question: Question = EVERYTHING) -> Answer:
 
 
 def _answer(cursor: Cursor, store: Store, question: Question, statement: Sql) -> Answer:
-    return Answer(ask(cursor, statement), provenance(cursor, store, question.runs))
+    table = ask(cursor, statement)
+    if "run" in table.column_names:
+        table = in_reading_order(table)
+    return Answer(table, provenance(cursor, store, question.runs))
 
 
 def _select_by_data(cursor: Cursor, question: Question) -> Selection:
@@ -232,7 +236,7 @@ def _of_sources(selection: Selection) -> list[Sql]:
     conditions = selection.conditions("run_source.run_id")
     conditions += question.data.class_conditions()
     if question.min_trains:
-        conditions.append(sql("run_source.n_trains >= {least}", least=question.min_trains))
+        conditions.append(trains_at_least(question.min_trains, "run_source.n_trains"))
     return conditions
 
 
@@ -284,12 +288,24 @@ def find_known(store: Store, targets: Iterable[str | PathLike[str]]) -> list[Kno
             text = fspath(target)
             known = [known for run in _known(store, ALL_RUNS) for known in (run.name, run.path)]
             raise RunNotFoundError(
-                f"{text}: a catalogued run of this name or path",
+                text,
                 looked_at=[str(store.location)],
                 nearest=nearest(text, known),
+                sentence=f"{text} is no run that the catalog has, by name or path",
             )
         found |= {run.run_id: run for run in named}
     return sorted(found.values(), key=lambda run: run.run_id)
+
+
+def known_names(store: Store) -> list[str]:
+    """What of the catalog can be named: instruments, proposals, and their runs."""
+    statement = Sql(
+        """SELECT DISTINCT unnest([instrument, format('p{:06d}', proposal),
+            format('p{:06d}/{}/r{:04d}', proposal, data_class, run)])
+        FROM run WHERE proposal IS NOT NULL ORDER BY ALL"""
+    )
+    with store.read_merged() as cursor:
+        return [from_text(name) for name in ask(cursor, statement).column(0).to_pylist() if name]
 
 
 def forget(store: Store, runs: Iterable[KnownRun]) -> int:

@@ -165,7 +165,7 @@ QUESTIONS = {"volume": ("by",), "growth": ("per", "by")} | dict.fromkeys(_LISTS,
 
 
 def inventory(store: Store, question: str, where: RunFilter = ALL_RUNS, **options: Any) -> Answer:
-    """The answer to one of ``QUESTIONS``; options that are None are left to it.
+    """The answer to one of ``QUESTIONS``; options that are None are left to it, limit 0 is none.
 
     Raises QueryError for a question that there is not, or an option that it does not take.
     """
@@ -180,7 +180,7 @@ def inventory(store: Store, question: str, where: RunFilter = ALL_RUNS, **option
     if question == "growth":
         return growth(store, **given, where=where)
     template, limit = _LISTS[question]
-    return _answer(store, template, where, given.get("limit", limit))
+    return _answer(store, template, where, given.get("limit", limit) or None)
 
 
 def summarize(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
@@ -188,6 +188,7 @@ def summarize(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
 
     Columns: instrument, cycle, proposal, data_class, path (of loose runs), runs, outline_only,
     files, files_missing, files_unread, bytes, trains (sum over runs), first_data, last_data,
+    undated (runs whose files record no times),
     oldest_ingest, newest_ingest.
     """
     return _answer(
@@ -198,9 +199,27 @@ def summarize(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
             sum(n_files_missing)::BIGINT AS files_missing,
             sum(n_files_unread)::BIGINT AS files_unread, sum(bytes)::BIGINT AS bytes,
             sum(n_trains)::BIGINT AS trains, min(started_at) AS first_data,
-            max(ended_at) AS last_data, min(ingested_at) AS oldest_ingest,
+            max(ended_at) AS last_data, count(*) FILTER (started_at IS NULL) AS undated,
+            min(ingested_at) AS oldest_ingest,
             max(ingested_at) AS newest_ingest
         FROM run WHERE {{filter}} GROUP BY 1, 2, 3, 4, 5 ORDER BY min(run_id)""",
+        where,
+    )
+
+
+def proposals(store: Store, where: RunFilter = ALL_RUNS) -> Answer:
+    """A row per proposal, in the order of first runs; a loose run is a row of its own."""
+    return _answer(
+        store,
+        """SELECT proposal, instrument, cycle,
+            list(DISTINCT data_class ORDER BY data_class <> 'raw', data_class) AS data_classes,
+            count(*) AS runs, sum(n_files)::BIGINT AS files,
+            coalesce(sum(bytes), 0)::BIGINT AS bytes,
+            coalesce(sum(n_trains) FILTER (data_class = 'raw'), 0)::BIGINT AS trains,
+            min(started_at) AS first_data, max(ended_at) AS last_data
+        FROM run WHERE {filter}
+        GROUP BY proposal, instrument, cycle, CASE WHEN proposal IS NULL THEN directory END
+        ORDER BY min(run_id)""",
         where,
     )
 

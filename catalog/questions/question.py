@@ -10,12 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.errors import QueryError
 from ..model.runlength import UInt64s
 from ..store.connections import Cursor
 from .conditions import Condition
 from .evaluate import Evaluation
 from .execute import Sql, all_of, ask, is_one_of, numbers, sql
-from .filters import ALL_DATA, ALL_RUNS, DataFilter, RunFilter, filters_of, parse_filters
+from .filters import (
+    ALL_DATA,
+    ALL_RUNS,
+    DataFilter,
+    RunFilter,
+    filters_of,
+    parse_filters,
+    trains_at_least,
+)
 
 RunIds = UInt64s
 # Columns by which answers name a run, and the same in SQL.
@@ -33,8 +42,9 @@ class Question:
     """Which sources and keys the rows of an answer are about."""
     trains: tuple[int, int] | None = None
     """A range of train IDs, both ends included, of which a run must have one."""
-    min_trains: int = 0
-    """The least number of trains of a run or, in questions about data, of trains with data."""
+    min_trains: int | float = 0
+    """The least number of trains of a run or, in questions about data, of trains with data. A float
+    is a share of the trains of the run, which data have."""
     has: tuple[DataFilter, ...] = ()
     """Each must match something in a run."""
     has_not: tuple[DataFilter, ...] = ()
@@ -108,8 +118,12 @@ def select_runs(cursor: Cursor, question: Question, *has: DataFilter) -> Selecti
     if question == Question(data=question.data) and not has:
         return Selection(question)
     conditions = question.runs.conditions()
-    if question.min_trains:
-        conditions.append(sql("run.n_trains >= {least}", least=question.min_trains))
+    if isinstance(question.min_trains, float):
+        if question.data.is_empty:
+            share = f"{question.min_trains:.0%}"
+            raise QueryError(f"min_trains={share} of what? Name the data: a source, a key, ...")
+    elif question.min_trains:
+        conditions.append(trains_at_least(question.min_trains, "run.n_trains"))
     if question.trains:
         low, high = question.trains
         overlaps = "run.first_train <= {high} AND run.last_train >= {low}"
@@ -124,6 +138,9 @@ def select_runs(cursor: Cursor, question: Question, *has: DataFilter) -> Selecti
     n_before = ids.size
     if question.trains:
         ids = ids[_has_train(cursor, ids, first, last, question.trains)]
+    if isinstance(question.min_trains, float) and has:
+        enough = trains_at_least(question.min_trains, "found.n_trains")
+        ids = np.intersect1d(ids, _having(cursor, question.data, ids, enough), assume_unique=True)
     for filter_ in (*question.has, *has):
         ids = np.intersect1d(ids, _having(cursor, filter_, ids), assume_unique=True)
     for filter_ in question.has_not:
@@ -156,13 +173,21 @@ def _has_train(
     return has_one | np.isin(ids, _ids(cursor, found))
 
 
-def _having(cursor: Cursor, filter_: DataFilter, among: RunIds) -> RunIds:
-    """The runs, at least those ``among`` some, that have data that a filter matches."""
+def _having(
+    cursor: Cursor, filter_: DataFilter, among: RunIds, enough: Sql | None = None
+) -> RunIds:
+    """The runs, at least those ``among`` some, that have data that a filter matches.
+
+    ``enough`` is a condition on ``found``, the rows of ``run_source``, and their ``run``.
+    """
     if not among.size:
         return among
+    joined = "" if enough is None else " JOIN run ON run.run_id = found.run_id"
     found = sql(
-        "SELECT DISTINCT run_id FROM {groups} WHERE run_id BETWEEN {low} AND {high}",
+        f"SELECT DISTINCT found.run_id FROM {{groups}} AS found{joined}"
+        " WHERE found.run_id BETWEEN {low} AND {high} AND {enough}",
         groups=filter_.groups(),
+        enough=enough or Sql("true"),
         low=int(among[0]),
         high=int(among[-1]),
     )

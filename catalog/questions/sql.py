@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..model.errors import QueryError, did_you_mean, nearest
-from ..store.connections import Cursor
+from ..model.errors import Hint, QueryError, did_you_mean, nearest
+from ..store.connections import Cursor, OpenDatabase
 from ..store.schema import SchemaView, views
 from ..store.store import Store
 from ..store.versions import is_text
@@ -223,7 +223,8 @@ def run_sql(
     import duckdb
 
     size_limit = None if memory_limit is None else check_memory_limit(memory_limit)
-    cursor = store.open_merged(memory_limit=size_limit or 0).cursor()
+    database = store.open_merged(memory_limit=size_limit or 0)
+    cursor = _among_views(database)
     _check_statement(cursor, text)
     try:
         table = fetch(cursor, text, parameters, time_limit=time_limit, size_limit=size_limit)
@@ -239,8 +240,23 @@ def run_sql(
             " ask about fewer runs or for fewer rows, or raise the memory limit"
         ) from None
     except duckdb.Error as error:
-        raise QueryError(explain(cursor, text, str(error))) from None
-    return Answer(table, provenance(cursor, store))
+        raise explain(cursor, text, str(error)) from None
+    return Answer(table, provenance(database.cursor(), store))
+
+
+def _among_views(database: OpenDatabase) -> Cursor:
+    """A cursor for which the documented views are all there is, unless one names the file.
+
+    The tables below the views have names much like theirs (``run``, ``runs``), and may change. The
+    views are made anew in the database in memory that has the file attached: in 15 ms, once.
+    """
+    cursor = database.new_cursor()
+    cursor.execute("USE memory")
+    if not database.memo.get(_among_views):
+        made = (f"CREATE VIEW IF NOT EXISTS {view} AS FROM xfelcat.{view};" for view in views())
+        cursor.execute("\n".join(made))
+        database.memo[_among_views] = True
+    return cursor
 
 
 def check_memory_limit(limit: str | int) -> int:
@@ -269,7 +285,7 @@ def _check_statement(cursor: Cursor, text: str) -> None:
     try:
         statements = cursor.extract_statements(text)
     except duckdb.Error as error:
-        raise QueryError(explain(cursor, text, str(error))) from None
+        raise explain(cursor, text, str(error)) from None
     kinds = [str(s.type).rpartition(".")[2] for s in statements]
     refused = [kind for kind in kinds if kind not in _READING]
     if not kinds:
@@ -289,8 +305,14 @@ def _check_statement(cursor: Cursor, text: str) -> None:
 # An unknown column is compared with the columns of the view it was asked of, or of the views that
 # the statement names. Where only another view has such a column, the message names that view.
 
-_COLUMNS = "xfelcat sql --schema VIEW lists the columns of a view"
-_VIEWS = "xfelcat sql --schema lists the views"
+_COLUMNS = Hint(
+    "DESCRIBE VIEW lists the columns of a view",
+    "`xfelcat sql --schema VIEW` lists the columns of a view",
+    ".schema VIEW lists the columns of a view",
+)
+_VIEWS = Hint(
+    "SHOW TABLES lists the views", "`xfelcat sql --schema` lists the views", ".schema lists them"
+)
 _NO_COLUMN = (
     re.compile(r'[Cc]olumn (?:"(?P<q>[^"]+)"|(?P<n>\S+)).*? (?:not found|does not exist)'),
     re.compile(
@@ -301,7 +323,7 @@ _NO_COLUMN = (
 _UNGROUPED = re.compile(r'column "?(?P<n>[^"\s]+)"? must appear in the GROUP BY')
 
 
-def explain(cursor: Cursor, text: str, error: str) -> str:
+def explain(cursor: Cursor, text: str, error: str) -> QueryError:
     """One sentence on why the statement ``text`` ended with ``error``, and what to do."""
     rows = cursor.execute(
         "SELECT view_name, list(column_name ORDER BY column_index)"
@@ -323,25 +345,31 @@ def explain(cursor: Cursor, text: str, error: str) -> str:
             return _no_column(m["n"], "", text, error, views)
     if m := re.search(r'Referenced table "(.+?)" not found', first):
         near = nearest(m[1].rpartition(".")[2], _quoted_after("Candidate tables", error))
-        return f"nothing after FROM is named {m[1]!r}{did_you_mean(near)} ({_VIEWS})"
+        return QueryError(f"nothing after FROM is named {m[1]!r}{did_you_mean(near)}", _VIEWS)
     if m := re.search(r'Table with name "?(.+?)"? does not exist', first):
         if re.search(r"[/.*]", m[1]):
-            return f"{m[1]!r} is no view: SQL reads the catalog and no other file ({_VIEWS})"
-        return f"there is no view {m[1]!r}{did_you_mean(nearest(m[1], views))} ({_VIEWS})"
+            message = f"{m[1]!r} is no view: SQL reads the catalog and no other file"
+        else:
+            message = f"there is no view {m[1]!r}{did_you_mean(nearest(m[1], views))}"
+        return QueryError(message, _VIEWS)
     if m := re.search(r"Function with name \"?(\w+)\"? does not exist", first):
         near = nearest(m[1], _quoted_after("Did you mean", error))
-        return f"there is no function {m[1]!r}{did_you_mean(near)}{_line(error)}"
+        return QueryError(f"there is no function {m[1]!r}{did_you_mean(near)}{_line(error)}")
     if m := re.search(r"Cannot access (?:file|directory) \"(.+?)\"", error):
-        return f"the statement reads {m[1]!r}: SQL reads the catalog and no other file"
+        return QueryError(f"the statement reads {m[1]!r}: SQL reads the catalog and no other file")
     if error.startswith("Permission Error") or "external" in first:
-        return "the statement reaches outside: SQL reads the catalog and no other file or extension"
+        return QueryError(
+            "the statement reaches outside: SQL reads the catalog and no other file or extension"
+        )
     kind, _, rest = error.partition(": ")
     message = rest.partition("\n\n")[0].partition("Candidate functions")[0]
     message = " ".join(message.split()) or kind
-    return f"SQL: {message.rstrip('.')}{_line(error)}"
+    return QueryError(f"SQL: {message.rstrip('.')}{_line(error)}")
 
 
-def _no_column(name: str, of: str, text: str, error: str, views: dict[str, list[str]]) -> str:
+def _no_column(
+    name: str, of: str, text: str, error: str, views: dict[str, list[str]]
+) -> QueryError:
     """A column that is not there: of ``of`` (a view or an alias), or of any view in the text."""
     asked = _named_views(of, text, views)
     columns = [c for view in asked for c in views[view]]
@@ -352,7 +380,7 @@ def _no_column(name: str, of: str, text: str, error: str, views: dict[str, list[
     if not near and (near := nearest(name, (c for cs in views.values() for c in cs), limit=1)):
         having = ", ".join(view for view, cs in views.items() if near[0] in cs)
         hint += f"; {near[0]!r} is one of {having}"
-    return f"there is no column {name!r}{hint} ({_COLUMNS})"
+    return QueryError(f"there is no column {name!r}{hint}", _COLUMNS)
 
 
 def _named_views(of: str, text: str, views: Iterable[str]) -> list[str]:

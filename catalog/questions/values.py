@@ -17,6 +17,7 @@ from .execute import (
     all_of,
     any_of,
     ask,
+    in_reading_order,
     indices,
     is_one_of,
     limited,
@@ -42,7 +43,7 @@ def run_values(
     """
     with store.read_merged() as cursor:
         table = _values(cursor, question, _RUN, limit)
-        return Answer(table, provenance(cursor, store, question.runs))
+        return Answer(in_reading_order(table), provenance(cursor, store, question.runs))
 
 
 def values(store: Store, question: Question, profile: str | None = None) -> Answer:
@@ -75,7 +76,7 @@ def values(store: Store, question: Question, profile: str | None = None) -> Answ
             if column.null_count < len(column):
                 end = " (text)" * (name in runs.column_names)
                 runs = runs.append_column(name + end, column)
-    return Answer(runs.append_column("path", path), rests_on)
+    return Answer(in_reading_order(runs.append_column("path", path)), rests_on)
 
 
 def _by_key(table: Table) -> Iterator[tuple[str, NDArray[np.intp]]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..audit.earlier import EarlierAudit, cover, earlier_audits
 from ..audit.run_checks import choose_runs
 from ..audit.waivers import Waiver, waiver_table
 from ..model.checks import CHECKS, SEVERITIES
@@ -76,13 +77,15 @@ def gather(
     where: RunFilter = ALL_RUNS,
     found: "Table | None" = None,
     *,
+    is_first: bool = False,
     waivers: Sequence[Waiver] = (),
     limits: PageLimits | None = None,
 ) -> Content:
     """The content of the report on the runs that ``where`` chooses.
 
-    ``found`` are the findings of an audit of these runs (``Findings.table``); without it they are
-    those in the catalog, but for what ``waivers`` accept.
+    ``found`` are the findings of an audit of these runs (``Findings.table``), of which nothing is
+    news if it ``is_first``; without it they are those in the catalog, but for what ``waivers``
+    accept.
     """
     limits = limits or PageLimits()
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
@@ -90,7 +93,9 @@ def gather(
     with closing(cursor):
         choose_runs(cursor, where)
         accepted = waiver_table(waivers, now.date())
-        findings.collect_findings(cursor, accepted, found, all_runs=where == ALL_RUNS)
+        cover(cursor, _audits_before_the_last(store))
+        whole = where == ALL_RUNS
+        findings.collect_findings(cursor, accepted, found, is_first=is_first, all_runs=whole)
         checks = _rows(cursor, findings.COUNTS_BY_CHECK)
         instruments = _rows(cursor, findings.INSTRUMENTS)
         calibration = calibration_of_proposals(store, where)
@@ -143,6 +148,13 @@ def gather(
             "coverage": _cut(coverage),
             "audits": _table(audits),
         }
+
+
+def _audits_before_the_last(store: Store) -> list[EarlierAudit]:
+    """The audits against which the findings of the last one are new; none by ``xfelcat watch``."""
+    audits = earlier_audits(store)
+    before = earlier_audits(store, before=audits[0].at) if audits else []
+    return [audit for audit in before if not audit.run_ids]
 
 
 def _chosen(part: Any) -> str:

@@ -6,6 +6,7 @@ millions of findings none leaves the database that the page does not show. Waive
 as such, and count for nothing else.
 """
 
+from ..audit.earlier import LAST_COVERED
 from ..audit.findings import PATTERN_SQL, RANK_SQL, TEMPLATE_SQL
 from ..audit.run_checks import execute
 from ..audit.waivers import WAIVED_SQL
@@ -16,18 +17,27 @@ _OF_AUDIT = """
 CREATE OR REPLACE TEMP TABLE reported AS
 SELECT
     run_id, proposal, check_id, severity, file, place, message, path, first_seen, waived,
-    status = 'new' AS is_new, status = 'resolved' AS is_gone
+    status = 'new' AND NOT $is_first AS is_new, status = 'resolved' AS is_gone
 FROM found
 """
-# New is what came with the last audit or after it, and gone what went then.
-_OF_CATALOG = """
+# New is what the last audit found new, or came after it; gone is what went then. What the first
+# audit found is no news.
+_OF_CATALOG = f"""
 CREATE OR REPLACE TEMP TABLE reported AS
-WITH last AS (SELECT max(started_at) AS moment FROM audit)
+WITH last AS (
+    SELECT max(started_at) AS moment,
+        CASE WHEN (SELECT count(*) FROM covered_run) = 0 THEN moment ELSE '-infinity' END AS unless
+    FROM audit
+),
+pair AS (SELECT DISTINCT coalesce(run_id, 0) AS run_id, check_id FROM finding),
+covered AS ({LAST_COVERED})
 SELECT
     f.run_id, f.proposal, f.check_id, f.severity, f.file, f.place, f.message, f.path, f.first_seen,
-    ({waived}) AS waived, coalesce(f.first_seen >= last.moment, false) AS is_new,
+    ({{waived}}) AS waived,
+    coalesce(f.first_seen > coalesce(c.moment, last.unless), false) AS is_new,
     f.resolved_at IS NOT NULL AS is_gone
-FROM findings AS f, last
+FROM findings AS f CROSS JOIN last
+LEFT JOIN covered AS c ON c.run_id = coalesce(f.run_id, 0) AND c.check_id = f.check_id
 WHERE (f.resolved_at IS NULL OR f.resolved_at >= last.moment)
 AND ($all_runs OR f.run_id IN (SELECT run_id FROM scope))
 """
@@ -62,13 +72,15 @@ def collect_findings(
     waivers: Table,
     found: "Table | None" = None,
     *,
+    is_first: bool = False,
     all_runs: bool = False,
 ) -> None:
     """Make the tables of findings: of the rows of an audit, else of the catalog's.
 
     ``waivers`` (see ``waiver_table``) apply to the latter, and to the history; the rows of an audit
-    say themselves what is waived. With ``all_runs``, findings about no catalogued run are among
-    them. Gone is what went since the audit before, or, in the catalog, since the last one began.
+    say themselves what is waived, and with ``is_first`` nothing is new. With ``all_runs``, findings
+    about no catalogued run are among them. Gone is what went since the audit before, or, in the
+    catalog, since the last one began. ``cover`` has made its tables, of the audits before the last.
     """
     cursor.register("waiver", waivers)
     waived = WAIVED_SQL if waivers.num_rows else "NULL::VARCHAR"
@@ -77,7 +89,7 @@ def collect_findings(
         execute(cursor, _OF_CATALOG.format(waived=waived), {"all_runs": all_runs})
     else:
         cursor.register("found", found)
-        execute(cursor, _OF_AUDIT)
+        execute(cursor, _OF_AUDIT, {"is_first": is_first})
         cursor.unregister("found")
     cursor.unregister("waiver")
     execute(cursor, _OPEN)

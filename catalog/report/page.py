@@ -45,6 +45,7 @@ def write_report(
     path: str | os.PathLike[str] = "report.html",
     found: "Table | None" = None,
     *,
+    is_first: bool = False,
     waivers: Sequence[Waiver] = (),
 ) -> int:
     """Write the report on the chosen runs to a file, as a whole or not at all; its size in bytes.
@@ -54,7 +55,7 @@ def write_report(
     Raises CatalogNotFoundError where nothing was ingested yet, TargetWriteError where the file
     cannot be written.
     """
-    return _write(gather(store, where, found, waivers=waivers), path)
+    return _write(gather(store, where, found, is_first=is_first, waivers=waivers), path)
 
 
 def write_pages(
@@ -63,6 +64,7 @@ def write_pages(
     directory: str | os.PathLike[str] = "report",
     found: "Table | None" = None,
     *,
+    is_first: bool = False,
     waivers: Sequence[Waiver] = (),
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> int:
@@ -72,7 +74,7 @@ def write_pages(
     ``progress`` is called with the name, number and count of the pages. The rest is as for
     ``write_report``.
     """
-    content = gather(store, where, found, waivers=waivers)
+    content = gather(store, where, found, is_first=is_first, waivers=waivers)
     content["links"] = {"pages": True}
     try:
         os.makedirs(directory, exist_ok=True)
@@ -89,7 +91,7 @@ def write_pages(
         progress(name, number, len(proposals))
         own = replace(where, proposals=(proposal,))
         part = None if found is None else _of_proposal(found, proposal)
-        page = gather(store, own, part, waivers=waivers, limits=_OF_PROPOSAL)
+        page = gather(store, own, part, is_first=is_first, waivers=waivers, limits=_OF_PROPOSAL)
         page["links"] = {"home": "index.html", "title": f"p{proposal:06d}: state of the data"}
         _write(page, os.path.join(directory, name))
     _write(content, os.path.join(directory, "index.html"))  # last: its links lead somewhere
@@ -102,10 +104,12 @@ def write_digest(
     path: str | os.PathLike[str] = "report.md",
     found: "Table | None" = None,
     *,
+    is_first: bool = False,
     waivers: Sequence[Waiver] = (),
 ) -> int:
     """Write the digest of the report as Markdown; the rest is as for ``write_report``."""
-    return _put(path, digest(gather(store, where, found, waivers=waivers)).encode())
+    content = gather(store, where, found, is_first=is_first, waivers=waivers)
+    return _put(path, digest(content).encode())
 
 
 def _of_proposal(found: Table, proposal: int) -> Table:

@@ -54,7 +54,8 @@ def find_runs(paths: Iterable[str], exclude: Iterable[str] = ()) -> Iterator[Fou
     for root in roots:
         if not os.path.isdir(root):
             if os.path.exists(root):
-                raise RunNotFoundError(f"a directory at {root} (it is a file)")
+                here = f"{root} is a file: name the directory of its run, {os.path.dirname(root)}"
+                raise RunNotFoundError(f"directory {root}", sentence=here)
             raise RunNotFoundError(f"directory {root}", nearest=neighbours(root))
     return _walk(roots, tuple(exclude))
 
@@ -163,6 +164,17 @@ def _walk(roots: list[str], exclude: tuple[str, ...]) -> Iterator[FoundRun | Pro
         if listing.is_run(is_given=directory in given):
             yield FoundRun(directory, realpath, identify_run(directory, realpath))
         waiting += reversed(listing.folders)
+
+
+def no_data_file(directory: str) -> RunNotFoundError:
+    """The error of a directory without data files, which names the runs that lie below it."""
+    found = _walk([directory], ())
+    runs = [os.path.relpath(run.directory, directory) for run in found if isinstance(run, FoundRun)]
+    sentence = f"{directory} has no data file (*.h5)"
+    if runs:
+        few = runs if len(runs) < 5 else [*runs[:2], "...", runs[-1]]
+        sentence += f"; it is no run: name one of the {len(runs)} below it, {', '.join(few)}"
+    return RunNotFoundError(f"data file in {directory}", sentence=sentence)
 
 
 def neighbours(path: str) -> list[str]:

@@ -18,14 +18,13 @@ import os
 import socket
 import stat
 import struct
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ..model.errors import CatalogWriteError, ConfigError
+from ..model.errors import CatalogWriteError, ConfigError, warn_caller
 
 KINDS = ("flock", "fcntl", "postgres")
 # struct flock of Linux: its kind, from the start of the file, from byte 0 on, all of it, by nobody.
@@ -104,11 +103,9 @@ class Lock:
             )
         here = socket.gethostname()
         if holder and holder[0] != here:
-            warnings.warn(
+            warn_caller(
                 f"{self._directory}: {' '.join(holder)} did not give the lock back; unless it died,"
-                " nodes do not see each other's locks here: run `xfelcat db locks` on both",
-                UserWarning,
-                stacklevel=2,
+                " nodes do not see each other's locks here: run `xfelcat db locks` on both"
             )
         _write(self._fd, f"{self._kind} {here} {os.getpid()}")
 

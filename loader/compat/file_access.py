@@ -8,14 +8,19 @@ handle of its own that no cache closes.
 """
 
 import os
-import warnings
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.model.errors import FileStructureError, RunNotFoundError, SourceNameError, nearest
+from ...catalog.model.errors import (
+    FileStructureError,
+    RunNotFoundError,
+    SourceNameError,
+    nearest,
+    warn_caller,
+)
 from ...catalog.model.facts import DataFile, RunFacts
 from ...catalog.model.identity import RunIdentity, identify_run, parse_file_name
 from ...catalog.model.names import LEGACY_VERSION
@@ -61,7 +66,7 @@ def warn_of_problems(facts: RunFacts, opened: str) -> None:
     if listed:
         n_out = len({p.path for p in facts.problems})
         message = f"{opened}: {n_out} of {len(facts.table.names) + n_out} files left out: {reasons}"
-        warnings.warn(message, UserWarning, stacklevel=4)
+        warn_caller(message)
 
 
 class FileAccess:

@@ -6,12 +6,11 @@ of the recorded ones; there the keys tell.
 """
 
 import re
-import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...catalog.model.errors import SourceNameError
+from ...catalog.model.errors import SourceNameError, warn_caller
 from ...catalog.model.names import DetectorModule, parse_module
 from ..read.selected import SelectedData
 
@@ -103,11 +102,9 @@ def choose_sources(
             raise ValueError(f"no raw data of {detector}: its sources have corrected data")
         return recorded, True
     if raw is None and not corrected:
-        warnings.warn(
+        warn_caller(
             f"taking raw data of {detector}, as there are no corrected ones: raw=True says that"
-            " this is meant, raw=False makes it an error",
-            UserWarning,
-            stacklevel=4,
+            " this is meant, raw=False makes it an error"
         )
         return recorded, True
     if not corrected:
@@ -115,11 +112,9 @@ def choose_sources(
     only_raw = {m.number for m in recorded.values()} - {m.number for m in corrected.values()}
     if raw is None and only_raw:
         listed = ", ".join(map(str, sorted(only_raw)))
-        warnings.warn(
+        warn_caller(
             f"modules {listed} of {detector} have raw data only, and are left out: raw=True takes"
-            " the raw data of all modules",
-            UserWarning,
-            stacklevel=4,
+            " the raw data of all modules"
         )
     return corrected, False
 

@@ -20,8 +20,9 @@ from functools import partial, reduce
 from itertools import groupby
 from typing import Any, Unpack
 
-from ...catalog.config import load_settings, user_catalog
-from ...catalog.model.errors import XfelcatError
+from ...catalog.config import catalog_location
+from ...catalog.model.checks import CHECKS
+from ...catalog.model.errors import InconsistentFilesError, XfelcatError
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.identity import shard_of
 from ...catalog.model.names import from_text
@@ -55,7 +56,7 @@ KeyName = tuple[str, str]
 
 @dataclass(slots=True)
 class ProfileReport(JobReport):
-    """What was profiled; ``problems`` are what could not be read, each as F06."""
+    """What was profiled; ``problems``: what could not be read (F06), or changes its type (R07)."""
 
     runs_profiled: int = 0
     """Runs with new profiles."""
@@ -147,9 +148,9 @@ def profile(
     >>> report.problems
     []
     """
-    location = catalog or load_settings().catalog or user_catalog()
     options = ProfileOptions(source, key, force, jobs, time_limit)
-    return profile_runs(Store(location), RunFilter.of(**where), options, progress)
+    store = Store(catalog_location(catalog))
+    return profile_runs(store, RunFilter.of(**where), options, progress)
 
 
 def profile_runs(
@@ -233,7 +234,7 @@ class _Profiling:
                 done = fresh_profiles(known, run_id) if known else set()
             task, n_done = self._chosen(facts, shard, run_id, done)
         except XfelcatError as error:
-            self._problem(directory, str(error))
+            self._problem(directory, error)
             self.progress.finished_run(directory)
             return None
         self.report.keys_fresh += n_done
@@ -262,11 +263,14 @@ class _Profiling:
                 try:
                     add_tasks(task, source.key(name))
                 except XfelcatError as error:
-                    self._problem(facts.directory, str(error), f"{entry.name} {name}")
+                    self._problem(facts.directory, error, f"{entry.name} {name}")
         return task, n_done
 
-    def _problem(self, path: str, message: str, where: str = "") -> None:
-        self.report.problems.append(Problem("F06", "W", f"not profiled: {message}", path, where))
+    def _problem(self, path: str, reason: str | XfelcatError, where: str = "") -> None:
+        changes = isinstance(reason, InconsistentFilesError)
+        check = CHECKS["R07" if changes else "F06"]
+        message = f"not profiled: {reason}"
+        self.report.problems.append(Problem(check.id, check.severity, message, path, where))
 
     def _read(self, tasks: Sequence[RunTask]) -> Generator[_Read, None, None]:
         """Read some runs of one shard: each with its results, as its last file is read."""

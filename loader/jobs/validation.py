@@ -21,7 +21,14 @@ from ...catalog.model.errors import RunNotFoundError
 from ...catalog.model.facts import FileStat
 from ...catalog.model.records import FileRecord, Problem, RunRecord, utc_now
 from ...catalog.scan.datamap import check_data_maps
-from ...catalog.scan.discover import FoundRun, list_run, locate_run, neighbours, stat_file
+from ...catalog.scan.discover import (
+    FoundRun,
+    list_run,
+    locate_run,
+    neighbours,
+    no_data_file,
+    stat_file,
+)
 from ...catalog.scan.executors import Batch, Jobs
 from ...catalog.scan.jobs import NO_PROGRESS, JobProgress, in_batches, run_jobs
 from ...catalog.scan.locality import files_off_disk
@@ -208,9 +215,10 @@ def _find(path: str, one_file: bool) -> tuple[FoundRun, dict[str, FileStat]]:
     try:
         stats = list_run(path)
     except OSError as e:
-        raise RunNotFoundError(f"directory {path} that can be listed ({e.strerror})") from e
+        sentence = f"{path} cannot be listed: {e.strerror}"
+        raise RunNotFoundError(f"directory {path}", sentence=sentence) from e
     if not stats:
-        raise RunNotFoundError(f"data file in {path} (validate takes one file or run directory)")
+        raise no_data_file(path)
     return locate_run(path), stats
 
 

@@ -9,7 +9,6 @@ API imports it.
 3. ``SelectedKey``: one key; its rows, the plan to read them, and the reading.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.model.errors import FileStructureError, SourceNameError
+from ...catalog.model.errors import FileStructureError, SourceNameError, warn_caller
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.names import VALUE_ENDING, is_timestamp, short_key, unit_text
 from ...catalog.model.records import KeyRecord, KeySchema
@@ -317,7 +316,7 @@ class SelectedKey(Value):
             stored = opened.dataset(path, self.name)
         if stored is not None and stored.shape[0]:
             message = f"{ref.path}: INDEX has no trains for {stored.shape[0]} rows of {path[1:]}"
-            warnings.warn(f"{message}, which are left out", UserWarning, stacklevel=5)
+            warn_caller(f"{message}, which are left out")
 
     def read(self, roi: Any = (), out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The data, (entries, ...), or a region of every entry; into ``out`` if it is given."""

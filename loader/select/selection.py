@@ -10,7 +10,6 @@
 
 import fnmatch
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.model.errors import SourceNameError
+from ...catalog.model.errors import SourceNameError, warn_caller
 from ...catalog.model.names import short_key
 from ...catalog.model.records import KeySchema
 from ...catalog.model.runlength import Int64s
@@ -152,19 +151,13 @@ def trains_with_all(
             dropped = len(trains) - len(found)
             if warn_frac is not None and dropped and dropped / len(trains) >= warn_frac:
                 warned = True
-                warnings.warn(
+                warn_caller(
                     f"{dropped}/{len(trains)} ({dropped / len(trains):.0%}) trains dropped when"
-                    f" filtering by {entry.name}",
-                    UserWarning,
-                    stacklevel=4,
+                    f" filtering by {entry.name}"
                 )
             kept = kept & found
     if warn_frac is not None and len(trains) and not len(kept) and not warned:
-        warnings.warn(
-            f"none of {len(trains)} trains has data for all that is selected",
-            UserWarning,
-            stacklevel=4,
-        )
+        warn_caller(f"none of {len(trains)} trains has data for all that is selected")
     return kept
 
 

@@ -1,7 +1,6 @@
 """Sets of trains, and the forms in which users select trains."""
 
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...catalog.model.errors import warn_caller
 from ...catalog.model.runlength import Int64s, TrainList, UInt64s
 
 
@@ -444,9 +444,7 @@ def _found(trains: TrainSet, ids: UInt64s) -> TrainSet:
 
 def _nothing(trains: TrainSet, asked: TrainSet) -> TrainSet:
     if not trains.firsts.size:
-        warnings.warn(
-            "selecting trains by ID from data with no trains selected", UserWarning, stacklevel=6
-        )
+        warn_caller("selecting trains by ID from data with no trains selected")
         return NO_TRAINS
     raise ValueError(
         f"no train in common: asked for {asked.bounds}, this data has {trains.bounds}"

@@ -74,7 +74,7 @@ def test_the_clean_runs_have_no_error_or_warning(demo, found):
 def test_the_report_says_what_it_rests_on(demo, report):
     assert (report.n_runs, report.n_files) == (29, demo.summary.n_files)
     assert report.number is None
-    assert report.not_recorded == "--no-save (save=False)"
+    assert report.not_recorded == "save=False"
     assert {"R01", "X04", "C01"} <= set(report.checks)
     assert report.fails("error")
     assert not report.fails("never")

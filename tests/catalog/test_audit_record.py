@@ -132,14 +132,20 @@ def test_a_finding_is_the_same_though_its_numbers_changed(store):
     assert len(rows(store, FINDINGS)) == 2
 
 
-def test_an_audit_of_something_else_in_between_changes_nothing(store):
-    first = run(store)
+def test_the_last_audit_that_covered_run_and_check_decides_what_is_new(store):
+    assert told(run(store, "X", where=RunFilter.of(run="4-8"))) == {("X01", 6, "new")}
+    first = run(store)  # of X01 in run 6 a narrower audit has spoken before
+    assert told(first) == {("R01", 3, "new"), ("X01", 6, "open")}
     write(store, facility())
-    run(store, "X")
-    run(store, where=RunFilter.of(run="1-3"))
+    some = run(store, where=RunFilter.of(run="1-3"))
+    assert told(some) == {("R01", 3, "resolved")}
     again = run(store)
-    assert told(again) == {("R01", 3, "resolved"), ("X01", 6, "resolved")}
-    assert again.since - first.started_at == timedelta(microseconds=1)
+    assert told(again) == {("X01", 6, "resolved")}
+    assert again.since == some.started_at  # run 3; and in run 6 since ``first``
+    assert (run(store, "T").since, run(store, "T", where=RunFilter.of(run=1)).since is None) == (
+        None,
+        False,
+    )
 
 
 def test_since_reaches_further_back(store):
@@ -166,7 +172,7 @@ def test_only_what_was_checked_is_resolved(store):
 def test_findings_of_checks_that_were_not_made_are_still_told(store):
     run(store)
     report = run(store, "R", "C", "V")
-    assert told(report) == {("R01", 3, "new")}  # new to an audit that never was made before
+    assert told(report) == {("R01", 3, "open")}
     assert "C01" not in report.checks
 
 
@@ -274,7 +280,7 @@ def test_a_run_outside_a_facility_and_one_known_by_outline_only(store):
     report = run(store)
     assert told(report) == {("R01", None, "new"), ("R01", 3, "new"), ("X01", 6, "new")}
     assert report.n_runs == 13
-    assert told(run(store, run_ids=(loose.identity.run_id,))) == {("R01", None, "new")}
+    assert told(run(store, run_ids=(loose.identity.run_id,))) == {("R01", None, "open")}
 
 
 def test_no_catalog(tmp_path):

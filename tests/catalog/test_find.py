@@ -17,8 +17,8 @@ from xfelcat.catalog.store.store import Store
 pytestmark = pytest.mark.fast
 
 COLUMNS = [
-    *("run_id", "proposal", "run", "data_class", "instrument", "cycle", "section", "source"),
-    *("key", "dtype", "shape", "unit", "trains", "entries", "path", "depth"),
+    *("proposal", "run", "data_class", "started_at", "source", "key", "trains", "section"),
+    *("dtype", "shape", "unit", "entries", "instrument", "cycle", "depth", "run_id", "path"),
 ]
 
 
@@ -254,8 +254,10 @@ def test_provenance_counts_outlines_and_finds_the_oldest(demo, tmp_path):
     assert answer.provenance.runs_outline_only == 1
     assert answer.provenance.runs_searched == searched
     assert answer.provenance.oldest_ingest == long_ago.replace(tzinfo=None)
-    assert "1 of them known by outline only" in str(answer.provenance)
-    assert "2001-02-03" in str(answer.provenance)
+    partly, old = answer.provenance.remarks()
+    assert partly.startswith(f"of 1 of the {searched} runs the catalog knows files and sources")
+    assert "is of 2001-02-03" in old
+    assert answer.provenance.remarks(datetime(2001, 2, 20)) == [partly]
     assert answer.to_frame().attrs["oldest_ingest"] == "2001-02-03T00:00:00"
 
 

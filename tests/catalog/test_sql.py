@@ -25,6 +25,18 @@ def test_views_answer(demo):
     assert answer.provenance.runs_searched == len(demo.summary.runs)
 
 
+def test_the_tables_below_the_views_are_out_of_the_way(demo):
+    for limit in ("4 GB", None):
+        listed = run_sql(demo.store, "SHOW TABLES", memory_limit=limit).table.column(0).to_pylist()
+        assert sorted(listed) == sorted(view.name for view in describe_views())
+        with pytest.raises(QueryError, match="no view 'run'; did you mean 'runs'"):
+            run_sql(demo.store, "SELECT * FROM run", memory_limit=limit)
+        with pytest.raises(QueryError, match="no view 'keey'; did you mean 'keys'"):
+            run_sql(demo.store, "SELECT * FROM keey", memory_limit=limit)
+    counted = run_sql(demo.store, "SELECT count(*) AS n FROM xfelcat.run").table.to_pylist()
+    assert counted == [{"n": len(demo.summary.runs)}]
+
+
 def test_values_can_be_bound(demo):
     sql = "SELECT proposal FROM runs WHERE instrument = $1 AND run = $2 ORDER BY ALL"
     rows = run_sql(demo.store, sql, ["FXE", 1]).table.to_pylist()

@@ -1,10 +1,13 @@
 """`xfelcat audit`: what it shows, writes, records, and how it exits."""
 
 import json
+import re
 
 import pyarrow.parquet as pq
 import pytest
+from xfelcat.catalog.audit.audit import audit
 from xfelcat.catalog.model.checks import CHECKS
+from xfelcat.cli.audit import summary_lines
 
 
 @pytest.fixture
@@ -25,13 +28,54 @@ def test_the_checks_are_listed(xfelcat):
 def test_similar_findings_are_one_line_with_an_example(xfelcat, own):
     done = xfelcat("audit", "--check", "F04", "--catalog", own.location)
     assert done.exit_code == 0  # nothing but information
-    head, *lines = done.stdout.splitlines()
+    below, head, *lines = done.stdout.splitlines()
+    assert below.startswith("paths below /")
     assert head == "INFO F04 format version missing or unknown: 108 findings"
-    assert len(lines) == 2
-    assert "[METADATA/dataFormatVersion]: no format version recorded: 0.5 or older" in lines[0]
-    assert "(and 106 like it in 6 runs, since" in lines[0]
+    assert len(lines) == 3
+    today = done.stderr.partition("oldest ")[2][:10]
+    many = "SPB/201830/p900010/raw/r0001/RAW-R0001-AGIPD00-S00000.h5 [METADATA/dataFormatVersion]"
+    told = f"no format version recorded: 0.5 or older (6 runs, since {today})"
+    assert lines[0] == f"   107×  {many}: {told}"
+    assert lines[1].startswith("     1×  FXE/202102/p900021/raw/r0106/RAW-R0106-DA01-S00001.h5 [")
     assert "unknown format version '9.7'" in lines[1]
-    assert "0 errors, 0 warnings, 108 for information; 108 new, 0 resolved" in done.stderr
+    assert lines[2] == f"      →  {CHECKS['F04'].remedy}"
+    said = done.stderr.splitlines()
+    assert said[-2] == "0 errors, 0 warnings, 108 for information; first audit of these runs"
+    assert f"29 runs, 419 files, 1 check (made at ingest, oldest {today}), " in said[-1]
+    again = xfelcat("audit", "--check", "F", "--no-save", "--catalog", own.location).stderr
+    assert "not recorded (--no-save)" in again
+    assert ", 8 checks (made at ingest, oldest 20" in again
+
+
+def test_info_says_what_was_audited(xfelcat, own):
+    def told(*words):
+        shown = xfelcat("info", *words, "--catalog", own.location).stdout
+        return next(x for x in shown.splitlines() if x.startswith("Open findings")).split(None, 2)[
+            2
+        ]
+
+    assert told("p900032") == "none from ingest; not audited yet: `xfelcat audit`"
+    words = ("audit", "--fail-on", "never", "--catalog", own.location)
+    xfelcat(*words, "--check", "R")
+    assert told("p900032").endswith("from ingest; not audited yet: `xfelcat audit`")
+    xfelcat(*words, "--proposal", "900032", "--run", "1-5")
+    assert told("p900032").endswith("; 1 run not audited yet: `xfelcat audit`")
+    xfelcat(*words, "--proposal", "900032")
+    assert told("p900032").startswith("6 warnings, 1 info (audited 20")
+
+
+def test_findings_on_a_terminal_are_coloured_and_fit(xfelcat, own, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    report = audit(own)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    lines = list(summary_lines(report))
+    assert any("\x1b[31m\x1b[1mERROR\x1b[0m" in line for line in lines)
+    plain = [re.sub(r"\x1b\[\d+m", "", line) for line in lines]
+    assert all(len(line) <= 80 for line in plain if " " in line.strip())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert list(summary_lines(report)) == plain
 
 
 @pytest.mark.parametrize(
@@ -70,13 +114,13 @@ def test_rows_for_programs(xfelcat, own, tmp_path):
 def test_what_came_and_went_since_the_last_time(xfelcat, own):
     words = ("--proposal", "900032", "--catalog", own.location, "--fail-on", "never")
     first = xfelcat("audit", "--check", ["R", "X"][0], *words)
-    assert "2 new, 0 resolved" in first.stderr
+    assert "0 errors, 2 warnings, 0 for information; first audit of these runs" in first.stderr
     again = xfelcat("audit", "--check", "R", "--new", *words)
     assert again.stdout == ""
     assert "0 new, 0 resolved since" in again.stderr
     more = xfelcat("audit", "--check", "X", "--new", *words)
     assert "ERROR" not in more.stdout
-    assert more.stdout.count(", new)") == 4
+    assert more.stdout.count("×  ") == 4
     gone = xfelcat("audit", "--check", "X03", "--set", "similarity=0.99", "--resolved", *words)
     assert "INFO X03 source renamed: 1 finding, resolved" in gone.stdout
     assert "0 new, 1 resolved" in gone.stderr
@@ -128,7 +172,7 @@ def test_wrong_usage(xfelcat, words, reason):
 def test_a_path_without_a_catalogued_run_is_told(xfelcat, own, tmp_path):
     done = xfelcat("audit", tmp_path / "typo", "--catalog", own.location)
     assert done.exit_code == 1
-    assert f"a catalogued run to audit not found; looked at {own.location}" in done.stderr
+    assert f"choose no catalogued run to audit; looked at {own.location}" in done.stderr
 
 
 def test_no_catalog(xfelcat, tmp_path):

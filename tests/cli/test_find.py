@@ -13,10 +13,15 @@ import pytest
 from support.questions import find
 from xfelcat import Catalog
 from xfelcat.catalog.questions.filters import RunFilter
+from xfelcat.cli.app import app
 
 pytestmark = pytest.mark.fast
 
 XGM = ("*XGM*", "beamPosition.*")
+
+
+def as_json(rows):
+    return json.loads(json.dumps(rows, default=lambda moment: moment.isoformat()))
 
 
 @pytest.fixture
@@ -26,14 +31,16 @@ def expected(demo):
 
 def test_json(xfelcat, demo, expected):
     result = xfelcat("find", *XGM, "--format", "json", "-c", demo.location)
-    assert json.loads(result.stdout) == expected
+    assert json.loads(result.stdout) == as_json(expected)
+    lines = xfelcat("find", *XGM, "--format", "jsonl", "-c", demo.location).stdout.splitlines()
+    assert list(map(json.loads, lines)) == as_json(expected)
 
 
 def test_csv(xfelcat, demo, expected):
     result = xfelcat("find", *XGM, "--format", "csv", "-c", demo.location)
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert len(rows) == len(expected)
-    for row, wanted in zip(rows, expected, strict=True):
+    for row, wanted in zip(rows, as_json(expected), strict=True):
         assert {k: v or None for k, v in row.items()} == {
             k: json.dumps(v) if isinstance(v, list) else (str(v) if v not in (None, "") else None)
             for k, v in wanted.items()
@@ -80,9 +87,11 @@ def test_table_has_everything_and_cuts_nothing(xfelcat, demo, expected, monkeypa
 def test_filters(xfelcat, demo, options, parts):
     result = xfelcat("find", *XGM, *options.split(), "-f", "json", "-c", demo.location)
     answer = find(demo.store, *XGM, RunFilter.of(**parts))
-    assert json.loads(result.stdout) == answer.table.to_pylist()
+    assert json.loads(result.stdout) == as_json(answer.table.to_pylist())
     assert answer.table.num_rows
-    assert str(answer.provenance) in result.stderr
+    assert (
+        "; ".join([f"{answer.table.num_rows} rows", *answer.provenance.remarks()]) in result.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,7 @@ def test_where_shows_the_values(xfelcat, demo):
     condition = "SA1_XTD2_XGM/XGM/DOOCS pulseEnergy.photonFlux > 1000"
     frame = Catalog(demo.location).find_runs(condition)
     result = xfelcat("find", "--where", condition, "-f", "json", "-c", demo.location)
-    name = frame.columns[8]
+    name = frame.columns[5]
     assert name.endswith("photonFlux [μJ]")
     assert [row[name] for row in json.loads(result.stdout)] == frame[name].tolist()
     rows = xfelcat("find", "*CAM*", "-w", condition, "-f", "json", "-c", demo.location).stdout
@@ -154,10 +163,12 @@ def test_which_catalog_and_how_many_runs_are_told_on_stderr(xfelcat, demo, monke
     monkeypatch.setenv("XFELCAT_CATALOG", str(demo.location))
     result = xfelcat("find", "*XGM*")
     assert f"catalog: {demo.location}" in result.stderr
-    assert f"{len(demo.summary.runs)} runs searched" in result.stderr
-    assert "outline" in result.stderr
-    assert "oldest ingest" in result.stderr
-    assert "searched" not in result.stdout
+    n_rows = len(find(demo.store, "*XGM*").table)
+    assert result.stderr.splitlines()[1:] == [f"{n_rows} rows"]
+    assert "rows" not in result.stdout
+    monkeypatch.delenv("XFELCAT_CATALOG")
+    before = xfelcat("--catalog", demo.location, "find", "*XGM*")
+    assert before.stdout == result.stdout
 
 
 def test_nothing_found_is_an_answer(xfelcat, demo):
@@ -171,11 +182,12 @@ def test_a_missing_catalog_is_one_line_and_1(xfelcat, no_settings):
     for words in (("find", "*"), ("sql", "SELECT 1"), ("ls",), ("forget", "p1", "-y")):
         result = xfelcat(*words)
         assert result.exit_code == 1
-        said = result.stderr.splitlines()
-        assert said[0] == f"catalog: {no_settings.data / 'xfelcat' / 'catalog'}"
-        assert len(said) == 2
-        assert said[1].startswith("xfelcat: no catalog at ")
-        assert "xfelcat ingest" in said[1]
+        (said,) = result.stderr.splitlines()
+        assert said.startswith(
+            f"xfelcat: no catalog at {no_settings.data / 'xfelcat' / 'catalog'};"
+        )
+        assert "xfelcat ingest" in said
+        assert "XFELCAT_CATALOG" in said
     assert not no_settings.data.exists()
 
 
@@ -307,6 +319,79 @@ def test_output_replaces_a_file_only_when_all_is_written(xfelcat, demo, tmp_path
     assert nowhere.exit_code == 2
     assert "No such file or directory" in " ".join(nowhere.stderr.split())
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_tables_for_other_places_and_what_is_missing(xfelcat, demo, tmp_path):
+    text = """SELECT 1.23456789 AS x, NULL AS none, '' AS empty, 'a|b\tc' AS text
+        UNION ALL SELECT 2, '', NULL, '"'"""
+
+    def shown(chosen):
+        return xfelcat("sql", text, "-f", chosen, "-c", demo.location).stdout.splitlines()
+
+    assert shown("csv") == [
+        "x,none,empty,text",
+        '1.23456789,,"",a|b\tc',
+        '2,"",,""""',
+    ]
+    assert shown("tsv") == [
+        "x\tnone\tempty\ttext",
+        '1.23456789\t\t""\t"a|b\tc"',
+        '2\t""\t\t""""',
+    ]
+    assert shown("markdown") == [
+        "| x | none | empty | text |",
+        "| ---: | --- | --- | --- |",
+        "| 1.23457 | - |  | a\\|b\tc |",
+        '| 2 |  | - | " |',
+    ]
+    assert shown("table")[2:] == ["1.23456789  -            a|b\tc", '         2        -      "']
+    for ending in ("tsv", "md", "jsonl"):
+        xfelcat("sql", text, "-o", tmp_path / f"x.{ending}", "-c", demo.location)
+    assert (tmp_path / "x.md").read_text().splitlines() == shown("markdown")
+    assert (tmp_path / "x.tsv").read_text().splitlines() == shown("tsv")
+    assert (tmp_path / "x.jsonl").read_text().splitlines() == shown("jsonl")
+
+
+@pytest.fixture
+def terminal(monkeypatch, capsys):
+    """What commands write to a terminal of 80 columns without colours."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*words):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+        app([str(word) for word in words], standalone_mode=False)
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_on_a_terminal_find_sums_up(terminal, demo):
+    lines = terminal("find", *XGM, "-p", "900032", "-c", demo.location)
+    assert lines[:3] == [
+        "SA1_XTD2_XGM/XGM/DOOCS beamPosition.ixPos  <f4 mm",
+        "  p900032 raw   r1-6: 20 to 120 trains",
+        "  p900032 red   r4: 20 trains",
+    ]
+    assert len(lines) == 12
+    lines = terminal("find", "*AGIPD*", "-p", "900032", "-d", "raw", "-c", demo.location)
+    assert lines[0] == "SPB_DET_AGIPD1M-1/DET/*CH0:xtdf detector.* (0-15)"
+    assert len(lines) == 8
+    lines = terminal("find", "-c", demo.location)
+    assert all(len(line) <= 80 for line in lines[1:])
+    assert {"raw", "proc", "red"} == {line.split()[2] for line in lines[2:]}
+
+
+def test_a_terminal_does_not_get_everything_unasked(terminal, demo):
+    many = ("sql", "SELECT range AS n FROM range(3225)", "-c", demo.location)
+    lines = terminal(*many)
+    assert (len(lines), lines[-1]) == (102, "… 3 125 more (--limit 0)")
+    assert len(terminal(*many, "--limit", "0")) == 3226
+    assert len(terminal(*many, "-n", "7")) == 8
+    assert len(terminal("ls", "p900032", "--limit", "3", "-c", demo.location)) == 5
+    lines = terminal("sql", "SELECT * FROM run_keys", "-c", demo.location)
+    assert len(lines) < 120
+    assert lines[-1].endswith("more (--limit 0)")
 
 
 def test_json_needs_different_names(xfelcat, demo):

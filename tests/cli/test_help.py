@@ -1,6 +1,7 @@
 """Help is quick, complete, and the documentation mentions every command and option."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import typer
 from support.duckdb_versions import binds_without_pandas
 from xfelcat import __version__
 from xfelcat.cli.app import app
+from xfelcat.cli.examples import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,8 +64,8 @@ def test_help_is_shown(xfelcat, words, command):
 def test_the_documentation_mentions_it(words, command):
     page = (ROOT / "docs" / "commands.md").read_text()
     name = "xfelcat " + " ".join(words)
-    assert f"`{name}" in page
-    section = page[page.index(f"`{name}") :]
+    assert f"\n## `{name}" in page
+    section = page[page.index(f"\n## `{name}") + 1 :]
     section = section[: section.find("\n## ", 10) if "\n## " in section[10:] else None]
     for parameter in command.params:
         options = [o for o in parameter.opts if o.startswith("--") and o != "--help"]
@@ -120,12 +122,12 @@ def test_version(xfelcat):
         ("find", "--colour", "red"),
         ("find", "a", "b", "c"),
         ("find", "--format", "xml"),
-        ("find", "--limit", "0"),
+        ("find", "--limit", "-1"),
         ("db", "nosuch"),
         ("forget",),
         ("locality", "/nowhere/at/all"),
-        ("ingest", "/", "--jobs", "-1"),
-        ("ingest", "/", "--since", "yesterday"),
+        ("ingest", "/nowhere", "--jobs", "-1"),
+        ("ingest", "/nowhere", "--since", "soon"),
         ("find", "--proposal", "abc"),
         ("find", "--run", "9-3"),
         ("find", "--since", "2024-02-02", "--until", "2024-02-01"),
@@ -142,11 +144,102 @@ def test_wrong_usage_exits_2_and_says_why(xfelcat, words):
     assert "Traceback" not in result.stderr
 
 
+def test_the_commands_have_panels_examples_and_names(xfelcat):
+    shown = xfelcat("--help").stdout
+    for panel in ("Fill the catalog", "Ask it", "Work with runs", "Check", "Look after"):
+        assert f" {panel}" in shown
+    assert "Where to start" in shown
+    assert sorted(EXAMPLES) == sorted(NAMES)
+    for words, command in commands():
+        shown = xfelcat(*words, "--help").stdout
+        assert not re.search(r"<(str|int|float|bool|list|path|file|dir)", shown), words
+        assert EXAMPLES[" ".join(words)][0].split()[1] in shown.partition("Examples:")[2]
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                assert re.fullmatch("[A-Z]+", parameter.metavar)
+
+
+def test_the_examples_run(xfelcat, demo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XFELCAT_CATALOG", str(tmp_path / "catalog"))
+    for name in ("demo", "ingest", *sorted(set(EXAMPLES) - {"demo", "ingest", "forget", "open"})):
+        for line in EXAMPLES[name]:
+            done = xfelcat(*shlex.split(line)[1:])
+            assert done.exit_code == 0, f"{line}: {done.stderr}"
+    assert xfelcat(*shlex.split(EXAMPLES["forget"][0])[1:]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("find", "-n", "x"), "xfelcat find: '--limit' / '-n': must be an integer (see `xfelcat"),
+        (("find", "-n", "-1"), "must be 0 or more"),
+        (("find", "-f", "yaml"), "'yaml' is not one of 'table', 'json'"),
+        (("db", "nosuch"), "xfelcat db: no such command 'nosuch'"),
+        (("waive", "F05"), "missing option '--until'"),
+        (("find", "--since", "last mnth"), "'last mnth' is no time: write 2024-05-01"),
+    ],
+)
+def test_wrong_usage_is_one_line(xfelcat, words, said):
+    done = xfelcat(*words)
+    (line,) = done.stderr.splitlines()
+    assert said in line
+    assert done.exit_code == 2
+
+
+COMPLETIONS = {
+    "find SA1_XTD2": ["SA1_XTD2_XGM/XGM/DOOCS", "SA1_XTD2_XGM/XGM/DOOCS:output"],
+    "find x beamPosition.i": ["beamPosition.ixPos", "beamPosition.iyPos"],
+    "find -p p9": ["p900010", "p900021", "p900032"],
+    "info p900032/red/": ["p900032/red/r0004"],
+    "open 900010/": ["900010/1", "900010/2", "900010/3", "900010/4"],
+    "audit --check C": ["C01", "C02", "C03"],
+    "sql --schema run_m": ["run_metadata"],
+    "fi": ["find"],
+}
+
+
+@pytest.mark.parametrize("words", COMPLETIONS)
+def test_the_shell_completes_names(words, demo, monkeypatch, capsys):
+    monkeypatch.setenv("_XFELCAT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"xfelcat {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    for location, wanted in ((demo.location, COMPLETIONS[words]), (demo.root / "none", None)):
+        monkeypatch.setenv("XFELCAT_CATALOG", str(location))
+        with pytest.raises(SystemExit):
+            app(prog_name="xfelcat")
+        shown = capsys.readouterr()
+        assert shown.err == ""
+        if wanted is not None:
+            assert shown.out.split() == wanted
+
+
+def test_completion_is_quick(demo):
+    code = (
+        "import sys\n"
+        "from xfelcat.cli.app import app\n"
+        "try: app(prog_name='xfelcat')\n"
+        "except SystemExit: pass\n"
+        "assert not {'pandas', 'pyarrow', 'duckdb', 'sqlalchemy'} & set(sys.modules)\n"
+    )
+    env = {
+        "_XFELCAT_COMPLETE": "complete_bash",
+        "COMP_WORDS": "xfelcat find SA1",
+        "COMP_CWORD": "2",
+    }
+    env |= {"XFELCAT_CATALOG": str(demo.location)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | env
+    )
+    assert done.returncode == 0, done.stderr
+    assert "SA1_XTD2" in done.stdout
+
+
 EXAMPLE = re.compile(r"^```sh\n([^\n]+)\n```\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-EXAMPLES = EXAMPLE.findall((ROOT / "docs" / "commands.md").read_text())
+SHOWN = EXAMPLE.findall((ROOT / "docs" / "commands.md").read_text())
 
 
-@pytest.mark.parametrize(("command", "shown"), EXAMPLES, ids=[c[:30] for c, _ in EXAMPLES])
+@pytest.mark.parametrize(("command", "shown"), SHOWN, ids=[c[:30] for c, _ in SHOWN])
 def test_the_documentation_shows_what_commands_print(process, demo, command, shown):
     def words(text):
         text = re.sub(r"(?m)^((?:Catalogued|Ingested):.*)$", without_times, text)

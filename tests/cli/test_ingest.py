@@ -165,7 +165,7 @@ def test_problems_of_the_demo_are_grouped_with_path_and_reason(xfelcat, demo, ca
     result = xfelcat("ingest", demo.root / "FXE", "-c", catalog, "--strict", "-j", "2")
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
-    heads = [line for line in lines if re.fullmatch(r"[A-Z]\d\d \(\w+\), \d+:", line)]
+    heads = [line for line in lines if re.fullmatch(r"[A-Z]\d\d \w.* \(\w+\), \d+:", line)]
     assert heads == sorted(heads)
     listed = [line for line in lines if line.startswith("  /")]
     assert sum(int(h.split()[-1][:-1]) for h in heads) == len(listed)

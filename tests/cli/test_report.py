@@ -3,7 +3,7 @@
 import json
 import re
 
-from xfelcat.catalog.catalog import Catalog
+from xfelcat import Catalog
 
 
 def content_of(path):

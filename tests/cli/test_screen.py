@@ -68,9 +68,9 @@ def test_many_columns_become_blocks(shown):
     names = [f"column{n}" for n in range(20)]
     rows = [[f"value{n}x{r}" for n in range(20)] for r in range(2)]
     lines = shown(names, rows, [False] * 20, 80)
-    assert lines[0].startswith("row 1 of 2")
+    assert lines[0].startswith("row 1 ")
     assert lines[1].split() == ["column0", "value0x0"]
-    assert lines[21].startswith("row 2 of 2")
+    assert lines[21].startswith("row 2 ")
     assert lines[-1].split() == ["column19", "value19x1"]
 
 

@@ -52,7 +52,7 @@ def test_a_command_imports_no_other_command(demo):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     loaded = {name.rpartition(".")[2] for name in done.stdout.splitlines()[-1].split()}
-    assert loaded == {"app", "find", "options", "output", "progress"}
+    assert loaded == {"app", "complete", "examples", "find", "options", "output"}
 
 
 def test_it_runs_as_a_module():

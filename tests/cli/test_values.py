@@ -29,7 +29,7 @@ def test_every_format(xfelcat, demo, expected, tmp_path):
     rows = pq.read_table(tmp_path / "x.parquet").to_pylist()
     assert {row["run"]: row[NAME] for row in rows} == expected
     head, _, *table = xfelcat(*words, "--limit", "2").stdout.splitlines()
-    assert head.startswith("proposal  run  data_class  instrument  cycle   started_at ")
+    assert head.startswith("proposal  run  data_class  started_at ")
     assert NAME in head
     assert len(table) == 2
     paths = xfelcat(*words, "-f", "paths").stdout.split()
@@ -49,3 +49,16 @@ def test_no_rows(xfelcat, demo):
 def test_wrong_usage(xfelcat, demo, words):
     result = xfelcat("values", *words, "-c", demo.location)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_all_of_a_catalog_is_profiled_only_when_that_is_meant(xfelcat, demo, tmp_path):
+    store = demo.copy_catalog(tmp_path / "catalog")
+    done = xfelcat("profile", "-c", store.location)
+    assert done.exit_code == 2
+    assert "this reads all control values in 419 files of 29 runs: name sources" in done.stderr
+    done = xfelcat("profile", "*XGM*", "-r", "1", "-p", "900032", "-j", "0", "-c", store.location)
+    assert done.exit_code == 0
+    done = xfelcat("profile", "-y", "-j", "0", "-c", store.location)
+    assert done.exit_code == 0
+    assert "29 runs searched" in done.stderr
+    assert "R07 keys of a source change within a run (error), 1:" in done.stderr

@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime
 import pytest
 from support.report_catalogs import faulty_runs, hostile_store, store_of
 from support.run_records import make_run, with_file
+from xfelcat import Catalog
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.findings import message_template, place_pattern
 from xfelcat.catalog.audit.waivers import Waiver
-from xfelcat.catalog.catalog import Catalog
-from xfelcat.catalog.model.checks import CHECKS
+from xfelcat.catalog.model.checks import CHECKS, choose_checks
 from xfelcat.catalog.model.errors import CatalogReadError
 from xfelcat.catalog.model.identity import RunIdentity
 from xfelcat.catalog.model.names import number_ranges
@@ -227,15 +227,25 @@ def test_the_findings_of_an_audit_are_shown_as_they_are(demo, tmp_path):
     assert content["audits"]["of_all"] == 0
 
 
-def test_a_recorded_audit_is_listed_and_its_findings_are_new(demo, tmp_path):
+def test_the_findings_of_a_recorded_audit_are_new_unless_it_is_the_first(demo, tmp_path):
+    def new(content):
+        return {r["check_id"]: r["new"] for r in rows_of(content["counts"]) if r["new"]}
+
     store = demo.copy_catalog(tmp_path / "catalog")
-    assert all(r["new"] == 0 for r in rows_of(gather(store)["counts"]))
-    report = audit(store)
+    assert new(gather(store)) == {}
+    report = audit(store, options=AuditOptions(checks=choose_checks(["P"])))
     content = gather(store)
     (row,) = rows_of(content["audits"])
     assert row["n_errors"] == report.findings.count("E")
-    new = {r["check_id"]: r["new"] for r in rows_of(content["counts"])}
-    assert sum(new.values()) == sum(report.findings.to_frame().origin == "audit") > 0
+    assert new(content) == {}
+    assert new(gather(store, found=report.findings.table, is_first=True)) == {}
+    report = audit(store)
+    found = report.findings.to_frame()
+    of_others = Counter(found.check_id[~found.check_id.str.startswith("P")])
+    assert new(gather(store, found=report.findings.table)) == of_others
+    assert new(gather(store)) == of_others
+    audit(store)
+    assert new(gather(store)) == {}
 
 
 def test_no_check_is_crowded_out_by_another(tmp_path):
