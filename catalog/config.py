@@ -23,6 +23,7 @@ SETTINGS = {
     "follow_links": (("XFELCAT_FOLLOW_LINKS",), "0"),
     "lock": (("XFELCAT_LOCK",), "flock"),
     "keep": (("XFELCAT_KEEP",), "0h"),
+    "merged": (("XFELCAT_MERGED",), ""),
     "software_root": (("XFELCAT_SOFTWARE_ROOT", "EXTRA_DATA_SW_ROOT"), "/gpfs/exfel/sw"),
 }
 # What they may be in the file, besides strings.
@@ -57,6 +58,12 @@ class Settings:
     """How writers of a catalog take turns: ``flock``, ``fcntl`` or ``postgres:DSN``."""
     keep: timedelta
     """How long versions of a catalog's databases are kept that newer ones have replaced."""
+    merged: str
+    """Where the database of all runs is: empty for a file of the catalog, else a DuckLake.
+
+    ``ducklake:PATH`` has its metadata in a file, a relative path being from the catalog;
+    ``ducklake:postgres:DSN`` in a PostgreSQL server.
+    """
     software_root: str
     """Where instruments keep the alias files of all their proposals."""
 
@@ -91,6 +98,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     keep = parse_duration(values["keep"])
     if keep is None:
         raise refuse("keep", "a time such as 12h, 14d or 2w")
+    merged = values["merged"]
+    if merged and (not merged.startswith("ducklake:") or merged.endswith((":", "/"))):
+        raise refuse("merged", "ducklake:PATH or ducklake:postgres:DSN")
     return Settings(
         os.path.expanduser(values["catalog"]),
         os.path.expanduser(values["data_root"]),
@@ -101,6 +111,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         _YES_OR_NO[values["follow_links"].lower()],
         values["lock"],
         keep,
+        merged.replace("ducklake:~/", f"ducklake:{os.path.expanduser('~')}/", 1),
         os.path.expanduser(values["software_root"]),
     )
 
