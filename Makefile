@@ -11,7 +11,7 @@ EXTRA := 2026.1.1
 OLD_DUCKDB := .venv-duckdb
 LAKE := .venv-lake
 
-.PHONY: setup demo check test test-long test-clients test-duckdb test-lake test-browser lint types size bench bench-quick bench-calls bench-growth bench-questions bench-startup synthetic clean
+.PHONY: setup demo check test test-long test-clients test-duckdb test-lake test-browser lint types size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake synthetic clean
 
 setup: $(STAMP)
 
@@ -125,6 +125,10 @@ test-browser: $(STAMP)
 # The catalog of a synthetic facility of 10^5 runs and 10^7 files: ten minutes, ten GB.
 synthetic: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.synthetic $(abspath $(SYNTHETIC))
+
+# The merged database of CATALOG, which is changed, as a file and as lakes, with the server that SERVER names.
+bench-lake: $(LAKE)/.installed
+	cd tests && ../$(LAKE)/bin/python -m benchmarks.lake $(abspath $(CATALOG)) $(if $(SERVER),--server "$(SERVER)") --page ../docs/facility.md
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) $(LAKE) demo build *.egg-info
