@@ -25,6 +25,7 @@ SETTINGS = {
     "lock": (("XFELCAT_LOCK",), "flock"),
     "keep": (("XFELCAT_KEEP",), "0h"),
     "path_map": (("XFELCAT_PATH_MAP",), ""),
+    "merged": (("XFELCAT_MERGED",), ""),
     "software_root": (("XFELCAT_SOFTWARE_ROOT", "EXTRA_DATA_SW_ROOT"), "/gpfs/exfel/sw"),
 }
 # What they may be in the file, besides strings.
@@ -61,6 +62,12 @@ class Settings:
     """How long versions of a catalog's databases are kept that newer ones have replaced."""
     path_map: tuple[tuple[str, str], ...]
     """Where this machine has what lies elsewhere on others: beginnings of paths, there and here."""
+    merged: str
+    """Where the database of all runs is: empty for a file of the catalog, else a DuckLake.
+
+    ``ducklake:PATH`` has its metadata in a file, a relative path being from the catalog;
+    ``ducklake:postgres:DSN`` in a PostgreSQL server.
+    """
     software_root: str
     """Where instruments keep the alias files of all their proposals."""
 
@@ -95,6 +102,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     keep = parse_duration(values["keep"])
     if keep is None:
         raise refuse("keep", "a time such as 12h, 14d or 2w")
+    merged = values["merged"]
+    if merged and (not merged.startswith("ducklake:") or merged.endswith((":", "/"))):
+        raise refuse("merged", "ducklake:PATH or ducklake:postgres:DSN")
     return Settings(
         os.path.expanduser(values["catalog"]),
         os.path.expanduser(values["data_root"]),
@@ -106,6 +116,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         values["lock"],
         keep,
         path_map,
+        merged.replace("ducklake:~/", f"ducklake:{os.path.expanduser('~')}/", 1),
         os.path.expanduser(values["software_root"]),
     )
 

@@ -61,9 +61,9 @@ def completing(kind: str) -> Callable[[typer.Context, str], Names]:
 def _names(statement: str, begin: str, catalog: Path | None) -> Iterator[str]:
     from ..catalog.config import catalog_location
     from ..catalog.model.names import from_text
-    from ..catalog.store.store import Store, open_current
+    from ..catalog.store.store import Store
 
-    database = open_current(Store(catalog_location(catalog)).merged, plain=True)
+    database = Store(catalog_location(catalog)).merged.open()
     if database is None:
         return
     rows = database.cursor().execute(

@@ -45,7 +45,8 @@ def status_command(catalog: CatalogOption = None) -> None:
     with store.read_merged() as cursor:
         known = provenance(cursor, store)
     state = "behind the shards; xfelcat db merge renews it" if stale else "up to date"
-    _show("merged", f"{size_text(_size(store.location / 'merged'))}, {state}")
+    size = sum(version.size for version in store.merged.published())
+    _show("merged", f"{size_text(size)} in {store.merged}, {state}")
     at = known.oldest_ingest
     oldest = f", oldest ingest {at:%Y-%m-%d %H:%M} UTC" if at else ""
     _show("runs", f"{known.runs_searched}, {known.runs_outline_only} by outline only{oldest}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.mock_runs import MockBuilder
+from support.postgres import server
 from xfelcat.catalog.store import connections
 
 # A shell that runs the tests in the background leaves Ctrl-C ignored, and so would our processes.
@@ -18,6 +19,38 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Without it, open_run warns where there are processed data too; tests of the warning take it away.
 os.environ.setdefault("XFELCAT_DEFAULT_DATA", "raw")
+
+
+os.environ.pop("XFELCAT_MERGED", None)
+__all__ = ["server"]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--merged",
+        choices=("file", "lake-file", "lake-server"),
+        default="file",
+        help="where merged databases of the tests are (`make test-lake`)",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("merged") != "file":
+        for item in items:
+            if item.get_closest_marker("of_file"):
+                item.add_marker(pytest.mark.skip(reason="about the merged database as a file"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def merged_by_option(request):
+    """The setting ``merged`` for all tests of the session, by the option ``--merged``."""
+    kind = request.config.getoption("merged")
+    if kind != "file":
+        server = kind == "lake-server" and request.getfixturevalue("server")
+        metadata = f"postgres:{server}" if server else "lake/meta.ducklake"
+        os.environ["XFELCAT_MERGED"] = f"ducklake:{metadata}"
+    yield
+    os.environ.pop("XFELCAT_MERGED", None)
 
 
 def pytest_collection_finish():

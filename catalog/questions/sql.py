@@ -240,7 +240,7 @@ def run_sql(
             " ask about fewer runs or for fewer rows, or raise the memory limit"
         ) from None
     except duckdb.Error as error:
-        raise explain(cursor, text, str(error)) from None
+        raise explain(text, str(error)) from None
     return Answer(table, provenance(database.cursor(), store))
 
 
@@ -285,8 +285,10 @@ def _check_statement(cursor: Cursor, text: str) -> None:
     try:
         statements = cursor.extract_statements(text)
     except duckdb.Error as error:
-        raise explain(cursor, text, str(error)) from None
+        raise explain(text, str(error)) from None
     kinds = [str(s.type).rpartition(".")[2] for s in statements]
+    if kinds == ["EXPLAIN"] and "copy" in _keywords(text):  # EXPLAIN ANALYZE does it
+        kinds = ["COPY"]
     refused = [kind for kind in kinds if kind not in _READING]
     if not kinds:
         raise QueryError("there is no SQL statement; write one, like SELECT * FROM runs")
@@ -300,6 +302,15 @@ def _check_statement(cursor: Cursor, text: str) -> None:
         )
     if len(kinds) > 1:
         raise QueryError(f"{len(kinds)} statements at once; run one at a time")
+
+
+def _keywords(text: str) -> set[str]:
+    """The words of a statement that are no names, values or comments, in lower case."""
+    import duckdb
+
+    of_text = text.encode()
+    starts = [at for at, kind in duckdb.tokenize(text) if kind == duckdb.token_type.keyword]
+    return {m[0].decode().lower() for at in starts if (m := re.match(rb"\w+", of_text[at:]))}
 
 
 # An unknown column is compared with the columns of the view it was asked of, or of the views that
@@ -323,26 +334,19 @@ _NO_COLUMN = (
 _UNGROUPED = re.compile(r'column "?(?P<n>[^"\s]+)"? must appear in the GROUP BY')
 
 
-def explain(cursor: Cursor, text: str, error: str) -> QueryError:
+def explain(text: str, error: str) -> QueryError:
     """One sentence on why the statement ``text`` ended with ``error``, and what to do."""
-    rows = cursor.execute(
-        "SELECT view_name, list(column_name ORDER BY column_index)"
-        " FROM duckdb_views() JOIN duckdb_columns() ON table_name = view_name"
-        " WHERE duckdb_views.database_name = 'xfelcat'"
-        " AND duckdb_columns.database_name = 'xfelcat' AND NOT duckdb_views.internal"
-        " GROUP BY view_name ORDER BY min(view_oid)"
-    )
-    views: dict[str, list[str]] = dict(rows.fetchall())
+    known = {view.name: [column.name for column in view.columns] for view in views().values()}
     first = error.partition("\n")[0]
     for pattern in _NO_COLUMN:
         if m := pattern.search(first):
             of = m.groupdict().get("of") or ""
-            return _no_column(m["q"] or m["n"], of, text, error, views)
+            return _no_column(m["q"] or m["n"], of, text, error, known)
     if m := _UNGROUPED.search(first):
-        of_named = [c for view in _named_views("", text, views) for c in views[view]]
+        of_named = [c for view in _named_views("", text, known) for c in known[view]]
         is_alias = re.search(rf'\bAS\s+"?{re.escape(m["n"])}\b', text, re.IGNORECASE)
         if m["n"].casefold() not in of_named and not is_alias:
-            return _no_column(m["n"], "", text, error, views)
+            return _no_column(m["n"], "", text, error, known)
     if m := re.search(r'Referenced table "(.+?)" not found', first):
         near = nearest(m[1].rpartition(".")[2], _quoted_after("Candidate tables", error))
         return QueryError(f"nothing after FROM is named {m[1]!r}{did_you_mean(near)}", _VIEWS)
@@ -350,7 +354,7 @@ def explain(cursor: Cursor, text: str, error: str) -> QueryError:
         if re.search(r"[/.*]", m[1]):
             message = f"{m[1]!r} is no view: SQL reads the catalog and no other file"
         else:
-            message = f"there is no view {m[1]!r}{did_you_mean(nearest(m[1], views))}"
+            message = f"there is no view {m[1]!r}{did_you_mean(nearest(m[1], known))}"
         return QueryError(message, _VIEWS)
     if m := re.search(r"Function with name \"?(\w+)\"? does not exist", first):
         near = nearest(m[1], _quoted_after("Did you mean", error))

@@ -11,7 +11,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 from ..config import load_settings
 from ..model.identity import sql_series
 from ..model.records import Depth
-from .connections import Cursor, rows, rows_of_run, uninterrupted
+from .connections import Cursor, open_current, rows, rows_of_run, uninterrupted
+from .merged import Merged
 from .packing import fetch_packed, unpack_schema
 from .schema import (
     AUDIT_TABLES,
@@ -30,7 +31,7 @@ from .schema import (
     migrate_draft,
     open_draft,
 )
-from .store import Store, locked_folders, open_current
+from .store import Store, locked_folders
 from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
 
 
@@ -130,8 +131,7 @@ def check(store: Store) -> list[str]:
             if cursor is not None:
                 found += [f"shard {shard}: {fault}" for fault in check_file(cursor)]
     with uninterrupted():
-        for name, versions in (("merged", store.merged), (AUDITS, store.audits)):
-            file = open_current(versions)
+        for name, file in (("merged", store.merged.open()), (AUDITS, open_current(store.audits))):
             if file is not None:
                 found += [f"{name}: {fault}" for fault in check_file(file.cursor())]
     return found
@@ -279,15 +279,13 @@ def maintain(store: Store) -> tuple[list[Kept], int]:
     """
     keep = load_settings().keep
     shards = [store.versions(shard) for shard in store.shards()]
+    kinds: dict[str, Sequence[Versions | Merged]]
     kinds = {"shards": shards, "merged": [store.merged], AUDITS: [store.audits]}
     kept, freed = [], 0
     for kind, several in kinds.items():
         found = []
         for versions in several:
-            if expired := versions.expired(keep):
-                with versions.lock():
-                    versions.remove(expired)
-                freed += sum(each.size for each in expired)
+            freed += versions.expire(keep)
             if published := versions.published():
                 found.append(published)
         if found:
@@ -347,7 +345,7 @@ def left_out(store: Store) -> list[ShardState]:
 def left_out_text(store: Store) -> str:
     """What the answers lack, as a phrase; empty where that is nothing, or all."""
     about = {"of another schema version": len(left_out(store))}
-    if store.merged.current() is None:  # else answers come from there, for who may read that
+    if store.merged.open() is None:  # else answers come from there, for who may read that
         about["that this user may not read"] = len(locked_folders(store, store.shard_folders()))
     parts = [f"{n} shard{'s' * (n != 1)} {which}" for which, n in about.items() if n]
     if not parts or not store.exists():

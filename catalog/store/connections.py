@@ -15,6 +15,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..model.errors import CatalogReadError, CatalogWriteError
 from ..model.names import from_text
-from .versions import NOT_TEXT, is_text
+from .versions import NOT_TEXT, Versions, is_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,6 +70,9 @@ _NEEDED_OPTIMIZERS = {"expression_rewriter", "filter_pushdown", "unused_columns"
 # How many times its memory a limited connection may put on the disk: enough to sort what fits the
 # limit, and no more than a user's temporary folder can be expected to have.
 _SPILLED = 4
+# A version can only be gone if two newer ones were published since the link was read, so even a few
+# tries in a row mean that something else is wrong.
+_TRIES = 10
 
 
 def quoted(text: str | Path) -> str:
@@ -96,7 +100,7 @@ def connect_read(path: Path, *, plain: bool = False, memory_limit: int = 0) -> C
     the bytes of memory that DuckDB may take; 0 leaves its default. Raises duckdb.IOException where
     the file is not there or is no database.
     """
-    connection = _connect(memory_limit, plain=plain)
+    connection = connect_empty(memory_limit, plain=plain)
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat (READ_ONLY)")
         connection.execute("USE xfelcat")
@@ -106,7 +110,7 @@ def connect_read(path: Path, *, plain: bool = False, memory_limit: int = 0) -> C
             found = connection.execute("SELECT name FROM duckdb_optimizers()").fetchall()
             disabled = ",".join(name for (name,) in found if name not in _NEEDED_OPTIMIZERS)
             connection.execute(f"SET disabled_optimizers = {quoted(disabled)}")
-        _lock_up(connection)
+        lock_up(connection)
     except BaseException:
         connection.close()
         raise
@@ -127,7 +131,7 @@ def connect_write(
     options = f"STORAGE_VERSION '{_STORAGE_VERSION}'"
     if not path.exists():
         options += f", BLOCK_SIZE {block_size:d}"
-    connection = _connect()
+    connection = connect_empty()
     try:
         connection.execute(f"ATTACH {quoted(path)} AS xfelcat ({options})")
         if attach is not None:
@@ -147,15 +151,15 @@ def connect_write(
 
 def connect_memory(fill: Callable[[Cursor], None], *, memory_limit: int = 0) -> Cursor:
     """A database in memory, attached as ``xfelcat``, filled once and then locked up."""
-    connection = _connect(memory_limit)
+    connection = connect_empty(memory_limit)
     connection.execute("ATTACH ':memory:' AS xfelcat")
     connection.execute("USE xfelcat")
     fill(connection)
-    _lock_up(connection)
+    lock_up(connection)
     return connection
 
 
-def _connect(memory_limit: int = 0, *, plain: bool = False) -> Cursor:
+def connect_empty(memory_limit: int = 0, *, plain: bool = False) -> Cursor:
     """An empty database in memory; what does not fit there goes to the system's temporary folder.
 
     DuckDB would take ``.tmp`` in the working directory, which is the user's. Its own limits are
@@ -175,7 +179,10 @@ def _connect(memory_limit: int = 0, *, plain: bool = False) -> Cursor:
     return connection
 
 
-def _lock_up(connection: Cursor) -> None:
+def lock_up(connection: Cursor, files: Path | None = None) -> None:
+    """Let a connection open no other file than those below ``files``, and change no setting."""
+    if files is not None:
+        connection.execute(f"SET allowed_directories = [{quoted(f'{files}/')}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -289,6 +296,31 @@ class ConnectionPool:
 
 
 POOL = ConnectionPool()
+
+
+def open_file(path: Path, *, plain: bool = False, memory_limit: int = 0) -> OpenDatabase:
+    """The published version at ``path``, from the pool; raises as ``OpenDatabase.at``."""
+    make = partial(OpenDatabase.at, path, plain=plain, memory_limit=memory_limit)
+    return POOL.open((path, plain, memory_limit), make)
+
+
+def open_current(
+    versions: Versions, open_one: Callable[[Path], OpenDatabase] = open_file
+) -> OpenDatabase | None:
+    """The current version, open; None where nothing is published.
+
+    A version that is removed between reading the link and opening it was replaced by a newer one.
+    """
+    for attempt in range(_TRIES):
+        path = versions.current()
+        if path is None:
+            return None
+        try:
+            return open_one(path)
+        except OSError:
+            if path.exists() or attempt == _TRIES - 1:
+                raise
+    return None
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def _write(fd: int, text: str) -> None:
 
 def _locked_connection(directory: Path, dsn: str, wait: bool) -> Any:
     """A connection to PostgreSQL that holds the advisory lock of a directory."""
-    connect = _psycopg()
+    connect = connect_postgres("lock")
     digest = blake2b(os.fsencode(os.path.realpath(directory)), digest_size=8).digest()
     key = int.from_bytes(digest, "big", signed=True)
     import psycopg
@@ -155,12 +155,13 @@ def _locked_connection(directory: Path, dsn: str, wait: bool) -> Any:
     return connection
 
 
-def _psycopg() -> Callable[..., Any]:
+def connect_postgres(setting: str) -> Callable[..., Any]:
+    """The function of psycopg that connects; ConfigError names the setting that asks for it."""
     try:
         import psycopg
     except ImportError:
         raise ConfigError(
-            "the setting lock asks for PostgreSQL, which needs the package psycopg:"
+            f"the setting {setting} asks for PostgreSQL, which needs the package psycopg:"
             " pip install 'xfelcat[postgres]'"
         ) from None
     connect: Callable[..., Any] = psycopg.connect

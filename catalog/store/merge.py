@@ -37,7 +37,7 @@ SELECT
         (SELECT coalesce(max({number}), -1) FROM {table})
         + row_number() OVER (PARTITION BY m.{number} IS NULL ORDER BY s.{number})
     )::INTEGER AS new_id
-FROM shard.{table} AS s LEFT JOIN {table} AS m USING ({identity})
+FROM {shard}.{table} AS s LEFT JOIN {table} AS m USING ({identity})
 """
 
 
@@ -53,23 +53,37 @@ def needs_rebuild(cursor: Cursor, shards: Mapping[str, Path]) -> bool:
     return changed + len(merged.keys() - shards.keys()) > _REBUILD_SHARE * max(len(merged), 1)
 
 
+def changed_shards(merged: Mapping[str, str], shards: Mapping[str, Path]) -> list[str]:
+    """Names of the shards of which a merged database holds no version or another."""
+    return [name for name, path in shards.items() if merged.get(name) != path.name]
+
+
 def merge_shards(
     connection: Cursor,
     shards: Mapping[str, Path],
     progress: Progress | None,
+    *,
+    stay_attached: bool = False,
 ) -> None:
     """Bring the attached merged database up to date with these versions of the shards.
 
-    Nothing is one transaction here: the database is a draft that no other process sees.
+    Nothing is one transaction here: a file is a draft that no other process sees. Where a caller
+    makes it one, the shards that it reads have to ``stay_attached`` until it ends.
     """
     merged = merged_versions(connection)
     gone = merged.keys() - shards.keys()
-    changed = [name for name, path in shards.items() if merged.get(name) != path.name]
+    changed = changed_shards(merged, shards)
     for name in [*gone, *changed]:
         if name in merged:
             _remove(connection, name)
     for done, name in enumerate(changed):
-        _add(connection, name, shards[name])
+        attached = f"shard_{done:d}"  # a transaction may not use a name for two
+        connection.execute(f"ATTACH {quoted(shards[name])} AS {attached} (READ_ONLY)")
+        try:
+            _add(connection, attached, name, shards[name])
+        finally:
+            if not stay_attached:
+                connection.execute(f"DETACH {attached}")
         if progress:
             progress(done + 1, len(changed))
     # What audits found in runs that have been forgotten since.
@@ -89,37 +103,35 @@ def _remove(connection: Cursor, name: str) -> None:
     connection.execute("DELETE FROM merged_shard WHERE name = $1", [name])
 
 
-def _add(connection: Cursor, name: str, path: Path) -> None:
-    connection.execute(f"ATTACH {quoted(path)} AS shard (READ_ONLY)")
-    try:
-        if name != AUDITS:
-            for interned in reversed(INTERNED):  # each refers to those that stand after it
-                _intern(connection, interned, path)
-        for role in AUDIT_TABLES if name == AUDITS else RUN_TABLES:
-            if role.is_merged:
-                connection.execute(f"INSERT INTO {role.name} {_mapped(role, role.merged_where)}")
-        connection.execute("INSERT INTO merged_shard VALUES ($1, $2)", [name, path.name])
-    finally:
-        connection.execute("DETACH shard")
+def _add(connection: Cursor, attached: str, name: str, path: Path) -> None:
+    if name != AUDITS:
+        for interned in reversed(INTERNED):  # each refers to those that stand after it
+            _intern(connection, attached, interned, path)
+    for role in AUDIT_TABLES if name == AUDITS else RUN_TABLES:
+        if role.is_merged:
+            mapped = _mapped(attached, role, role.merged_where.format(shard=attached))
+            connection.execute(f"INSERT INTO {role.name} {mapped}")
+    connection.execute("INSERT INTO merged_shard VALUES ($1, $2)", [name, path.name])
 
 
-def _intern(connection: Cursor, interned: Interned, path: Path) -> None:
+def _intern(connection: Cursor, attached: str, interned: Interned, path: Path) -> None:
     """Number what a shard has interned, and copy what is new of it."""
     table, number = interned.table.name, interned.number
-    connection.execute(_MAP.format(table=table, number=number, identity=interned.identity))
+    numbers = {"table": table, "number": number, "identity": interned.identity}
+    connection.execute(_MAP.format(shard=attached, **numbers))
     for role in (interned.table, interned.members):
         if role is None:
             continue
         is_new = f"{number}_map.is_new"
-        connection.execute(f"INSERT INTO {role.name} {_mapped(role, is_new)}")
-        known = f"({_mapped(role, f'NOT {is_new}')}) EXCEPT SELECT * FROM {role.name}"
+        connection.execute(f"INSERT INTO {role.name} {_mapped(attached, role, is_new)}")
+        known = f"({_mapped(attached, role, f'NOT {is_new}')}) EXCEPT SELECT * FROM {role.name}"
         if rows(connection, f"SELECT count(*) FROM ({known})") != [(0,)]:
             raise CatalogWriteError(
                 str(path), "a key schema or layout has the digest of another with other content"
             )
 
 
-def _mapped(role: TableRole, where: str = "true") -> str:
+def _mapped(attached: str, role: TableRole, where: str) -> str:
     """The query for the rows of a shard's table as the merged file has them, in its order."""
     owners = {column: x.table.name for x in INTERNED for column in (x.number, x.synonym)}
     mapped = {c.name: owners[c.name] for c in columns()[role.name] if c.name in owners}
@@ -132,6 +144,6 @@ def _mapped(role: TableRole, where: str = "true") -> str:
     order = [f"{c}_map.new_id" if c in mapped else f"t.{c}" for c in role.order]
     replace = f" REPLACE ({', '.join(replaced)})" if replaced else ""
     return (
-        f"SELECT t.*{replace} FROM shard.{role.name} AS t {' '.join(joins)}"
+        f"SELECT t.*{replace} FROM {attached}.{role.name} AS t {' '.join(joins)}"
         f" WHERE {where} ORDER BY {', '.join(order)}"
     )

@@ -19,15 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..model.errors import CatalogNotFoundError, CatalogReadError, CatalogWriteError, XfelcatError
-from .connections import POOL, Cursor, OpenDatabase, connect_memory, uninterrupted
+from .connections import (
+    POOL,
+    Cursor,
+    OpenDatabase,
+    connect_memory,
+    open_current,
+    open_file,
+    uninterrupted,
+)
+from .merged import Merged, merged_database
 from .versions import AUDITS, OLDEST_UPGRADED, SCHEMA_VERSION, Progress, Versions
 
 if TYPE_CHECKING:
     from .write import ShardWriter
 
-# A version can only be gone if two newer ones were published since the link was read, so even a few
-# tries in a row mean that something else is wrong.
-_TRIES = 10
 _ENTER = os.R_OK | os.X_OK
 
 
@@ -96,8 +102,8 @@ class Store:
         """
         if path is not None:
             with suppress(OSError):
-                return _open_file(path, plain=True)
-        return open_current(self.versions(shard), plain=True)
+                return open_file(path, plain=True)
+        return open_current(self.versions(shard), partial(open_file, plain=True))
 
     @contextmanager
     def read(self, shard: str) -> Iterator["Cursor | None"]:
@@ -152,41 +158,36 @@ class Store:
         return Versions(self.location / AUDITS, at=self.at)
 
     @property
-    def merged(self) -> Versions:
-        """The published versions of the merged database."""
-        return Versions(self.location / "merged", at=self.at)
+    def merged(self) -> Merged:
+        """The merged database, where the setting ``merged`` has it."""
+        return merged_database(self.location, self.at)
 
     def merged_is_stale(self) -> bool:
         """Whether the merged database is missing, or holds other versions of the shards."""
+        with uninterrupted():
+            return self._is_stale(self.merged)
+
+    def _is_stale(self, merged: Merged) -> bool:
         from .merge import merged_versions
 
-        with uninterrupted():
-            file = open_current(self.merged)
-            current = {name: path.name for name, path in self._shard_files().items()}
-            return file is None or merged_versions(file.cursor()) != current
+        file = merged.open()
+        current = {name: path.name for name, path in self._shard_files().items()}
+        return file is None or merged_versions(file.cursor()) != current
 
     def publish_merged(self, progress: Progress | None = None) -> bool:
         """Bring the merged database up to date with the shards; whether there was anything to do.
 
         Only shards that changed are read, and ``progress`` counts them.
         """
-        from .merge import merge_shards, needs_rebuild
-        from .schema import open_draft
-
         if not self.merged_is_stale():
             return False
+        merged = self.merged
         if locked := locked_folders(self, self.shard_folders()):  # all would miss their runs
-            raise CatalogWriteError(str(self.merged.directory), f"{locked[0]} cannot be read")
-        with self.merged.lock(), uninterrupted():
-            if not self.merged_is_stale():
+            raise CatalogWriteError(str(merged), f"{locked[0]} cannot be read")
+        with merged.lock(), uninterrupted():
+            if not self._is_stale(merged):
                 return False
-            shards = self._shard_files()
-            file = open_current(self.merged)
-            rebuild = file is None or needs_rebuild(file.cursor(), shards)
-            with self.merged.draft(empty=rebuild) as draft:
-                with open_draft(draft, "merged", "merged") as connection:
-                    merge_shards(connection, shards, progress)
-                self.merged.publish(draft)
+            merged.update(self._shard_files(), progress)
         return True
 
     @contextmanager
@@ -207,13 +208,14 @@ class Store:
         apart from what our own questions need.
         """
         with uninterrupted():
-            file = open_current(self.merged, memory_limit=memory_limit)
+            merged = self.merged
+            file = merged.open(memory_limit)
             if file is None:
                 self.require()
                 with suppress(CatalogWriteError):
                     if self.at is None:
                         self.publish_merged()
-                    file = open_current(self.merged, memory_limit=memory_limit)
+                    file = merged.open(memory_limit)
             if file is not None:
                 return file
             files = self._shard_files()
@@ -262,27 +264,3 @@ def _merged_copy(files: Mapping[str, Path], memory_limit: int) -> OpenDatabase:
         merge_shards(connection, files, None)
 
     return OpenDatabase(connect_memory(fill, memory_limit=memory_limit))
-
-
-def _open_file(path: Path, *, plain: bool = False, memory_limit: int = 0) -> OpenDatabase:
-    make = partial(OpenDatabase.at, path, plain=plain, memory_limit=memory_limit)
-    return POOL.open((path, plain, memory_limit), make)
-
-
-def open_current(
-    versions: Versions, *, plain: bool = False, memory_limit: int = 0
-) -> OpenDatabase | None:
-    """The current version, open; None where nothing is published.
-
-    A version that is removed between reading the link and opening it was replaced by a newer one.
-    """
-    for attempt in range(_TRIES):
-        path = versions.current()
-        if path is None:
-            return None
-        try:
-            return _open_file(path, plain=plain, memory_limit=memory_limit)
-        except OSError:
-            if path.exists() or attempt == _TRIES - 1:
-                raise
-    return None

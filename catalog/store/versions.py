@@ -16,7 +16,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -75,6 +75,12 @@ class Published(NamedTuple):
     since: datetime
     size: int
     """Bytes of its file."""
+
+
+def expired_of(published: Sequence[Published], keep: timedelta) -> list[Published]:
+    """The versions that were replaced longer ago than ``keep``; never the newest two."""
+    limit = datetime.now(UTC).replace(tzinfo=None) - keep
+    return [each for each, after in pairwise(published[:-1]) if after.since <= limit]
 
 
 class Versions:
@@ -143,16 +149,17 @@ class Versions:
         published = self.published()
         return bool(published) and published[0].number > 1 and published[0].since > at
 
-    def expired(self, keep: timedelta) -> list[Published]:
-        """The versions that were replaced longer ago than ``keep``; never the newest two."""
-        published = self.published()
-        limit = datetime.now(UTC).replace(tzinfo=None) - keep
-        return [each for each, after in pairwise(published[:-1]) if after.since <= limit]
+    def expire(self, keep: timedelta) -> int:
+        """Remove the versions that were replaced longer ago than ``keep``; bytes that were freed.
 
-    def remove(self, expired: Iterable[Published]) -> None:
-        """Remove versions; what cannot be removed is in nobody's way. For the lock's holder."""
-        for each in expired:
-            self._remove(self.directory / each.name)
+        Raises as ``lock``.
+        """
+        if not (expired := expired_of(self.published(), keep)):
+            return 0
+        with self.lock():
+            for each in expired:
+                self._remove(self.directory / each.name)
+        return sum(each.size for each in expired)
 
     def schema_versions(self) -> list[int]:
         """The schema versions that something is published in, oldest first."""
@@ -212,13 +219,18 @@ class Versions:
         finally:
             self._remove(path)
 
-    def publish(self, draft: Path) -> Path:
-        """Make a draft the current version; its new path. Only for the holder of the lock.
-
-        In an order in which any crash leaves either the old or the new version whole.
-        """
+    def check_lock(self) -> None:
+        """Raise CatalogWriteError where the lock was lost: before anything is published."""
         if self._lock is not None:
             self._lock.check()
+
+    def publish(self, draft: Path, keep: timedelta | None = None) -> Path:
+        """Make a draft the current version; its new path. Only for the holder of the lock.
+
+        In an order in which any crash leaves either the old or the new version whole. Versions that
+        were replaced longer ago than ``keep``, else the setting ``keep``, are removed.
+        """
+        self.check_lock()
         with self._writing():
             os.utime(draft)  # the time from which on it is current
             _sync(draft)
@@ -235,8 +247,10 @@ class Versions:
             link.rename(self._link)
             _sync(self.directory)
             # The one before stays, for who has just read the link.
-            expired = self.expired(load_settings().keep) + named[len(known) :]
-            self.remove(each for each in expired if self.directory / each.name != previous)
+            keep = load_settings().keep if keep is None else keep
+            for each in expired_of(self.published(), keep) + named[len(known) :]:
+                if self.directory / each.name != previous:
+                    self._remove(self.directory / each.name)
         return path
 
     @contextmanager

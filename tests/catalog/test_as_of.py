@@ -13,8 +13,11 @@ from xfelcat.catalog.store.store import Store
 from xfelcat.cli.app import app
 
 SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
-NOW = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 DAY = timedelta(1)
+
+
+def now():
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
 def move_back(store, days):
@@ -42,7 +45,7 @@ def history(store, monkeypatch):
 
 
 def runs_at(store, days_ago):
-    frame = Catalog(store.location, at=NOW + timedelta(minutes=1) - days_ago * DAY).runs()
+    frame = Catalog(store.location, at=now() + timedelta(minutes=1) - days_ago * DAY).runs()
     return dict(zip(frame["run"], frame["trains"], strict=True))
 
 
@@ -55,24 +58,28 @@ def test_questions_are_answered_as_of_a_time(history):
     assert Catalog(history.location).runs()["trains"].tolist() == [5, 10, 10]
 
 
+@pytest.mark.of_file
 def test_where_no_merged_database_of_then_is_kept_it_is_made(history):
     for published in history.merged.published()[:-1]:
         (history.merged.directory / published.name).unlink()
     assert runs_at(history, 1) == {1: 10, 2: 10, 3: 10}
-    found = Catalog(history.location, at=NOW - DAY + timedelta(minutes=1)).find("*", proposal=2012)
+    found = Catalog(history.location, at=now() - DAY + timedelta(minutes=1)).find(
+        "*", proposal=2012
+    )
     assert sorted(set(found["run"])) == [1, 3]
 
 
 def test_what_was_cannot_be_changed(history):
-    before = Store(history.location, at=NOW - DAY)
+    before = Store(history.location, at=now() - DAY)
     assert before != history
     with pytest.raises(CatalogWriteError, match="stays as it was"):
         write(before, make_run(4, **SMALL))
     with pytest.raises(QueryError, match="is no time"):
         Catalog(history.location, at="yesterday-ish")
-    assert "at='2" in repr(Catalog(history.location, at=NOW))
+    assert "at='2" in repr(Catalog(history.location, at=now()))
 
 
+@pytest.mark.of_file
 def test_what_is_kept_too_long_is_removed(history, monkeypatch):
     kept, freed = maintain(history)
     assert [(k.kind, k.databases, k.versions) for k in kept] == [("shards", 2, 4), ("merged", 1, 3)]
@@ -112,7 +119,7 @@ def test_commands_answer_as_of_a_time(history):
     assert xfelcat(*words).stdout.split() == ["run,trains", "1,5", "2,10", "3,10"]
     then = xfelcat(*words, "--as-of", "30h")
     assert then.stdout.split() == ["run,trains", "1,10", "2,10"]
-    assert f"as of {NOW - timedelta(hours=30):%Y-%m-%d}" in then.stderr
+    assert f"as of {now() - timedelta(hours=30):%Y-%m-%d}" in then.stderr
     gone = xfelcat(*words, "--as-of", "2001-01-01")
     assert (gone.exit_code, gone.stdout) == (1, "")
     assert "not all versions of 2001-01-01 00:00 UTC are kept" in gone.stderr

@@ -82,6 +82,7 @@ def test_runs_are_chosen_as_in_any_question(catalog, tmp_path, monkeypatch):
         catalog.export(tmp_path / "a", "runs", sources="x")
 
 
+@pytest.mark.of_file
 def test_findings_of_no_run_are_exported_too(demo, tmp_path):
     store = demo.copy_catalog(tmp_path / "catalog")
     path = store.merged.current()

@@ -18,6 +18,11 @@ from xfelcat.catalog.store.locktest import is_proven, try_locks
 SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
 FILE_KINDS = ("flock", "fcntl")
 SHARD = "p002012"
+HOLDER = """
+import sys, time; from pathlib import Path; from xfelcat.catalog.store.locks import Lock
+held = Lock(Path(sys.argv[1]), sys.argv[2], wait=True); print("held", flush=True)
+time.sleep(1000)
+"""
 
 
 @pytest.mark.parametrize("kind", FILE_KINDS)
@@ -39,12 +44,7 @@ def test_one_has_it_at_a_time(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", FILE_KINDS)
 def test_it_ends_with_its_process(tmp_path, kind):
-    code = (
-        "import sys, time; from pathlib import Path; from xfelcat.catalog.store.locks import Lock\n"
-        "held = Lock(Path(sys.argv[1]), sys.argv[2], wait=True); print('held', flush=True)\n"
-        "time.sleep(1000)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path), kind]
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(BlockingIOError):
@@ -152,3 +152,67 @@ def test_nobody_else(store):
     assert try_locks(store, 0.3) == []
     assert not is_proven(store, "flock")
     assert os.listdir(store.location / ".locks") == []
+
+
+# By a PostgreSQL server (`make test-lake`).
+
+
+@pytest.fixture
+def postgres(server, monkeypatch):
+    """The setting lock, by a server; it is in force."""
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("XFELCAT_LOCK", f"postgres:{server}")
+    return f"postgres:{server}"
+
+
+def disconnect_all(setting):
+    """End every connection to the server but our own, as if the server was lost."""
+    import psycopg
+
+    with psycopg.connect(setting.removeprefix("postgres:")) as connection:
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename IS NOT NULL"
+        connection.execute(f"SELECT pg_terminate_backend(pid) {others}")
+
+
+def test_a_server_lets_one_write_at_a_time(store, postgres):
+    runs, errors = write_beside_each_other(store, 2)
+    assert not errors
+    assert runs == [1, 2, 101, 102, 201, 202]
+    writing = store.write(SHARD, wait=False)
+    with store.versions(SHARD).lock(), pytest.raises(CatalogBusyError), writing:
+        pass
+    file = store.versions(SHARD).directory / "lock"
+    assert file.read_text() == "postgres\n"
+
+
+def test_a_server_takes_the_lock_of_a_process_that_dies(tmp_path, postgres):
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), postgres]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError):
+            Lock(tmp_path, postgres, wait=False)
+        process.send_signal(signal.SIGKILL)
+    Lock(tmp_path, postgres, wait=True).release()  # once the server has noticed
+
+
+def test_a_writer_that_lost_its_server_publishes_nothing(store, postgres):
+    write(store, make_run(1, **SMALL))
+    store.publish_merged()
+    before = store.versions(SHARD).current(), store.merged.published()
+
+    def write_meanwhile():
+        with store.write(SHARD) as writer:
+            writer.replace_run(make_run(2, **SMALL))
+            disconnect_all(postgres)
+
+    with pytest.raises(CatalogWriteError, match="PostgreSQL server of its lock is lost"):
+        write_meanwhile()
+    assert (store.versions(SHARD).current(), store.merged.published()) == before
+    write(store, make_run(2, **SMALL))
+    merged = store.merged
+    with pytest.raises(CatalogWriteError, match="of its lock is lost"), merged.lock():
+        merged.update(store._shard_files(), lambda *_: disconnect_all(postgres))
+    assert store.merged.published() == before[1]
+    assert store.publish_merged()
+    found = store.open_merged().cursor().execute("SELECT run FROM runs ORDER BY run").fetchall()
+    assert found == [(1,), (2,)]

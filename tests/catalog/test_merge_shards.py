@@ -104,7 +104,7 @@ def test_only_changed_shards_are_read_again(store, monkeypatch):
     added = []
     add = merge._add
     monkeypatch.setattr(
-        merge, "_add", lambda c, name, path: added.append(name) or add(c, name, path)
+        merge, "_add", lambda c, at, name, path: added.append(name) or add(c, at, name, path)
     )
     write(store, make_run(3, 2012, n_control=9, n_keys=4))
     with store.write("p002012") as writer:

@@ -28,7 +28,8 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # 1,400 that draw: keys, runs, many runs, beamtimes; and many runs with aliases, globs and times.
 # And 800 for the report: verdicts, what to do, proposals, phone and paper, a digest. And 1,800 for
 # the command line and notebooks: completion, doctor, waive, search by likeness, sentences.
-MOST_LINES, MOST_MODULES = 40_170, 161
+# And 510 for the lake.
+MOST_LINES, MOST_MODULES = 40_680, 163
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
