@@ -170,10 +170,10 @@ def no_data_file(directory: str) -> RunNotFoundError:
     """The error of a directory without data files, which names the runs that lie below it."""
     found = _walk([directory], ())
     runs = [os.path.relpath(run.directory, directory) for run in found if isinstance(run, FoundRun)]
-    sentence = f"{directory} has no data file (*.h5)"
+    sentence = f"{directory} has no data file (*.h5): name a file, or the directory of a run"
     if runs:
         few = runs if len(runs) < 5 else [*runs[:2], "...", runs[-1]]
-        sentence += f"; it is no run: name one of the {len(runs)} below it, {', '.join(few)}"
+        sentence = f"{directory} is no run: name one of the {len(runs)} below it, {', '.join(few)}"
     return RunNotFoundError(f"data file in {directory}", sentence=sentence)
 
 

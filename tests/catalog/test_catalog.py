@@ -12,6 +12,7 @@ from support.demo_facility import no_settings
 from xfelcat import Catalog
 from xfelcat.catalog import catalog as module
 from xfelcat.catalog.model.errors import CatalogNotFoundError, QueryError, RunNotFoundError
+from xfelcat.loader.jobs import catalog as facade
 
 __all__ = ["no_settings"]
 
@@ -27,7 +28,7 @@ def test_location(no_settings, tmp_path, monkeypatch):
     assert Catalog(tmp_path / "named").location == str(tmp_path / "named")
     assert not Catalog(tmp_path / "named").exists()
     assert list(tmp_path.iterdir()) == []
-    assert repr(Catalog("/x/y")) == "Catalog('/x/y')"
+    assert repr(Catalog("/x/y")) == "<Catalog /x/y: nothing ingested yet>"
 
 
 def test_the_whole_way(demo, tmp_path):
@@ -87,6 +88,7 @@ def test_the_examples_in_the_docstrings(demo, tmp_path, monkeypatch):
     os.symlink(demo.root, tmp_path / "demo" / "facility")
     demo.copy_catalog(tmp_path / "demo" / "catalog")
     monkeypatch.chdir(tmp_path)
-    outcome = doctest.testmod(module)
-    assert outcome.failed == 0
-    assert outcome.attempted > 8
+    for tested, n_least in ((module, 30), (facade, 4)):
+        outcome = doctest.testmod(tested, extraglobs={"Catalog": Catalog})
+        assert outcome.failed == 0
+        assert outcome.attempted > n_least

@@ -88,7 +88,9 @@ def test_an_absent_path_names_its_neighbours(facility):
 
 def test_a_file_in_place_of_a_directory_is_told(facility):
     file = next(facility.rglob("*.h5"))
-    with pytest.raises(RunNotFoundError, match=r"it is a file\) not found$"):
+    with pytest.raises(
+        RunNotFoundError, match=r"is a file: name the directory of its run, .*r0007$"
+    ):
         find_runs([str(file)])
 
 

@@ -145,7 +145,7 @@ def test_a_trusted_directory_is_listed_and_no_file_is_looked_at(run, catalog, op
     assert looked_at
     for name in os.listdir(run):
         os.unlink(run / name)
-    with pytest.raises(RunNotFoundError, match=r"any HDF5 data file"):
+    with pytest.raises(RunNotFoundError, match=r"has no data file"):
         look_up_run(str(run), catalog=catalog, trust="directory")
 
 

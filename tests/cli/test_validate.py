@@ -42,7 +42,7 @@ def test_one_file_by_format(xfelcat, run, tmp_path):
     result = xfelcat(*words, "--output", tmp_path / "found.csv")
     assert result.exit_code == 1
     assert (tmp_path / "found.csv").read_text().splitlines()[1:] == [
-        f"F01,E,empty file,,{run / DA1}"
+        f'F01,E,empty file,"",{run / DA1}'
     ]
     import pyarrow.parquet as pq
 

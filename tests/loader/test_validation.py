@@ -196,7 +196,7 @@ def hang_on_the_last(paths, options, note):
 def test_nothing_to_validate(tmp_path):
     with pytest.raises(RunNotFoundError, match=r"file or directory .*nowhere"):
         xfelcat.validate(tmp_path / "nowhere")
-    with pytest.raises(RunNotFoundError, match="one file or run directory"):
+    with pytest.raises(RunNotFoundError, match="name a file, or the directory of a run"):
         xfelcat.validate(tmp_path)
     with pytest.raises(QueryError, match="there is no check 'Z1'"):
         xfelcat.validate(tmp_path, skip=["Z1"])

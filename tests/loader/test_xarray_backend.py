@@ -199,5 +199,5 @@ def test_what_is_not_there(demo, path):
         open_dataset(path, group=XGM, source="*")
     with pytest.raises(ValueError, match="join"):
         open_dataset(path, join="left")
-    with pytest.raises(RunNotFoundError, match="one run"):
+    with pytest.raises(RunNotFoundError, match="names 6 runs"):
         open_dataset("p900032/raw", catalog=demo.location)
