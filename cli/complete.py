@@ -6,6 +6,7 @@ read.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -61,9 +62,15 @@ def completing(kind: str) -> Callable[[typer.Context, str], Names]:
 def _names(statement: str, begin: str, catalog: Path | None) -> Iterator[str]:
     from ..catalog.config import catalog_location
     from ..catalog.model.names import from_text
+    from ..catalog.store.connections import open_current, open_file
     from ..catalog.store.store import Store
+    from ..catalog.store.versions import Versions
 
-    database = Store(catalog_location(catalog)).merged.open()
+    merged = Store(catalog_location(catalog)).merged
+    if isinstance(merged, Versions):  # a file, which opens sooner for one plain question
+        database = open_current(merged, partial(open_file, plain=True))
+    else:
+        database = merged.open()
     if database is None:
         return
     rows = database.cursor().execute(

@@ -25,6 +25,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ls": ("xfelcat ls", "xfelcat ls p900032"),
     "info": ("xfelcat info p900032", "xfelcat info 900032/1 '*XGM/DOOCS'"),
     "diff": ("xfelcat diff 900032/1 900032/1",),
+    "plot": (
+        "xfelcat plot 900032/1 SA1_XTD2_XGM/XGM/DOOCS pulseEnergy.photonFlux",
+        "xfelcat plot 900032/1 -o run.png",
+    ),
     "open": ("xfelcat open 900032/1",),
     "profile": ("xfelcat profile '*XGM*' --proposal 900032",),
     "audit": (
@@ -45,6 +49,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "db merge": ("xfelcat db merge",),
     "db compact": ("xfelcat db compact",),
     "db check": ("xfelcat db check",),
+    "db locks": ("xfelcat db locks --wait 600",),
+    "db maintain": ("xfelcat db maintain",),
 }
 START = """\
 Where to start: with your own data, `xfelcat ingest PATH` and then `xfelcat find '*XGM*'`;

@@ -238,7 +238,7 @@ def compact(store: Store, progress: Progress | None = None) -> None:
         _rewrite(store.versions(shard), "shard", shard, _copy_shard())
         if progress:
             progress(done + 1, len(shards))
-    if store.audits.current() is not None:
+    if store.audits.directory.is_dir():  # if without a version: of one who died in the first audit
         _rewrite(store.audits, AUDITS, AUDITS, map(_copy, AUDIT_TABLES))
     store.publish_merged()
 

@@ -119,7 +119,7 @@ def _text(value):
 
 
 def by_index(path, section, source, key):
-    """The rows of all trains of a key, read by h5py."""
+    """The rows of all trains of a key, in the order of their IDs, read by h5py."""
     with h5py.File(path) as f:
         ids = f["INDEX/trainId"][:]
         group = key.partition(".")[0] if section == "INSTRUMENT" else ""
@@ -130,9 +130,10 @@ def by_index(path, section, source, key):
         else:
             count = np.where(index["status"][:] > 0, index["last"][:] - first + 1, 0)
         dataset = f[f"{section}/{source}/{key.replace('.', '/')}"]
+        trains = sorted(zip(ids, first, count, strict=False), key=lambda train: train[0])
         rows = [
             dataset[int(a) : int(a) + int(n)]
-            for train, a, n in zip(ids, first, count, strict=False)
+            for train, a, n in trains
             if train and 0 < n < IMPOSSIBLE and a < IMPOSSIBLE
         ]
         return np.concatenate(rows) if rows else dataset[:0]
