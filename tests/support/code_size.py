@@ -24,8 +24,8 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # one file says of others: first reads take a third. And 290 that answer what people looked for and
 # did not find: samples and types of runs, METADATA in SQL, what is not calibrated, values by run.
 # And 60 for links to other files: findings, or followed where that is set. And 490 for locks that
-# hold over nodes, trying them, and versions that are kept and asked. And 510 for the lake.
-MOST_LINES, MOST_MODULES = 36_370, 145
+# hold over nodes, trying them, and versions that are kept and asked. And 530 for the lake.
+MOST_LINES, MOST_MODULES = 36_390, 145
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
