@@ -12,7 +12,7 @@ OLD_DUCKDB := .venv-duckdb
 DOCS := .venv-docs
 LAKE := .venv-lake
 
-.PHONY: setup demo check test test-long test-clients test-duckdb test-lake test-browser lint types size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake synthetic clean
+.PHONY: setup demo check test test-long test-clients test-duckdb test-lake demo-lake test-browser lint types size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake synthetic clean
 
 setup: $(STAMP)
 
@@ -73,11 +73,12 @@ $(OLD_DUCKDB)/.installed: pyproject.toml
 
 # The merged database as a DuckLake: what is its own, with a PostgreSQL server from PyPI; and the suites of questions,
 # audits and the report with a file, a lake in files, and a lake with its metadata in PostgreSQL.
+LAKE_KINDS ?= file lake-file lake-server
 LAKE_SUITES ?= $(addprefix tests/catalog/test_,$(addsuffix .py,merge_shards as_of questions find filters conditions values inventory \
   empty sql export audit_demo audit_record)) tests/report/test_content.py tests/report/test_coverage.py tests/report/test_page.py
 test-lake: $(LAKE)/.installed
 	$(LAKE)/bin/python -m pytest -q -rs tests/catalog/test_lake.py tests/catalog/test_locks.py
-	for merged in file lake-file lake-server; do \
+	for merged in $(LAKE_KINDS); do \
 	  $(LAKE)/bin/python -m pytest -q -n 2 --merged $$merged -m 'not slow' $(LAKE_SUITES) || exit 1; done
 
 $(LAKE)/.installed: pyproject.toml
@@ -138,9 +139,13 @@ test-browser: $(STAMP)
 synthetic: $(STAMP)
 	cd tests && ../$(BIN)/python -m benchmarks.synthetic $(abspath $(SYNTHETIC))
 
+# The demo facility with a lake in a PostgreSQL server.
+demo-lake: $(LAKE)/.installed
+	@$(LAKE)/bin/python tests/support/demo_lake.py $(DEMO)-lake
+
 # The merged database of CATALOG, which is changed, as a file and as lakes, with the server that SERVER names.
 bench-lake: $(LAKE)/.installed
 	cd tests && ../$(LAKE)/bin/python -m benchmarks.lake $(abspath $(CATALOG)) $(if $(SERVER),--server "$(SERVER)") --page ../docs/facility.md
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) $(LAKE) demo build *.egg-info
+	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) $(LAKE) demo demo-lake build *.egg-info

@@ -45,6 +45,7 @@ from .versions import (
     expired_of,
     is_text,
     make_directory,
+    sync,
 )
 
 # How long Parquet files stay that no snapshot has any more: who opened one reads on.
@@ -70,6 +71,7 @@ class Lake(ABC):
         self._versions = versions  # whose lock is ours
         self._files = files
         self._at = at
+        self._synced: set[Path] = set()
 
     @abstractmethod
     def open(self, memory_limit: int = 0) -> OpenDatabase | None:
@@ -111,6 +113,7 @@ class Lake(ABC):
         """One snapshot; none if it is left by an error, or the lock is lost meanwhile."""
         connection.execute("BEGIN")
         yield
+        self._sync()
         self._versions.check_lock()
         connection.execute("COMMIT")
 
@@ -179,6 +182,16 @@ class Lake(ABC):
                         connection.execute(f"CALL {call}")
         return max(before - self._size(), 0)
 
+    def _sync(self) -> None:
+        """Have the new Parquet files on the disk before a snapshot that has them is published."""
+        new = set(self._files.rglob("*.parquet")) - self._synced
+        self._synced |= new
+        try:
+            for path in [*new, *{path.parent for path in new}]:
+                sync(path)
+        except OSError as error:
+            raise CatalogWriteError(str(self._files), error.strerror or str(error)) from error
+
     def _size(self) -> int:
         return sum(path.stat().st_size for path in self._files.rglob("*.parquet"))
 
@@ -221,9 +234,11 @@ class Lake(ABC):
         import duckdb
 
         try:
-            make_directory(self._files)
+            for table in columns():  # DuckDB would not give them the group's rights
+                make_directory(self._files / "main" / table)
         except OSError as error:
             raise CatalogWriteError(str(self._files), error.strerror or str(error)) from error
+        self._synced = set(self._files.rglob("*.parquet"))
         connection = connect_empty()
         try:
             try:
@@ -231,6 +246,7 @@ class Lake(ABC):
             except duckdb.Error as error:
                 raise CatalogWriteError(str(self), _line(error)) from error
             yield connection
+            self._sync()
             connection.execute("USE memory")
             connection.execute("DETACH xfelcat")
         except (duckdb.IOException, duckdb.TransactionException) as error:

@@ -58,7 +58,7 @@ def make_directory(path: Path) -> None:
         path.chmod((stat.S_IMODE(path.stat().st_mode) | group_bits) & ~stat.S_IWOTH)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have a file, or the entries of a directory, on the disk before going on."""
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -233,19 +233,19 @@ class Versions:
         self.check_lock()
         with self._writing():
             os.utime(draft)  # the time from which on it is current
-            _sync(draft)
+            sync(draft)
             draft.chmod(0o444)
             named, known = self._named(), self.published()
             number = named[-1].number + 1 if named else 1
             token = os.urandom(3).hex()
             path = self.directory / f"v{self.schema_version}.{number:08d}-{token}.duckdb"
             draft.rename(path)
-            _sync(self.directory)
+            sync(self.directory)
             previous = self._linked()
             link = self.directory / f".link-{token}"
             link.symlink_to(path.name)
             link.rename(self._link)
-            _sync(self.directory)
+            sync(self.directory)
             # The one before stays, for who has just read the link.
             keep = load_settings().keep if keep is None else keep
             for each in expired_of(self.published(), keep) + named[len(known) :]:

@@ -237,9 +237,8 @@ class JUNGFRAU(MultimodDetectorBase):
     n_modules
         How many modules the detector has; by default as the largest number of a module tells.
     first_modno
-        The number in the source name of its first module, which is module 1.
-
-    The others are those of ``MultimodDetectorBase``.
+        The number in the source name of its first module, which is module 1. The others are those
+        of ``MultimodDetectorBase``.
     """
 
     names = DetectorNames(

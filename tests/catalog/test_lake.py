@@ -178,6 +178,24 @@ def test_two_writers_never_write_a_row_twice(lake, monkeypatch, is_locked):
         assert [each.number for each in lake.merged.published()] == [1, 2]
 
 
+def test_files_are_on_the_disk_before_they_are_published(lake, monkeypatch):
+    synced = set()
+    sync = lakes.sync
+    monkeypatch.setattr(lakes, "sync", lambda path: synced.add(path) or sync(path))
+
+    def check_files():
+        assert parquet_files(lake) <= synced
+
+    monkeypatch.setattr(Versions, "check_lock", lambda _: check_files())
+    lake.location.mkdir(mode=0o775, exist_ok=True)
+    lake.location.chmod(0o775)
+    publish(lake, make_run(1, **SMALL))
+    publish(lake, make_run(2, **{**SMALL, "n_control": 12}))
+    assert parquet_files(lake)
+    folders = {path.parent for path in parquet_files(lake)}
+    assert all(folder.stat().st_mode & 0o070 == 0o070 for folder in folders)
+
+
 def test_sql_reads_the_lake_and_nothing_else(lake, tmp_path):
     publish(lake, make_run(1, **SMALL))
     catalog = Catalog(lake.location)

@@ -29,7 +29,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # And 800 for the report: verdicts, what to do, proposals, phone and paper, a digest. And 1,800 for
 # the command line and notebooks: completion, doctor, waive, search by likeness, sentences.
 # And 510 for the lake.
-MOST_LINES, MOST_MODULES = 40_680, 163
+MOST_LINES, MOST_MODULES = 40_760, 163
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
