@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..catalog.model.names import size_text
-from .options import CatalogOption, existing_store, open_store, option
+from .options import CatalogOption, argument, existing_store, flag, open_store, option
 from .output import count, say
 from .progress import showing_bar
 
@@ -168,3 +168,30 @@ def maintain_command(catalog: CatalogOption = None) -> None:
             f" {size_text(one.before)} before"
         )
     say(f"{size_text(freed)} removed")
+
+
+@app.command("copy")
+def copy_command(
+    places: Annotated[
+        list[Path],
+        argument("CATALOG", "The catalogs to copy; the last one is where to."),
+    ],
+    *,
+    replace: Annotated[
+        bool, flag("--replace", "Overwrite proposals that the target has otherwise.")
+    ] = False,
+) -> None:
+    """Copy a catalog, or the proposals of several into one; only what has changed since.
+
+    The same command continues a copy that was stopped. Readers of both go on meanwhile.
+    """
+    from ..catalog.store.copying import copy_catalogs
+    from ..catalog.store.store import Store
+
+    if len(places) < 2:
+        raise typer.BadParameter("name the catalogs to copy, and then where to")
+    *sources, target = (Store(place.expanduser()) for place in places)
+    with showing_bar("copying") as progress:
+        report = copy_catalogs(sources, target, replace=replace, progress=progress)
+    copied = f"{count(len(report.copied), 'database')} copied ({size_text(report.bytes)})"
+    say(f"{copied}, {report.unchanged} as they were; catalog: {target.location}")

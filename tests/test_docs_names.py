@@ -60,6 +60,7 @@ def test_no_other_settings_are_documented():
 def test_public_name_is_documented(name):
     assert any(re.search(rf"\b{name}\b", page) for page in PAGES.values())
     assert len(inspect.getdoc(getattr(xfelcat, name)) or "") > 20
+    assert re.search(rf"\b{name}\b", PAGES["api.md"])
 
 
 @pytest.mark.parametrize("of", ["DataCollection", "SourceData", "KeyData"])

@@ -64,3 +64,44 @@ def test_detector_geometry(run_notebook, demo, tmp_path):
         (tmp_path / f"{number}.png").write_bytes(picture)
         pixels = mpl_image.imread(tmp_path / f"{number}.png")
         assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 10  # not blank
+
+
+def test_open_and_read(run_notebook, demo):
+    text, pictures = run_notebook("open-and-read.ipynb")
+    run = xfelcat.RunDirectory(demo.summary.run(900032, 1).path, catalog=demo.location)
+    values = run["SA1_XTD2_XGM/XGM/DOOCS", "pulseEnergy.photonFlux"].ndarray()
+    assert f"mean flux: {np.mean(values):.6g}\n" in text
+    assert "rows of the table: 10\n" in text
+    assert "SA1_XTD2_XGM/XGM/DOOCS\n" in text
+    n_seen = sum(len(data) for _, data in run.select_trains(np.s_[:10]).select(
+        [("*XGM/DOOCS", "pulseEnergy.photonFlux")]).trains())  # fmt: skip
+    assert f"sources seen train by train: {n_seen}\n" in text
+    assert len(pictures) == 3
+
+
+def test_a_beamtime_in_one_table(run_notebook, demo):
+    text, pictures = run_notebook("a-beamtime-in-one-table.ipynb")
+    catalog = xfelcat.Catalog(demo.location)
+    n_runs = len(catalog.runs(proposal=900032, data_class="raw"))
+    assert n_runs == sum(
+        r.spec.proposal == 900032 and r.data_class == "raw" for r in demo.summary.runs
+    )
+    assert f"runs: {n_runs}\n" in text
+    wanted = {"proposal": 900032, "data_class": "raw", "min_trains": 0.9}
+    found = catalog.find("SA1_XTD2_XGM/XGM/DOOCS", "pulseEnergy.photonFlux", **wanted)
+    n_with = found["run"].nunique()
+    assert 0 < n_with <= n_runs
+    assert f"runs with the XGM in nine of ten trains: {n_with}\n" in text
+    assert f"means: {n_with}\n" in text
+    assert len(pictures) == 2
+
+
+def test_an_audit(run_notebook, demo, tmp_path):
+    text, _ = run_notebook("an-audit.ipynb")
+    catalog = xfelcat.Catalog(demo.location)
+    n_findings = len(catalog.audit(save=False).findings.to_frame())
+    assert n_findings > 20
+    assert f"findings: {n_findings}\n" in text
+    n_raw = len(catalog.inventory("uncalibrated"))
+    assert f"raw runs without calibrated data: {n_raw}\n" in text
+    assert f"bytes of the page: {(tmp_path / 'report.html').stat().st_size}\n" in text
