@@ -49,7 +49,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "db merge": ("xfelcat db merge",),
     "db compact": ("xfelcat db compact",),
     "db check": ("xfelcat db check",),
-    "db copy": ("xfelcat db copy demo/catalog backup/catalog",),
+    "db copy": ("xfelcat db copy catalog backup",),
     "db locks": ("xfelcat db locks --wait 600",),
     "db maintain": ("xfelcat db maintain",),
 }
