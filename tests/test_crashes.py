@@ -45,7 +45,7 @@ COMMANDS = {
     "ingest": ["ingest", "{tree}", "-j", "2"],
     "audit": ["audit"],
     "watch": ["watch", "{tree}", "--once", "--audit", "--quiet", "0", "--patience", "0"],
-    "profile": ["profile", "*", "-j", "2"],
+    "profile": ["profile", "*", "--yes", "-j", "2"],
     "merge": ["db", "merge"],
     "compact": ["db", "compact"],
     "upgrade": [],

@@ -76,7 +76,7 @@ def test_what_was_cannot_be_changed(history):
         write(before, make_run(4, **SMALL))
     with pytest.raises(QueryError, match="is no time"):
         Catalog(history.location, at="yesterday-ish")
-    assert "at='2" in repr(Catalog(history.location, at=now()))
+    assert "as of 2" in repr(Catalog(history.location, at=now()))
 
 
 @pytest.mark.of_file

@@ -161,7 +161,7 @@ def test_what_happened_during_runs(demo, tmp_path):
         frame = catalog.find_runs(f"{name}({ENERGY}) >= {bound!r}")
         expected = {i: v for i, v in of_run.items() if v >= bound or np.isclose(v, bound)}
         assert identities(frame) == list(expected)
-        assert frame.iloc[:, 8].to_numpy() == pytest.approx(list(expected.values()))
+        assert frame.iloc[:, 5].to_numpy() == pytest.approx(list(expected.values()))
         assert frame.columns[5].startswith(f"{name}({ENERGY})")
 
 

@@ -74,7 +74,10 @@ def alone(tree, tmp_path_factory):
     return state(Store(catalog.location))
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes", "dask"])
+DASK = pytest.param("dask", marks=pytest.mark.slow)  # a cluster needs seconds, and its own clocks
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes", DASK])
 def test_the_same_as_without(kind, tree, alone, tmp_path, request):
     catalog = Catalog(tmp_path / "catalog")
     if kind == "dask":
@@ -89,6 +92,7 @@ def test_the_same_as_without(kind, tree, alone, tmp_path, request):
     assert state(Store(catalog.location)) == alone
 
 
+@pytest.mark.slow
 def test_commands_use_a_cluster(cluster, client, tree, alone, tmp_path):
     catalog, address = tmp_path / "catalog", cluster.scheduler_address
 
@@ -101,7 +105,7 @@ def test_commands_use_a_cluster(cluster, client, tree, alone, tmp_path):
     assert "not known whether nodes see each other's locks by flock" in done.stderr
     assert state(Store(catalog)) == alone
     client.write_scheduler_file(str(tmp_path / "scheduler.json"))
-    profiled = run("profile", "*", "-c", catalog, "--dask", tmp_path / "scheduler.json")
+    profiled = run("profile", "*", "--yes", "-c", catalog, "--dask", tmp_path / "scheduler.json")
     assert profiled.exit_code == 0, profiled.output
     assert "4 runs searched: 4 profiled" in profiled.stderr
     audited = run("audit", "--deep", "-c", catalog, "--dask", address, "--fail-on", "never")
@@ -129,7 +133,7 @@ class Deadly:
         return future
 
 
-@pytest.mark.parametrize("kind", ["in words", pytest.param("dask", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["in words", DASK])
 def test_a_file_that_kills_workers_is_set_aside(kind, request):
     jobs = Deadly() if kind == "in words" else request.getfixturevalue("client")
     paths = (*(f"file {n}" for n in range(6 if kind == "in words" else 1)), "kills it")
@@ -138,6 +142,7 @@ def test_a_file_that_kills_workers_is_set_aside(kind, request):
     assert done.blamed == {"kills it": "reading it killed the reading process (damaged?)"}
 
 
+@pytest.mark.slow
 def test_the_files_of_a_lost_worker_are_read_again(client):
     batches = [Batch(n, (f"slow {n}",)) for n in range(6)]
     killed = None

@@ -102,7 +102,7 @@ def test_a_full_disk_is_a_clear_error(store, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("xfelcat.catalog.store.versions._sync", full)
+    monkeypatch.setattr("xfelcat.catalog.store.versions.sync", full)
     with pytest.raises(CatalogWriteError, match="No space left on device"):
         write(store, make_run(2, **SMALL))
     assert run_numbers(store) == [1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.report_catalogs import store_of
 from support.run_records import make_run, with_file
-from xfelcat.catalog.catalog import Catalog
+from xfelcat import Catalog
 from xfelcat.catalog.model.errors import QueryError
 from xfelcat.catalog.model.records import Problem
 from xfelcat.catalog.questions.filters import RunFilter

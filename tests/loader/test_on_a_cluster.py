@@ -67,6 +67,7 @@ def client(runs, there):
 NAMES = ("key", "control", "module", "detector", "pulses", "runs")
 
 
+@pytest.mark.slow  # a cluster needs seconds, and its own clocks
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_as_by_threads(client, runs, name):
     arrays, expected = runs
