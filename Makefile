@@ -12,7 +12,7 @@ OLD_DUCKDB := .venv-duckdb
 DOCS := .venv-docs
 LAKE := .venv-lake
 
-.PHONY: setup demo check test test-long test-clients test-duckdb test-lake demo-lake test-browser lint types size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake synthetic clean
+.PHONY: setup demo check test test-long test-clients test-duckdb test-lake demo-lake test-browser lint types docs size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake synthetic clean
 
 setup: $(STAMP)
 
@@ -148,4 +148,4 @@ bench-lake: $(LAKE)/.installed
 	cd tests && ../$(LAKE)/bin/python -m benchmarks.lake $(abspath $(CATALOG)) $(if $(SERVER),--server "$(SERVER)") --page ../docs/facility.md
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) $(LAKE) demo demo-lake build *.egg-info
+	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) $(LAKE) $(DOCS) site demo demo-lake build *.egg-info

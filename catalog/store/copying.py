@@ -78,9 +78,12 @@ def _copy(
         known = note.read_text(encoding="utf-8").split("\n") if note.exists() else []
         there = target.current()
         is_ours = there is not None and known[::2] == [origin, there.name]
+        current = source.current()
+        if is_ours and current is not None and known[1] == current.name:
+            report.unchanged += 1
+            return
         current = _fetched(source, draft)
-        if current is None or (is_ours and known[1] == current.name):
-            report.unchanged += current is not None
+        if current is None:
             return
         if there is not None and not replace and not is_ours and not cmp(there, draft, False):
             reason = f"it has {shard} already, not as a copy of this: --replace overwrites it"

@@ -66,8 +66,9 @@ class Lock:
             raise
         try:
             self._sign()
-        except BaseException:
-            self.release()
+        except BaseException:  # what the file says stays: it may be of a writer at work
+            os.close(self._fd)
+            self._disconnect()
             raise
 
     def check(self) -> None:
