@@ -20,11 +20,11 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from concurrent.futures import BrokenExecutor as _BrokenExecutor
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..hdf5.interface import reason_of
 from ..model.errors import ConfigError
 
 Result = TypeVar("Result")
@@ -65,6 +65,15 @@ class BatchResult(Generic[Result]):
 Work = Callable[[Sequence[str], Any, Callable[[str], None]], dict[str, Result]]
 """A worker's function: takes paths, the batch's options, and a function to call with each path
 before it is touched; returns results by path."""
+
+
+KILLED = "reading it killed the reading process (damaged?)"
+"""Why a file is blamed that ended its worker."""
+
+
+def timed_out(seconds: float) -> str:
+    """Why a file is blamed that took longer than so many seconds."""
+    return f"reading it took longer than {seconds:g} s (timed out)"
 
 
 def n_workers_of(executor: Executor) -> int:
@@ -137,7 +146,7 @@ class _Elsewhere(Generic[Result]):
             error = call.exception()
         except CancelledError as cancelled:
             error = cancelled
-        if isinstance(error, _BrokenExecutor | CancelledError):
+        if isinstance(error, BrokenExecutor | CancelledError):
             raise _lost(error) from error
         if error is not None and not _is_killed(error):
             raise error
@@ -146,12 +155,11 @@ class _Elsewhere(Generic[Result]):
             self.waiting.extendleft([(number, paths[half:]), (number, paths[:half])])
             return
         if error is not None:
-            self._blame(number, paths[0], "reading it killed the reading process (damaged?)")
+            self._blame(number, paths[0], KILLED)
             return
         packed, hanging = call.result()
         if hanging:
-            reason = f"reading it took longer than {self.time_limit:g} s (timed out)"
-            self._blame(number, hanging, reason)
+            self._blame(number, hanging, timed_out(self.time_limit))
             if rest := tuple(path for path in paths if path != hanging):
                 self.waiting.appendleft((number, rest))
             return
@@ -165,8 +173,8 @@ class _Elsewhere(Generic[Result]):
 
 
 def _lost(error: BaseException) -> ConfigError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ConfigError(f"the workers, or the way to them, are lost ({reason}): start again")
+    lost = f"the workers, or the way to them, are lost ({reason_of(error)})"
+    return ConfigError(f"{lost}: start again")
 
 
 def _is_killed(error: BaseException) -> bool:

@@ -33,7 +33,7 @@ from ..model.identity import aggregator_and_sequence
 from ..model.records import Problem
 from ..store.connections import uninterrupted
 from ..store.store import Store
-from .executors import Batch, BatchResult, Jobs, Work, n_workers_of, run_on
+from .executors import KILLED, Batch, BatchResult, Jobs, Work, n_workers_of, run_on, timed_out
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -292,11 +292,10 @@ class _Supervisor(Generic[Result]):
         for note in notes:
             os.unlink(note.path)
         if self.hung:
-            reason = f"reading it took longer than {self.time_limit:g} s (timed out)"
-            guilty = dict.fromkeys(self.hung, reason)
+            guilty = dict.fromkeys(self.hung, timed_out(self.time_limit))
             self.hung.clear()
         elif len(open_notes) == 1:
-            guilty = dict.fromkeys(open_notes, "reading it killed the reading process (damaged?)")
+            guilty = dict.fromkeys(open_notes, KILLED)
         elif self.jobs > 1:
             self.jobs = 1
             return

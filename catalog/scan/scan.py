@@ -50,7 +50,7 @@ from ..model.records import (
 from ..model.runlength import FrameIds, IndexPattern
 from . import checks, keys
 from .checks import Fault, as_problems
-from .executors import Batch
+from .executors import Batch, timed_out
 from .jobs import n_workers, portions, run_batches
 from .outline import Outline, read_outline
 
@@ -447,8 +447,7 @@ class _OwnReading:
                 hanging = [k for k, (_, since) in self._reading.items() if since < late]
                 for thread in hanging:
                     path, _ = self._reading.pop(thread)
-                    reason = f"reading it took longer than {time_limit:g} s (timed out)"
-                    self.blamed[path] = reason
+                    self.blamed[path] = timed_out(time_limit)
             for _ in hanging:
                 self._start_thread()
             if is_waiting:

@@ -57,7 +57,9 @@ def test_writers_that_take_turns_in_other_ways_are_refused(store, monkeypatch):
     write(store, make_run(1, **SMALL))
     monkeypatch.setenv("XFELCAT_LOCK", "fcntl")
     for _ in range(2):  # a refusal changes nothing
-        with pytest.raises(CatalogWriteError, match="turns by flock, and the setting lock is fcntl"):
+        with pytest.raises(
+            CatalogWriteError, match="turns by flock, and the setting lock is fcntl"
+        ):
             write(store, make_run(2, **SMALL))
     (store.versions(SHARD).directory / "lock").write_text("")
     write(store, make_run(2, **SMALL))
