@@ -87,10 +87,21 @@ class ChunkLayout:
         filters = [codec["id"] for codec in self.codecs]
         return filters in ([], ["zlib"], ["shuffle", "zlib"])
 
-    @property
+    @cached_property
     def is_direct(self) -> bool:
         """Whether arrays of it are read past HDF5: numbers, deflated or not."""
         return self.dtype.kind in "biuf" and self.is_decodable
+
+    def unusual(self, sizes: Any, masks: Any, at_edge: Any) -> Any:
+        """Whether chunks did not go through all filters; arrays, or a chunk's own."""
+        # Chunks at the edge may be stored without filters, and nothing but their size tells.
+        if self.codecs:
+            return (masks != 0) | (at_edge & (sizes == self.chunk_bytes))
+        return (masks != 0) | (sizes != self.chunk_bytes)
+
+    def only_offset(self, offset: int, size: int, mask: int) -> int:
+        """The offset of the only chunk, as in a ``ChunkMap``."""
+        return UNUSUAL if self.unusual(size, mask, self.chunk_shape != self.shape) else offset
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -121,20 +132,13 @@ class ChunkMap:
         except ValueError as error:
             raise NotPlainError("chunks that lie outside of the dataset") from error
         at_edge = (at + chunk_shape > np.asarray(layout.shape)).any(axis=1)
-        self.offsets[index] = np.where(self._unusual(sizes, masks, at_edge), UNUSUAL, offsets)
+        self.offsets[index] = np.where(layout.unusual(sizes, masks, at_edge), UNUSUAL, offsets)
         self.sizes[index] = sizes
 
     def put_only(self, offset: int, size: int, mask: int) -> None:
         """Enter the only chunk: that of most keys, for which ``put`` takes ten times as long."""
-        at_edge = self.layout.chunk_shape != self.layout.shape
-        self.offsets[0] = UNUSUAL if self._unusual(size, mask, at_edge) else offset
+        self.offsets[0] = self.layout.only_offset(offset, size, mask)
         self.sizes[0] = size
-
-    def _unusual(self, sizes: Any, masks: Any, at_edge: Any) -> Any:
-        # Chunks at the edge may be stored without filters, and nothing but their size tells.
-        if self.layout.codecs:
-            return (masks != 0) | (at_edge & (sizes == self.layout.chunk_bytes))
-        return (masks != 0) | (sizes != self.layout.chunk_bytes)
 
 
 class StoredDataError(Exception):

@@ -258,11 +258,11 @@ def _symbol_nodes(blocks: Blocks, tree: int, deepest: int) -> Iterator[tuple[int
     Each with the places, in the heap, of a name before its first, and of one no less than its last.
     """
     level, words = _symbol_tree(blocks, tree, deepest)
-    for below, child, end in zip(words[::2], words[1::2], words[2::2], strict=False):
+    for at in range(1, len(words), 2):
         if level:
-            yield from _symbol_nodes(blocks, child, level)
+            yield from _symbol_nodes(blocks, words[at], level)
         else:
-            yield child, below, end
+            yield words[at], words[at - 1], words[at + 1]
 
 
 def _symbol_tree(blocks: Blocks, tree: int, deepest: int) -> tuple[int, tuple[int, ...]]:

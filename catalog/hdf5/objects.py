@@ -58,7 +58,8 @@ _DOUBT = _Doubt()
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _LINKS, _TYPE, _FILL, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 5, 6, 7, 8
 _FILTERS, _ATTRIBUTE, _CONTINUED, TABLE, _ATTRIBUTES = 11, 12, 16, 17, 21
-_OLD_PREFIX = Struct("<HHB")
+_SIMPLE = frozenset((_SPACE, _TYPE, _LAYOUT, _FILTERS, TABLE, 18))  # 18: when it was changed
+_OLD_PREFIX, _NEW_PREFIX = Struct("<HHB"), Struct("<BHB")  # kind, size and flags of a message
 _MOST_CHUNKS = 1 << 12  # of a header: more are a circle in a damaged file
 _MOST_LINKS = 32  # soft links one after the other: as above
 
@@ -70,8 +71,10 @@ class _Header:
 
     def __init__(self) -> None:
         self.messages: dict[int, bytes] = {}
-        self.links: list[bytes] = []
-        self.attributes: list[bytes] = []
+        # Tuples, as most stay empty: a file has 20,000 headers, and what they hold is what Python's
+        # garbage collector looks at again and again.
+        self.links: tuple[bytes, ...] = ()
+        self.attributes: tuple[bytes, ...] = ()
 
     @property
     def is_group(self) -> bool:
@@ -91,9 +94,9 @@ class _Header:
         if kind == _FILL and not 0 < message[0] < 4:
             raise NotUnderstoodError("fill value of another version")
         if kind == _LINK:
-            self.links.append(message)
+            self.links += (message,)
         elif kind == _ATTRIBUTE:
-            self.attributes.append(message)
+            self.attributes += (message,)
         else:
             self.messages[kind] = message
 
@@ -121,6 +124,7 @@ class OwnFile:
         self.values = ValueReader(self.blocks)
         self._headers: dict[int, _Header] = {}
         self._links: dict[int, dict[bytes, Link]] = {}
+        self._above: tuple[int, bytes, int | None] = (0, b"", None)  # where the last name was found
 
     def close(self) -> None:
         """Close the file, and forget what was read of it: the root group refers to it in turn."""
@@ -179,6 +183,16 @@ class OwnFile:
 
     def find(self, start: int, path: bytes, deepest: int = _MOST_LINKS) -> int | None:
         """Where the object of a path below a group is, soft links followed; None if nowhere."""
+        above, _, path = path.rpartition(b"/")
+        if above:  # mostly the group of the last one
+            if self._above[:2] != (start, above):
+                self._above = start, above, self._follow(start, above, deepest)
+            if self._above[2] is None:
+                return None
+            start = self._above[2]
+        return self._follow(start, path, deepest)
+
+    def _follow(self, start: int, path: bytes, deepest: int) -> int | None:
         for name in path.split(b"/"):
             if not name or name == b".":
                 continue
@@ -266,28 +280,30 @@ def read_header(blocks: Blocks, at: int) -> _Header:
     else:
         raise NotUnderstoodError("no object header")
     header = _Header()
+    messages = header.messages
+    unpack = (_NEW_PREFIX if is_new else _OLD_PREFIX).unpack_from
     waiting = [first]
     for n, chunk in enumerate(waiting):
         if n > _MOST_CHUNKS:
             raise NotUnderstoodError("object header without an end")
-        at, last = 0, len(chunk) - prefix
+        at, length = 0, len(chunk)
+        last = length - prefix
         while at <= last:
-            if is_new:
-                kind, flags = chunk[at], chunk[at + 3]
-                size = chunk[at + 1] | chunk[at + 2] << 8
-            else:
-                kind, size, flags = _OLD_PREFIX.unpack_from(chunk, at)
-            at += prefix + size
-            if at > len(chunk):
+            kind, size, flags = unpack(chunk, at)
+            begin = at + prefix
+            at = begin + size
+            if at > length:
                 raise NotUnderstoodError("header message beyond the end of its header")
-            if kind == _CONTINUED:
-                place, length = struct.unpack_from("<QQ", chunk, at - size)
-                more = blocks.checked(place, length - 4) if is_new else blocks.get(place, length)
+            if kind in _SIMPLE and flags < 2:  # as ``add`` does: nearly all
+                messages[kind] = chunk[begin:at]
+            elif kind == _CONTINUED:
+                place, n_more = struct.unpack_from("<QQ", chunk, begin)
+                more = blocks.checked(place, n_more - 4) if is_new else blocks.get(place, n_more)
                 if is_new and more[:4] != b"OCHK":
                     raise NotUnderstoodError("no object header continuation")
                 waiting.append(more[4:-4] if is_new else more)
             elif kind:
-                header.add(kind, flags, chunk[at - size : at])
+                header.add(kind, flags, chunk[begin:at])
     return header
 
 

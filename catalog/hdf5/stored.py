@@ -104,16 +104,16 @@ class StoredChunks:
         if at == NOWHERE:
             return True
         rank = len(layout.shape)
-        if index == _SINGLE:
-            chunks.put_only(at, *self._only)
-        elif index == _TREE1 and layout.n_chunks == 1:
-            chunks.put_only(*_only_leaf(blocks, at, rank + 1))
+        if self.has_only:
+            chunks.put_only(*self._find_only(blocks))
         elif index == _TREE1:
             first -= first % layout.chunk_shape[0]
             chunk = np.array((*layout.chunk_shape, layout.dtype.itemsize))
             for place, entries in _tree1(blocks, at, chunk, first, end, _DEEPEST):
                 _put(chunks, place, entries)
             return False
+        elif index == _SINGLE:
+            raise NotUnderstoodError("a single chunk of several")
         elif index == _TREE2:
             records = [*tree2_records(blocks, at)]
             raw = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), -1)
@@ -126,6 +126,22 @@ class StoredChunks:
         else:
             self._put_listed(chunks, self._list_chunks(blocks))
         return True
+
+    @property
+    def has_only(self) -> bool:
+        """Whether ``locate_only`` can tell where the data are: most keys have one chunk."""
+        layout = self.layout
+        return layout.contiguous or (self._index in (_SINGLE, _TREE1) and layout.n_chunks == 1)
+
+    def locate_only(self, blocks: Blocks) -> int:
+        """The offset of the only chunk, as in a ``ChunkMap``; raises NotUnderstoodError."""
+        return ABSENT if self._at == NOWHERE else self.layout.only_offset(*self._find_only(blocks))
+
+    def _find_only(self, blocks: Blocks) -> tuple[int, int, int]:
+        """Place, size and mask of the only chunk."""
+        if self._index == _SINGLE:
+            return self._at, *self._only
+        return _only_leaf(blocks, self._at, len(self.layout.shape) + 1)
 
     def _list_chunks(self, blocks: Blocks) -> _Entries:
         """The chunks in the order of their numbers."""

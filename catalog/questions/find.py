@@ -14,7 +14,7 @@ from ..model.errors import QueryError, RunNotFoundError, nearest
 from ..model.identity import RunIdentity, shard_of
 from ..model.names import from_text
 from ..model.records import Depth
-from ..store.connections import Cursor
+from ..store.connections import Cursor, rows
 from ..store.store import Store
 from .execute import Answer, Sql, all_of, ask, in_reading_order, limited, sql
 from .filters import ALL_RUNS, UNIT, RunFilter, provenance, trains_at_least
@@ -101,25 +101,25 @@ def sources(store: Store, question: Question = EVERYTHING) -> Answer:
         conditions = selection.conditions("found.run_id")
         if question.min_trains:
             conditions.append(trains_at_least(question.min_trains, "found.n_trains"))
+        # A bit per run: count(DISTINCT run_id) takes four times as long for 10^5 runs.
+        ((n_runs,),) = rows(cursor, "SELECT count(*) FROM run")
         statement = sql(
-            """WITH found AS (
-                SELECT found.* FROM {groups} AS found
-                JOIN run ON run.run_id = found.run_id WHERE {conditions}
-            ), counted AS (
-                SELECT section, source_id, count(DISTINCT run_id) AS runs,
-                    sum(n_entries) AS entries, min(run_id) AS first_run_id,
-                    max(run_id) AS last_run_id
-                FROM found GROUP BY section, source_id
-            ), most AS (
-                SELECT section, source_id, max(trains) AS trains FROM (
-                    SELECT section, source_id, sum(n_trains) AS trains
-                    FROM found GROUP BY section, source_id, index_group
-                ) GROUP BY section, source_id
+            f"""WITH numbered AS (
+                SELECT *, row_number() OVER () - 1 AS number FROM run
+            ), found_group AS (
+                SELECT section, source_id,
+                    bitstring_agg(run.number, 0, {max(n_runs, 1) - 1}) AS runs,
+                    sum(found.n_trains) AS trains, sum(n_entries) AS entries,
+                    min(run_id) AS first_run_id, max(run_id) AS last_run_id
+                FROM {{groups}} AS found JOIN numbered AS run USING (run_id)
+                WHERE {{conditions}}
+                GROUP BY section, source_id, index_group
             )
-            SELECT section, named.name AS source, runs, trains, entries, first_run_id, last_run_id
-            FROM counted JOIN most USING (section, source_id)
-            JOIN {sources} AS named USING (source_id)
-            ORDER BY named.name, section""",
+            SELECT section, named.name AS source, bit_count(bit_or(runs)) AS runs,
+                max(trains) AS trains, sum(entries) AS entries,
+                min(first_run_id) AS first_run_id, max(last_run_id) AS last_run_id
+            FROM found_group JOIN {{sources}} AS named USING (source_id)
+            GROUP BY section, named.name ORDER BY named.name, section""",
             groups=question.data.groups(),
             conditions=all_of(conditions),
             sources=question.data.found_sources(),

@@ -9,15 +9,16 @@ from ...catalog.model.errors import RunNotFoundError, nearest
 from ...catalog.model.identity import parse_proposal, parse_run_name
 from ...catalog.model.names import from_text
 from ...catalog.questions.filters import RunChoice, spell_filters
-from ..collection import DataCollection
-from ..open import RunDirectory, open_run
-from ..show.inspection import compare_runs
-from .profile import ProfileReport, profile
 
+# What reads arrays is imported when a run is opened: to ask the catalog needs none of it, and the
+# first question of a process would take a fifth longer.
 if TYPE_CHECKING:
     import pandas as pd
 
-RunLike = str | os.PathLike[str] | tuple[int | str, int | str] | DataCollection
+    from ..collection import DataCollection
+    from .profile import ProfileReport
+
+    RunLike = str | os.PathLike[str] | tuple[int | str, int | str] | DataCollection
 
 
 @spell_filters
@@ -30,7 +31,7 @@ class Catalog(MetadataCatalog):
         run: int | str | None = None,
         data: str | Sequence[str] | None = None,
         **options: Any,
-    ) -> DataCollection:
+    ) -> "DataCollection":
         """Open a run of the catalog, wherever it lies.
 
         Parameters
@@ -54,6 +55,8 @@ class Catalog(MetadataCatalog):
         >>> len(run.train_ids)
         20
         """
+        from ..open import RunDirectory, open_run
+
         if run is None:
             named = parse_run_name(os.fspath(proposal)) if not isinstance(proposal, int) else None
             if named is None:
@@ -80,7 +83,7 @@ class Catalog(MetadataCatalog):
         force: bool = False,
         jobs: int | None = None,
         **where: Unpack[RunChoice],
-    ) -> ProfileReport:
+    ) -> "ProfileReport":
         """Read what control values and other scalars did during the runs, and keep it.
 
         Parameters
@@ -93,13 +96,15 @@ class Catalog(MetadataCatalog):
         ProfileReport
             What was read; files that could not be read are in its ``problems``.
         """
+        from .profile import profile
+
         options: Any = {"force": force, "jobs": jobs, **where}
         return profile(source, key, catalog=self.location, **options)
 
     def diff(
         self,
-        first: RunLike,
-        second: RunLike,
+        first: "RunLike",
+        second: "RunLike",
         *,
         tolerance: float = 0.0,
         values: bool = True,
@@ -132,13 +137,17 @@ class Catalog(MetadataCatalog):
         """
         import pandas as pd
 
+        from ..show.inspection import compare_runs
+
         sides = (self._side(run).selected for run in (first, second))
         found = compare_runs(*sides, tolerance=tolerance, values=values, timestamps=timestamps)
         names = ["what", "source", "key", "first", "second"]
         rows = [tuple(getattr(difference, name) for name in names) for difference in found]
         return pd.DataFrame(rows, columns=pd.Index(names))
 
-    def _side(self, run: RunLike) -> DataCollection:
+    def _side(self, run: "RunLike") -> "DataCollection":
+        from ..collection import DataCollection
+
         if isinstance(run, DataCollection):
             return run
         if isinstance(run, tuple):

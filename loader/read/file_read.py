@@ -103,19 +103,12 @@ def read_small(
     width = target.row_bytes
     if (stop - start) * width > SMALL_BYTES:
         return False
-    chunks = found.chunks(start, stop)
-    if chunks is None:
-        return False
-    layout = chunks.layout
-    chunk, first = divmod(start, layout.chunk_shape[0])
-    if not layout.holds_rows or first + stop - start > layout.chunk_shape[0]:
-        return False
-    offset = int(chunks.offsets[chunk])
-    if offset < 0 or layout.dtype != target.dtype:
+    offset = found.place(start, stop)
+    if offset is None:
         return False
     memory = target.memory[at * width : (at + stop - start) * width]
     try:
-        read_into(file.own.fd, [memory], offset + first * width)
+        read_into(file.own.fd, [memory], offset)
     except StoredDataError:  # HDF5 is to say what is wrong
         return False
     return True

@@ -25,6 +25,7 @@ from typing import Any
 from weakref import WeakSet, proxy
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...catalog.config import load_settings, local_path
 from ...catalog.hdf5.chunks import ChunkMap, Inflate, find_inflate
@@ -235,12 +236,13 @@ class OpenDataset:
         self._stored = stored
         self._id = dsid
         self._dataset: Any = None
+        self._only: int | None = None  # offset of the only chunk
+        self._map: ChunkMap | None = None
+        self._is_located: NDArray[np.bool_]
         if stored is None:
             dtype, shape = dsid.dtype, dsid.shape
         else:
             dtype, shape = stored.layout.dtype, stored.layout.shape
-            self._is_located = np.zeros(stored.layout.grid[0], bool)
-            self._map = ChunkMap.unknown(stored.layout)
         self.dtype = encode_dtype(dtype)
         self.shape: tuple[int, ...] = shape or (0,)  # a single value is no row
 
@@ -282,6 +284,32 @@ class OpenDataset:
 
         return LibraryDataset(self.id).lost_source(first, end)
 
+    def place(self, first: int, end: int) -> int | None:
+        """Where in the file rows lie one behind the other, as in memory; None if they do not.
+
+        For keys with a few rows in each of many files: most have a single chunk, which is found
+        without making a map of it.
+        """
+        own, stored = self._file.own, self._stored
+        if own is None or stored is None or not stored.layout.holds_rows:
+            return None
+        per_chunk = stored.layout.chunk_shape[0]
+        if stored.has_only:
+            if self._only is None:
+                with self._file.lock:
+                    try:
+                        self._only = stored.locate_only(own.blocks)
+                    except NotUnderstoodError:
+                        self._stored = None
+                        return None
+            offset = self._only
+        else:
+            chunk = first // per_chunk
+            if end > (chunk + 1) * per_chunk or (chunks := self.chunks(first, end)) is None:
+                return None
+            offset, first = int(chunks.offsets[chunk]), first % per_chunk
+        return None if offset < 0 else offset + first * stored.layout.row_bytes
+
     def chunks(self, first: int, end: int) -> ChunkMap | None:
         """The chunk map, at least of rows ``first`` up to ``end``; None if HDF5 is to read them."""
         own, stored = self._file.own, self._stored
@@ -290,6 +318,9 @@ class OpenDataset:
         per_chunk = stored.layout.chunk_shape[0]
         rows = slice(first // per_chunk, -(-end // per_chunk))
         with self._file.lock:
+            if self._map is None:
+                self._map = ChunkMap.unknown(stored.layout)
+                self._is_located = np.zeros(stored.layout.grid[0], bool)
             if not self._is_located[rows].all():
                 (unknown,) = (~self._is_located[rows]).nonzero()
                 low, high = rows.start + int(unknown[0]), rows.start + int(unknown[-1]) + 1
@@ -421,9 +452,11 @@ class OpenFiles:
 
     def _make_room(self, limit: int) -> None:
         """Close idle files, so that with one more there are ``limit`` open if that can be."""
-        idle = [path for path in self._open if path not in self._in_use]
-        for path in idle[: max(len(self._open) - limit + 1, 0)]:
-            self._open.pop(path).close()
+        too_many = len(self._open) - limit + 1
+        if too_many > 0:
+            idle = [path for path in self._open if path not in self._in_use]
+            for path in idle[:too_many]:
+                self._open.pop(path).close()
 
     def close(self) -> None:
         """Close the files that no one is reading; they are opened again when needed."""

@@ -29,7 +29,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # And 800 for the report: verdicts, what to do, proposals, phone and paper, a digest. And 1,800 for
 # the command line and notebooks: completion, doctor, waive, search by likeness, sentences.
 # And 550 for the lake, and 140 for copies of catalogs.
-MOST_LINES, MOST_MODULES = 40_890, 164
+MOST_LINES, MOST_MODULES = 40_960, 164
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
