@@ -1,5 +1,6 @@
 """``python -m xfelcat``, and the ``xfelcat`` program."""
 
+import signal
 import sys
 
 
@@ -12,6 +13,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("xfelcat: interrupted\n")
         sys.exit(130)
+    finally:
+        # One more Ctrl-C while the process ends would only show where in Python it came.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

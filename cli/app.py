@@ -110,7 +110,10 @@ class _Commands(TyperGroup):
             say(f"xfelcat: {error.filename or 'the output'} cannot be written: {error.strerror}")
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what stdout holds back would fail again
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            # What DuckDB makes of Ctrl-C while it works.
+            if isinstance(error, RuntimeError) and str(error) != "Query interrupted":
+                raise
             say("xfelcat: interrupted")
             raise typer.Exit(130) from None
 

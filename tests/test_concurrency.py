@@ -81,7 +81,8 @@ def run(code, *words):
     assert process.returncode == 0, errors
 
 
-@pytest.mark.parametrize("n_readers", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_readers", [2, 8])
 def test_readers_beside_writers(n_readers, place, tmp_path):
     times = examples(2)
     proposals = [place / "MID" / "202401" / f"p{p:06d}" for p in (2013, 2012)]

@@ -3,6 +3,8 @@
 After its last output a command is ending, and dies of the signal, which shells show as 130 too.
 """
 
+import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -41,8 +43,11 @@ OFTEN = [
 ]
 
 
-def interrupted(words, moment):
-    """Exit code and stderr of a command that gets Ctrl-C so long after its first output."""
+def interrupted(words, moment, *more):
+    """Exit code and stderr of a command that gets Ctrl-C so long after its first output.
+
+    As from a terminal, its workers get it too; and again after each of ``more`` seconds.
+    """
     command = [str(EXECUTABLE), *map(str, words)]
     with subprocess.Popen(
         command,
@@ -52,8 +57,10 @@ def interrupted(words, moment):
         start_new_session=True,
     ) as process:
         first = process.stderr.readline()
-        time.sleep(moment)
-        process.send_signal(signal.SIGINT)
+        for seconds in (moment, *more):
+            time.sleep(seconds)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
         _, rest = process.communicate(timeout=600)
     return process.returncode, first + rest
 
@@ -84,8 +91,9 @@ def test_ctrl_c_at_many_moments(demo, tmp_path, name, number):
     """Workers never keep the command from ending; one that hangs is ended by the time limit."""
     store = demo.copy_catalog(tmp_path / "catalog")
     words = [w.format(root=demo.root, out=tmp_path / "out") for w in COMMANDS[name]]
-    moment = random.Random(f"{name} {number}").uniform(0, 4)
-    code, said = interrupted([*words, "-c", store.location], moment)
+    chance = random.Random(f"{name} {number}")
+    moment, impatience = chance.uniform(0, 4), chance.uniform(0, 0.3)
+    code, said = interrupted([*words, "-c", store.location], moment, impatience)
     assert code in (0, 130, -signal.SIGINT), (moment, said)
     assert "Traceback" not in said, (moment, said)
     assert check(store) == []
@@ -99,5 +107,6 @@ def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main()
     monkeypatch.undo()
+    assert signal.signal(signal.SIGINT, signal.default_int_handler) is signal.SIG_IGN
     assert ended.value.code == 130
     assert capsys.readouterr().err == "xfelcat: interrupted\n"

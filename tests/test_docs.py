@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.demo_facility import demo, demo_and_report
+from support.examples import some
 from typer.testing import CliRunner
 from xfelcat.cli.app import app
 
@@ -22,6 +23,7 @@ __all__ = ["demo", "demo_and_report"]
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MOST_READ = [ROOT / name for name in ("README.md", "docs/reading.md", "docs/questions.md")]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 SHELL = re.compile(r"[|<>$;&`]")  # what only a shell understands
 PLACE = re.compile(r"\b(?:catalog|loader|cli|migrations|tests)/[\w./]*\w/?")
@@ -53,7 +55,7 @@ def blocks(page, language):
     return [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", some(PAGES, MOST_READ), ids=name_of)
 def test_python_blocks_run(page, place, environ):
     code = "\n".join(blocks(page, "python"))
     if not code:
@@ -68,7 +70,7 @@ def test_python_blocks_run(page, place, environ):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", some(PAGES, MOST_READ), ids=name_of)
 def test_commands_run(page, place, environ, monkeypatch):
     monkeypatch.chdir(place)
     for name in set(os.environ) - set(environ):

@@ -256,7 +256,7 @@ class _Supervisor(Generic[Result]):
             futures: dict[Future[dict[str, Result]], int] = {}
             for number, batch in self.unfinished.items():
                 paths = [p for p in batch.paths if p not in self.blamed.get(number, {})]
-                with uninterrupted():
+                with uninterrupted(), _unheard_by_workers():
                     call = pool.submit(_work_noting, self.work, paths, batch.options, self.notes)
                 futures[call] = number
             while futures:
@@ -312,11 +312,25 @@ def _read_note(path: str) -> str:
         return f.read()
 
 
+@contextlib.contextmanager
+def _unheard_by_workers() -> Iterator[None]:
+    """Have processes that are started in the block never hear Ctrl-C, not even as they start.
+
+    It goes to every process of a terminal; the parent alone decides what it means.
+    """
+    from multiprocessing.resource_tracker import ensure_running
+
+    ensure_running()  # the start of this helper would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(*modules: str) -> None:
     for name in modules:
         import_module(name)
-    # Ctrl-C goes to every process of the terminal; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _work_noting(

@@ -28,7 +28,7 @@ from support.audited_records import (
     module,
     name_of,
 )
-from support.examples import examples
+from support.examples import examples, some
 from xfelcat.catalog.audit.run_checks import SQL_CHECKS, choose_runs, find_faults, portions
 from xfelcat.catalog.model.records import Depth, KeyRecord, KeySchema
 from xfelcat.catalog.questions.filters import ALL_RUNS, RunFilter
@@ -278,7 +278,7 @@ def clock_is_wrong(made, draw):
     return {(number, "X04", None, "") for number in {run, run + 1} & set(RUNS[1:])}
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", some(FAULTS, 11))
 @settings(
     max_examples=examples(1),
     deadline=None,

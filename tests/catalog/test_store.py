@@ -174,6 +174,7 @@ def test_two_processes_lose_no_update(store):
     assert {n for w in written for n in (2 * w, 2 * w + 1)} <= found
 
 
+@pytest.mark.slow  # `make test` has the kills of tests/test_crashes.py
 def test_killing_a_writer_at_any_moment_leaves_a_complete_shard(store):
     first = 1
     for attempt in range(6):

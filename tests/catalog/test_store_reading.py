@@ -10,6 +10,7 @@ from itertools import pairwise
 import duckdb
 import numpy as np
 import pytest
+from support.examples import some
 from support.next_revision import become_next_version
 from support.run_records import assert_same_run, later, make_run, write
 from xfelcat.catalog.model.errors import CatalogWriteError
@@ -173,33 +174,34 @@ def test_compacting_keeps_everything_and_drops_what_is_unused(store):
         assert_same_run(load_run(cursor, odd.identity.run_id), odd)
 
 
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        ("INSERT INTO run SELECT * FROM run", "runs that are there more than once"),
-        ("DELETE FROM train_list", "files without their train list"),
-        ("DELETE FROM timestamps", "files without their timestamps"),
-        ("DELETE FROM layout", "files without their layout"),
-        ("DELETE FROM layout_source WHERE position = 0", "layouts whose number of sources"),
-        ("DELETE FROM schema_key WHERE position = 0", "key schemas whose number of keys"),
-        ("DELETE FROM key WHERE key_id = 0", "numbers of keys that have no name"),
-        ("DELETE FROM source WHERE source_id = 0", "numbers of sources that have no name"),
-        ("DELETE FROM run", "rows of runs that do not exist"),
-        ("DELETE FROM file WHERE ordinal = 0", "runs whose number of files"),
-        ("UPDATE key SET name = 'same'", "names, schemas and layouts that are there more than"),
-        ("INSERT INTO run_value SELECT * FROM run_value", "RUN values that are there more than"),
-        ("UPDATE run_value SET last_run = last_run + (1::UBIGINT << 20)", "RUN values of runs of"),
-        ("DELETE FROM run_packed", "1 runs without their packed row"),
-        ("INSERT INTO run_packed SELECT * FROM run_packed", "1 runs with more than one packed row"),
-        ("UPDATE run_packed SET run_id = run_id + 1", "rows of runs that do not exist"),
-        ("UPDATE key_schema SET packed = NULL", "2 key schemas that are packed otherwise"),
-        ("UPDATE key_schema SET packed = packed[:-2]", "2 key schemas that are packed otherwise"),
-        ("UPDATE key_schema SET packed = (SELECT max(packed) FROM key_schema)", "1 key schemas"),
-    ],
+DAMAGES = (
+    ("INSERT INTO run SELECT * FROM run", "runs that are there more than once"),
+    ("DELETE FROM train_list", "files without their train list"),
+    ("DELETE FROM timestamps", "files without their timestamps"),
+    ("DELETE FROM layout", "files without their layout"),
+    ("DELETE FROM layout_source WHERE position = 0", "layouts whose number of sources"),
+    ("DELETE FROM schema_key WHERE position = 0", "key schemas whose number of keys"),
+    ("DELETE FROM key WHERE key_id = 0", "numbers of keys that have no name"),
+    ("DELETE FROM source WHERE source_id = 0", "numbers of sources that have no name"),
+    ("DELETE FROM run", "rows of runs that do not exist"),
+    ("DELETE FROM file WHERE ordinal = 0", "runs whose number of files"),
+    ("UPDATE key SET name = 'same'", "names, schemas and layouts that are there more than"),
+    ("INSERT INTO run_value SELECT * FROM run_value", "RUN values that are there more than"),
+    ("UPDATE run_value SET last_run = last_run + (1::UBIGINT << 20)", "RUN values of runs of"),
+    ("DELETE FROM run_packed", "1 runs without their packed row"),
+    ("INSERT INTO run_packed SELECT * FROM run_packed", "1 runs with more than one packed row"),
+    ("UPDATE run_packed SET run_id = run_id + 1", "rows of runs that do not exist"),
+    ("UPDATE key_schema SET packed = NULL", "2 key schemas that are packed otherwise"),
+    ("UPDATE key_schema SET packed = packed[:-2]", "2 key schemas that are packed otherwise"),
+    ("UPDATE key_schema SET packed = (SELECT max(packed) FROM key_schema)", "1 key schemas"),
 )
-def test_damage_is_found(two_proposals, damage, told):
+
+
+@pytest.mark.parametrize("damage", some(DAMAGES, 7), ids=lambda damage: damage[0])
+def test_damage_is_found(two_proposals, damage):
+    statement, told = damage
     store = two_proposals
-    do_damage(store, damage)
+    do_damage(store, statement)
     assert any(told in fault for fault in check(store))
 
 
@@ -211,30 +213,30 @@ def do_damage(store, statement, values=()):
         versions.publish(draft)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        *(f"UPDATE run_packed SET {c} = NULL" for c in PACKED),
-        *(f"UPDATE run_packed SET {c} = ''" for c in PACKED),
-        *(f"UPDATE run_packed SET {c} = unhex('FF' || hex({c})[3:])" for c in PACKED),
-        *(f"UPDATE run_packed SET {c} = {c}[:-40]" for c in PACKED),
-        *(f"UPDATE run_packed SET {c} = {d}" for c, d in pairwise(PACKED)),
-        "UPDATE run_packed SET patterns = '\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00'::BLOB",
-        "UPDATE file SET name = name || '5' WHERE ordinal = 8",
-        "UPDATE file SET size = size + 1 WHERE ordinal = 4",
-        "UPDATE file SET mtime_ns = mtime_ns - 1 WHERE ordinal = 0",
-        "UPDATE file SET depth = 2 WHERE ordinal = 1",
-        "UPDATE file SET missing_since = scanned_at WHERE ordinal = 2",
-        "UPDATE file SET train_list = 2 - train_list",
-        "UPDATE file SET layout_id = 0",
-        "UPDATE layout_source SET index_groups = ['image', 'more'] WHERE section = 'INSTRUMENT'",
-        "UPDATE train_list SET starts = [starts[1] + 1] WHERE ordinal = 1",
-        "UPDATE train_list SET lengths = [lengths[1] + 1] WHERE ordinal = 1",
-        "UPDATE train_list SET suspect = [1] WHERE ordinal = 1",
-        "UPDATE train_list SET dropped = [1] WHERE ordinal = 1",
-        "DELETE FROM train_list WHERE ordinal = 2",
-    ],
+PACKED_OTHERWISE = (
+    *(f"UPDATE run_packed SET {c} = NULL" for c in PACKED),
+    *(f"UPDATE run_packed SET {c} = ''" for c in PACKED),
+    *(f"UPDATE run_packed SET {c} = unhex('FF' || hex({c})[3:])" for c in PACKED),
+    *(f"UPDATE run_packed SET {c} = {c}[:-40]" for c in PACKED),
+    *(f"UPDATE run_packed SET {c} = {d}" for c, d in pairwise(PACKED)),
+    "UPDATE run_packed SET patterns = '\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00'::BLOB",
+    "UPDATE file SET name = name || '5' WHERE ordinal = 8",
+    "UPDATE file SET size = size + 1 WHERE ordinal = 4",
+    "UPDATE file SET mtime_ns = mtime_ns - 1 WHERE ordinal = 0",
+    "UPDATE file SET depth = 2 WHERE ordinal = 1",
+    "UPDATE file SET missing_since = scanned_at WHERE ordinal = 2",
+    "UPDATE file SET train_list = 2 - train_list",
+    "UPDATE file SET layout_id = 0",
+    "UPDATE layout_source SET index_groups = ['image', 'more'] WHERE section = 'INSTRUMENT'",
+    "UPDATE train_list SET starts = [starts[1] + 1] WHERE ordinal = 1",
+    "UPDATE train_list SET lengths = [lengths[1] + 1] WHERE ordinal = 1",
+    "UPDATE train_list SET suspect = [1] WHERE ordinal = 1",
+    "UPDATE train_list SET dropped = [1] WHERE ordinal = 1",
+    "DELETE FROM train_list WHERE ordinal = 2",
 )
+
+
+@pytest.mark.parametrize("damage", some(PACKED_OTHERWISE, 8))
 def test_what_is_packed_must_be_what_the_rows_say(two_proposals, damage):
     store = two_proposals
     do_damage(store, damage)

@@ -82,8 +82,8 @@ def test_findings_on_a_terminal_are_coloured_and_fit(xfelcat, own, monkeypatch):
     ("words", "code"),
     [
         (("--check", "R"), 1),
-        (("--check", "R", "--fail-on", "never"), 0),
-        (("--check", "X"), 0),
+        pytest.param(("--check", "R", "--fail-on", "never"), 0, marks=pytest.mark.slow),
+        pytest.param(("--check", "X"), 0, marks=pytest.mark.slow),
         (("--check", "X", "--fail-on", "warning"), 1),
         (("--check", "X03", "--fail-on", "warning"), 0),
     ],

@@ -283,6 +283,7 @@ def test_check_tells_what_is_wrong(xfelcat, own):
 # demo -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # the tour has it too
 def test_demo_writes_the_facility_and_lists_its_faults(xfelcat, demo, tmp_path):
     result = xfelcat("demo", tmp_path / "facility")
     assert result.exit_code == 0

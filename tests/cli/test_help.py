@@ -162,6 +162,7 @@ def test_the_commands_have_panels_examples_and_names(xfelcat):
                 assert re.fullmatch("[A-Z]+", parameter.metavar)
 
 
+@pytest.mark.slow  # 60 commands
 def test_the_examples_run(xfelcat, demo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XFELCAT_CATALOG", str(tmp_path / "catalog"))

@@ -100,6 +100,7 @@ def notebook(catalog, demo, monkeypatch):
     InteractiveShell.clear_instance()
 
 
+@pytest.mark.slow  # by Jedi, which reads all of pandas
 def test_completion_offers_filters(notebook):
     lines = {"catalog.find(propo": "proposal=", "catalog.runs(data_c": "data_class="}
     for line, wanted in lines.items():

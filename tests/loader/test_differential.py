@@ -19,7 +19,6 @@ from support.same_results import assert_same, assert_same_outcome
 # Those of every kind run each time; `make test-long` runs all of them.
 QUICK = (
     "lpd_mini_gap-1.0",
-    "fxe_da-1.3",
     "remi-1.0",
     "spb_raw-1.3",
     "modern_spb_proc-1.3",

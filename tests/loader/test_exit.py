@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import xfelcat
+from support.examples import some
 from support.tiny_file import CAMERA, write_tiny
 from xfelcat.catalog.store.store import Store
 
@@ -76,7 +77,7 @@ def end(path, tmp_path, how):
     return done.stderr, Store(home / ".local" / "share" / "xfelcat" / "catalog")
 
 
-@pytest.mark.parametrize("how", [*SAVED, *NOT_SAVED])
+@pytest.mark.parametrize("how", some([*SAVED, *NOT_SAVED], 5))
 def test_a_program_ends(path, tmp_path, how):
     errors, store = end(path, tmp_path, (SAVED | NOT_SAVED)[how])
     for line in errors.splitlines():

@@ -29,12 +29,13 @@ def content(cursor, *, history=True):
     """
     found = defaultdict(lambda: hashlib.sha256())
     views = cursor.execute(
-        "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
+        "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()"
+        " WHERE table_name IN (SELECT view_name FROM duckdb_views() WHERE NOT internal)"
+        " GROUP BY table_name ORDER BY table_name"
     ).fetchall()
-    for (view,) in views:
+    for view, names in views:
         if view in NOT_COMPARED or (view == "file_changes" and not history):
             continue
-        names = [n for (n, *_) in cursor.execute(f"DESCRIBE {view}").fetchall()]
         kept = [n for n in names if n not in TIMES or (view, n) == ("runs", "started_at")]
         which = "WHERE resolved_at IS NULL" if "resolved_at" in kept else ""
         if which and not history:

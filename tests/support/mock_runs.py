@@ -134,9 +134,10 @@ _SHORT = {"fxe_da", "agipd"}
 
 
 # As fxe_da with many more keys, and with one source without data; as spb_raw and spb_proc with
-# fewer modules; as fxe_raw.
+# fewer modules; as fxe_raw; as agipd1m and jungfrau.
 _LIKE_OTHERS = {
     *("sa3_da", "empty_source", "no_trains", "reduced_spb_raw", "reduced_spb_proc", "fxe_proc"),
+    *("agipd500k", "fxe_jungfrau"),
 }
 
 
