@@ -148,4 +148,4 @@ bench-lake: $(LAKE)/.installed
 	cd tests && ../$(LAKE)/bin/python -m benchmarks.lake $(abspath $(CATALOG)) $(if $(SERVER),--server "$(SERVER)") --page ../docs/facility.md
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) $(LAKE) $(DOCS) site demo demo-lake build *.egg-info
+	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) $(LAKE) $(DOCS) .cache site demo demo-lake build *.egg-info
