@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.demo_facility import demo, demo_and_report, no_settings
+from support.examples import some
 from xfelcat.__main__ import main
 from xfelcat.catalog.store.care import check
 
@@ -65,12 +66,7 @@ def interrupted(words, moment, *more):
     return process.returncode, first + rest
 
 
-SHORT = {"find", "info", "ls"}  # over before the signal comes, mostly
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in SHORT else ()) for n in COMMANDS]
-)
+@pytest.mark.parametrize("name", some(COMMANDS, ("ingest", "audit", "sql", "watch")))
 def test_ctrl_c(demo, tmp_path, monkeypatch, name):
     store = demo.copy_catalog(tmp_path / "catalog")
     monkeypatch.setenv("XFELCAT_CATALOG", str(store.location))

@@ -49,6 +49,7 @@ def test_no_output_is_kept(path):
     assert [c.outputs for c in code if c.outputs or c.execution_count] == []
 
 
+@pytest.mark.slow
 def test_detector_geometry(run_notebook, demo, tmp_path):
     text, pictures = run_notebook("detector-geometry.ipynb")
     run = xfelcat.RunDirectory(demo.root / "SPB/202405/p900032/proc/r0001", catalog=demo.location)
@@ -79,6 +80,7 @@ def test_open_and_read(run_notebook, demo):
     assert len(pictures) == 3
 
 
+@pytest.mark.slow
 def test_a_beamtime_in_one_table(run_notebook, demo):
     text, pictures = run_notebook("a-beamtime-in-one-table.ipynb")
     catalog = xfelcat.Catalog(demo.location)
@@ -96,6 +98,7 @@ def test_a_beamtime_in_one_table(run_notebook, demo):
     assert len(pictures) == 2
 
 
+@pytest.mark.slow
 def test_an_audit(run_notebook, demo, tmp_path):
     text, _ = run_notebook("an-audit.ipynb")
     catalog = xfelcat.Catalog(demo.location)

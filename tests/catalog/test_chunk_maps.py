@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import some
 from xfelcat.catalog.hdf5.chunks import ChunkMap
 from xfelcat.catalog.hdf5.library import find_layout, locate_chunks
 from xfelcat.catalog.hdf5.objects import OwnFile
@@ -115,7 +116,7 @@ def test_every_kind_of_index(tmp_path_factory, how, data):
     [(5000, 5000, "latest"), (300_000, None, "latest"), (5000, None, "earliest")],
     ids=["pages of a fixed array", "pages of an extensible array", "a tree of several levels"],
 )
-@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("compression", some([None, "gzip"], 1))
 def test_long_indexes(tmp_path, n, most, libver, compression):
     path = tmp_path / "f.h5"
     n = n if compression is None else min(n, 140_000)

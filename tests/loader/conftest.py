@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from support.demo_facility import Demo, demo, demo_and_report, no_settings
-from support.documented_data import VIEWS, View, open_view
+from support.documented_data import QUICK, VIEWS, View, open_view
+from support.examples import some
 from support.shared import made_once
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 from xfelcat.loader.read import file_read
@@ -19,7 +20,7 @@ def facility(tmp_path_factory: pytest.TempPathFactory) -> FacilitySummary:
     return made_once(tmp_path_factory, "facility", write_facility)
 
 
-@pytest.fixture(scope="session", params=VIEWS)
+@pytest.fixture(scope="session", params=some(VIEWS, QUICK))
 def view(request: pytest.FixtureRequest, demo: Demo) -> View:
     """Whatever can be opened, from the catalog and from bare files, in an old and a new format."""
     return open_view(request.param, demo)

@@ -52,8 +52,8 @@ DATA = ["raw", "proc", "all", "default", ["raw", "proc"], ["proc", "raw"], ["raw
 @pytest.mark.parametrize(
     ("proposal", "run"),
     [
-        *((OLD, 1), (NEW, 4), (NEW, 3)),
-        *(pytest.param(*r, marks=pytest.mark.slow) for r in ((NEW, 1), (FXE, 4))),
+        *((OLD, 1), (NEW, 3)),
+        *(pytest.param(*r, marks=pytest.mark.slow) for r in ((NEW, 4), (NEW, 1), (FXE, 4))),
     ],
 )
 def test_open_run_as_extra_data(opened_from, proposal, run, data):

@@ -28,6 +28,13 @@ VIEWS = [
 ]
 
 
+QUICK = (
+    *("file-catalog-900032", "file-files-900010", "run-catalog-900010", "run-files-900032"),
+    *("union-catalog-900032", "overlay-files-900010"),
+)
+"""Every kind, both kinds of facts and both versions, for `make test`."""
+
+
 @dataclass(frozen=True)
 class View:
     """``run`` as xfelcat opens it, ``theirs`` as EXtra-data does; what it is and where it lies."""
