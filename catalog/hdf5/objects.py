@@ -59,6 +59,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _LINKS, _TYPE, _FILL, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 5, 6, 7, 8
 _FILTERS, _ATTRIBUTE, _CONTINUED, TABLE, _ATTRIBUTES = 11, 12, 16, 17, 21
 _SIMPLE = frozenset((_SPACE, _TYPE, _LAYOUT, _FILTERS, TABLE, 18))  # 18: when it was changed
+_OLD_HEAD = Struct("<2xH4xI")  # number of messages and size of an object header
 _OLD_PREFIX, _NEW_PREFIX = Struct("<HHB"), Struct("<BHB")  # kind, size and flags of a message
 _MOST_CHUNKS = 1 << 12  # of a header: more are a circle in a damaged file
 _MOST_LINKS = 32  # soft links one after the other: as above
@@ -275,7 +276,9 @@ def read_header(blocks: Blocks, at: int) -> _Header:
         prefix = 6 if flags & 4 else 4
         first = blocks.checked(at, begin + width + size)[begin + width : -4]
     elif head[0] == 1:
-        size = int.from_bytes(head[8:12], "little")
+        n_messages, size = _OLD_HEAD.unpack_from(head)
+        if bool(n_messages) != (size >= 8):
+            raise NotUnderstoodError("object header of another size than its messages")
         prefix, first = 8, blocks.get(at + 16, size)
     else:
         raise NotUnderstoodError("no object header")

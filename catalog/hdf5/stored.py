@@ -29,6 +29,7 @@ _TREE1, _SINGLE, _IN_ORDER, _FIXED, _GROWING, _TREE2 = range(6)  # its chunk ind
 _BEFORE_ADDRESS = {_SINGLE: 0, _IN_ORDER: 0, _FIXED: 1, _GROWING: 5, _TREE2: 6}
 _UNLIMITED = NOWHERE  # in place of a length
 _DEEPEST = 16  # levels of a B-tree
+_MISPLACED = "chunks at other places than multiples of their shape, or not in order"
 _MOST_CHUNKS = 1 << 26  # a damaged file may claim any number
 
 _Entries = tuple[Int64s, Int64s, NDArray[Any]]
@@ -108,7 +109,7 @@ class StoredChunks:
             chunks.put_only(*self._find_only(blocks))
         elif index == _TREE1:
             first -= first % layout.chunk_shape[0]
-            chunk = np.array((*layout.chunk_shape, layout.dtype.itemsize))
+            chunk = np.array(self._unit)
             for place, entries in _tree1(blocks, at, chunk, first, end, _DEEPEST):
                 _put(chunks, place, entries)
             return False
@@ -141,7 +142,12 @@ class StoredChunks:
         """Place, size and mask of the only chunk."""
         if self._index == _SINGLE:
             return self._at, *self._only
-        return _only_leaf(blocks, self._at, len(self.layout.shape) + 1)
+        return _only_leaf(blocks, self._at, self._unit)
+
+    @property
+    def _unit(self) -> tuple[int, ...]:
+        """The shape of a chunk with the size of an item at its end, as in a version 1 B-tree."""
+        return (*self.layout.chunk_shape, self.layout.dtype.itemsize)
 
     def _list_chunks(self, blocks: Blocks) -> _Entries:
         """The chunks in the order of their numbers."""
@@ -225,16 +231,19 @@ def _entries(raw: NDArray[np.uint8], chunk_bytes: int) -> _Entries:
     return addresses, sizes, raw[:, -4:].copy().view("<u4").ravel()
 
 
-def _only_leaf(blocks: Blocks, at: int, rank: int) -> tuple[int, int, int]:
+def _only_leaf(blocks: Blocks, at: int, unit: tuple[int, ...]) -> tuple[int, int, int]:
     """Place, size and mask of the only chunk of a version 1 B-tree: ``_tree1`` without numpy."""
+    rank = len(unit)
     form = f"<4sBBH16xII{rank}qq8x{rank}q"
-    signature, kind, level, n, size, mask, *at_first = struct.unpack(
+    signature, kind, level, n, size, mask, *keys = struct.unpack(
         form, blocks.get(at, struct.calcsize(form))
     )
-    child = at_first[rank]
-    if (signature, kind, level, n) != (b"TREE", 1, 0, 1) or any(at_first[:rank]):
+    if (signature, kind, level, n) != (b"TREE", 1, 0, 1) or any(keys[:rank]):
         raise NotUnderstoodError("no B-tree of one chunk")
-    return child, size, mask
+    end = keys[rank + 1 :]
+    if min(end) < 0 or any(k % u for k, u in zip(end, unit, strict=True)):
+        raise NotUnderstoodError(_MISPLACED)
+    return keys[rank], size, mask
 
 
 def _tree1(
@@ -242,7 +251,7 @@ def _tree1(
 ) -> Iterator[tuple[NDArray[Any], _Entries]]:
     """The coordinates and entries of the chunks that may begin in some rows.
 
-    ``chunk`` is the shape of a chunk with the size of an item at its end, as in the tree.
+    ``chunk`` is ``StoredChunks._unit``.
     """
     signature, kind, level, n = struct.unpack("<4sBBH", blocks.get(at, 8))
     if signature != b"TREE" or kind != 1 or level >= deepest or not n:
@@ -251,10 +260,14 @@ def _tree1(
     node = blocks.get(at + 24, n * (key.itemsize + 8) + key.itemsize)
     keys = np.ndarray((n + 1,), key, node, strides=(key.itemsize + 8,))
     children = np.ndarray((n,), "<i8", node, key.itemsize, (key.itemsize + 8,))
-    if (keys["at"] % chunk).any():
-        raise NotUnderstoodError("chunks at other places than multiples of their shape")
+    places = keys["at"]
+    # The library looks for a chunk by halving: it finds only what is in order.
+    steps = np.diff(places, axis=0)
+    step = steps[np.arange(n), (steps != 0).argmax(axis=1)]
+    if (places % chunk).any() or (places < 0).any() or places[:n, -1].any() or (step <= 0).any():
+        raise NotUnderstoodError(_MISPLACED)
     # The chunks below an entry end where those of the next begin, which may be in the same row.
-    rows = keys["at"][:n, 0]
+    rows = places[:n, 0]
     some = slice(max(int(rows.searchsorted(first)) - 1, 0), rows.searchsorted(end))
     if not level:
         keys = keys[some]
