@@ -210,8 +210,8 @@ def symbol_link(blocks: Blocks, table: tuple[int, int, bytes]) -> Link | None:
 
 def _heap_names(blocks: Blocks, heap: int) -> bytes:
     """The content of a local heap."""
-    signature, _, size, free, names_at = _HEAP.unpack(blocks.get(heap, 32))
-    if signature != b"HEAP":
+    signature, version, size, free, names_at = _HEAP.unpack(blocks.get(heap, 32))
+    if signature != b"HEAP" or version:
         raise NotUnderstoodError("no local heap")
     names = blocks.get(names_at, size)
     _check_free(names, free)
@@ -221,7 +221,7 @@ def _heap_names(blocks: Blocks, heap: int) -> bytes:
 def _symbols(blocks: Blocks, node: int) -> Iterator[tuple[int, int, int, int, bytes]]:
     """The entries of a symbol table node: place of the name, header, kind, and what it takes."""
     head = blocks.get(node, 8)
-    if head[:4] != b"SNOD":
+    if head[:5] != b"SNOD\1":
         raise NotUnderstoodError("no symbol table node")
     return _SYMBOL.iter_unpack(blocks.get(node + 8, (head[6] | head[7] << 8) * 40))
 

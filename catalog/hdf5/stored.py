@@ -247,11 +247,17 @@ def _only_leaf(blocks: Blocks, at: int, unit: tuple[int, ...]) -> tuple[int, int
 
 
 def _tree1(
-    blocks: Blocks, at: int, chunk: NDArray[Any], first: int, end: int, deepest: int
+    blocks: Blocks,
+    at: int,
+    chunk: NDArray[Any],
+    first: int,
+    end: int,
+    deepest: int,
+    within: tuple[list[int], list[int]] | None = None,
 ) -> Iterator[tuple[NDArray[Any], _Entries]]:
     """The coordinates and entries of the chunks that may begin in some rows.
 
-    ``chunk`` is ``StoredChunks._unit``.
+    ``chunk`` is ``StoredChunks._unit``. ``within`` are the keys around a node in the one above.
     """
     signature, kind, level, n = struct.unpack("<4sBBH", blocks.get(at, 8))
     if signature != b"TREE" or kind != 1 or level >= deepest or not n:
@@ -266,6 +272,8 @@ def _tree1(
     step = steps[np.arange(n), (steps != 0).argmax(axis=1)]
     if (places % chunk).any() or (places < 0).any() or places[:n, -1].any() or (step <= 0).any():
         raise NotUnderstoodError(_MISPLACED)
+    if within and not (places[0].tolist() == within[0] and places[n - 1].tolist() < within[1]):
+        raise NotUnderstoodError(_MISPLACED)
     # The chunks below an entry end where those of the next begin, which may be in the same row.
     rows = places[:n, 0]
     some = slice(max(int(rows.searchsorted(first)) - 1, 0), rows.searchsorted(end))
@@ -273,8 +281,10 @@ def _tree1(
         keys = keys[some]
         yield keys["at"][:, :-1], (children[some], keys["size"], keys["mask"])
         return
-    for child in children[some].tolist():
-        yield from _tree1(blocks, child, chunk, first, end, level)
+    bounds = places.tolist()
+    for number in range(n)[some]:
+        around = bounds[number], bounds[number + 1]
+        yield from _tree1(blocks, int(children[number]), chunk, first, end, level, around)
 
 
 def _fixed_array(blocks: Blocks, at: int) -> NDArray[np.uint8]:

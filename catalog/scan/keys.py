@@ -124,9 +124,9 @@ def read_keys(
                 _units(parent) if section == "CONTROL" and parent is not None else _NO_UNITS
             )
         try:
-            dataset = None if parent is None else parent.dataset(name)
+            dataset = None if parent is None else _dataset(parent, name)
             if dataset is None:
-                continue  # an empty group
+                continue
             shape = dataset.shape
             if not shape:
                 faults.append(Fault("I06", "dataset without rows", f"{place}/{path}"))
@@ -145,6 +145,17 @@ def read_keys(
                 Fault("F02", f"dataset cannot be read: {reason_of(e)}", f"{place}/{path}")
             )
     return KeySchema(tuple(records[k] for k in sorted(records))), rows, faults
+
+
+def _dataset(parent: Group, path: str) -> Dataset | None:
+    """The dataset at a path where nothing else lies below; None for an empty group.
+
+    Raises where there is a group that cannot be read.
+    """
+    dataset = parent.dataset(path)
+    if dataset is None and (group := parent.group(path)) is not None:
+        group.names()
+    return dataset
 
 
 def _group_of(path: str, groups: Collection[str]) -> str:
@@ -198,7 +209,7 @@ def read_run_values(root: Group, source: str) -> tuple[Mapping[str, RunValue], l
     faults: list[Fault] = []
     for path in source_leaves(root, "RUN", source, faults):
         try:
-            dataset = root.dataset(f"{place}/{path}")
+            dataset = _dataset(root, f"{place}/{path}")
             value = first_value(dataset) if dataset is not None else None
         except READ_ERRORS as e:
             faults.append(Fault("F02", f"value cannot be read: {reason_of(e)}", f"{place}/{path}"))

@@ -1,6 +1,7 @@
 """Chunk maps by our own reader are those that the HDF5 library gives."""
 
 import itertools
+import random
 
 import h5py
 import numpy as np
@@ -130,6 +131,23 @@ def test_long_indexes(tmp_path, n, most, libver, compression):
     ours, _ = own_map(path)
     assert_like_hdf5(path, ours)
     assert (ours.offsets >= 0).sum() < n
+
+
+@pytest.mark.parametrize("order", ["reversed", "shuffled", "with gaps"])
+def test_a_tree_that_was_written_in_any_order(tmp_path, order):
+    path = tmp_path / "f.h5"
+    written = [*reversed(range(3000))]
+    if order != "reversed":
+        random.Random(order).shuffle(written)
+    if order == "with gaps":
+        del written[2000:]
+    with h5py.File(path, "w", libver="earliest") as f:
+        dataset = f.create_dataset("data", (3000, 4), "u2", chunks=(1, 2), maxshape=(None, 4))
+        for row in written:
+            dataset[row] = row
+    ours, _ = own_map(path)
+    assert_like_hdf5(path, ours)
+    assert (ours.offsets >= 0).sum() == 2 * len(written)
 
 
 def test_a_row_is_found_by_few_nodes_of_a_tree(tmp_path):
