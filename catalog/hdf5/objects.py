@@ -15,6 +15,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from math import prod
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ _DOUBT = _Doubt()
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _LINKS, _TYPE, _FILL, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 5, 6, 7, 8
 _FILTERS, _ATTRIBUTE, _CONTINUED, TABLE, _ATTRIBUTES = 11, 12, 16, 17, 21
+_CONTIGUOUS = b"\3\1"  # version and class of a layout message; before version 3 it has no size
+_SIZE, _ITEM = Struct("<Q"), Struct("<I")
 _SIMPLE = frozenset((_SPACE, _TYPE, _LAYOUT, _FILTERS, TABLE, 18))  # 18: when it was changed
 _OLD_HEAD = Struct("<2xH4xI")  # number of messages and size of an object header
 _OLD_PREFIX, _NEW_PREFIX = Struct("<HHB"), Struct("<BHB")  # kind, size and flags of a message
@@ -92,14 +95,26 @@ class _Header:
             raise NotUnderstoodError("header message of unknown flags")
         if flags & 2 and kind in (_SPACE, _TYPE, _FILL, _FILTERS, _ATTRIBUTE):
             raise NotUnderstoodError("shared header message")
-        if kind == _FILL and not 0 < message[0] < 4:
-            raise NotUnderstoodError("fill value of another version")
+        if kind == _FILL and not _holds_fill_value(message):
+            raise NotUnderstoodError("fill value of another version, or cut off")
         if kind == _LINK:
             self.links += (message,)
         elif kind == _ATTRIBUTE:
             self.attributes += (message,)
         else:
             self.messages[kind] = message
+
+
+def _holds_fill_value(message: bytes) -> bool:
+    """Whether a fill value message is as long as the value that it claims to hold."""
+    version, flags = message[0], message[1]
+    if version == 3:
+        at, has_value = 2, bool(flags & 32)
+    else:
+        at, has_value = 4, version == 1 or bool(message[3])
+    if not 0 < version < 4:
+        return False
+    return not has_value or at + 4 + struct.unpack_from("<i", message, at)[0] <= len(message)
 
 
 class OwnFile:
@@ -341,12 +356,15 @@ class OwnGroup(_OwnObject):
             if at is None:
                 return None
             header = self.file.header(at)
+            is_dataset = header.is_dataset
+            if is_dataset and header.messages[_LAYOUT][:2] == _CONTIGUOUS:
+                _check_size(header.messages)
         except DAMAGES as e:
             raise NotUnderstoodError(str(e)) from e
         below = self.path.rstrip(b"/") + b"/" + path
         if header.is_group:
             return OwnGroup(self.file, at, below)
-        if header.is_dataset:
+        if is_dataset:
             return OwnDataset(self.file, at, below)
         raise NotUnderstoodError("neither group nor dataset")
 
@@ -473,6 +491,14 @@ class OwnDataset(_OwnObject):
             messages.get(_FILTERS),
             messages.get(_FILL, b""),
         )
+
+
+def _check_size(messages: dict[int, bytes]) -> None:
+    """Raise unless contiguous data are as long as shape and type say, as the library does."""
+    size, shape = _SIZE.unpack_from(messages[_LAYOUT], 10)[0], _shape(messages[_SPACE])
+    item = _ITEM.unpack_from(messages[_TYPE], 4)[0]
+    if shape is not None and size != item * prod(shape):
+        raise NotUnderstoodError("contiguous data of another size")
 
 
 def _shape(space: bytes) -> tuple[int, ...] | None:

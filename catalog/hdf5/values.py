@@ -122,6 +122,8 @@ def _common_type(described: bytes) -> _Type | None:
     A quarter of the time of a first look into a file went into asking the library.
     """
     head, flags, more, _, size = struct.unpack_from("<BBBBI", described)
+    if not 0 < head >> 4 < 5:  # the version
+        return None
     if head & 15 == 0 and size in (1, 2, 4, 8) and not flags & 6:
         if struct.unpack_from("<HH", described, 8) != (0, 8 * size):
             return None
@@ -134,6 +136,8 @@ def _common_type(described: bytes) -> _Type | None:
             return None
         return _Type(np.dtype(f"{'>' if flags & 1 else '<'}f{size}"), size, _PLAIN)
     if head & 15 == 9 and flags & 15 == 1 and size == 16 and more & 15 < 2:
+        if _common_type(described[8:]) is None:  # that of its characters
+            return None
         vlen = str if more & 15 else bytes
         return _Type(np.dtype("O", metadata={"vlen": vlen}), size, _TEXT)
     return None
