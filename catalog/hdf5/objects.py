@@ -59,7 +59,6 @@ _DOUBT = _Doubt()
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _LINKS, _TYPE, _FILL, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 5, 6, 7, 8
 _FILTERS, _ATTRIBUTE, _CONTINUED, TABLE, _ATTRIBUTES = 11, 12, 16, 17, 21
-_CONTIGUOUS = b"\3\1"  # version and class of a layout message; before version 3 it has no size
 _SIZE, _ITEM = Struct("<Q"), Struct("<I")
 _SIMPLE = frozenset((_SPACE, _TYPE, _LAYOUT, _FILTERS, TABLE, 18))  # 18: when it was changed
 _OLD_HEAD = Struct("<2xH4xI")  # number of messages and size of an object header
@@ -297,7 +296,7 @@ def read_header(blocks: Blocks, at: int) -> _Header:
         prefix, first = 8, blocks.get(at + 16, size)
     else:
         raise NotUnderstoodError("no object header")
-    header = _Header()
+    header, n_found = _Header(), 0
     messages = header.messages
     unpack = (_NEW_PREFIX if is_new else _OLD_PREFIX).unpack_from
     waiting = [first]
@@ -308,6 +307,7 @@ def read_header(blocks: Blocks, at: int) -> _Header:
         last = length - prefix
         while at <= last:
             kind, size, flags = unpack(chunk, at)
+            n_found += 1
             begin = at + prefix
             at = begin + size
             if at > length:
@@ -322,6 +322,8 @@ def read_header(blocks: Blocks, at: int) -> _Header:
                 waiting.append(more[4:-4] if is_new else more)
             elif kind:
                 header.add(kind, flags, chunk[begin:at])
+    if not is_new and n_found != n_messages:
+        raise NotUnderstoodError("object header of another number of messages")
     return header
 
 
@@ -357,7 +359,7 @@ class OwnGroup(_OwnObject):
                 return None
             header = self.file.header(at)
             is_dataset = header.is_dataset
-            if is_dataset and header.messages[_LAYOUT][:2] == _CONTIGUOUS:
+            if is_dataset and header.messages[_LAYOUT][0] == 3:
                 _check_size(header.messages)
         except DAMAGES as e:
             raise NotUnderstoodError(str(e)) from e
@@ -494,11 +496,20 @@ class OwnDataset(_OwnObject):
 
 
 def _check_size(messages: dict[int, bytes]) -> None:
-    """Raise unless contiguous data are as long as shape and type say, as the library does."""
-    size, shape = _SIZE.unpack_from(messages[_LAYOUT], 10)[0], _shape(messages[_SPACE])
-    item = _ITEM.unpack_from(messages[_TYPE], 4)[0]
-    if shape is not None and size != item * prod(shape):
-        raise NotUnderstoodError("contiguous data of another size")
+    """Raise where the layout, of version 3, is for data of another size than shape and type say.
+
+    The library opens no such dataset.
+    """
+    layout, (item,) = messages[_LAYOUT], _ITEM.unpack_from(messages[_TYPE], 4)
+    if layout[1] == 2:  # in chunks, whose shape has the size of an item at its end
+        (stored,) = _ITEM.unpack_from(layout, 7 + 4 * layout[2])
+    elif layout[1] == 1 and (shape := _shape(messages[_SPACE])) is not None:
+        (stored,) = _SIZE.unpack_from(layout, 10)
+        item *= prod(shape)
+    else:
+        return
+    if stored != item:
+        raise NotUnderstoodError("layout for data of another size")
 
 
 def _shape(space: bytes) -> tuple[int, ...] | None:
