@@ -278,7 +278,7 @@ def excerpt(
     layouts: dict[bytes, FileLayout] = {}
     members: dict[int, list[_Member]] = {}
     for source, numbers in sorted(files.items()):
-        for alike in _of_one_layout(facts, numbers):
+        for alike in _of_one_layout(facts, dict.fromkeys(numbers)):
             found = [facts.patterns(alike, "INSTRUMENT", source, group) for group in kept]
             ids = _frame_ids_of(facts, alike, source) if FRAME_GROUP in groups else []
             for at, file in enumerate(alike):
@@ -307,7 +307,7 @@ def excerpt(
 _Member = tuple[str, KeySchema, list[IndexPattern], list[FrameIds | None]]
 
 
-def _of_one_layout(facts: RunFacts, files: Sequence[int]) -> list[list[int]]:
+def _of_one_layout(facts: RunFacts, files: Iterable[int]) -> list[list[int]]:
     """The files by their layout."""
     found: dict[int, list[int]] = {}
     for file in files:
