@@ -79,7 +79,8 @@ def make_catalogs(place):
     whole = place / "whole"
     Catalog(whole).ingest(tree)
     shutil.copytree(whole, place / "unmerged", symlinks=True)
-    shutil.rmtree(Store(place / "unmerged").merged.directory)
+    for name in ("merged", "lake"):  # as a file, and by --merged lake-file
+        shutil.rmtree(place / "unmerged" / name, ignore_errors=True)
     return place
 
 
