@@ -78,6 +78,7 @@ LAKE_SUITES ?= $(addprefix tests/catalog/test_,$(addsuffix .py,merge_shards as_o
   empty sql export audit_demo audit_record)) tests/report/test_content.py tests/report/test_coverage.py tests/report/test_page.py
 test-lake: $(LAKE)/.installed
 	$(LAKE)/bin/python -m pytest -q -rs tests/catalog/test_lake.py tests/catalog/test_locks.py
+	$(LAKE)/bin/python -m pytest -q --merged lake-file -m 'not slow' tests/test_crashes.py -k publisher
 	for merged in $(LAKE_KINDS); do \
 	  $(LAKE)/bin/python -m pytest -q -n 2 --merged $$merged -m 'not slow' $(LAKE_SUITES) || exit 1; done
 

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.model.records import KeyRecord
-from ..catalog.model.runlength import UInt64s
+from ..catalog.model.runlength import UInt64s, Value
 from .compat.beside import BesideExtraData, replaced
 from .compat.file_access import FileAccess
 from .read.selected import SelectedData, SelectedKey, SelectedSource, read_attributes
 from .select.selection import Selection
 from .select.sources import is_single_run, read_run_value
-from .select.trains import TrainSet, Value, select_trains, split_trains, train_at
+from .select.trains import TrainSet, select_trains, split_trains, train_at
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,6 +27,7 @@ from ..catalog.model.errors import (
     nearest,
     warn_caller,
 )
+from ..catalog.model.runlength import Value
 from ..catalog.questions.empty import why_empty
 from ..catalog.questions.question import Question
 from ..catalog.store.store import Store
@@ -37,7 +38,6 @@ from .output import convert
 from .places import RunPlace, find_places, is_glob
 from .read.files import OpenFiles
 from .select.selection import parse_region
-from .select.trains import Value
 
 if TYPE_CHECKING:
     import pandas as pd

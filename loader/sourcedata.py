@@ -19,7 +19,7 @@ import numpy as np
 from ..catalog.model.errors import PropertyNameError, SourceNameError
 from ..catalog.model.identity import identify_run, parse_file_name
 from ..catalog.model.records import FileLayout
-from ..catalog.model.runlength import UInt64s
+from ..catalog.model.runlength import UInt64s, Value
 from .compat.beside import replaced
 from .keydata import KeyData, OfSource, open_to_attributes
 from .read.files import OpenFiles
@@ -35,7 +35,7 @@ from .select.sources import (
     run_metadata,
     run_values,
 )
-from .select.trains import TrainSet, Value, shift_trains
+from .select.trains import TrainSet, shift_trains
 
 if TYPE_CHECKING:
     import pandas as pd

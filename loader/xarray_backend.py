@@ -34,13 +34,13 @@ from ..catalog.model.errors import (
     warn_caller,
 )
 from ..catalog.model.names import short_key
-from ..catalog.model.runlength import Int64s, UInt64s
+from ..catalog.model.runlength import Int64s, UInt64s, Value
 from .collection import DataCollection
 from .open import H5File, RunDirectory
 from .output.convert import name_dimensions
 from .places import find_places
 from .read.selected import SelectedData, SelectedKey, matching_keys
-from .select.trains import TrainSet, Value
+from .select.trains import TrainSet
 
 # About what a dask chunk has where xarray is asked for chunks of its own choice.
 CHUNK_BYTES = 128 * 2**20

@@ -7,8 +7,11 @@ of the time that it takes, and holds:
 - each run is as it was before, or as it is afterwards: never something between;
 - the same command, again, ends in the content that it has without any kill, and leaves nothing
   behind that a killed one had begun.
+
+Of an ingest, also one part alone is killed, at a step of its work (``support.killed``).
 """
 
+import contextlib
 import json
 import os
 import random
@@ -22,6 +25,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from support.catalog_state import state
+from support.killed import ROLES
 from support.shared import made_once
 from support.tiny_file import write_tiny
 from xfelcat import Catalog
@@ -54,6 +58,7 @@ BEFORE = {"ingest": "part", "watch": "part", "merge": "unmerged"}
 # Kills per command, of 7: 14 in `make test`, with the 6 of a writer in test_store 20; 203 in
 # `make test-long`.
 N_QUICK, N_ALL = 2, 29
+N_OF_ROLE = 17  # kills of each part of an ingest, of 3; one in `make test`
 
 
 def make_catalogs(place):
@@ -74,7 +79,8 @@ def make_catalogs(place):
     whole = place / "whole"
     Catalog(whole).ingest(tree)
     shutil.copytree(whole, place / "unmerged", symlinks=True)
-    shutil.rmtree(Store(place / "unmerged").merged.directory)
+    for name in ("merged", "lake"):  # as a file, and by --merged lake-file
+        shutil.rmtree(place / "unmerged" / name, ignore_errors=True)
     return place
 
 
@@ -183,3 +189,57 @@ def test_a_kill_at_any_moment(name, number, place, undisturbed, tmp_path):
     if name != "upgrade":  # whose drafts are of another client's version
         compact(Store(catalog))  # which writes to each database; a command need not
         assert [p for p in catalog.rglob(".*") if p.name.startswith((".draft", ".link"))] == []
+
+
+def ingest_killed(role, step, mark, place, catalog):
+    """The exit code of an ingest of which one part is killed at a step."""
+    words = [role, str(step), str(mark), str(place / "MID"), str(catalog)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "support.killed", *words], cwd=TESTS, start_new_session=True
+    )
+    code = process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # workers whose committer is gone
+    return code
+
+
+@pytest.fixture(scope="session")
+def n_steps(place, tmp_path_factory):
+    """The steps of a part that are there each time it is at work; each found once."""
+
+    def find(role):
+        def make(directory):
+            mark, catalog = directory / "steps", directory / "catalog"
+            shutil.copytree(place / "part", catalog, symlinks=True)
+            assert ingest_killed(role, 0, mark, place, catalog) == 0
+            return max(map(int, mark.read_text().split()))
+
+        return made_once(tmp_path_factory, f"steps-{role}", make)
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("role", "number"),
+    [
+        pytest.param(role, number, marks=pytest.mark.slow if number else ())
+        for role in ROLES
+        for number in range(N_OF_ROLE)
+    ],
+)
+def test_one_part_killed_at_any_step(role, number, place, undisturbed, n_steps, tmp_path):
+    before, after, _ = undisturbed("ingest")
+    catalog, mark = tmp_path / "catalog", tmp_path / "mark"
+    shutil.copytree(place / "part", catalog, symlinks=True)
+    # Evenly over the work, but for its last tenth, as not each time has as many steps.
+    step = 1 + int(0.9 * n_steps(role) * random.Random(f"{role} {number}").random())
+    code = ingest_killed(role, step, mark, place, catalog)
+    assert mark.exists()
+    assert code == (0 if role == "scanner" else -signal.SIGKILL)
+    (found,) = states("ingest", catalog)
+    assert found["wrong"] == []
+    if role != "scanner":  # whose file is blamed, until it is read again
+        assert half_there(found, before[0], after[0]) == []
+    assert start("ingest", place, catalog).wait() == 0
+    assert states("ingest", catalog) == after
+    assert not list(catalog.rglob(".draft*"))

@@ -23,7 +23,7 @@ import numpy as np
 
 from .identity import RunIdentity
 from .names import FRAME_GROUP, FRAME_ID_KEYS
-from .runlength import FrameIds, IndexPattern, TrainList, UInt64s
+from .runlength import FrameIds, IndexPattern, TrainList, UInt64s, Value
 
 if TYPE_CHECKING:
     from .checks import Severity  # the table of checks is no business of opening a run
@@ -78,7 +78,7 @@ class KeyRecord(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class KeySchema:
+class KeySchema(Value):
     """The keys of a source, sorted by name; the same in thousands of runs."""
 
     keys: tuple[KeyRecord, ...]
@@ -125,7 +125,7 @@ class SourceRecord:
 
 
 @dataclass(frozen=True, eq=False)
-class FileLayout:
+class FileLayout(Value):
     """The sources of a file, with their key schemas where known."""
 
     sources: tuple[SourceRecord, ...]

@@ -2,12 +2,13 @@
 
 Nearly every list of train IDs is one stretch of consecutive numbers, and nearly every index has one
 row per train. So both are kept run-length coded, in memory as in the catalog, and unfolded to
-arrays only when they are asked for.
+arrays only when they are asked for; a pickle has them coded (``Value``).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,12 +17,22 @@ UInt64s = NDArray[np.uint64]
 Int64s = NDArray[np.int64]
 
 
+class Value:
+    """Base of frozen dataclasses with cached properties; a pickle has their fields only."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: self.__dict__[f.name] for f in fields(self)}  # type: ignore[arg-type]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
 def _run_starts(breaks: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Positions where a new run begins, given for items 1.. whether it breaks with the last."""
     return np.concatenate(([0], np.flatnonzero(breaks) + 1))
 
 
-class _OfTrains:
+class _OfTrains(Value):
     """What run lengths count the trains of."""
 
     lengths: Int64s
@@ -166,7 +177,7 @@ class IndexPattern(_OfTrains):
 
 
 @dataclass(frozen=True, eq=False)
-class FrameIds:
+class FrameIds(Value):
     """Pulse or cell IDs of the rows of one dataset: a block of IDs that repeats itself."""
 
     block: UInt64s

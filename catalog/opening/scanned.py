@@ -10,9 +10,10 @@ must not pay for it.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,17 @@ import numpy as np
 
 from ..model.errors import ChangedFileError, FileStructureError, warn_caller
 from ..model.facts import FileTable, Numbered, RunFacts
-from ..model.records import FileLayout, FileRecord, KeySchema, Problem, RunValue
+from ..model.names import FRAME_GROUP, FRAME_ID_KEYS
+from ..model.records import (
+    Depth,
+    FileLayout,
+    FileRecord,
+    KeySchema,
+    Problem,
+    RunValue,
+    SourceRecord,
+    utc_now,
+)
 from ..model.runlength import FrameIds, IndexPattern, TrainList, UInt64s
 
 if TYPE_CHECKING:
@@ -253,6 +264,68 @@ def scanned_facts(
         partial(scanned_facts, directory, records, run_key),
         tuple(p for r in records if not r.usable for p in r.problems),
     )
+
+
+def excerpt(
+    facts: RunFacts, files: Mapping[str, Sequence[int]], groups: Collection[str]
+) -> RunFacts:
+    """What reading some instrument sources needs of a run, by value: no catalog is asked again.
+
+    ``files`` has the files of each source, by the name it is stored under; of the index groups only
+    ``groups`` are taken along.
+    """
+    now, kept = utc_now(), tuple(sorted(groups))
+    layouts: dict[bytes, FileLayout] = {}
+    members: dict[int, list[_Member]] = {}
+    for source, numbers in sorted(files.items()):
+        for alike in _of_one_layout(facts, dict.fromkeys(numbers)):
+            found = [facts.patterns(alike, "INSTRUMENT", source, group) for group in kept]
+            ids = _frame_ids_of(facts, alike, source) if FRAME_GROUP in groups else []
+            for at, file in enumerate(alike):
+                schema = facts.schema(file, "INSTRUMENT", source)
+                own = [column[at] for column in found], [column[at] for column in ids]
+                members.setdefault(file, []).append((source, schema, *own))
+    records = []
+    for file, of_file in members.items():
+        names, schemas, patterns, frame_ids = zip(*of_file, strict=True)
+        layout = FileLayout(tuple(SourceRecord("INSTRUMENT", n, kept) for n in names), schemas)
+        layout = layouts.setdefault(layout.canonical, layout)
+        path, size, mtime_ns, *_ = facts.files[file]
+        records.append(
+            FileRecord(
+                *(os.path.basename(path), size, mtime_ns, Depth.FULL, now),
+                trains=facts.trains(file),
+                layout=layout,
+                patterns=tuple(chain.from_iterable(patterns)),
+                frame_ids=tuple(chain.from_iterable(frame_ids)),
+            )
+        )
+    return scanned_facts(facts.directory, records, facts.run_key)
+
+
+# A source of a file: its name, its keys, INDEX of its groups, and IDs of its frames.
+_Member = tuple[str, KeySchema, list[IndexPattern], list[FrameIds | None]]
+
+
+def _of_one_layout(facts: RunFacts, files: Iterable[int]) -> list[list[int]]:
+    """The files by their layout."""
+    found: dict[int, list[int]] = {}
+    for file in files:
+        found.setdefault(facts.table.layouts[file], []).append(file)
+    return list(found.values())
+
+
+def _frame_ids_of(
+    facts: RunFacts, files: Sequence[int], source: str
+) -> list[Sequence[FrameIds | None]]:
+    """Pulse and cell IDs of a source in files of one layout; None for each where it has no key."""
+    known = facts.schema(files[0], "INSTRUMENT", source).by_name
+    return [
+        facts.frame_ids(facts.frame_id_numbers(files, source, key))
+        if key in known
+        else [None] * len(files)
+        for key in FRAME_ID_KEYS
+    ]
 
 
 class RecordFetcher(_Numbering):

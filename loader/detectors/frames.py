@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from ...catalog.model.errors import FileStructureError
 from ...catalog.model.names import FRAME_GROUP, FRAME_ID_KEYS
-from ...catalog.model.runlength import Int64s, UInt64s
+from ...catalog.model.runlength import Int64s, UInt64s, Value
 from ..read.selected import SelectedSource
 from ..select.rows import FileSlabs, Rows
-from ..select.trains import TrainSet, Value, by_id, by_index
+from ..select.trains import TrainSet, by_id, by_index
 
 Mismatch = Literal["fill", "drop", "raise"]
 

@@ -18,7 +18,6 @@ from ..output.convert import CHUNK_BYTES
 from ..read.plan import ReadPlan, difference
 from ..read.selected import SelectedKey
 from ..select.selection import Region
-from ..select.trains import TrainSet
 from .frames import Frames, PulseChoice, place_slabs
 from .selected import SelectedModules, split_by_frames
 
@@ -196,8 +195,8 @@ class DaskSource(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Shape of all the data."""
 
-    def with_trains(self, trains: TrainSet) -> Self:
-        """The same for other trains."""
+    def of(self, selected: SelectedModules) -> Self:
+        """The same for other modules or trains."""
 
     def read(
         self,
@@ -219,8 +218,9 @@ def to_dask(
 ) -> Any:
     """A dask array of one key of all modules, with all modules in each chunk.
 
-    A task holds the trains it reads, and shares everything else with the others: the graph of
-    10^4 chunks is made, and sent, in the time of one.
+    A task has the trains it reads, and shares everything else with the others: the graph of 10^4
+    chunks is made, and sent, in the time of one. What they share is there by value: no worker opens
+    a catalog.
     """
     import dask.array as da
     from dask.base import tokenize
@@ -237,7 +237,7 @@ def to_dask(
     bounds = split_by_frames(counts, frames_per_chunk)
     sizes = np.add.reduceat(counts, bounds[:-1]).tolist()
     name = f"xfelcat-{tokenize(_identity(data), str(dtype), str(fill))}"
-    graph: dict[Any, Any] = {(name, "data"): _Shared(data, dtype, fill)}
+    graph: dict[Any, Any] = {(name, "data"): _Shared(_by_value(data), dtype, fill)}
     last = (0,) * (len(shape) - 2)
     at = 0
     for start, stop, size in zip(bounds[:-1], bounds[1:], sizes, strict=True):
@@ -247,6 +247,12 @@ def to_dask(
     chunks = ((shape[0],), tuple(n for n in sizes if n), *((n,) for n in shape[2:]))
     meta = np.empty((0,) * len(shape), dtype)
     return da.Array(graph, name, chunks=chunks, meta=meta)  # type: ignore[no-untyped-call]
+
+
+def _by_value(data: DaskSource) -> DaskSource:
+    """The same data, without need of a catalog where it is unpickled."""
+    of_mask = () if data.mask is None else data.selected.keys(data.mask.key)
+    return data.of(data.selected.by_value({key.record.group for key in (*data.keys, *of_mask)}))
 
 
 def _identity(data: DaskSource) -> tuple[Any, ...]:
@@ -267,7 +273,8 @@ class _Shared:
 
 def _read_chunk(shared: _Shared, start: int, stop: int) -> NDArray[Any]:
     """The data of some trains, in whatever process dask computes them."""
-    part = shared.data.with_trains(shared.data.selected.trains.span(start, stop))
+    selected = shared.data.selected
+    part = shared.data.of(selected.with_trains(selected.trains.span(start, stop)))
     made = np.empty(part.shape, shared.dtype)
     files = part.keys[0].source.files
     try:

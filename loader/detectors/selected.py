@@ -5,7 +5,7 @@ collections, sources and keys.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...catalog.model.facts import RunFacts
 from ...catalog.model.names import FRAME_GROUP
-from ...catalog.model.runlength import Int64s
+from ...catalog.model.runlength import Int64s, Value
+from ...catalog.opening.scanned import excerpt
 from ..read.selected import SelectedData, SelectedKey, SelectedSource
-from ..select.trains import TrainSet, Value, split_trains
+from ..select.rows import FileGroup, FileRef, FileSet
+from ..select.trains import TrainSet, split_trains
 from .frames import Frames, Mismatch, ModuleRows, match_frames
 
 
@@ -120,6 +123,31 @@ class SelectedModules(Value):
             raise ValueError("give parts, trains_per_part, frames_per_part, or several of them")
         for trains in split_trains(self.trains, parts, trains_per_part):
             yield self.with_trains(trains)
+
+    def by_value(self, groups: Collection[str]) -> "SelectedModules":
+        """The same modules with the rows of some index groups, which pickle without a catalog."""
+        refs = {s.entry.name: s.refs or s.entry.refs[:1] for s in self.sources}
+        used: dict[RunFacts, dict[str, list[int]]] = {}
+        for source in self.sources:
+            for ref in refs[source.entry.name]:
+                files = used.setdefault(ref.facts, {}).setdefault(source.entry.real_name, [])
+                files.append(ref.number)
+        copies = {facts: excerpt(facts, files, groups) for facts, files in used.items()}
+        numbers = {f: {n: i for i, n in enumerate(c.table.names)} for f, c in copies.items()}
+
+        def moved(ref: FileRef) -> FileRef:
+            number = numbers[ref.facts][ref.facts.table.names[ref.number]]
+            return ref._replace(facts=copies[ref.facts], number=number)
+
+        entries = {}
+        for source in self.sources:
+            alike: dict[tuple[RunFacts, int], list[FileRef]] = {}
+            for ref in map(moved, refs[source.entry.name]):
+                alike.setdefault((ref.facts, ref.facts.table.layouts[ref.number]), []).append(ref)
+            file_set = FileSet(tuple(FileGroup(tuple(members)) for members in alike.values()))
+            entries[source.entry.name] = replace(source.entry, files=file_set, keys=None)
+        collection = self.collection.with_sources(entries)
+        return replace(self, collection=collection)
 
     def positions(self, module_gaps: bool) -> list[int]:
         """The position of each module in an array, with room for modules without data or not."""

@@ -21,7 +21,7 @@ from ...catalog.model.errors import FileStructureError, SourceNameError, warn_ca
 from ...catalog.model.facts import RunFacts
 from ...catalog.model.names import VALUE_ENDING, is_timestamp, short_key, unit_text
 from ...catalog.model.records import KeyRecord, KeySchema
-from ...catalog.model.runlength import Int64s
+from ...catalog.model.runlength import Int64s, Value
 from ..select.rows import FileRef, Rows, SelectedFiles
 from ..select.selection import Region, match_keys, parse_region, source_schema
 from ..select.sources import (
@@ -32,7 +32,7 @@ from ..select.sources import (
     run_metadata,
     run_values,
 )
-from ..select.trains import TrainSet, Value
+from ..select.trains import TrainSet
 from .files import OpenFiles, explained
 from .plan import ReadPlan, array_dtype, check_consistent
 

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog.model.facts import DataFile, RunFacts
-from ...catalog.model.runlength import IndexPattern, Int64s, TrainList, UInt64s
-from .trains import TrainSet, Value, shift_trains
+from ...catalog.model.runlength import IndexPattern, Int64s, TrainList, UInt64s, Value
+from .trains import TrainSet, shift_trains
 
 # Selections of trains that a set of files keeps the rows of: the one that the user works with, and
 # the parts of it that iteration or dask goes through.

@@ -29,8 +29,9 @@ from ...catalog.model.names import (
     short_key,
 )
 from ...catalog.model.records import KeyRecord, KeySchema, RunValue, SourceRecord
+from ...catalog.model.runlength import Value
 from .rows import FileGroup, FileRef, FileSet, Rows
-from .trains import TrainSet, Value
+from .trains import TrainSet
 
 MAIN_SECTIONS = ("CONTROL", "INSTRUMENT")
 LOCAL_ZONE = "Europe/Berlin"

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from operator import index
@@ -12,18 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...catalog.model.errors import warn_caller
-from ...catalog.model.runlength import Int64s, TrainList, UInt64s
-
-
-class Value:
-    """Base of frozen dataclasses with cached properties; a pickle has their fields only."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {f.name: self.__dict__[f.name] for f in fields(self)}  # type: ignore[arg-type]
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
+from ...catalog.model.runlength import Int64s, TrainList, UInt64s, Value
 
 _T = TypeVar("_T")
 _ONE = np.uint64(1)

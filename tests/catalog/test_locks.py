@@ -9,11 +9,15 @@ import threading
 import warnings
 
 import pytest
+from support.catalog_state import state
 from support.run_records import make_run, write
+from support.tiny_file import write_tiny
+from xfelcat import Catalog
 from xfelcat.catalog.model.errors import CatalogBusyError, CatalogWriteError, ConfigError
 from xfelcat.catalog.store import locks, locktest
 from xfelcat.catalog.store.locks import Lock
 from xfelcat.catalog.store.locktest import is_proven, try_locks
+from xfelcat.catalog.store.store import Store
 
 SMALL = {"n_aggregators": 1, "n_modules": 0, "n_sequences": 1, "n_control": 1, "n_keys": 1}
 FILE_KINDS = ("flock", "fcntl")
@@ -112,6 +116,76 @@ def test_writers_beside_each_other_lose_nothing(store, monkeypatch, kind):
     assert (runs == expected and not errors) == (kind != "none")
 
 
+INGESTER = """
+import sys, time
+from pathlib import Path
+from xfelcat import Catalog
+from xfelcat.catalog.store import locks
+from xfelcat.catalog.store.versions import Versions
+location, mine, other, patience, *runs = sys.argv[1:]
+if patience == "none":  # without a lock both come to the end of their drafts
+    locks.take_file, patience = lambda *_, **__: None, 600
+publish = Versions.publish
+def publish_beside(*args, **options):
+    Path(mine).touch()
+    until = time.monotonic() + float(patience)
+    while not Path(other).exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return publish(*args, **options)
+Versions.publish = publish_beside
+print("ready", flush=True)
+sys.stdin.readline()
+Catalog(location).ingest(runs, jobs=0)
+"""
+
+
+def ingest_beside_each_other(folder, patience):
+    """Two processes that ingest runs 1 and 2, and 2 and 3; what they exit with, and the catalog.
+
+    And what the catalog says if one ingests all of them.
+    """
+    runs = [folder / f"MID/202401/p002012/raw/r{number:04d}" for number in (1, 2, 3)]
+    for number, run in enumerate(runs, 1):
+        run.mkdir(parents=True)
+        for sequence in (0, 1):
+            trains = range(1000 + 10 * sequence, 1010 + 10 * sequence)
+            name = run / f"RAW-R{number:04d}-DA01-S{sequence:05d}.h5"
+            write_tiny(name, run=number, sequence=sequence, train_ids=trains).close()
+    alone, both = Catalog(folder / "alone"), Store(folder / "both")
+    alone.ingest(runs, jobs=0)
+    marks = [str(folder / "first"), str(folder / "second")]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", INGESTER, str(both.location), *own, patience, *map(str, some)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for own, some in ((marks, runs[:2]), (marks[::-1], runs[1:]))
+    ]  # fmt: skip
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.close()
+    codes = []
+    for process in processes:
+        with process:
+            codes.append(process.wait())
+    return codes, both, state(Store(alone.location))
+
+
+@pytest.mark.parametrize("kind", [*FILE_KINDS, "none"])
+def test_two_ingests_of_overlapping_trees_lose_and_double_nothing(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("XFELCAT_LOCK", "flock" if kind == "none" else kind)
+    # With the lock the other one waits: a moment, so that it is there, and no longer.
+    patience = "none" if kind == "none" else "0.5"
+    codes, both, alone = ingest_beside_each_other(tmp_path, patience)
+    if kind == "none":
+        assert codes != [0, 0] or state(both) != alone
+    else:
+        assert codes == [0, 0]
+        assert state(both) == alone
+
+
 def test_one_that_does_not_wait_is_told(store):
     writing = store.write(SHARD, wait=False)
     with store.versions(SHARD).lock(), pytest.raises(CatalogBusyError), writing:
@@ -186,6 +260,12 @@ def test_a_server_lets_one_write_at_a_time(store, postgres):
         pass
     file = store.versions(SHARD).directory / "lock"
     assert file.read_text() == "postgres\n"
+
+
+def test_a_server_lets_one_ingest_at_a_time(tmp_path, postgres):
+    codes, both, alone = ingest_beside_each_other(tmp_path, "0.5")
+    assert codes == [0, 0]
+    assert state(both) == alone
 
 
 def test_a_server_takes_the_lock_of_a_process_that_dies(tmp_path, postgres):

@@ -1,5 +1,7 @@
 """Coding trains and index patterns loses nothing."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,14 @@ def test_consecutive_trains_are_one_stretch():
     assert made.starts.tolist() == [10**9]
     assert made.lengths.tolist() == [36000]
     assert np.flatnonzero(~made.good).tolist() == [7]
+
+
+def test_a_pickle_is_coded():
+    made = TrainList.from_ids(range(10**9, 10**9 + 36000))
+    size = len(pickle.dumps(made))
+    assert made.ids.size == 36000  # unfolded, and kept
+    assert len(pickle.dumps(made)) == size < 1000
+    assert pickle.loads(pickle.dumps(made)).token == made.token
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=60))

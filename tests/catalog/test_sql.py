@@ -5,6 +5,7 @@ import shutil
 import time
 from datetime import datetime
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,9 @@ from xfelcat.catalog.questions.sql import MEMORY_LIMIT, TIME_LIMIT, describe_vie
 from xfelcat.catalog.store.store import Store
 
 pytestmark = pytest.mark.fast
+LOGGING_IS_LOCKED = pytest.mark.skipif(
+    duckdb.__version__ < "2", reason="DuckDB 1.5 logs to memory; its lock keeps files out of reach"
+)
 
 
 def test_views_answer(demo):
@@ -211,7 +215,7 @@ def test_no_other_file_can_be_read(demo, tmp_path, statement):
         "SELECT * FROM python_scan(1)",
         "SELECT * FROM arrow_scan(1, 1, 1)",
         "SELECT * FROM pandas_scan(1)",
-        pytest.param("SELECT * FROM enable_logging('QueryLog')", marks=pytest.mark.of_file),
+        pytest.param("SELECT * FROM enable_logging('QueryLog')", marks=LOGGING_IS_LOCKED),
         "SELECT set_config('threads', '1')",
         "SELECT 1 AS \udc80",
     ],

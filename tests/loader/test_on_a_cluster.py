@@ -1,11 +1,13 @@
 """Dask arrays of keys, of many runs and of detectors, computed by the workers of a cluster.
 
-The workers see the files under another root than the process that opened the runs.
+The workers see the files under another root than the process that opened the runs, and no catalog.
 """
 
 import pickle
 import shutil
+from unittest.mock import Mock
 
+import dask.array
 import numpy as np
 import pytest
 import xfelcat
@@ -13,6 +15,7 @@ import xfelcat.components
 from support.dask_cluster import connected, local_cluster
 from support.demo_facility import demo, demo_and_report
 from xfelcat import Catalog, RunDirectory, open_runs
+from xfelcat.catalog.store.store import Store
 
 __all__ = ["demo", "demo_and_report"]
 
@@ -32,7 +35,7 @@ def there(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(there, demo, tmp_path_factory):
-    """Arrays of two runs of a catalog, and what they are; then the files move."""
+    """Arrays of two runs of a catalog, and what they are; then files move, and the catalog goes."""
     root, here = there
     for number in (1, 2):
         folder = root / f"SPB/202405/p900032/raw/r000{number}"
@@ -51,6 +54,7 @@ def runs(there, demo, tmp_path_factory):
     }
     expected = {name: array.compute(scheduler="threads") for name, array in arrays.items()}
     shutil.move(root, here)
+    shutil.rmtree(catalog.location)
     return arrays, expected
 
 
@@ -76,10 +80,27 @@ def test_the_same_as_by_threads(client, runs, name):
     np.testing.assert_array_equal(found, expected[name])
 
 
+def tasks_of(array):
+    """The tasks of an array by key, as a worker unpickles them, and the bytes of each."""
+    pickled = {key: pickle.dumps(task) for key, task in dict(array.__dask_graph__()).items()}
+    return {key: pickle.loads(task) for key, task in pickled.items()}, pickled.values()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_tasks_are_small(runs, name):
-    tasks = [pickle.dumps(task) for task in dict(runs[0][name].__dask_graph__()).values()]
-    shared = [t for t in tasks if len(t) > MOST_BYTES]
-    assert len(shared) == (1 if name in ("detector", "pulses") else 0)  # which is sent once
-    # What the modules of a detector are, a worker looks up in the catalog; of keys it has all.
-    assert all(b"duckdb" not in task for task in tasks) == (not shared)
+    _, pickled = tasks_of(runs[0][name])
+    shared = [task for task in pickled if len(task) > MOST_BYTES]
+    assert len(shared) == (1 if name in ("detector", "pulses") else 0)  # data, which are sent once
+    assert all(len(task) < 12_000 for task in shared)  # of 16 files
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_task_opens_a_catalog(runs, there, name, monkeypatch):
+    arrays, expected = runs
+    root, here = there
+    monkeypatch.setenv("XFELCAT_PATH_MAP", f"{root}={here}")
+    for method in ("open_shard", "open_merged", "read"):
+        monkeypatch.setattr(Store, method, Mock(side_effect=AssertionError(method)))
+    tasks, _ = tasks_of(arrays[name])
+    chunks = dask.get(tasks, arrays[name].__dask_keys__())
+    np.testing.assert_array_equal(dask.array.core.concatenate3(chunks), expected[name])

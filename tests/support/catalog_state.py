@@ -56,7 +56,7 @@ def state(store):
         with store.read(shard) as cursor:
             shards |= {run: h for run, h in content(cursor).items() if run}
     merged = {}
-    if store.exists() and store.merged.current() is not None:
+    if store.exists() and store.merged.published():
         with store.read_merged() as cursor:
             merged = content(cursor)
     return {"wrong": check(store), "shards": shards, "merged": merged}

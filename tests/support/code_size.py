@@ -28,8 +28,8 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # 1,400 that draw: keys, runs, many runs, beamtimes; and many runs with aliases, globs and times.
 # And 800 for the report: verdicts, what to do, proposals, phone and paper, a digest. And 1,800 for
 # the command line and notebooks: completion, doctor, waive, search by likeness, sentences.
-# And 550 for the lake, and 140 for copies of catalogs.
-MOST_LINES, MOST_MODULES = 40_960, 164
+# And 550 for the lake, and 140 for copies of catalogs; and 40 for facts that are sent to workers.
+MOST_LINES, MOST_MODULES = 41_100, 164
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
