@@ -21,7 +21,7 @@ from xfelcat.catalog.questions.coverage import coverage_by_class
 from xfelcat.catalog.questions.filters import RunFilter
 from xfelcat.catalog.questions.inventory import count_runs, summarize
 from xfelcat.catalog.store.store import Store
-from xfelcat.cli.info import bar
+from xfelcat.cli.info import bar, info_command
 from xfelcat.loader.open import RunDirectory
 from xfelcat.loader.show.inspection import (
     compare_runs,
@@ -161,6 +161,19 @@ def test_info_above_a_run(info, words, n_runs, children):
     assert "only" not in result.stderr
     # Long names come last and run on; all else fits.
     assert all(len(line.rpartition("  ")[0]) <= 60 for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize(("what", "share"), [("900032/1", " 75% "), ("p900032/raw", " 83% ")])
+def test_bars_make_room_for_names_on_a_narrow_terminal(demo, capsys, monkeypatch, what, share):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    for width in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        info_command(what, catalog=demo.location)
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+        assert max(map(len, lines)) <= width
+        shares = [line for line in lines if share in line]
+        assert shares
+        assert all(("█" in line) == (width == 120) for line in shares)
 
 
 def test_info_of_a_path_and_its_rows(info, demo):
