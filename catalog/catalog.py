@@ -198,6 +198,7 @@ class MetadataCatalog:
            proposal      data_classes  runs  trains
         0    900010       (raw, proc)     6     192
         1    900032  (raw, proc, red)    10     312
+        2    900043            (raw,)     1      60
         """
         return inventory.proposals(self._asked, RunFilter.of(**where)).to_frame()
 
@@ -531,8 +532,8 @@ class MetadataCatalog:
         >>> catalog = Catalog("demo/catalog")
         >>> catalog.sql("SELECT data_class, count(*) AS runs FROM runs GROUP BY ALL ORDER BY ALL")
           data_class  runs
-        0       proc     7
-        1        raw    21
+        0       proc     6
+        1        raw    22
         2        red     1
         """
         limits: Any = {"time_limit": time_limit, "memory_limit": memory_limit}
@@ -570,10 +571,10 @@ class MetadataCatalog:
         >>> catalog = Catalog("demo/catalog")
         >>> catalog.inventory(by=["instrument", "data_class"])[["instrument", "data_class", "runs"]]
           instrument data_class  runs
-        0        FXE       proc     2
+        0        FXE       proc     1
         1        FXE        raw    11
         2        SPB       proc     5
-        3        SPB        raw    10
+        3        SPB        raw    11
         4        SPB        red     1
         """
         groups = [by] if isinstance(by, str) else by

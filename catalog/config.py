@@ -26,6 +26,7 @@ SETTINGS = {
     "keep": (("XFELCAT_KEEP",), "0h"),
     "path_map": (("XFELCAT_PATH_MAP",), ""),
     "merged": (("XFELCAT_MERGED",), ""),
+    "pager": (("XFELCAT_PAGER", "PAGER"), "less"),
     "software_root": (("XFELCAT_SOFTWARE_ROOT", "EXTRA_DATA_SW_ROOT"), "/gpfs/exfel/sw"),
 }
 # What they may be in the file, besides strings.
@@ -68,6 +69,8 @@ class Settings:
     ``ducklake:PATH`` has its metadata in a file, a relative path being from the catalog;
     ``ducklake:postgres:DSN`` in a PostgreSQL server.
     """
+    pager: str
+    """The command that shows on a terminal what is longer than it; ``cat`` for none."""
     software_root: str
     """Where instruments keep the alias files of all their proposals."""
 
@@ -117,6 +120,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         keep,
         path_map,
         merged.replace("ducklake:~/", f"ducklake:{os.path.expanduser('~')}/", 1),
+        values["pager"],
         os.path.expanduser(values["software_root"]),
     )
 

@@ -32,11 +32,13 @@ from .options import (
     wrong_usage,
 )
 from .output import (
+    SEVERITY_COLOURS,
     Format,
     choose_format,
     common_start,
     count,
     fitted,
+    paging,
     say,
     styled,
     write_answer,
@@ -198,8 +200,9 @@ def audit_command(
             options = dataclasses.replace(options, deep=data)
         report = audit(store, where, options, progress)
     if format_ is None and output is None:
-        for line in summary_lines(report, new=new, resolved=resolved):
-            typer.echo(line)
+        with paging():
+            for line in summary_lines(report, new=new, resolved=resolved):
+                typer.echo(line)
     else:
         write_answer(report.findings.select(new=new, resolved=resolved), chosen, output)
     for line in report_lines(report):
@@ -276,7 +279,6 @@ def _list_checks(options: "AuditOptions", chosen: Format, output: Path | None) -
 
 
 _LINES_PER_CHECK = 8
-_COLOURS = {"E": "red", "W": "yellow", "I": "cyan"}
 _INDENT = 9  # where the text of a finding begins
 
 
@@ -303,7 +305,8 @@ def summary_lines(
         of_check = list(group)
         what = "".join((", waived" if is_waived else "", ", resolved" * (status == "resolved")))
         n = sum(r["findings"] for r in of_check)
-        name = styled(COUNTED_SEVERITIES[severity].upper(), fg=_COLOURS[severity], bold=True)
+        colour = SEVERITY_COLOURS[severity]
+        name = styled(COUNTED_SEVERITIES[severity].upper(), fg=colour, bold=True)
         title = styled(f"{check} {CHECKS[check].title}", bold=True)
         yield f"{name} {title}: {count(n, 'finding')}{what}"
         for row in of_check[:_LINES_PER_CHECK]:

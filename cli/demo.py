@@ -27,7 +27,7 @@ def demo_command(
     *,
     scale: Annotated[int, option("--scale", "N", "Multiply the trains of every run.", min=1)] = 1,
 ) -> None:
-    """Write a small synthetic facility: three proposals, with a few faulty runs."""
+    """Write a small synthetic facility: four proposals, with a few faulty runs."""
     from ..loader.examples.facility import PROPOSALS, write_facility
 
     known = {directory / folder for folder in PROPOSALS}

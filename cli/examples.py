@@ -10,7 +10,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "watch": ("xfelcat watch demo/facility --once",),
     "find": (
         "xfelcat find '*XGM*' 'beamPosition.*' --proposal 900032",
-        "xfelcat find --where 'SA1_XTD2_XGM/XGM/DOOCS pulseEnergy.photonFlux > 1000'",
+        "xfelcat find --where 'SA1_XTD2_XGM/XGM/DOOCS pulseEnergy.photonFlux > 1200'",
         "xfelcat find --like 'photon flux'",
     ),
     "values": ("xfelcat values '*MOTOR/SLIT*' actualPosition --proposal 900032",),

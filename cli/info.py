@@ -9,6 +9,9 @@ and the rows that the text is made of, for programs.
 
 import fnmatch
 import os
+import re
+import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -32,7 +35,7 @@ from .options import (
     open_store,
     say_if_behind,
 )
-from .output import Format, aligned, choose_format, count, say, value_text, write_rows
+from .output import Format, aligned, choose_format, count, paging, say, value_text, write_rows
 
 if TYPE_CHECKING:
     from ..catalog.questions.filters import RunFilter
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 _CELLS = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_BAR = re.compile(f"^[{_EIGHTHS}]{{{_CELLS}}} ")
+_SHORT_HEADS = {"trains with data": "trains", "runs that have it": "runs"}
 _LONGEST_VALUE = 36
 
 Facts = list[tuple[str, str]]
@@ -361,10 +366,18 @@ def _put_together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
 def _table(
     head: tuple[str, ...], rows: Sequence[tuple[str, ...]], to_right: Sequence[int] = ()
 ) -> list[str]:
-    """Aligned columns; one that has nothing in any row is left out."""
+    """Aligned columns; one that has nothing in any row is left out.
+
+    On a terminal that is too narrow bars go, rather than that names are torn.
+    """
     kept = [at for at in range(len(head)) if any(row[at] for row in rows)]
-    lines = [[row[at] for at in kept] for row in (head, *rows)] if rows else []
-    return [f"  {line}" for line in aligned(lines, [at in to_right for at in kept])]
+    cells = [[row[at] for at in kept] for row in (head, *rows)] if rows else []
+    lines = [f"  {line}" for line in aligned(cells, [at in to_right for at in kept])]
+    width = shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and max(map(len, lines), default=0) > width:
+        cells = [[_BAR.sub("", _SHORT_HEADS.get(cell, cell)) for cell in row] for row in cells]
+        lines = [f"  {line}" for line in aligned(cells, [at in to_right for at in kept])]
+    return lines
 
 
 def info_command(
@@ -423,7 +436,8 @@ def info_command(
     else:
         lines, rows = _describe_key(target, source, key, store)
     if chosen is Format.TABLE and output is None:
-        for line in lines:
-            typer.echo(line)
+        with paging():
+            for line in lines:
+                typer.echo(line)
     else:
         write_rows(rows, chosen, output)

@@ -4,14 +4,18 @@ Messages go to stderr, so that stdout has nothing but the answer. ``show_table``
 width of a terminal; anywhere else a table has every column, and nothing is cut.
 """
 
+import io
 import json
 import math
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
@@ -21,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
+from ..catalog.config import load_settings
 from ..catalog.model.names import size_text
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ _LINES_ON_TERMINAL = 100
 _NULL = "-"  # a missing value in a table; an empty text is empty
 _SIZE = re.compile(r"(?:.*_)?bytes")
 _TO_RIGHT = {b"align": b"right"}
+SEVERITY_COLOURS = {"E": "red", "W": "yellow", "I": "cyan"}
 
 Converter = Callable[[Any], Any]
 
@@ -80,6 +86,48 @@ def fitted(line: str, indent: int) -> Iterator[str]:
     )
 
 
+class _Held(io.StringIO):
+    """What is written for a terminal, kept until it is known how long it is."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def paging() -> Iterator[None]:
+    """What is written to stdout here: by the pager, if it is longer than the terminal it goes to.
+
+    Commands that read an answer in a pipe or a file get it as it is.
+    """
+    pager = shlex.split(load_settings().pager)
+    is_one = pager != ["cat"] and pager and shutil.which(pager[0])
+    if not (is_one and sys.stdin.isatty() and sys.stdout.isatty()):
+        yield
+        return
+    held = _Held()
+    try:
+        with redirect_stdout(held):
+            yield
+    finally:
+        text = held.getvalue()
+        if text.count("\n") < shutil.get_terminal_size().lines:
+            typer.echo(text, nl=False)
+        else:
+            _page(text, pager)
+
+
+def _page(text: str, command: Sequence[str]) -> None:
+    # As git has it: colours pass, and what fits after all stays on the screen.
+    environ = {"LESS": "FRX"} | os.environ
+    sys.stdout.flush()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environ) as process:
+        with suppress(BrokenPipeError, KeyboardInterrupt):  # whoever has seen enough leaves it
+            process.communicate(text.encode("utf-8", "surrogateescape"))
+        while process.returncode is None:
+            with suppress(KeyboardInterrupt):  # Ctrl-C is for the pager
+                process.wait()
+
+
 def choose_format(given: Format | None, output: Path | None) -> Format:
     """The format asked for, else the one of the ending of the output file, else a table.
 
@@ -112,7 +160,8 @@ def write_answer(
     """
     if output is None:
         if chosen is Format.TABLE and sys.stdout.isatty():
-            _write_to_terminal(table, rest if limit is None else "")
+            with paging():
+                _write_to_terminal(table, rest if limit is None else "")
             return
         _write(table, chosen, sys.stdout.buffer)
         sys.stdout.buffer.flush()
@@ -233,10 +282,11 @@ def show_lines(lines: Iterable[str], limit: int | None) -> None:
     """Write lines that are an answer to a terminal; not all of many, unless there is a limit."""
     several = list(lines)
     n_shown = _LINES_ON_TERMINAL if limit is None else len(several)
-    for line in several[:n_shown]:
-        typer.echo(line)
-    if left := len(several[n_shown:]):
-        typer.echo(_more(left, "lines with --limit 0"))
+    with paging():
+        for line in several[:n_shown]:
+            typer.echo(line)
+        if left := len(several[n_shown:]):
+            typer.echo(_more(left, "lines with --limit 0"))
 
 
 def _rows(

@@ -21,7 +21,7 @@ from .options import (
     option,
     wrong_usage,
 )
-from .output import Format, choose_format, count, say, write_rows
+from .output import SEVERITY_COLOURS, Format, choose_format, count, say, styled, write_rows
 from .progress import showing_progress
 from .workers import DaskOption, SlurmOption, working
 
@@ -117,7 +117,8 @@ def _lines(found: "CondensedProblem", validated: str) -> list[str]:
     often += f" in {found.files} files" if found.files > 1 else ""
     name = os.path.basename(example.path) if example.path != validated else ""
     where = " ".join(part for part in (name, example.where and f"[{example.where}]") if part)
+    noun = styled(_NOUNS[found.severity], fg=SEVERITY_COLOURS[found.severity], bold=True)
     return [
-        f"{example.check} {_NOUNS[found.severity]}: {found.check.title}{often}",
+        f"{example.check} {noun}: {found.check.title}{often}",
         f"    {where}: {example.message}" if where else f"    {example.message}",
     ]

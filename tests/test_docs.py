@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.demo_facility import demo, demo_and_report
+from support.demo_facility import Clock, demo, demo_and_report
 from support.examples import some
 from typer.testing import CliRunner
 from xfelcat.cli.app import app
@@ -70,9 +70,26 @@ def test_python_blocks_run(page, place, environ):
     assert done.returncode == 0, done.stderr
 
 
+def test_each_question_of_a_beamtime_takes_five_lines_and_gives_what_is_shown(place, environ):
+    page = (ROOT / "docs" / "across-runs.md").read_text()
+    section = re.search(r"^## Three questions of a beamtime\n(.*?)^## ", page, re.M | re.S)[1]
+    found = BLOCK.findall(section)
+    assert [kind for kind, _ in found] == ["python", "text"] * 3
+    codes, shown = [text for _, text in found[::2]], [text for _, text in found[1::2]]
+    assert max(len([line for line in code.splitlines() if line]) for code in codes) <= 5
+    *body, last = codes[0].splitlines()
+    code = "\n".join([*body, f"print({last})", *codes[1:]])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == "".join(shown).split()
+
+
 @pytest.mark.parametrize("page", some(PAGES, MOST_READ), ids=name_of)
 def test_commands_run(page, place, environ, monkeypatch):
     monkeypatch.chdir(place)
+    monkeypatch.setattr("xfelcat.loader.examples.facility.datetime", Clock)
     for name in set(os.environ) - set(environ):
         monkeypatch.delenv(name)
     for name, value in environ.items():

@@ -280,7 +280,7 @@ class ShardFetcher:
     def _fetch_values(self, numbers: list[int]) -> dict[int, Mapping[str, RunValue]]:
         names = self._decoded.key_names
         found = read.fetch_run_values(self._source.cursor(), self._run_id, numbers, names)
-        return {n: found.get(n, {}) for n in numbers}
+        return {n: dict(sorted(found.get(n, {}).items())) for n in numbers}  # as a scan has them
 
 
 class BatchedCache(Generic[K, V]):

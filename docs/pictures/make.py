@@ -7,17 +7,18 @@ beamtime of four days.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-import h5py
 import matplotlib as mpl
 import numpy as np
+from extra_geom import AGIPD_1MGeometry
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from xfelcat import Catalog, DataCollection, RunDirectory, open_runs
+from xfelcat.components import AGIPD1M
 from xfelcat.loader.examples import (
     GroupSpec,
     KeySpec,
@@ -29,7 +30,9 @@ from xfelcat.loader.examples import (
     write_facility,
     write_run,
 )
-from xfelcat.loader.examples.specs import camera, train_at, xgm, xgm_pulses
+from xfelcat.loader.examples.beamline import Beam, camera, xgms
+from xfelcat.loader.examples.specs import Trend, train_at, xgm
+from xfelcat.loader.examples.trends import Drift, Lit, Steps
 
 HERE = Path(__file__).parent
 FIRST_TRAIN = 2_508_780_000
@@ -105,7 +108,8 @@ def open_synthetic(directory: Path, sources: list[SourceSpec], n_trains: int) ->
 
 # A beamtime: what a key, a run and the days look like --------------------------------------------
 
-XGM, FLUX = "SPB_XTD9_XGM/XGM/DOOCS", "pulseEnergy.photonFlux"
+XGM, AFTER = "SA1_XTD2_XGM/XGM/DOOCS", "SPB_XTD9_XGM/XGM/DOOCS"
+FLUX, SAMPLE_X = "pulseEnergy.photonFlux", "SPB_IRU_MOTORS/MOTOR/SAMPLE_X"
 CAMERA, PIXELS = "SPB_IRU_CAM/CAM/SIDEMIC:daqOutput", "data.image.pixels"
 SAMPLES = ("Lysozyme", "Lysozyme", "Thaumatin", "Gold film")
 
@@ -124,34 +128,36 @@ def beamtime(root: Path, n_runs: int = 62, n_trains: int = 1200) -> None:
         if number == 20:
             trains = list(range(start, start + n))
         sample = SAMPLES[number * len(SAMPLES) // (n_runs + 1)]
-        sources = [xgm(XGM), *camera(CAMERA.removesuffix(":daqOutput"), shape=(120, 160))]
-        sources = sources[:1] if number != 20 else [*sources, xgm_pulses(XGM, pulses=60)]
+        beam = beam_of(number, trains)
+        slow, _, fast, _ = xgms((XGM, AFTER), beam)
+        sources = [slow]
+        if number == 20:
+            sources += [fast, *camera(beam, CAMERA.removesuffix(":daqOutput"), shape=(120, 160))]
         spec = RunSpec(900032, number, split(trains, {"DA01": sources}), sample=sample)
-        directory = proposal / "raw" / f"r{number:04d}"
-        (path,) = write_run(directory, spec)
-        with h5py.File(path, "r+") as file:
-            fill_with_physics(file, number, rng)
+        write_run(proposal / "raw" / f"r{number:04d}", spec)
         start += minutes * 600 + int(rng.integers(300, 6000))
 
 
-def fill_with_physics(file: h5py.File, number: int, rng: np.random.Generator) -> None:
-    """Values as an experiment has them: a pulse energy that drifts and dips, a beam on a screen."""
-    flux = file[f"CONTROL/{XGM}/pulseEnergy/photonFlux/value"]
-    n = len(flux)
-    at = np.arange(n) / n
-    level = 1150 + 150 * np.sin(number / 9) - 220 * (number in (30, 31, 32))
-    trend = level + 60 * np.sin(5 * at) - 700 * ((at > 0.6) & (at < 0.65) & (number == 20))
-    flux[:] = rng.normal(trend, 45 + 25 * (number % 5 == 0))
-    if f"INSTRUMENT/{XGM}:output" in file:
-        pulses = file[f"INSTRUMENT/{XGM}:output/data/intensityTD"]
-        shape = np.linspace(1.15, 0.85, pulses.shape[1]) * (np.arange(pulses.shape[1]) < 48)
-        pulses[:] = rng.normal(trend[:, None], 60, pulses.shape) * shape
-    if f"INSTRUMENT/{CAMERA}" in file:
-        pixels = file[f"INSTRUMENT/{CAMERA}/data/image/pixels"]
-        y, x = np.mgrid[: pixels.shape[1], : pixels.shape[2]]
-        spot = 3000 * np.exp(-((x - 90) ** 2 / 260 + (y - 52) ** 2 / 420))
-        for row in range(len(pixels)):
-            pixels[row] = 80 + spot * rng.uniform(0.6, 1.2) + rng.poisson(30, spot.shape)
+def beam_of(number: int, trains: Sequence[int]) -> Beam:
+    """A beam that drifts, was weak in three runs, and nearly failed for some of run 20."""
+    shots: Trend = Drift(1150.0, 150.0)
+    if number in (30, 31, 32):
+        shots = Lit(0.0, (shots, Steps((0.8,))))
+    if number == 20:
+        fails = tuple(trains[int(share * len(trains))] for share in (0.6, 0.65))
+        shots = Lit(0.0, (shots, Steps((1.0, 0.4, 1.0), fails)))
+    return Beam(energy=shots, pulses=60)
+
+
+def plot_rings(run: DataCollection) -> Axes:
+    """A frame of the demo's AGIPD, assembled as docs/examples/detector-geometry.ipynb does."""
+    quadrants = [(-525, 625), (-550, -10), (520, -160), (542.5, 475)]
+    geometry = AGIPD_1MGeometry.from_quad_positions(quad_pos=quadrants)
+    frames = AGIPD1M(run).masked_data()[:1].ndarray(module_gaps=True)
+    full = frames[:, 0].repeat(16, axis=-2).repeat(8, axis=-1)
+    axes = geometry.plot_data(full, figsize=(8, 7), vmin=0, vmax=45)
+    axes.set_title("SPB_DET_AGIPD1M-1, one frame (photons)", loc="left")
+    return axes
 
 
 def save(axes: Axes, name: str) -> None:
@@ -186,6 +192,10 @@ def main() -> None:
             [run.path for run in demo.runs if run.clean and run.data_class == "raw"]
         )
         save(several.plot_missing_data(), "plot-missing-runs")
+        spb = open_runs([demo.run(900032, number).path for number in range(1, 7)])
+        save(spb.plot(SAMPLE_X, "actualPosition"), "plot-motor-runs")
+        save(spb[900032, 3][SAMPLE_X, "actualPosition"].plot(), "plot-scan")
+        save(plot_rings(RunDirectory(demo.run(900032, 1, "proc").path)), "plot-rings")
         save(catalog.plot_timeline(by="sample", proposal=900032), "plot-timeline")
 
 

@@ -1,12 +1,15 @@
 """A small facility on disk, for the demo and the tests.
 
     ROOT/SPB/201830/p900010   format 0.5: XGMs, motors, camera, AGIPD; raw and proc
-    ROOT/FXE/202102/p900021   formats 1.0 and 1.2: LPD, suspect trains; and the runs with faults
-    ROOT/SPB/202405/p900032   format 1.3: units, legacy names, aliases, ERRATA, REDUCTION
+    ROOT/FXE/202102/p900021   formats 1.0 and 1.2: LPD, suspect trains, a dark run, a run that was
+                              never corrected; and the runs with faults
+    ROOT/SPB/202405/p900032   format 1.3: units, legacy names, aliases, ERRATA, REDUCTION; a motor
+                              scan, an attenuator that steps
+    ROOT/SPB/202601/p900043   format 1.3: one run of yesterday
 
-Values are those of ``specs``, so that what a reader gives can be compared with the description of
-each run (``WrittenRun.spec``). ``FacilitySummary.faults`` lists what is wrong on purpose:
-``put_in`` puts each of ``FAULTS`` into its file.
+Values are those of ``specs`` with the trends of ``beamline``, so that what a reader gives can be
+compared with the description of each run (``WrittenRun.spec``). ``FacilitySummary.faults`` lists
+what is wrong on purpose: ``put_in`` puts each of ``FAULTS`` into its file.
 """
 
 import os
@@ -20,8 +23,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from . import specs
-from .specs import FileSpec, RunSpec, SourceSpec, split, train_at
+from . import beamline, specs
+from .beamline import DARK, Beam, Sources, attenuated
+from .specs import FileSpec, RunSpec, split, train_at
+from .trends import Scan, Steps
 from .writing import write_run
 
 
@@ -239,7 +244,6 @@ def put_in(path: Path, check: str, fault: Fault) -> Defect:
 AGIPD = "SPB_DET_AGIPD1M-1"
 LPD = "FXE_DET_LPD1M-1"
 
-Sources = tuple[SourceSpec, ...]
 Progress = Callable[[int, int, str], None]
 
 
@@ -285,7 +289,10 @@ class _Planned:
     spec: RunSpec
 
 
-PROPOSALS = ("SPB/201830/p900010", "FXE/202102/p900021", "SPB/202405/p900032")
+PROPOSALS = (
+    *("SPB/201830/p900010", "FXE/202102/p900021"),
+    *("SPB/202405/p900032", "SPB/202601/p900043"),
+)
 
 
 def _plan(folder: str, **of_class: Sequence[RunSpec]) -> list[_Planned]:
@@ -294,17 +301,27 @@ def _plan(folder: str, **of_class: Sequence[RunSpec]) -> list[_Planned]:
 
 
 def write_facility(
-    root: Path | str, *, progress: Progress | None = None, scale: int = 1
+    root: Path | str,
+    *,
+    progress: Progress | None = None,
+    scale: int = 1,
+    now: datetime | None = None,
 ) -> FacilitySummary:
     """Write the facility tree below ``root`` (made if needed; files of these names overwritten).
 
     ``progress`` is called before each run with (runs done, runs in all, what is being written).
-    ``scale`` multiplies the number of trains of every run; less than 1 is a ValueError.
+    ``scale`` multiplies the number of trains of every run; less than 1 is a ValueError. One run is
+    of the day before ``now``, by default the clock; nothing else depends on it.
     """
     if scale < 1:
         raise ValueError(f"scale must be 1 or more, not {scale}")
     root = Path(root)
-    plans = [*_proposal_900010(scale), *_proposal_900021(scale), *_proposal_900032(scale)]
+    plans = [
+        *_proposal_900010(scale),
+        *_proposal_900021(scale),
+        *_proposal_900032(scale),
+        *_proposal_900043(scale, now or datetime.now(UTC)),
+    ]
     written: list[WrittenRun] = []
     found: list[Defect] = []
     for done, plan in enumerate(plans):
@@ -334,17 +351,8 @@ def _trains(start: datetime, run: int, n: int) -> range:
     return range(first, first + n)
 
 
-def _beam(*, xgms: Sequence[str], pulses: int) -> Sources:
-    """XGMs, slow and fast, and the undulators; the second XGM's pipeline misses trains."""
-    fast = [
-        specs.xgm_pulses(name, pulses=pulses, counts=1 if i == 0 else (1, 1, 1, 0))
-        for i, name in enumerate(xgms)
-    ]
-    return (*(specs.xgm(name) for name in xgms), *fast)
-
-
 def _corrected(
-    raw: RunSpec, detector: str, numbers: Sequence[int], *, legacy: bool = False
+    raw: RunSpec, detector: str, numbers: Sequence[int], beam: Beam, *, legacy: bool = False
 ) -> RunSpec:
     """The proc run that belongs to a raw run: the corrected modules, for the same trains."""
     files = []
@@ -353,66 +361,72 @@ def _corrected(
             name = f"{detector}/DET/{number}CH0:xtdf"
             for module in (s for s in file.sources if s.name == name):
                 (frames,) = (g.counts for g in module.groups if g.name == "image")
-                source = specs.corrected_module(detector, number, frames=frames, legacy=legacy)
+                source = beamline.corrected_module(
+                    beam, detector, number, frames=frames, legacy=legacy
+                )
                 files.append(replace(file, sources=(source,)))
     return replace(raw, files=tuple(files), prefix="CORR")
 
 
-def _spb_sources() -> Sources:
+def _spb_sources(beam: Beam, energy: float = 9.3) -> Sources:
     return (
-        *_beam(xgms=("SA1_XTD2_XGM/XGM/DOOCS", "SPB_XTD9_XGM/XGM/DOOCS"), pulses=16),
-        specs.undulator(),
+        *beamline.xgms(("SA1_XTD2_XGM/XGM/DOOCS", "SPB_XTD9_XGM/XGM/DOOCS"), beam),
+        beamline.attenuator(beam),
+        beamline.undulator(energy),
         specs.run_only_device("SPB_RR_SYS/TSYS/TIMESERVER"),
     )
 
 
-def _spb_motors() -> Sources:
-    names = ("SLIT_LEFT", "SLIT_RIGHT", "SAMPLE_X", "SAMPLE_Y")
-    return tuple(specs.motor(f"SPB_IRU_MOTORS/MOTOR/{name}") for name in names)
+def _spb_motors(sample_x: float | Scan = 14.5, slit: str = "SLIT_LEFT") -> Sources:
+    stands = {slit: 2.25, "SLIT_RIGHT": 2.31, "SAMPLE_X": sample_x, "SAMPLE_Y": 21.4}
+    return tuple(beamline.motor(f"SPB_IRU_MOTORS/MOTOR/{name}", at) for name, at in stands.items())
 
 
 def _proposal_900010(scale: int) -> list[_Planned]:
     """SPB, 2018, format 0.5."""
     start = datetime(2018, 10, 20, 8, tzinfo=UTC)
-    beam, cameras = _spb_sources(), specs.camera()
+    beam = Beam()
+    sources, camera = _spb_sources(beam), beamline.camera(beam)
+    agipd = beamline.modules(beam, AGIPD)
 
     def spec(run: int, files: tuple[FileSpec, ...]) -> RunSpec:
         return RunSpec(900010, run, files, version="0.5")
 
-    dark = split(_trains(start, 1, 20 * scale), {"DA01": beam, **specs.modules(AGIPD)})
-    lit = split(
-        _trains(start, 2, 32 * scale),
-        {"DA01": beam, "DA02": cameras, **specs.modules(AGIPD)},
-        sequences=2,
+    short = split(_trains(start, 1, 20 * scale), {"DA01": sources, **agipd})
+    long = split(
+        _trains(start, 2, 32 * scale), {"DA01": sources, "DA02": camera, **agipd}, sequences=2
     )
-    scan = _trains(start, 3, 90 * scale)
+    trains = _trains(start, 3, 90 * scale)
+    # The run starts while the motor leaves for the second step.
+    scan = _spb_motors(Scan(trains[0] - 10 * scale, 10 * scale, 13.0, 0.4))
     raw = [
-        spec(1, dark),
-        spec(2, lit),
+        spec(1, short),
+        spec(2, long),
         # The sequences of the two aggregators are cut at different trains.
-        spec(3, split(scan, {"DA01": beam}, 3) + split(scan, {"DA02": _spb_motors()}, 2)),
-        spec(4, split(_trains(start, 4, 50 * scale), {"DA02": (*_spb_motors(), *cameras)})),
+        spec(3, split(trains, {"DA01": sources}, 3) + split(trains, {"DA02": scan}, 2)),
+        spec(4, split(_trains(start, 4, 50 * scale), {"DA02": (*_spb_motors(15.0), *camera)})),
     ]
-    proc = [_corrected(raw[0], AGIPD, range(16)), _corrected(raw[1], AGIPD, range(16))]
+    proc = [_corrected(run, AGIPD, range(16), beam) for run in raw[:2]]
     return _plan(PROPOSALS[0], raw=raw, proc=proc)
 
 
-def _fxe_aggregators() -> dict[str, Sources]:
-    beam = _beam(xgms=("SA1_XTD2_XGM/XGM/DOOCS", "FXE_XTD9_XGM/XGM/DOOCS"), pulses=12)
-    motors = tuple(specs.motor(f"FXE_SMS_USR/MOTOR/UM{n:02d}") for n in range(1, 5))
-    gauges = tuple(specs.gauge(f"FXE_XTD9_VAC/GAUGE/G{n}10030") for n in (1, 2, 3))
+def _fxe_aggregators(beam: Beam) -> dict[str, Sources]:
+    motors = tuple(beamline.motor(f"FXE_SMS_USR/MOTOR/UM{n:02d}", 5.0 * n) for n in range(1, 5))
+    gauges = tuple(beamline.gauge(f"FXE_XTD9_VAC/GAUGE/G{n}10030") for n in (1, 2, 3))
+    xgms = beamline.xgms(("SA1_XTD2_XGM/XGM/DOOCS", "FXE_XTD9_XGM/XGM/DOOCS"), beam)
     return {
-        "DA01": (*beam, specs.run_only_device("FXE_RR_SYS/TSYS/TIMESERVER")),
-        "DA02": (*motors, *gauges, specs.adc("FXE_OGT1_BIU/ADC/DIGITIZER")),
+        "DA01": (*xgms, specs.run_only_device("FXE_RR_SYS/TSYS/TIMESERVER")),
+        "DA02": (*motors, *gauges, beamline.adc(beam, "FXE_OGT1_BIU/ADC/DIGITIZER")),
     }
 
 
 def _proposal_900021(scale: int) -> list[_Planned]:
     """FXE, 2021, formats 1.0 and 1.2, and the runs with faults."""
     start = datetime(2021, 8, 28, 6, tzinfo=UTC)
-    slow = _fxe_aggregators()
-    lpd = specs.modules(LPD, shape=(1, 32, 32), frames=(3, 3, 2))
-    cameras = specs.camera("FXE_SMS_CAM/CAM/SIDE", shape=(20, 28), counts=(1, 0))
+    beam = Beam(pulses=12)
+    slow = _fxe_aggregators(beam)
+    lpd = beamline.modules(beam, LPD, shape=(1, 32, 32), frames=(3, 3, 2))
+    cameras = beamline.camera(beam, "FXE_SMS_CAM/CAM/SIDE", shape=(20, 28), counts=(1, 0))
 
     def spec(
         run: int, version: str, aggregators: Mapping[str, Sources], n: int, seq: int
@@ -423,59 +437,97 @@ def _proposal_900021(scale: int) -> list[_Planned]:
     padded = spec(2, "1.0", slow | {"DA03": cameras}, 60, 2)
     suspect = spec(3, "1.0", slow, 50, 2)
     marked = frozenset(suspect.train_ids[7:40:16])
+    dark = spec(5, "1.2", _fxe_aggregators(replace(DARK, pulses=12)), 80, 2)
     raw = [
         spec(1, "1.0", slow | lpd, 20, 1),
         replace(padded, files=tuple(replace(f, padding=6) for f in padded.files)),
         replace(suspect, files=tuple(replace(f, suspect=marked) for f in suspect.files)),
         spec(4, "1.2", slow | lpd, 30, 2),
-        spec(5, "1.2", slow, 80, 2),
+        replace(dark, sample="none, shutter closed", run_type="Dark"),
     ]
-    # Module 15 was not corrected in run 1.
-    proc = [_corrected(raw[0], LPD, range(15)), _corrected(raw[3], LPD, range(16))]
+    # Module 15 was not corrected in run 1, and nothing in run 4.
+    proc = [_corrected(raw[0], LPD, range(15), beam)]
     faulty = [spec(number, "1.2", slow, 45, 3) for number in range(101, 107)]
     return _plan(PROPOSALS[1], raw=[*raw, *faulty], proc=proc)
+
+
+def _spb_aggregators(
+    beam: Beam, energy: float = 9.3, sample_x: float | Scan = 14.5
+) -> dict[str, Sources]:
+    digitizer = beamline.adc(beam, "SPB_XTD9_ADC/ADC/1")
+    return {
+        "DA01": _spb_sources(beam, energy),
+        "DA02": (*_spb_motors(sample_x), *beamline.camera(beam), digitizer),
+    }
 
 
 def _proposal_900032(scale: int) -> list[_Planned]:
     """SPB, 2024, format 1.3."""
     start = datetime(2024, 11, 12, 16, tzinfo=UTC)
-    slow = {
-        "DA01": _spb_sources(),
-        "DA02": (*_spb_motors(), *specs.camera(), specs.adc("SPB_XTD9_ADC/ADC/1")),
-    }
-    agipd = specs.modules(AGIPD)
+
+    def trains(run: int, n: int) -> range:
+        return _trains(start, run, n * scale)
 
     def spec(run: int, aggregators: Mapping[str, Sources], n: int, seq: int) -> RunSpec:
-        files = split(_trains(start, run, n * scale), aggregators, seq, source_padding=5)
+        files = split(trains(run, n), aggregators, seq, source_padding=5)
         return RunSpec(900032, run, files, version="1.3", sample="Lysozyme", libver="v110")
 
-    late = slow | {"DA01": (*slow["DA01"], specs.errata())}
+    full, half, weak, low = (Beam(transmission=Steps((t,))) for t in (1.0, 0.5, 0.1, 0.3))
+    stepped = attenuated(1.0, 0.3, trains(5, 60)[30 * scale])
+    scan = Scan(trains(3, 120)[0], 12 * scale, 12.0, 0.5)
+    late = _spb_aggregators(weak, sample_x=15.5)
+    late |= {"DA01": (*late["DA01"], specs.errata())}
     reduced = {
         f"AGIPD{n:02d}": (
-            specs.module(AGIPD, n, frames=(2, 1, 0, 2)),
+            beamline.see(weak, specs.module(AGIPD, n, frames=(2, 1, 0, 2)), n),
             specs.frame_reduction(AGIPD, n),
         )
         for n in range(16)
     }
-    renamed = (specs.motor("SPB_IRU_MOTORS/MOTOR/SLIT_L"), *_spb_motors()[2:])
-    large = specs.camera(shape=(32, 32))
+    renamed = _spb_motors(15.5, slit="SLIT_L")
+    large = beamline.camera(low, shape=(32, 32))
     raw = [
-        spec(1, slow | agipd, 20, 1),
-        spec(2, slow | agipd, 32, 2),
-        spec(3, slow, 120, 2),
-        spec(4, late | agipd, 20, 1),
-        spec(5, slow | {"DA02": (*renamed, *specs.camera())}, 60, 1),
-        spec(6, slow | {"DA02": (*_spb_motors(), *large)}, 60, 1),
+        spec(1, _spb_aggregators(full) | beamline.modules(full, AGIPD), 20, 1),
+        spec(2, _spb_aggregators(half, sample_x=15.0) | beamline.modules(half, AGIPD), 32, 2),
+        spec(3, _spb_aggregators(full, sample_x=scan), 120, 2),
+        spec(4, late | beamline.modules(weak, AGIPD), 20, 1),
+        spec(
+            5,
+            {
+                "DA01": _spb_sources(stepped, 12.0),
+                "DA02": (renamed[0], *renamed[2:], *beamline.camera(stepped)),
+            },
+            60,
+            1,
+        ),
+        spec(
+            6,
+            {"DA01": _spb_sources(low, 12.0), "DA02": (*_spb_motors(15.5), *large)},
+            60,
+            1,
+        ),
     ]
-    proc = [_corrected(s, AGIPD, range(16), legacy=True) for s in (raw[0], raw[1], raw[3])]
+    proc = [
+        _corrected(raw[at], AGIPD, range(16), beam, legacy=True)
+        for at, beam in ((0, full), (1, half), (3, weak))
+    ]
     red = [spec(4, late | reduced, 20, 1)]
     return _plan(PROPOSALS[2], raw=raw, proc=proc, red=red)
+
+
+def _proposal_900043(scale: int, now: datetime) -> list[_Planned]:
+    """SPB, format 1.3: the first run of a beamtime that began yesterday at 14:00 UTC."""
+    start = (now - timedelta(days=1)).replace(hour=14, minute=0, second=0, microsecond=0)
+    files = split(_trains(start, 1, 60 * scale), _spb_aggregators(Beam()))
+    run = RunSpec(900043, 1, files, sample="Water jet", libver="v110")
+    return _plan(PROPOSALS[3], raw=[run])
 
 
 def _differences_between_runs(root: Path) -> list[Defect]:
     """What is odd only in comparison with other runs."""
     fxe, spb = root / "FXE/202102/p900021", root / "SPB/202405/p900032"
     return [
+        Defect(fxe / "raw/r0004", "P01", "the LPD data of this run were never corrected"),
         Defect(fxe / "proc/r0001", "P02", f"{LPD}/DET/15CH0:xtdf is in raw but not in proc"),
         Defect(spb / "raw/r0005", "X03", "motor SLIT_LEFT is called SLIT_L here"),
         Defect(spb / "raw/r0005", "X01", "motor SLIT_RIGHT is in the runs before, but not here"),

@@ -3,7 +3,8 @@
 Any value can be computed without the file, in any order, so that a test knows what a read must
 give. It is drawn from a 64-bit code mixed from the file, the source and key, the train ID, the
 number of the entry within its train, and the number of the element within its entry (row-major). A
-misplaced row, train, file or pixel therefore shows. Nothing here touches a file.
+misplaced row, train, file or pixel therefore shows. With a trend (``trends``), values look like
+those of an experiment, and the code is their noise. Nothing here touches a file.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from ...catalog.model.runlength import Int64s, UInt64s
 
 Fill = Literal["coded", "constant", "train_id", "pulse_id", "cell_id", "time"]
 Counts = int | Sequence[int] | Callable[[UInt64s], NDArray[Any]]
+Trend = Callable[[UInt64s], NDArray[np.float64]]  # of train IDs (n,): (n or 1, elements or 1)
 
 _TRAIN_0 = datetime(2016, 12, 1, tzinfo=UTC)
 _TRAIN_NS = 100_000_000
@@ -57,7 +59,10 @@ class KeySpec:
     ``.value`` for CONTROL. ``dtype`` is a numpy dtype or ``"str"`` for strings of variable length,
     ``shape`` that of one entry. ``span`` limits coded numbers to (lowest, highest). ``fill`` is
     the kind of the values: ``coded`` by file, train, entry and element; ``constant`` over the run;
-    or following from train and entry. ``chunk_rows`` 0 stores the dataset contiguously.
+    or following from train and entry. ``trend`` gives the values instead, to which the code adds
+    noise: its standard deviation is ``noise[0] + noise[1] * abs(value)``. ``texts`` are what a key
+    of strings holds, by the number that ``trend`` gives. ``chunk_rows`` 0 stores the dataset
+    contiguously.
     """
 
     name: str
@@ -66,6 +71,9 @@ class KeySpec:
     unit: Unit | None = None
     span: tuple[float, float] | None = None
     fill: Fill = "coded"
+    trend: Trend | None = None
+    noise: tuple[float, float] = (0.0, 0.0)
+    texts: tuple[str, ...] = ()
     chunk_rows: int = 0
     compression: str | None = None
 
@@ -194,8 +202,9 @@ def split(
 class RunSpec:
     """A run: its numbers, format version and files.
 
-    ``prefix`` is RAW, CORR, ...; ``version`` one of ``FORMAT_VERSIONS``; ``libver`` the version of
-    HDF5 whose file structures are used, as h5py names it.
+    ``prefix`` is RAW, CORR, ...; ``version`` one of ``FORMAT_VERSIONS``; ``sample`` and
+    ``run_type`` what METADATA says of them; ``libver`` the version of HDF5 whose file structures
+    are used, as h5py names it.
     """
 
     proposal: int
@@ -204,6 +213,7 @@ class RunSpec:
     version: str = "1.3"
     prefix: str = "RAW"
     sample: str = "No Sample"
+    run_type: str = "Test DAQ"
     libver: str = "earliest"
 
     def __post_init__(self) -> None:
@@ -219,11 +229,6 @@ class RunSpec:
     def file_token(self, file: FileSpec) -> str:
         """What stands for a file in coded values: proposal and file name."""
         return f"p{self.proposal:06d}/{self.file_name(file)}"
-
-    @property
-    def token(self) -> str:
-        """What stands for the run in RUN values."""
-        return f"p{self.proposal:06d}/{self.prefix}-R{self.run:04d}"
 
     @property
     def train_ids(self) -> list[int]:
@@ -295,6 +300,32 @@ def _as_numbers(codes: UInt64s, key: KeySpec, dtype: np.dtype[Any]) -> NDArray[A
     return values.astype(dtype)
 
 
+def normal(codes: UInt64s) -> NDArray[np.float64]:
+    """Codes as numbers of mean 0 and standard deviation 1, near to a normal distribution.
+
+    The sum of the four 16-bit parts of a code, which is the same on every machine; a logarithm or
+    a cosine is not, in the last digit.
+    """
+    parts = np.zeros(codes.shape)
+    for n in range(4):
+        parts += (codes >> np.uint64(16 * n)) & np.uint64(0xFFFF)
+    return np.asarray((parts / 65536.0 - 2.0) * 3.0**0.5, np.float64)
+
+
+def _with_trend(codes: UInt64s, key: KeySpec, trains: UInt64s, trend: Trend) -> NDArray[Any]:
+    """What the trend of a key gives, with the codes as noise: numbers, booleans or texts."""
+    values = np.broadcast_to(trend(trains), codes.shape)
+    if key.texts:
+        return np.array(key.texts, object)[values.astype(np.intp)]
+    absolute, relative = key.noise
+    values = values + (absolute + relative * np.abs(values)) * normal(codes)
+    dtype = key.numpy_dtype
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        values = np.rint(values).clip(limits.min, limits.max)
+    return values.astype(dtype)
+
+
 def _as_texts(codes: UInt64s, key: KeySpec, trains: UInt64s) -> NDArray[np.object_]:
     """``name@train#code``: legible, and different for every file and element."""
     texts = np.empty(codes.shape, dtype=object)
@@ -325,7 +356,7 @@ def expected_values(
     if key.fill in filled:
         columns = filled[key.fill].reshape(-1, *(1 for _ in key.shape))
         return np.broadcast_to(columns, shape).astype(dtype)
-    if key.fill == "constant":
+    if key.fill == "constant" and key.trend is None:
         place, trains, numbers = place[1:], np.zeros_like(trains), np.zeros_like(numbers)
     size = int(np.prod(key.shape, dtype=np.int64))
     if dtype.fields is not None:
@@ -335,14 +366,26 @@ def expected_values(
             table[name] = _as_numbers(codes, key, dtype[name]).reshape(shape)
         return table
     codes = element_codes(place, trains, numbers, size)
+    if key.trend is not None:
+        return _with_trend(codes, key, trains, key.trend).reshape(shape)
     is_text = dtype.kind in "OS"
     values = _as_texts(codes, key, trains) if is_text else _as_numbers(codes, key, dtype)
     return values.astype(dtype, copy=False).reshape(shape)
 
 
-def expected_run_value(run: str, source: str, key: KeySpec) -> Any:
-    """What RUN holds for a key of a control source: one entry that encodes run, source and key."""
-    return expected_values(f"{run} RUN", source, key, 0, 0)[0]
+def expected_run_values(run: RunSpec, source: SourceSpec) -> dict[str, Any]:
+    """What RUN holds for the keys of a control source: their values at the first train of the run.
+
+    The first train is that of the lowest sequence which has the source.
+    """
+    files = sorted(run.files, key=lambda f: f.sequence)
+    first = next(f for f in files if any(s.name == source.name for s in f.sources))
+    train = next((t for t in first.train_ids if t), 0)
+    return {
+        key.name: expected_values(run.file_token(first), source.name, key, train, 0)[0]
+        for group in source.groups
+        for key in group.keys
+    }
 
 
 # Devices ------------------------------------------------------------------------------------------
@@ -396,6 +439,17 @@ def undulator() -> SourceSpec:
         "actualPosition", "f8", unit=KILOELECTRONVOLT, span=(6.0, 12.0), fill="constant"
     )
     return control(name, energy, run={"classId": "UndulatorEnergy", "deviceId": name})
+
+
+def attenuator(name: str = "SPB_XTD9_ATT/MDL/MAIN") -> SourceSpec:
+    """An attenuator: the share of the beam that its absorbers let through."""
+    return control(
+        name,
+        KeySpec("actual.transmission", "f8", span=(0.0, 1.0)),
+        KeySpec("target.transmission", "f8", span=(0.0, 1.0)),
+        KeySpec("state", "str"),
+        run={"classId": "Attenuator", "deviceId": name},
+    )
 
 
 def gauge(name: str) -> SourceSpec:

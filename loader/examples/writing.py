@@ -23,7 +23,7 @@ from .specs import (
     KeySpec,
     RunSpec,
     SourceSpec,
-    expected_run_value,
+    expected_run_values,
     expected_values,
     train_time_ns,
 )
@@ -113,7 +113,7 @@ def _run_metadata(run: RunSpec, file: FileSpec) -> Mapping[str, Any]:
         "karaboFramework": "2.9.6" if run.version < "1.3" else "2.16.4",
         "proposalNumber": run.proposal,
         "runNumber": run.run,
-        "runType": "Test DAQ",
+        "runType": run.run_type,
         "sample": run.sample,
         "sequenceNumber": file.sequence,
         "updateDate": updated.strftime(_STAMP),
@@ -213,7 +213,7 @@ def _write_attributes(item: h5py.Group | h5py.Dataset, key: KeySpec) -> None:
 
 
 def _write_run_section(f: h5py.File, run: RunSpec, source: SourceSpec) -> None:
-    """RUN of a control source: its keys at the start of the run, and those it has only there."""
+    """RUN of a control source: its keys at the first train, and those it has only there."""
     home = f.require_group(f"RUN/{source.name}")
     start = train_time_ns(run.train_ids[0]) if run.train_ids else np.uint64(0)
 
@@ -222,10 +222,10 @@ def _write_run_section(f: h5py.File, run: RunSpec, source: SourceSpec) -> None:
         home.create_dataset(f"{path}/value", data=np.array([value], dtype=dtype.base), dtype=dtype)
         home[f"{path}/timestamp"] = np.array([start], dtype=np.uint64)
 
+    values = expected_run_values(run, source)
     for group in source.groups:
         for key in group.keys:
-            value = expected_run_value(run.token, source.name, key)
-            put(key.name, value, _stored_dtype(key))
+            put(key.name, values[key.name], _stored_dtype(key))
     for name, value in source.run.items():
         is_text = isinstance(value, str)
         put(name, value, h5py.string_dtype() if is_text else np.array(value).dtype)

@@ -49,11 +49,11 @@ CONDITIONS = {
     "*MOTOR* actualPosition between 21 and 22": lambda r: truth(
         r, "*MOTOR* actualPosition", lambda v: 21 <= v <= 22
     ),
-    "not *MOTOR* actualPosition >= 40": lambda r: (
-        not truth(r, "*MOTOR* actualPosition", lambda v: v >= 40)
+    "not *MOTOR* actualPosition >= 21": lambda r: (
+        not truth(r, "*MOTOR* actualPosition", lambda v: v >= 21)
     ),
-    f"{XGM} state glob '*[0-4]'": lambda r: truth(
-        r, f"{XGM} state", lambda v: fnmatchcase(v, "*[0-4]")
+    "*MOTOR* deviceId glob '*M0[0-4]'": lambda r: truth(
+        r, "*MOTOR* deviceId", lambda v: fnmatchcase(v, "*M0[0-4]")
     ),
     f"{XGM} classId = DoocsXGM and ({ENERGY} > 1200 or {ENERGY} <= 800)": lambda r: (
         truth(r, f"{XGM} classId", lambda v: v == "DoocsXGM")

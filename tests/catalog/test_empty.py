@@ -14,7 +14,7 @@ ALONE = [
     ({"instrument": "spb"}, "is of instrument 'spb'; there are FXE, SPB"),
     ({"data_class": "prok"}, "is of data class 'prok'; there are proc, raw, red"),
     ({"sample": "Lyzo*"}, "has a sample 'Lyzo*'; there are Fe(bpy)3 in water, Lysozyme"),
-    ({"run_type": "dark"}, "is of type 'dark'; there are Test DAQ"),
+    ({"run_type": "dark"}, "is of type 'dark'; there are Dark, Test DAQ"),
     ({"source": "*XGM*", "unit": "kg"}, "has data in unit 'kg'; there are K, keV, mm, μJ"),
     ({"since": "2040-01-01"}, "has trains after 2040-01-01 00:00"),
     ({"min_trains": 10**6}, "has 1000000 trains or more"),

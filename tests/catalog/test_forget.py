@@ -89,10 +89,10 @@ def test_a_loose_run_is_forgotten_by_its_path_also_when_it_is_gone(demo, tmp_pat
 
 def test_a_link_means_what_it_leads_to(demo, store, tmp_path):
     link = tmp_path / "link"
-    os.symlink(demo.root / "FXE" / "202102" / "p900021" / "proc", link)
+    os.symlink(demo.root / "SPB" / "201830" / "p900010" / "proc", link)
     assert {r.name for r in find_known(store, [link])} == {
-        "p900021/proc/r0001",
-        "p900021/proc/r0004",
+        "p900010/proc/r0001",
+        "p900010/proc/r0002",
     }
 
 

@@ -41,7 +41,7 @@ def test_similar_findings_are_one_line_with_an_example(xfelcat, own):
     assert lines[2] == f"      →  {CHECKS['F04'].remedy}"
     said = done.stderr.splitlines()
     assert said[-2] == "0 errors, 0 warnings, 108 for information; first audit of these runs"
-    assert f"29 runs, 419 files, 1 check (made at ingest, oldest {today}), " in said[-1]
+    assert f"29 runs, 389 files, 1 check (made at ingest, oldest {today}), " in said[-1]
     again = xfelcat("audit", "--check", "F", "--no-save", "--catalog", own.location).stderr
     assert "not recorded (--no-save)" in again
     assert ", 8 checks (made at ingest, oldest 20" in again

@@ -195,7 +195,7 @@ def test_wrong_usage_is_one_line(xfelcat, words, said):
 COMPLETIONS = {
     "find SA1_XTD2": ["SA1_XTD2_XGM/XGM/DOOCS", "SA1_XTD2_XGM/XGM/DOOCS:output"],
     "find x beamPosition.i": ["beamPosition.ixPos", "beamPosition.iyPos"],
-    "find -p p9": ["p900010", "p900021", "p900032"],
+    "find -p p9": ["p900010", "p900021", "p900032", "p900043"],
     "info p900032/red/": ["p900032/red/r0004"],
     "open 900010/": ["900010/1", "900010/2", "900010/3", "900010/4"],
     "audit --check C": ["C01", "C02", "C03"],

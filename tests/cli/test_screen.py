@@ -2,8 +2,10 @@
 
 from collections import Counter
 
+import pyarrow as pa
 import pytest
-from xfelcat.cli.output import show_table
+import typer
+from xfelcat.cli.output import Format, paging, show_table, write_answer
 
 pytestmark = pytest.mark.fast
 
@@ -86,3 +88,61 @@ def test_no_rows(shown):
 
 def test_markup_in_values_is_text(shown):
     assert "[red]x[/red]" in "\n".join(shown(["a"], [["[red]x[/red]"]], [False], 80))
+
+
+@pytest.fixture
+def on_a_terminal(capfd, monkeypatch):
+    """What a block prints on a terminal of 10 lines whose pager marks each line."""
+
+    def show(block, **environ):
+        settings = {"PAGER": "sed s/^/paged:/", "LINES": "10", "COLUMNS": "80", "TERM": "dumb"}
+        with monkeypatch.context() as patch:
+            for name in ("stdin", "stdout"):
+                patch.setattr(f"sys.{name}.isatty", lambda: True, raising=False)
+            patch.delenv("XFELCAT_PAGER", raising=False)
+            for name, value in (settings | environ).items():
+                patch.setenv(name, value)
+            block()
+        return capfd.readouterr().out.splitlines()
+
+    return show
+
+
+def table_of(n_rows):
+    return lambda: write_answer(pa.table({"number": range(n_rows)}), Format.TABLE, limit=None)
+
+
+def test_what_is_longer_than_the_terminal_goes_through_the_pager(on_a_terminal):
+    lines = on_a_terminal(table_of(200))
+    assert len(lines) == 102
+    assert all(line.startswith("paged:") for line in lines)
+    assert lines[-1] == "paged:… 100 more (--limit 0)"
+    own = on_a_terminal(table_of(200), XFELCAT_PAGER="sed s/^/own:/")
+    assert [line.removeprefix("own:") for line in own] == [
+        line.removeprefix("paged:") for line in lines
+    ]
+    for names in ({"XFELCAT_PAGER": "cat"}, {"PAGER": "no-such-pager"}):
+        plain = on_a_terminal(table_of(200), **names)
+        assert plain == [line.removeprefix("paged:") for line in lines]
+    assert len(on_a_terminal(table_of(200), PAGER="head -n 3")) == 3  # who has seen enough
+    assert not any("paged:" in line for line in on_a_terminal(table_of(5)))
+
+
+def test_a_pager_loses_nothing_of_a_command_that_fails(on_a_terminal):
+    def fail():
+        with paging():
+            typer.echo("\n".join(map(str, range(20))))
+            raise KeyError
+
+    def block():
+        with pytest.raises(KeyError):
+            fail()
+
+    assert on_a_terminal(block) == [f"paged:{n}" for n in range(20)]
+
+
+def test_no_pipe_gets_a_pager(capfd, monkeypatch):
+    monkeypatch.setenv("PAGER", "sed s/^/paged:/")
+    monkeypatch.setenv("LINES", "10")
+    table_of(200)()
+    assert "paged:" not in capfd.readouterr().out

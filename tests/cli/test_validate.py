@@ -32,6 +32,15 @@ def test_problems_are_condensed_and_exit_1(xfelcat, run):
     assert (skipped.exit_code, skipped.stdout) == (0, "")
 
 
+def test_severities_have_the_colours_of_an_audit(xfelcat, run, monkeypatch):
+    os.truncate(run / DA0, 3000)
+    monkeypatch.setattr(
+        "xfelcat.cli.validate.styled", lambda text, **style: f"<{style['fg']} {text}>"
+    )
+    result = xfelcat("validate", run, "--jobs", "0", "--skip", "R", "--skip", "T")
+    assert result.stdout.startswith(f"F01 <red error>: {CHECKS['F01'].title}\n")
+
+
 def test_one_file_by_format(xfelcat, run, tmp_path):
     os.truncate(run / DA1, 0)
     words = ("validate", run / DA1, "--jobs", "0")

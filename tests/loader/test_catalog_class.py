@@ -21,9 +21,9 @@ def catalog(demo):
 
 
 def test_what_it_shows(catalog, demo, tmp_path):
-    assert repr(catalog) == f"<Catalog {demo.location}: 29 runs of 3 proposals, 56.8 MB>"
+    assert repr(catalog) == f"<Catalog {demo.location}: 29 runs of 4 proposals, 52.0 MB>"
     html = catalog._repr_html_()
-    assert all(text in html for text in ("900021", "FXE", "202405", "29 runs of 3 proposals"))
+    assert all(text in html for text in ("900021", "FXE", "202405", "29 runs of 4 proposals"))
     none = xfelcat.Catalog(tmp_path / "<none>")
     assert repr(none) == f"<Catalog {tmp_path}/<none>: nothing ingested yet>"
     assert "&lt;none&gt;" in none._repr_html_()
@@ -32,14 +32,14 @@ def test_what_it_shows(catalog, demo, tmp_path):
 def test_proposals(catalog):
     frame = catalog.proposals()
     runs = catalog.runs()
-    assert frame["proposal"].tolist() == [900010, 900021, 900032]
+    assert frame["proposal"].tolist() == [900010, 900021, 900032, 900043]
     for name in ("files", "bytes"):
         assert frame[name].tolist() == runs.groupby("proposal")[name].sum().tolist()
     raw = runs[runs["data_class"] == "raw"]
     assert frame["trains"].tolist() == raw.groupby("proposal")["trains"].sum().tolist()
     both = ("raw", "proc")
-    assert frame["data_classes"].tolist() == [both, both, (*both, "red")]
-    assert catalog.proposals(instrument="FXE")["runs"].tolist() == [13]
+    assert frame["data_classes"].tolist() == [both, both, (*both, "red"), ("raw",)]
+    assert catalog.proposals(instrument="FXE")["runs"].tolist() == [12]
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,10 @@ def test_run_values_are_of_a_single_run(view):
         k: v.decode() if isinstance(v, bytes) else v
         for k, v in view.raw.get_run_values(source).items()
     }
-    # This includes keys which are also in CONTROL.
+    # This includes keys which are also in CONTROL; from the catalog in the order of the files.
     assert "beamPosition.ixPos.value" in view.run.get_run_values(XGM)
+    for name in view.run.control_sources:
+        keys = list(view.run.get_run_values(name))
+        assert keys == sorted(keys), name
     with pytest.raises(PropertyNameError):
         view.run.get_run_value(source, "nonsense")

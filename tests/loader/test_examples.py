@@ -3,8 +3,9 @@
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import extra_data
 import h5py
@@ -12,12 +13,15 @@ import numpy as np
 import pytest
 from extra_data.file_access import FileAccess
 from extra_data.validation import FileValidator
+from extra_geom import AGIPD_1MGeometry
+from numpy.typing import NDArray
 from support import oracle
 from xfelcat.catalog.model.identity import identify_run, parse_file_name
 from xfelcat.catalog.model.names import FORMAT_VERSIONS
+from xfelcat.catalog.model.runlength import UInt64s
 from xfelcat.loader.examples import facility as faults
 from xfelcat.loader.examples import specs as devices
-from xfelcat.loader.examples.facility import FacilitySummary, write_facility
+from xfelcat.loader.examples.facility import FacilitySummary, WrittenRun, write_facility
 from xfelcat.loader.examples.specs import (
     FileSpec,
     GroupSpec,
@@ -114,6 +118,29 @@ def test_values_have_the_dtype_and_vary(dtype: str) -> None:
     np.testing.assert_array_equal(values[7:9], expected_values("f", "s", key, [8, 9], 0))
 
 
+def test_values_with_a_trend_differ_by_file_train_entry_and_element() -> None:
+    def levels(trains: UInt64s) -> NDArray[np.float64]:
+        return 100.0 * trains.astype(np.float64)[:, None]
+
+    key = KeySpec("k", "f8", (40,), trend=levels, noise=(0.5, 0.01))
+    base = expected_values("f", "s", key, [5, 5, 6], [0, 1, 0])
+    others = [
+        expected_values("g", "s", key, [5, 5, 6], [0, 1, 0]),
+        expected_values("f", "t", key, [5, 5, 6], [0, 1, 0]),
+        expected_values("f", "s", replace(key, name="l"), [5, 5, 6], [0, 1, 0]),
+    ]
+    everything = np.stack([base, *others])
+    assert np.unique(everything).size > 0.99 * everything.size
+    np.testing.assert_allclose(everything.mean(axis=(0, 2)), [500, 500, 600], rtol=0.01)
+    assert 0.7 < everything[:, 0].std() / (0.5 + 0.01 * 500) < 1.3
+    levelled = replace(key, dtype="u1", noise=(0.0, 0.0))
+    assert np.all(expected_values("f", "s", levelled, [1, 9], 0) == [[100], [255]])
+    named = replace(
+        key, dtype="str", texts=("ON", "MOVING"), trend=lambda t: 1.0 * (t > 5)[:, None]
+    )
+    assert expected_values("f", "s", named, [5, 6], 0)[:, 0].tolist() == ["ON", "MOVING"]
+
+
 def test_span_bounds_the_values() -> None:
     whole = expected_values("f", "s", KeySpec("k", "i4", span=(-2, 2)), np.arange(200), 0)
     assert set(whole.tolist()) == {-2, -1, 0, 1, 2}
@@ -190,7 +217,7 @@ def test_facility_has_what_the_tests_and_the_demo_need(facility: FacilitySummary
     assert len(raw) >= 12
     assert {r.data_class for r in facility.runs} >= {"raw", "proc"}
     assert {r.spec.version for r in facility.runs} == {"0.5", "1.0", "1.2", "1.3"}
-    assert len({r.spec.proposal for r in facility.runs}) == 3
+    assert len({r.spec.proposal for r in facility.runs}) == 4
     assert {r.path.parts[-5] for r in facility.runs} == {"SPB", "FXE"}
     assert facility.n_bytes < 60e6
     for written in facility.runs:
@@ -234,6 +261,96 @@ def test_extra_data_validates_clean_runs(facility: FacilitySummary, tmp_path: Pa
     command = [str(Path(sys.executable).with_name("extra-data-validate")), str(linked)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "No problems found" in done.stdout, done.stdout[-500:] + done.stderr[-500:]
+
+
+XGM, AFTER = "SA1_XTD2_XGM/XGM/DOOCS", "SPB_XTD9_XGM/XGM/DOOCS"
+ATTENUATOR, SAMPLE_X = "SPB_XTD9_ATT/MDL/MAIN", "SPB_IRU_MOTORS/MOTOR/SAMPLE_X"
+
+
+def read(written: WrittenRun, source: str, key: str) -> NDArray[Any]:
+    values: NDArray[Any] = oracle.expected_array(written.spec, source, key)
+    return values
+
+
+def test_run_values_are_those_of_the_first_train(facility: FacilitySummary) -> None:
+    compared = 0
+    for written in facility.runs:
+        if written.data_class != "raw" or written.spec.version < "1.0" or not written.clean:
+            continue
+        run = read_with_extra_data(sorted(written.path.glob("*DA*.h5")))
+        for source in (XGM, *(s for s in run.control_sources if "/MOTOR/" in s)):
+            for key in (k for k in sorted(run[source].keys()) if k.endswith(".value")):
+                first = run[source, key][:1].ndarray()[0]
+                np.testing.assert_equal(run.get_run_value(source, key), first)
+                compared += 1
+    assert compared > 100
+
+
+def test_a_motor_scans_in_steps(facility: FacilitySummary) -> None:
+    scan = facility.run(900032, 3)
+    position, target = (read(scan, SAMPLE_X, f"{n}Position.value") for n in ("actual", "target"))
+    moving = read(scan, SAMPLE_X, "isMoving.value")
+    assert np.unique(target).tolist() == [12.0 + 0.5 * n for n in range(10)]
+    assert 10 <= moving.sum() <= 30
+    rests = ~moving
+    assert np.abs(position - target)[rests].max() < 0.003
+    assert np.abs(position - target)[moving].min() > 0.1
+    others = read(facility.run(900032, 1), SAMPLE_X, "actualPosition.value")
+    assert 0 < np.ptp(others) < 0.006
+
+
+def test_the_xgm_behind_the_attenuator_follows_it(facility: FacilitySummary) -> None:
+    transmissions = set()
+    for number in range(1, 7):
+        run = facility.run(900032, number)
+        transmission = read(run, ATTENUATOR, "actual.transmission.value")
+        before, after = (read(run, s, "pulseEnergy.photonFlux.value") for s in (XGM, AFTER))
+        np.testing.assert_allclose(after / before, 0.85 * transmission, rtol=0.1)
+        transmissions |= set(transmission.tolist())
+    assert transmissions == {1.0, 0.5, 0.3, 0.1}
+    stepped = read(facility.run(900032, 5), ATTENUATOR, "actual.transmission.value")
+    assert (stepped[0], stepped[-1]) == (1.0, 0.3)
+    state = read(facility.run(900032, 5), ATTENUATOR, "state.value")
+    assert set(state) == {"ON", "MOVING"}
+    pulses = read(facility.run(900032, 3), f"{XGM}:output", "data.intensityTD")
+    assert 0.08 < (pulses / pulses.mean(axis=0)).std() < 0.2
+
+
+def test_a_dark_run_has_no_light(facility: FacilitySummary) -> None:
+    dark = facility.run(900021, 5)
+    assert (dark.spec.run_type, dark.spec.sample) == ("Dark", "none, shutter closed")
+    assert np.abs(read(dark, f"{XGM}:output", "data.intensityTD")).max() < 10
+    assert read(facility.run(900021, 4), f"{XGM}:output", "data.intensityTD").mean() > 500
+    with h5py.File(next(dark.path.glob("*.h5"))) as f:
+        assert f["METADATA/runType"][0] == b"Dark"
+
+
+def test_rings_are_round_on_the_detector(facility: FacilitySummary) -> None:
+    run = read_with_extra_data(sorted(facility.run(900032, 1, "proc").path.glob("*.h5")))
+    modules = [f"SPB_DET_AGIPD1M-1/CORR/{n}CH0:output" for n in range(16)]
+    frame = np.stack([run[name, "image.data"][:1].ndarray()[0] for name in modules])
+    geometry = AGIPD_1MGeometry.from_quad_positions(
+        quad_pos=[(-525, 625), (-550, -10), (520, -160), (542.5, 475)]
+    )
+    x, y, _ = np.moveaxis(geometry.get_pixel_positions() / 2e-4, -1, 0)  # in pixels
+    radius = np.hypot(x, y).reshape(16, 32, 16, 16, 8).mean(axis=(2, 4))
+    on_ring, between = ((np.abs(radius - r) < 8) for r in (210, 270))
+    assert frame[on_ring].mean() > 5 * frame[between].mean()
+    crossed = [m for m in range(16) if on_ring[m].sum() > 8]
+    assert len(crossed) == 8
+    assert min(np.median(frame[m][on_ring[m]]) for m in crossed) > 15
+
+
+def test_one_run_is_of_yesterday(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime(2026, 7, 1, 9, 30, tzinfo=UTC)
+    (later,) = faults._proposal_900043(1, now)
+    assert later.spec.first_time.date().isoformat() == "2026-06-30"
+    assert 0 < (now - later.spec.first_time) / timedelta(hours=1) < 34
+    for name in ("900010", "900021", "900032"):
+        monkeypatch.setattr(faults, f"_proposal_{name}", lambda scale: [])
+    monkeypatch.setattr(faults, "_differences_between_runs", lambda root: [])
+    written = write_facility(tmp_path / "now").runs[0].spec
+    assert timedelta(0) < datetime.now(UTC) - written.first_time < timedelta(days=2)
 
 
 def test_extra_data_reads_auxiliary_sources(facility: FacilitySummary) -> None:
@@ -311,6 +428,7 @@ def test_progress_and_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(module, "_proposal_900010", lambda scale: [])
     monkeypatch.setattr(module, "_proposal_900021", lambda scale: [])
+    monkeypatch.setattr(module, "_proposal_900043", lambda scale, now: [])
     seen: list[tuple[int, int, str]] = []
     summary = write_facility(tmp_path, progress=lambda *args: seen.append(args))
     assert [done for done, _, _ in seen] == list(range(len(summary.runs) + 1))

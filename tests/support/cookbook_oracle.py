@@ -126,7 +126,7 @@ def motors_elsewhere(runs):
     return [
         {"source": s, "run_1": one[s], "run_2": two[s]}
         for s in sorted(one.keys() & two.keys())
-        if one[s] != two[s]
+        if abs(one[s] - two[s]) > 0.01
     ]
 
 
@@ -271,14 +271,14 @@ def mean_flux(runs):
 
 def motors_that_moved(runs):
     rows = []
-    for run in raw(runs, 900032)[:2]:
+    for run in raw(runs, 900032):
         for source in sorted(s for _, s in run.sources if "/MOTOR/" in s):
             place = f"CONTROL/{source}/actualPosition/value"
             parts = [f.get(place)[f.get("INDEX/trainId") > 0] for f in run.files if f.shape(place)]
             values = np.concatenate(parts)
-            changes = np.count_nonzero(values[1:] != values[:-1])
-            if changes:
-                way = float(values.max() - values.min())
+            way = float(values.max() - values.min())
+            if way > 0.01:
+                changes = np.count_nonzero(values[1:] != values[:-1])
                 rows.append({"run": run.run, "source": source, "changes": changes, "way": way})
     return rows
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,17 @@ from xfelcat.catalog.store.store import Store
 from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 
 from support.shared import made_once
+
+NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
+"""The clock of the demo: one of its runs is of the day before."""
+
+
+class Clock(datetime):
+    """In place of ``datetime``, where ``xfelcat demo`` should write this facility again."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return NOW
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ class Demo:
 
 
 def build(base):
-    summary = write_facility(base / "facility")
+    summary = write_facility(base / "facility", now=NOW)
     store = Store(base / "catalog")
     report = ingest(store, [str(base / "facility")], IngestOptions(jobs=2))
     return Demo(base / "facility", base / "catalog", summary), report

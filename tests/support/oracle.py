@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from xfelcat.loader.examples import specs
 from xfelcat.loader.examples.specs import (
     FileSpec,
     GroupSpec,
     KeySpec,
     RunSpec,
     SourceSpec,
-    expected_run_value,
     expected_values,
 )
 
@@ -107,10 +107,6 @@ def expected_run_values(run: RunSpec, source: str) -> dict[str, Any]:
     for file in run.files:
         for spec in file.sources:
             if spec.name == source and spec.is_control:
-                coded = {
-                    f"{key.name}.value": expected_run_value(run.token, source, key)
-                    for group in spec.groups
-                    for key in group.keys
-                }
-                return coded | {f"{name}.value": value for name, value in spec.run.items()}
+                values = specs.expected_run_values(run, spec) | dict(spec.run)
+                return {f"{name}.value": value for name, value in values.items()}
     raise KeyError(f"the description has no control source {source!r}")
