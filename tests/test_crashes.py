@@ -55,8 +55,7 @@ COMMANDS = {
     "upgrade": [],
 }
 BEFORE = {"ingest": "part", "watch": "part", "merge": "unmerged"}
-# Kills per command, of 7: 14 in `make test`, with the 6 of a writer in test_store 20; 203 in
-# `make test-long`.
+# Kills per command, of 7, and of parts of an ingest, of 3: 20 in `make test`, 254 in all.
 N_QUICK, N_ALL = 2, 29
 N_OF_ROLE = 17  # kills of each part of an ingest, of 3; one in `make test`
 
@@ -222,7 +221,7 @@ def n_steps(place, tmp_path_factory):
 @pytest.mark.parametrize(
     ("role", "number"),
     [
-        pytest.param(role, number, marks=pytest.mark.slow if number else ())
+        pytest.param(role, number, marks=pytest.mark.slow if number >= N_QUICK else ())
         for role in ROLES
         for number in range(N_OF_ROLE)
     ],
