@@ -57,7 +57,7 @@ COMMANDS = {
 BEFORE = {"ingest": "part", "watch": "part", "merge": "unmerged"}
 # Kills per command, of 7, and of parts of an ingest, of 3: 20 in `make test`, 254 in all.
 N_QUICK, N_ALL = 2, 29
-N_OF_ROLE = 17  # kills of each part of an ingest, of 3; one in `make test`
+N_OF_ROLE = 17  # kills of each part of an ingest, of 3
 
 
 def make_catalogs(place):
