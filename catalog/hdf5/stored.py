@@ -142,7 +142,9 @@ class StoredChunks:
         """Place, size and mask of the only chunk."""
         if self._index == _SINGLE:
             return self._at, *self._only
-        return _only_leaf(blocks, self._at, self._unit)
+        at, size, mask = _only_leaf(blocks, self._at, self._unit)
+        _check_size(self.layout, size)
+        return at, size, mask
 
     @property
     def _unit(self) -> tuple[int, ...]:
@@ -186,7 +188,18 @@ class StoredChunks:
         _put(chunks, at[inside], (addresses, sizes, masks))
 
 
+def _check_size(layout: ChunkLayout, sizes: Any) -> None:
+    """Raise OSError for an unfiltered chunk of another size than the others.
+
+    The HDF5 library reads as many bytes as there are said to be, and leaves the rest of the chunk
+    as it finds the memory.
+    """
+    if not layout.codecs and np.any(sizes != layout.chunk_bytes):
+        raise OSError(f"a chunk is said to have another size than {layout.chunk_bytes} bytes")
+
+
 def _put(chunks: ChunkMap, at: NDArray[Any], found: _Entries) -> None:
+    _check_size(chunks.layout, found[1])
     try:
         chunks.put(at, *found)
     except NotPlainError as error:
