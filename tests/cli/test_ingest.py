@@ -232,5 +232,5 @@ def test_progress_on_a_terminal(demo, catalog):
     assert process.wait(timeout=600) == 0
     text = shown.decode()
     assert re.search(r"\d/6 runs, p900010/", text) or "merging" in text
-    assert re.search(r"107/107 files, 15\.3 MB, \d+ files/s, 0 problems", text)
+    assert re.search(r"107/107 files, 14\.9 MB, \d+ files/s, 0 problems", text)
     assert "6 runs found: 6 written" in text

@@ -50,16 +50,16 @@ def test_audit_writes_pages_and_a_digest(xfelcat, demo, tmp_path):
     options = ["--catalog", demo.location, "--no-save", "--fail-on", "never"]
     done = xfelcat("audit", "--html-dir", site, "--digest", mail, *options)
     assert done.exit_code == 0
-    assert f"4 pages written to {site}" in done.stderr
+    assert f"5 pages written to {site}" in done.stderr
     assert f"digest written to {mail}" in done.stderr
-    names = ["index.html", "p900010.html", "p900021.html", "p900032.html"]
+    names = ["index.html", "p900010.html", "p900021.html", "p900032.html", "p900043.html"]
     assert sorted(p.name for p in site.iterdir()) == names
     assert content_of(site / "index.html")["links"] == {"pages": True}
     of_one = content_of(site / "p900021.html")
     assert of_one["links"]["home"] == "index.html"
     assert {run.split("/")[0] for run in of_one["details"]} == {"p900021"}
     assert {row[0] for row in of_one["proposals"]["rows"]} == {900021}
-    assert "| `FXE` | 🔴 errors | 7 of 13 | – | 2 of 11 |" in mail.read_text()
+    assert "| `FXE` | 🔴 errors | 7 of 12 | – | 1 of 11 |" in mail.read_text()
     assert xfelcat("audit", "--digest", tmp_path / "no" / "x.md", *options).exit_code == 2
 
 

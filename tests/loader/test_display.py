@@ -114,13 +114,14 @@ def test_info_of_a_run(run):
         "  - SPB_XTD9_ADC/ADC/1:network\n"
         "  - SPB_XTD9_XGM/XGM/DOOCS:output\n"
         "\n"
-        "9 control sources:\n"
+        "10 control sources:\n"
         "  - SA1_XTD2_XGM/XGM/DOOCS\n"
         "  - SPB_IRU_CAM/CAM/SIDEMIC\n"
         "  - SPB_IRU_MOTORS/MOTOR/SAMPLE_{X, Y}\n"
         "  - SPB_IRU_MOTORS/MOTOR/SLIT_{LEFT, RIGHT}\n"
         "  - SPB_RR_SYS/TSYS/TIMESERVER\n"
         "  - SPB_XTD2_UND/DOOCS/ENERGY\n"
+        "  - SPB_XTD9_ATT/MDL/MAIN\n"
         "  - SPB_XTD9_XGM/XGM/DOOCS"
     )
 
@@ -243,7 +244,7 @@ def outline(html):
 def test_html_of_run_source_and_key(run):
     page = outline(run._repr_html_())
     text = "".join(page.text)
-    assert "29 sources, 20 trains" in text
+    assert "30 sources, 20 trains" in text
     assert "2024-11-12 17:20:00 UTC" in text
     assert "SPB_IRU_MOTORS/MOTOR/SLIT_{LEFT, RIGHT}" in text
     page = outline(run[XGM]._repr_html_())

@@ -110,20 +110,20 @@ def test_title_says_what_is_shown(facility):
     assert axes.get_title(loc="left") == "Sources with data for less than 80 % of the trains"
     texts = [t.get_text() for t in axes.texts]
     # The images of all modules lack trains, though their headers do not; so do peaks of the ADC.
-    assert "p900032, run 2 · 32 trains · 18 of 28 sources" in texts
+    assert "p900032, run 2 · 32 trains · 18 of 29 sources" in texts
     assert {"75.0 %", "50.0 %"} <= set(texts)
     labels = [t.get_text() for t in axes.get_yticklabels()]
     assert labels[0] == "SPB_XTD9_ADC/ADC/1:network peaks.*"
     assert "SPB_DET_AGIPD1M-1/DET/9CH0:xtdf image.*" in labels
     whole = run.plot_missing_data(80, expand_instrument=False)
-    assert "p900032, run 2 · 32 trains · 1 of 28 sources" in [t.get_text() for t in whole.texts]
+    assert "p900032, run 2 · 32 trains · 1 of 29 sources" in [t.get_text() for t in whole.texts]
     assert axes.get_xlabel() == "Seconds since the first train, and train ID"
     first, *_, last = (t.get_text() for t in axes.get_xticklabels())
     assert first == f"0\n{run.train_ids[0]}"
     assert last == f"3\n{run.train_ids[30]}"
     old = open_scanned(facility.run(900010, 3).path)
     texts = [t.get_text() for t in old.plot_missing_data(expand_instrument=False).texts]
-    assert "90 trains · 1 of 9 sources" in texts
+    assert "90 trains · 1 of 10 sources" in texts
     joined = run.union(old).plot_missing_data(expand_instrument=True)
     assert any(t.get_text().startswith("several runs · 122 trains") for t in joined.texts)
 
@@ -148,7 +148,7 @@ def test_an_overview_has_every_source_in_few_rows(facility):
     assert of_row["SPB_IRU_MOTORS/MOTOR/SAMPLE_{X, Y}"] == "100.0 %"
     short = trains_plot.overview_rows(run.selected, most=6)
     names = [row.label for row in short]
-    assert "SA1_XTD2_XGM/XGM/DOOCS and 7 more with data for every train" in names
+    assert "SA1_XTD2_XGM/XGM/DOOCS and 8 more with data for every train" in names
     kinds = [row.kind for row in short]
     assert kinds == sorted(kinds, key=["detector", "instrument source", "control source"].index)
     assert len(names) <= 6
