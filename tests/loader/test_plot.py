@@ -123,7 +123,7 @@ def test_title_says_what_is_shown(facility):
     assert last == f"3\n{run.train_ids[30]}"
     old = open_scanned(facility.run(900010, 3).path)
     texts = [t.get_text() for t in old.plot_missing_data(expand_instrument=False).texts]
-    assert "90 trains · 1 of 9 sources" in texts
+    assert "90 trains · 1 of 10 sources" in texts
     joined = run.union(old).plot_missing_data(expand_instrument=True)
     assert any(t.get_text().startswith("several runs · 122 trains") for t in joined.texts)
 
