@@ -12,7 +12,7 @@ OLD_DUCKDB := .venv-duckdb
 DOCS := .venv-docs
 LAKE := .venv-lake
 
-.PHONY: setup demo check test test-long test-clients test-duckdb test-lake demo-lake test-browser lint types docs size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake synthetic clean
+.PHONY: setup demo check test test-long test-clients test-duckdb test-lake demo-lake test-browser lint types docs size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake bench-scanning synthetic clean
 
 setup: $(STAMP)
 
@@ -147,6 +147,11 @@ demo-lake: $(LAKE)/.installed
 # The merged database of CATALOG, which is changed, as a file and as lakes, with the server that SERVER names.
 bench-lake: $(LAKE)/.installed
 	cd tests && ../$(LAKE)/bin/python -m benchmarks.lake $(abspath $(CATALOG)) $(if $(SERVER),--server "$(SERVER)") --page ../docs/facility.md
+
+# Slow files scanned by 1 and by 4 workers, and the memory of the committer, in $(BENCH): 5 GB, half an hour.
+SCANNED ?= 1000 10000 100000
+bench-scanning: $(STAMP)
+	cd tests && ../$(BIN)/python -m benchmarks.scanning --place $(abspath $(BENCH))/scanning --files $(SCANNED) --page ../docs/facility.md
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) $(OLD_DUCKDB) $(LAKE) $(DOCS) .cache site demo demo-lake build *.egg-info

@@ -161,8 +161,8 @@ def equal(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def run_python(code: str, *arguments: str) -> str:
+def run_python(code: str, *arguments: str, timeout: float = 600) -> str:
     """What a fresh interpreter prints."""
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout)
     return done.stdout

@@ -1,8 +1,10 @@
-"""The benchmark of the ingest compares equal facts, and measures how it grows."""
+"""The benchmarks of the ingest compare equal facts, and measure how it grows and is shared out."""
+
+import os
 
 import pytest
 
-from benchmarks import growth_ingest, rows_ingest
+from benchmarks import growth_ingest, rows_ingest, scanning
 
 from .large_runs import LargeRun, make_run
 from .measure import Place, measure
@@ -36,3 +38,19 @@ def test_growth(place, tmp_path):
     assert f"| {SMALL.n_files} |" in growth_ingest.as_table([found])
     growth_ingest.plot([found, {**found, "files": 100}], tmp_path / "growth.png")
     assert 1000 < (tmp_path / "growth.png").stat().st_size < 100_000
+
+
+@pytest.mark.slow
+def test_scanning(tmp_path):
+    tree = scanning.make_files(tmp_path / "tree", 2 * scanning.PER_RUN + 3)
+    for delay in (0, 0.001):
+        found = scanning.measure(tree, 2, delay)
+        assert (found["files"], found["findings"]) == (2 * scanning.PER_RUN + 3, 0)
+        assert min(found["seconds"], found["mib"]) > 0
+    with scanning.workers(1, 0.001) as pool:
+        assert "slow" in pool.submit(of_stat).result()
+
+
+def of_stat():
+    """Where the worker has ``os.stat`` from."""
+    return os.stat.__qualname__
