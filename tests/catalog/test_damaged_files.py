@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.examples import some
 
 FOUND = (
     *(43, 47, 77, 98, 113, 151, 165, 173, 192, 218, 248, 295),
@@ -49,8 +50,9 @@ def test_damaged_files(first, tmp_path):
     assert wrong_cases(tmp_path, range(first, first + PER_PROCESS)) == {}
 
 
-def test_damaged_files_that_were_read_wrongly(tmp_path):
-    assert wrong_cases(tmp_path, FOUND) == {}
+@pytest.mark.parametrize("numbers", some([FOUND[::2], FOUND[1::2]], 1), ids=["some", "the others"])
+def test_damaged_files_that_were_read_wrongly(tmp_path, numbers):
+    assert wrong_cases(tmp_path, numbers) == {}
 
 
 def test_what_is_wrong_is_found(tmp_path, monkeypatch):
