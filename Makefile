@@ -40,11 +40,11 @@ types: $(STAMP)
 check: lint types
 	$(BIN)/python -m pytest -q -n 2 -m fast $$(grep -rl 'pytest.mark.fast' --include='test_*.py' tests)
 
-# What CI runs: twenty minutes on two cores.
+# What CI runs: seven minutes on two cores.
 test: lint types
 	$(BIN)/python -m pytest -rs -m 'not slow' -n 2 --dist worksteal
 
-# Before a release: more versions, more examples, whole benchmarks.
+# Before a release: more versions, more examples, every page, whole benchmarks. 40 minutes on two cores.
 test-long: $(STAMP)
 	XFELCAT_TEST_EXAMPLES=5 $(BIN)/python -m pytest -rs -n 2 --dist loadfile
 
