@@ -43,12 +43,12 @@ def rows(place: Place) -> Iterator[Row]:
     yield _row("detector: first of trains()", place, _construct, _first_train, 3, repeats=3)
     yield _row("detector: get_array of 2 trains, 16 modules", place, _few, _array, 3, repeats=3)
     home = Path(place.catalog).parent / "modules"
-    for kind, what, bound in (
-        ("plain", "plain", Side("memcpy", np.copy, partial(_content, home), _n_bytes)),
+    for key, what, bound in (
+        ("data", "plain", Side("memcpy", np.copy, partial(_content, home), _n_bytes)),
         ("mask", "gzip", Side("libdeflate", _inflate_all, partial(_chunks, home), _n_bytes)),
     ):
         title = f"detector: 16 modules x {N_TRAINS} trains into one array, {what}"
-        read = partial(_read_all, f"image.{kind}")
+        read = partial(_read_all, f"image.{key}")
         ours = Side("xfelcat", read, partial(_all_of, xfelcat, home), sums)
         theirs = Side(EXTRA_DATA, read, partial(_all_of, extra_data, home), sums)
         yield Row(title, (), ours, theirs, 3, repeats=3, quick=False)
