@@ -9,7 +9,8 @@ says so there) and have xfelcat installed; they need no catalog.
 2. In a worker, a batch runs in a thread of its own, and names each file before it touches it. One
    that takes longer than the time limit is given up, and the others of its batch run again.
 3. Dask gives what a lost worker had to another one. A batch that ends several of them is halved,
-   and run again, until the file that does so is alone, and is blamed.
+   and run again, until the file that does so is alone. As Dask suspects whatever waited for the
+   worker, it is blamed only if it does so with nothing else beside it.
 """
 
 import contextlib
@@ -108,6 +109,9 @@ class _Elsewhere(Generic[Result]):
     missing: dict[int, set[str]] = field(default_factory=dict)
     results: dict[int, dict[str, Result]] = field(default_factory=dict)
     blamed: dict[int, dict[str, str]] = field(default_factory=dict)
+    # Files of which workers ended, which may have been at another one; each is tried alone at last.
+    suspects: deque[tuple[int, tuple[str, ...]]] = field(default_factory=deque)
+    alone: tuple[int, tuple[str, ...]] | None = None
 
     def run(self) -> Iterator[BatchResult[Result]]:
         get_executor = getattr(self.executor, "get_executor", None)  # of a Dask client
@@ -117,7 +121,10 @@ class _Elsewhere(Generic[Result]):
             self.missing[number] = set(batch.paths)
             self.results[number], self.blamed[number] = {}, {}
         try:
-            while self.waiting or self.out:
+            while self.waiting or self.out or self.suspects:
+                if not self.waiting and not self.out:
+                    self.alone = self.suspects.popleft()
+                    self.waiting.append(self.alone)
                 room = _AHEAD * n_workers_of(self.executor)
                 while self.waiting and len(self.out) < room:
                     number, paths = self.waiting.popleft()
@@ -153,6 +160,9 @@ class _Elsewhere(Generic[Result]):
         if error is not None and len(paths) > 1:  # which of them?
             half = len(paths) // 2
             self.waiting.extendleft([(number, paths[half:]), (number, paths[:half])])
+            return
+        if error is not None and (number, paths) != self.alone:
+            self.suspects.append((number, paths))
             return
         if error is not None:
             self._blame(number, paths[0], KILLED)

@@ -142,6 +142,27 @@ def test_a_file_that_kills_workers_is_set_aside(kind, request):
     assert done.blamed == {"kills it": "reading it killed the reading process (damaged?)"}
 
 
+def test_a_file_that_waited_for_a_worker_that_was_killed_is_not_blamed():
+    class Suspicious(Deadly):
+        """As Dask: what was there when a worker ended is suspected with what ended it."""
+
+        suspected = 0
+
+        def submit(self, fn, work, paths, *args):
+            if paths == ("file",) and not self.suspected:
+                self.suspected += 1
+                paths = ("kills the worker that it waits for",)
+            return super().submit(fn, work, paths, *args)
+
+    batches = [Batch("a", ("file",)), Batch("b", ("kills it",))]
+    jobs = Suspicious()
+    done = {found.batch.key: found for found in run_batches(say_where, batches, jobs=jobs)}
+    assert jobs.suspected == 1
+    assert done["a"].blamed == {}
+    assert list(done["a"].results) == ["file"]
+    assert list(done["b"].blamed) == ["kills it"]
+
+
 @pytest.mark.slow
 def test_the_files_of_a_lost_worker_are_read_again(client):
     batches = [Batch(n, (f"slow {n}",)) for n in range(6)]
