@@ -40,7 +40,7 @@ types: $(STAMP)
 check: lint types
 	$(BIN)/python -m pytest -q -n 2 -m fast $$(grep -rl 'pytest.mark.fast' --include='test_*.py' tests)
 
-# What CI runs: seven minutes on two cores.
+# What CI runs: eight minutes on two cores.
 test: lint types
 	$(BIN)/python -m pytest -rs -m 'not slow' -n 2 --dist worksteal
 
