@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 import xfelcat
 from support.catalog_state import state
-from support.examples import examples
+from support.examples import examples, some
 from support.tiny_file import write_tiny
 from test_crashes import BEFORE, COMMANDS, half_there, place, states, undisturbed
 from xfelcat import Catalog
@@ -88,9 +88,7 @@ class FailingCalls:
         return call
 
 
-@pytest.mark.parametrize(
-    "name", ["ingest", *(pytest.param(n, marks=pytest.mark.slow) for n in REST)]
-)
+@pytest.mark.parametrize("name", some(["ingest", *REST], ["ingest"]))
 def test_each_call_fails(name, place, tmp_path):
     """From the first call on that touches the catalog, from the second on, ..."""
     catalog = copy_of(place, name, tmp_path)

@@ -161,11 +161,11 @@ class _Elsewhere(Generic[Result]):
             half = len(paths) // 2
             self.waiting.extendleft([(number, paths[half:]), (number, paths[:half])])
             return
-        if error is not None and (number, paths) != self.alone:
-            self.suspects.append((number, paths))
-            return
         if error is not None:
-            self._blame(number, paths[0], KILLED)
+            if (number, paths) == self.alone:
+                self._blame(number, paths[0], KILLED)
+            else:
+                self.suspects.append((number, paths))
             return
         packed, hanging = call.result()
         if hanging:

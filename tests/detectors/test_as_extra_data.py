@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 import xfelcat
 import xfelcat.components
+from support.examples import some
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:taking raw data:UserWarning"),
@@ -45,7 +46,7 @@ SLOW = {
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in RUNS],
+    params=some(RUNS, RUNS.keys() - SLOW),
 )
 def pair(request, build_mock):
     """A detector of ours and of theirs, of the first trains of a run."""

@@ -23,6 +23,7 @@ from extra_data.tests import make_examples
 from extra_data.tests.mockdata import write_file
 from extra_data.tests.mockdata.detectors import DetectorModule
 
+from support.examples import some
 from support.shared import made_once
 
 VERSIONS = ("0.5", "1.0", "1.2", "1.3")
@@ -150,9 +151,7 @@ def _is_slow(name: str) -> bool:
 
 
 # All mocks, for parametrised tests: the newest version in `make test`, all in `make test-long`.
-MOCK_PARAMETERS = [
-    pytest.param(name, marks=pytest.mark.slow if _is_slow(name) else ()) for name in sorted(MOCKS)
-]
+MOCK_PARAMETERS = some(sorted(MOCKS), [name for name in MOCKS if not _is_slow(name)])
 
 
 class MockBuilder:
