@@ -1,6 +1,8 @@
 """Where the work of a command is done: in processes here, or by the workers of a Dask cluster."""
 
 import os
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from .options import option
-from .output import say
+from .output import count, say
 
 if TYPE_CHECKING:
     from ..catalog.scan.executors import Jobs
@@ -78,7 +80,8 @@ def working(
         def now() -> int:
             return sum(client.nthreads().values())
 
-        say(f"workers: {now()} of {client.scheduler.address}")
+        if dask is not None:
+            say(f"workers: {now()} of {client.scheduler.address}")
         if store is not None:
             _warn_of_locks(store)
         yield Workers(client, now)
@@ -97,19 +100,38 @@ def _warn_of_locks(store: "Store") -> None:
         )
 
 
-def _slurm_cluster(n_jobs: int) -> Any:
+@contextmanager
+def _slurm_cluster(n_jobs: int) -> Iterator[Any]:
     """A Dask cluster of so many jobs, as the config file describes them."""
     from ..catalog.config import load_slurm
     from ..catalog.model.errors import ConfigError
 
     described = load_slurm()
+    ctrl_c = signal.getsignal(signal.SIGINT)
     try:
         from dask_jobqueue import SLURMCluster
-
-        cluster = SLURMCluster(**described)
-        cluster.scale(jobs=n_jobs)
     except ImportError:
         raise ConfigError("--slurm needs dask-jobqueue: pip install 'xfelcat[cluster]'") from None
+    finally:
+        signal.signal(signal.SIGINT, ctrl_c)  # the import lets it end the process with success
+    try:
+        cluster: Any = SLURMCluster(**described)
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise ConfigError(f"no SLURM jobs by [slurm] of the config file: {error}") from None
-    return cluster
+    with cluster:
+        # The cluster itself submits in the background, and waits for ever for what was refused.
+        try:
+            tried = subprocess.run(
+                ["sbatch", "--test-only"],
+                input=cluster.job_script(),
+                capture_output=True,
+                text=True,
+            )
+        except OSError as error:
+            raise ConfigError(f"--slurm needs SLURM's commands on this machine: {error}") from None
+        if tried.returncode:
+            why = " ".join(tried.stderr.split())
+            raise ConfigError(f"SLURM refuses jobs by [slurm] of the config file: {why}")
+        cluster.scale(jobs=n_jobs)
+        say(f"{count(n_jobs, 'job')} submitted to SLURM: work begins as soon as one starts")
+        yield cluster

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -117,6 +119,52 @@ def test_commands_use_a_cluster(cluster, client, tree, alone, tmp_path):
     assert both.exit_code == 2
     nobody = run("ingest", tree, "-c", catalog, "--dask", tmp_path / "no.json")
     assert (nobody.exit_code, "no Dask scheduler answers" in nobody.stderr) == (1, True)
+
+
+SBATCH = """#!/bin/sh
+if [ "$1" = --test-only ]; then
+  grep -q upex && exit 0
+  echo "sbatch: error: invalid partition specified" >&2
+  exit 1
+fi
+setsid sh "$1" > "$1.log" 2>&1 &
+echo "Submitted batch job $!"
+"""
+SCANCEL = """#!/bin/sh
+kill -- "-$1"
+"""
+
+
+@pytest.mark.slow
+def test_commands_make_a_cluster_of_slurm(tree, alone, tmp_path):
+    """With commands in place of SLURM's, which take and end jobs as they do."""
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    config, catalog = tmp_path / "config.toml", tmp_path / "catalog"
+    words = [sys.executable, "-m", "xfelcat", "ingest", tree, "-c", catalog, "--slurm", "2"]
+
+    def start(queue, *path):
+        config.write_text(f'[slurm]\nqueue = "{queue}"\ncores = 1\nmemory = "2GB"\n')
+        env = os.environ | {"XFELCAT_CONFIG": str(config), "PATH": ":".join(map(str, path))}
+        return subprocess.Popen(words, stderr=subprocess.PIPE, env=env, cwd=tmp_path, text=True)
+
+    here = os.environ["PATH"]
+    with start("upex", "/nowhere") as absent, start("nosuch", tmp_path, here) as refused:
+        assert "needs SLURM's commands on this machine" in absent.communicate()[1]
+        assert "SLURM refuses jobs" in (said := refused.communicate()[1])
+        assert "invalid partition specified" in said
+    assert (absent.returncode, refused.returncode) == (1, 1)
+    with start("upex", tmp_path, here) as ended:
+        while "2 jobs submitted to SLURM" not in (line := ended.stderr.readline()):
+            assert line
+        ended.send_signal(signal.SIGINT)
+        assert "interrupted" in ended.communicate()[1]
+    assert ended.returncode == 130
+    with start("upex", tmp_path, here) as done:
+        said = done.communicate()[1]
+    assert done.returncode == 0, said
+    assert state(Store(catalog)) == alone
 
 
 class Deadly:
