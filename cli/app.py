@@ -110,9 +110,8 @@ class _Commands(TyperGroup):
             say(f"xfelcat: {error.filename or 'the output'} cannot be written: {error.strerror}")
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what stdout holds back would fail again
             raise typer.Exit(1) from None
-        except (KeyboardInterrupt, RuntimeError) as error:
-            # What DuckDB makes of Ctrl-C while it works.
-            if isinstance(error, RuntimeError) and str(error) != "Query interrupted":
+        except (KeyboardInterrupt, Exception) as error:
+            if not _is_ctrl_c(error):
                 raise
             say("xfelcat: interrupted")
             raise typer.Exit(130) from None
@@ -133,6 +132,14 @@ class _Commands(TyperGroup):
                 raise
             code = _say_wrong_usage(error)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    """Also as what DuckDB makes of it, while it works and while it looks at an Arrow table."""
+    said = str(error).rstrip(": \n")
+    return isinstance(error, KeyboardInterrupt) or said.endswith(
+        ("Query interrupted", "failed: KeyboardInterrupt")
+    )
 
 
 def _say_wrong_usage(error: Any) -> int:

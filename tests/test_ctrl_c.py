@@ -12,11 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 from support.demo_facility import demo, demo_and_report, no_settings
 from support.examples import some
+from typer.testing import CliRunner
 from xfelcat.__main__ import main
 from xfelcat.catalog.store.care import check
+from xfelcat.cli.app import app
 
 __all__ = ["demo", "demo_and_report", "no_settings"]
 
@@ -106,3 +109,21 @@ def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys):
     assert signal.signal(signal.SIGINT, signal.default_int_handler) is signal.SIG_IGN
     assert ended.value.code == 130
     assert capsys.readouterr().err == "xfelcat: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Query interrupted"),
+        duckdb.InvalidInputException(
+            "reading the schema of the object registered as 'incoming' failed: KeyboardInterrupt: "
+        ),
+    ],
+)
+def test_what_duckdb_makes_of_ctrl_c(monkeypatch, tmp_path, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("xfelcat.catalog.ingest.ingest.ingest", fail)
+    done = CliRunner().invoke(app, ["ingest", str(tmp_path), "-c", str(tmp_path / "c")])
+    assert (done.exit_code, done.stderr.splitlines()[1:]) == (130, ["xfelcat: interrupted"])
