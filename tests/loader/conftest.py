@@ -1,24 +1,22 @@
 """What the loader's tests share: the synthetic facility, written once per session."""
 
-from functools import partial
 from typing import Any
 
 import pytest
-from support.demo_facility import NOW, Demo, demo, demo_and_report, no_settings
+from support.demo_facility import Demo, demo, demo_and_report, no_settings
 from support.documented_data import QUICK, VIEWS, View, open_view
 from support.examples import some
-from support.shared import made_once
-from xfelcat.loader.examples.facility import FacilitySummary, write_facility
+from xfelcat.loader.examples.facility import FacilitySummary
 from xfelcat.loader.read import file_read
 
 __all__ = ["demo", "demo_and_report", "facility", "no_settings", "used", "view"]
 
 
 @pytest.fixture(scope="session")
-def facility(tmp_path_factory: pytest.TempPathFactory) -> FacilitySummary:
+def facility(demo: Demo) -> FacilitySummary:
     """The demo facility. Not to be changed; EXtra-data should open its files by their paths, so
     that it leaves no data map behind."""
-    return made_once(tmp_path_factory, "facility", partial(write_facility, now=NOW))
+    return demo.summary
 
 
 @pytest.fixture(scope="session", params=some(VIEWS, QUICK))
