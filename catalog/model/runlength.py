@@ -165,6 +165,15 @@ class IndexPattern(_OfTrains):
         """All rows that the index names."""
         return int((self.lengths * self.counts).sum())
 
+    @cached_property
+    def only_start(self) -> int | None:
+        """The first row, where the rows of all trains lie one behind the other; else None."""
+        if not self.offsets.size:
+            return 0
+        first = self.offsets[0]
+        is_plain = bool((self.offsets == first).all() and (self.counts >= 0).all())
+        return int(first) if is_plain else None
+
     @property
     def n_trains_with_rows(self) -> int:
         """How many trains have at least one row."""

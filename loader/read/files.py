@@ -119,9 +119,9 @@ class DataFileHandle:
     def _find(self, path: str, key: str) -> "OpenDataset | None":
         if self.own is not None:
             try:
-                stored = self._finder.find(path)
-                if stored is not None and stored.layout.is_direct:
-                    return OpenDataset(self, path, key, stored)
+                found = self._finder.find(path)
+                if found is not None and found[0].layout.is_direct:
+                    return OpenDataset(self, path, key, *found)
             except NotUnderstoodError:
                 pass
         dsid = self.by_hdf5(path, key)
@@ -228,6 +228,7 @@ class OpenDataset:
         path: str,
         key: str,
         stored: StoredChunks | None = None,
+        only: int | None = None,
         dsid: Any = None,
     ) -> None:
         # The file refers to this: without a circle it is closed as soon as nobody needs it.
@@ -236,7 +237,7 @@ class OpenDataset:
         self._stored = stored
         self._id = dsid
         self._dataset: Any = None
-        self._only: int | None = None  # offset of the only chunk
+        self._only = only  # offset of the only chunk, once it is known
         self._map: ChunkMap | None = None
         self._is_located: NDArray[np.bool_]
         if stored is None:

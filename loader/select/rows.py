@@ -240,6 +240,13 @@ class FileSlabs(Value):
             targets = np.cumsum(stops - starts) - (stops - starts)
             yield int(self.targets[0]) + low, FileSlabs(self.data_file, starts, stops, targets)
 
+    @classmethod
+    def of_one(cls, data_file: DataFile, start: int, stop: int, target: int) -> "FileSlabs":
+        """A single slab."""
+        found = cls(data_file, np.array([start]), np.array([stop]), np.array([target]))
+        found.__dict__.update(single=(start, stop, target), end=stop, n_rows=stop - start)
+        return found
+
     @cached_property
     def single(self) -> tuple[int, int, int] | None:
         """Start, stop and target, where there is a single slab."""
@@ -333,7 +340,21 @@ class Rows(Value):
     @cached_property
     def slabs(self) -> tuple[FileSlabs, ...]:
         """The slabs that hold them."""
-        return find_slabs(self.stretches)
+        return find_slabs(self.stretches) if (one := self._one_per_file()) is None else one
+
+    def _one_per_file(self) -> tuple[FileSlabs, ...] | None:
+        """The slabs where INDEX has no gaps and all trains of each file are selected, in order."""
+        found: list[FileSlabs] = []
+        done = next_train = 0
+        for ref, pattern, train in self._by_file:
+            row, n_trains, n_rows = pattern.only_start, pattern.n_trains, pattern.n_rows
+            if train < next_train or row is None or n_trains != ref.listed.n_trains:
+                return None
+            next_train = train + n_trains
+            if n_rows:
+                found.append(FileSlabs.of_one(ref.data_file, row, row + n_rows, done))
+                done += n_rows
+        return tuple(found)
 
     @cached_property
     def coordinates(self) -> UInt64s:

@@ -30,6 +30,7 @@ from support.same_records import same
 
 MOST_BYTES = 1 << 30
 MOST_ROWS = 10**6
+MOST_AT_ONCE = 1 << 24
 TEST = os.environ.get("XFELCAT_TEST_WRONG")  # of the tests of this module: "die", "answer"
 IMPOSSIBLE = 2**62
 """A row: no file has so many. Its train has no data, and there is a finding."""
@@ -131,7 +132,7 @@ def by_index(path, section, source, key):
             count = index["count"][:]
         else:
             count = np.where(index["status"][:] > 0, index["last"][:] - first + 1, 0)
-        dataset = f[f"{section}/{source}/{key.replace('.', '/')}"]
+        dataset = _whole(f[f"{section}/{source}/{key.replace('.', '/')}"])
         trains = sorted(zip(ids, first, count, strict=False), key=lambda train: train[0])
         rows = [
             dataset[int(a) : int(a) + int(n)]
@@ -139,6 +140,14 @@ def by_index(path, section, source, key):
             if train and 0 < n < IMPOSSIBLE and a < IMPOSSIBLE
         ]
         return np.concatenate(rows) if rows else dataset[:0]
+
+
+def _whole(dataset):
+    """All of it where that can be read, in one call instead of one per train."""
+    try:
+        return dataset[:] if dataset.nbytes < MOST_AT_ONCE else dataset
+    except Exception:  # noqa: BLE001 - some rows may be readable
+        return dataset
 
 
 def main():
