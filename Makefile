@@ -48,7 +48,7 @@ test: lint
 	@$(MAKE) --no-print-directory -j 2 types test-quick
 
 test-quick: $(STAMP)
-	$(BIN)/python -m pytest -rs -m 'not slow' -n 3 --dist worksteal
+	$(BIN)/python -m pytest -rs -m 'not slow' -n 2 --dist worksteal
 
 # Before a release: more versions, more examples, every page, whole benchmarks. 40 minutes on two cores.
 test-long: $(STAMP)

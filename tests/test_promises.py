@@ -30,7 +30,7 @@ def copy(demo, tmp_path):
     root = tmp_path / "facility"
     shutil.copytree(demo.root, root, symlinks=True)
     store = Store(tmp_path / "catalog")
-    ingest(store, [str(root)], IngestOptions(jobs=2))
+    ingest(store, [str(root)], IngestOptions(jobs=0))
     return root, str(store.location)
 
 

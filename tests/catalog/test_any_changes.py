@@ -196,7 +196,7 @@ def test_any_changes():
     run_state_machine_as_test(
         ChangingTree,
         settings=settings(
-            max_examples=examples(3),
+            max_examples=examples(2),
             stateful_step_count=20,
             deadline=None,
             derandomize=True,

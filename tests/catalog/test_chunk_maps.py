@@ -114,7 +114,11 @@ def test_every_kind_of_index(tmp_path_factory, how, data):
 
 @pytest.mark.parametrize(
     ("n", "most", "libver"),
-    [(5000, 5000, "latest"), (300_000, None, "latest"), (5000, None, "earliest")],
+    [
+        (5000, 5000, "latest"),
+        pytest.param(300_000, None, "latest", marks=pytest.mark.slow),
+        (5000, None, "earliest"),
+    ],
     ids=["pages of a fixed array", "pages of an extensible array", "a tree of several levels"],
 )
 @pytest.mark.parametrize("compression", some([None, "gzip"], 1))

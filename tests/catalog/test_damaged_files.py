@@ -50,7 +50,9 @@ def test_damaged_files(first, tmp_path):
     assert wrong_cases(tmp_path, range(first, first + PER_PROCESS)) == {}
 
 
-@pytest.mark.parametrize("numbers", some([FOUND[::2], FOUND[1::2]], 1), ids=["some", "the others"])
+@pytest.mark.parametrize(
+    "numbers", some([FOUND[::4], FOUND[1::4], FOUND[2::4], FOUND[3::4]], 1), ids="abcd"
+)
 def test_damaged_files_that_were_read_wrongly(tmp_path, numbers):
     assert wrong_cases(tmp_path, numbers) == {}
 

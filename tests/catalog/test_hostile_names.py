@@ -88,7 +88,7 @@ QUESTIONS = ("runs", "find", "find_runs", "sources", "keys", "files", "train_ran
 FILTERED = [name for f in FILTERS for name in [f.name] if name != "min_trains"]
 
 
-@pytest.mark.parametrize("text", some(TEXTS, 8), ids=lambda text: ascii(text)[:30])
+@pytest.mark.parametrize("text", some(TEXTS, 4), ids=lambda text: ascii(text)[:30])
 def test_every_question_and_filter_takes_it_for_data(catalog, tmp_path, text, monkeypatch):
     sent = []
     fetch = execute.fetch

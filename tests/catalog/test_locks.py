@@ -10,6 +10,7 @@ import warnings
 
 import pytest
 from support.catalog_state import state
+from support.examples import some
 from support.run_records import make_run, write
 from support.tiny_file import write_tiny
 from xfelcat import Catalog
@@ -173,7 +174,7 @@ def ingest_beside_each_other(folder, patience):
     return codes, both, state(Store(alone.location))
 
 
-@pytest.mark.parametrize("kind", [*FILE_KINDS, "none"])
+@pytest.mark.parametrize("kind", some([*FILE_KINDS, "none"], ["flock", "none"]))
 def test_two_ingests_of_overlapping_trees_lose_and_double_nothing(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("XFELCAT_LOCK", "flock" if kind == "none" else kind)
     # With the lock the other one waits: a moment, so that it is there, and no longer.

@@ -6,6 +6,7 @@ import sys
 import duckdb
 import pytest
 from support.duckdb_versions import binds_without_pandas
+from support.examples import some
 
 HEAVY = {"pandas", "sqlalchemy", "duckdb_engine", "alembic", "prompt_toolkit", "xarray", "IPython"}
 
@@ -13,15 +14,18 @@ HEAVY = {"pandas", "sqlalchemy", "duckdb_engine", "alembic", "prompt_toolkit", "
 @binds_without_pandas
 @pytest.mark.parametrize(
     "words",
-    [
-        ("sql", "SELECT count(*) FROM runs"),
-        ("ls", "900032/1"),
-        ("info", "900032/1"),
-        ("info", "p900032"),
-        ("find", "*XGM*", "beamPosition.*", "--run", "1"),
-        ("values", "*XGM*", "gainMode", "--proposal", "900032"),
-        ("find", "--where", "*XGM* gainMode = 1", "--proposal", "900032"),
-    ],
+    some(
+        [
+            ("sql", "SELECT count(*) FROM runs"),
+            ("ls", "900032/1"),
+            ("info", "900032/1"),
+            ("info", "p900032"),
+            ("find", "*XGM*", "beamPosition.*", "--run", "1"),
+            ("values", "*XGM*", "gainMode", "--proposal", "900032"),
+            ("find", "--where", "*XGM* gainMode = 1", "--proposal", "900032"),
+        ],
+        4,
+    ),
     ids=lambda words: " ".join(words)[:20],
 )
 def test_questions_load_neither_pandas_nor_sqlalchemy(demo, words):

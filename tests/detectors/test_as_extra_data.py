@@ -41,6 +41,7 @@ RUNS = {
 SLOW = {
     *("fxe_raw-0.5", "spb_raw-1.2", "spb_proc-1.3", "agipd1m-1.0", "reduced_spb_raw-1.2"),
     *("scs-1.0", "jungfrau-1.0", "agipd500k-1.0", "modern_spb_proc-1.3"),
+    "lpd_mini_gap-1.0",
 }
 
 

@@ -15,6 +15,7 @@ import pytest
 from support.both_readers import open_oracle
 from support.count_opens import record_opening
 from support.documented_data import NEW, OLD, XGM
+from support.examples import some
 from support.same_results import assert_same
 from xfelcat import DataCollection, H5File, RunDirectory, open_run
 from xfelcat.catalog.model.errors import RunNotFoundError
@@ -231,7 +232,7 @@ def read_position(pickled, out):
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
-@pytest.mark.parametrize("daemon", [True, False])
+@pytest.mark.parametrize("daemon", some([True, False], [True]))
 def test_collections_work_in_processes_daemons_too(opened_from, method, daemon):
     run = open_run(NEW, 2, "all", **opened_from)
     context = multiprocessing.get_context(method)

@@ -77,7 +77,7 @@ def end(path, tmp_path, how):
     return done.stderr, Store(home / ".local" / "share" / "xfelcat" / "catalog")
 
 
-@pytest.mark.parametrize("how", some([*SAVED, *NOT_SAVED], 5))
+@pytest.mark.parametrize("how", some([*SAVED, *NOT_SAVED], 3))
 def test_a_program_ends(path, tmp_path, how):
     errors, store = end(path, tmp_path, (SAVED | NOT_SAVED)[how])
     for line in errors.splitlines():

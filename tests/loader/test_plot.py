@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support import oracle
 from support.both_readers import open_both, open_oracle, open_scanned
+from support.examples import some
 from xfelcat.loader.examples import (
     GroupSpec,
     KeySpec,
@@ -60,7 +61,7 @@ def label_shares(axes):
     return {m[1]: float(m[2]) for m in found if m}
 
 
-@pytest.mark.parametrize("expand", [False, True])
+@pytest.mark.parametrize("expand", some([False, True], [True]))
 @pytest.mark.parametrize(
     "limit", [80, *(pytest.param(n, marks=pytest.mark.slow) for n in (95, 50, 10))]
 )

@@ -12,6 +12,7 @@ import xfelcat
 from fsspec.implementations.reference import LazyReferenceMapper
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import some
 from support.tiny_file import CAMERA, XGM, write_tiny
 from xfelcat.catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
 from xfelcat.loader.output import references
@@ -73,7 +74,8 @@ def contiguous(f, data):
 
 @pytest.mark.filterwarnings("ignore:.*is a legacy name:DeprecationWarning")
 @pytest.mark.parametrize(
-    ("proposal", "run", "data_class"), [(900032, 1, "raw"), (900032, 1, "proc"), (900021, 1, "raw")]
+    ("proposal", "run", "data_class"),
+    some([(900032, 1, "proc"), (900021, 1, "raw"), (900032, 1, "raw")], 2),
 )
 def test_every_key_of_a_run(demo, proposal, run, data_class):
     run = xfelcat.RunDirectory(

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from xfelcat.loader.examples.facility import FacilitySummary, write_facility
 
 from support.shared import made_once
 
+HOMES = count()
 NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
 """The clock of the demo: one of its runs is of the day before."""
 
@@ -68,7 +70,7 @@ def demo_report(demo_and_report):
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch, tmp_path_factory):
     """No setting of whoever runs the tests, and no catalog of theirs."""
-    home = tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.getbasetemp() / f"home-{next(HOMES)}"  # made by whoever writes there
     for name in ("XFELCAT_CATALOG", "XFELCAT_CONFIG", "XFELCAT_DATA_ROOT", "XFELCAT_TRUST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
