@@ -15,7 +15,7 @@ LAKE := .venv-lake
 # Bytecode is kept, whatever the environment says: hundreds of tests start processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo check test test-quick test-long test-clients test-duckdb test-lake demo-lake test-browser lint types docs size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake bench-scanning synthetic clean
+.PHONY: setup demo check test most-tests beside-tests test-long test-clients test-duckdb test-lake demo-lake test-browser lint types docs size bench bench-quick bench-calls bench-growth bench-questions bench-startup bench-lake bench-scanning synthetic clean
 
 setup: $(STAMP)
 
@@ -43,12 +43,16 @@ types: $(STAMP)
 check: lint types
 	$(BIN)/python -m pytest -q -n 2 -m fast $$(grep -rl 'pytest.mark.fast' --include='test_*.py' tests)
 
-# What CI runs: seven minutes on two cores. Types are checked beside the tests: alone they keep one core idle.
-test: lint
-	@$(MAKE) --no-print-directory -j 2 types test-quick
+# What CI runs: seven minutes on two cores. Types, and a part of `make test-lake`, are looked at beside the tests.
+test: lint $(LAKE)/.installed
+	@$(MAKE) --no-print-directory -j 2 beside-tests most-tests
 
-test-quick: $(STAMP)
+most-tests: $(STAMP)
 	$(BIN)/python -m pytest -rs -m 'not slow' -n 2 --dist worksteal
+
+beside-tests: types $(LAKE)/.installed
+	$(LAKE)/bin/python -m pytest -q -m 'not slow' --merged lake-file tests/catalog/test_lake.py tests/catalog/test_questions.py \
+	  -k 'find_by or file and (as_of or home or sql)'
 
 # Before a release: more versions, more examples, every page, whole benchmarks. 40 minutes on two cores.
 test-long: $(STAMP)
