@@ -15,7 +15,12 @@ from .objects import DAMAGES, TABLE, OwnDataset, OwnFile, read_header, read_link
 from .stored import StoredChunks
 
 _MOST_SEEN = 1 << 12  # datasets, of some 3 kB each
-_CLOSE = 1 << 14  # bytes: less between two pieces is sooner read than another read begun
+_CLOSE = 1 << 12  # bytes: less between two pieces is sooner read than another read begun
+
+_OWN_STEPS = 2  # the last of a path, which lie close together: a key's group, and its dataset
+
+_Pieces = list[tuple[int, bytes]]
+"""Parts of a file by position."""
 
 _Span = tuple[int, int, tuple[tuple[int, bytes], ...]]
 """A part of a file: position, size, and pieces of it by their place in it."""
@@ -31,7 +36,7 @@ class DatasetFinder:
         self._file = file
         self._seen = seen
         self._same: dict[int, _Span] = {}  # those that this file has too, by position
-        self._steps: dict[tuple[int, bytes], tuple[Any, list[_Span]]] = {}
+        self._steps: dict[tuple[int, bytes], tuple[Any, _Pieces, list[_Span]]] = {}
 
     def find(self, path: str) -> tuple[StoredChunks, int | None] | None:
         """How the dataset of a path is stored; None if there is none.
@@ -43,7 +48,7 @@ class DatasetFinder:
         if known is not None and self._has(known[0]):
             return known[1:]
         try:
-            found, spans = self._walk(path.encode("utf-8", "surrogatepass"))
+            found, spans, pieces = self._walk(path.encode("utf-8", "surrogatepass"))
         except DAMAGES as e:
             raise NotUnderstoodError(str(e)) from e
         if found is None:  # soft links, which are rare, are followed there
@@ -55,7 +60,8 @@ class DatasetFinder:
             recorded = RecordedBlocks(self._file.blocks)
             with suppress(NotUnderstoodError, *DAMAGES):  # whoever reads it is told
                 offset = stored.locate_only(recorded)
-                spans += _spans(recorded.pieces)
+                pieces += recorded.pieces
+        spans += _spans(pieces)
         if len(self._seen) < _MOST_SEEN:
             self._seen[self._file.root.at, path] = spans, stored, offset
         return stored, offset
@@ -72,21 +78,29 @@ class DatasetFinder:
                 same[at] = span
         return True
 
-    def _walk(self, path: bytes) -> tuple[int | None, list[_Span]]:
-        """Where the header of a dataset is, by hard links only, and what was read to find it."""
+    def _walk(self, path: bytes) -> tuple[int | None, list[_Span], _Pieces]:
+        """Where the header of a dataset is, by hard links only, and what was read to find it.
+
+        That is the spans of the groups that it shares with others, and the pieces of its own.
+        """
         at = self._file.root.at
         spans: list[_Span] = []
-        for name in (*filter(None, path.split(b"/")), b""):
+        names = (*filter(None, path.split(b"/")), b"")
+        own: _Pieces = []
+        for number, name in enumerate(names, _OWN_STEPS - len(names)):
             known = self._steps.get((at, name))
             if known is None:
                 recorded = RecordedBlocks(self._file.blocks)
-                known = self._steps[at, name] = _step(recorded, at, name), _spans(recorded.pieces)
-            target = known[0]
-            spans += known[1]
-            if not isinstance(target, int):
-                return None, spans
-            at = target
-        return at, spans
+                target = _step(recorded, at, name)
+                known = self._steps[at, name] = target, recorded.pieces, _spans(recorded.pieces)
+            if number < 0:
+                spans += known[2]
+            else:
+                own += known[1]
+            if not isinstance(known[0], int):
+                return None, spans, own
+            at = known[0]
+        return at, spans, own
 
 
 def _step(blocks: Blocks, at: int, name: bytes) -> Any:
@@ -102,7 +116,7 @@ def _step(blocks: Blocks, at: int, name: bytes) -> Any:
     return symbol_link(blocks, (*struct.unpack_from("<QQ", table), name))
 
 
-def _spans(pieces: list[tuple[int, bytes]]) -> list[_Span]:
+def _spans(pieces: _Pieces) -> list[_Span]:
     spans: list[_Span] = []
     for at, piece in sorted(pieces):
         if spans and at - sum(spans[-1][:2]) <= _CLOSE:

@@ -7,11 +7,10 @@
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
-from contextlib import contextmanager
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,14 +136,16 @@ class _OpenRead:
         self._is_open = True
         try:
             for target, slabs in jobs:
-                with self._explained(target.plan):
+                try:
                     found = check_dataset(target.plan, slabs, file)
                     if read_small(target, slabs, file, found, files.options.direct):
                         continue
                     read = FileRead(target, slabs, file, found, files.options, pool)
                     read.start()
-                    if read.running:
-                        self.reads.append(read)
+                except READ_ERRORS as error:
+                    self._explain(error, target.plan)
+                if read.running:
+                    self.reads.append(read)
         except BaseException:
             self.abandon()
             raise
@@ -153,8 +154,10 @@ class _OpenRead:
         """Wait for the threads; raise what went wrong. The file is free then."""
         try:
             for read in self.reads:
-                with self._explained(read.target.plan):
+                try:
                     read.complete()
+                except READ_ERRORS as error:
+                    self._explain(error, read.target.plan)
             self._file.check_unchanged()
         finally:
             self.abandon()
@@ -170,19 +173,18 @@ class _OpenRead:
             self._is_open = False
             self._files.release(self._data_file)
 
-    @contextmanager
-    def _explained(self, plan: ReadPlan) -> Iterator[None]:
-        """Name the dataset that HDF5 cannot read."""
-        with explained(self._data_file.path, plan.path):
-            try:
-                yield
-            except READ_ERRORS as error:
+    def _explain(self, error: Exception, plan: ReadPlan) -> NoReturn:
+        """Raise what went wrong, with the dataset that HDF5 cannot read."""
+        try:
+            with explained(self._data_file.path, plan.path):
                 if not isinstance(error, XfelcatError):
                     self._file.check_unchanged()
                     found = self._file.dataset(plan.path, plan.record.name)
                     if found is not None and (reason := found.missing_filter()):
                         raise OSError(reason) from error
-                raise
+                raise error
+        finally:
+            del error  # its traceback has this frame: a circle would keep the file open
 
 
 def check_dataset(plan: ReadPlan, slabs: FileSlabs, file: DataFileHandle) -> OpenDataset:

@@ -4,7 +4,6 @@ import os
 import shutil
 
 import pytest
-from support.examples import some
 from support.questions import find, runs
 from xfelcat.catalog.ingest.ingest import IngestOptions, ingest
 from xfelcat.catalog.model.errors import CatalogNotFoundError, RunNotFoundError
@@ -25,17 +24,19 @@ def names(store):
 
 @pytest.mark.parametrize(
     ("target", "meant"),
-    some(
-        [
-            ("p900010/raw/r0001", lambda r: r.path.parts[-3:] == ("p900010", "raw", "r0001")),
-            ("p900010/raw", lambda r: r.path.parts[-3:-1] == ("p900010", "raw")),
-            ("p900010", lambda r: r.path.parts[-3] == "p900010"),
-            ("{root}/FXE", lambda r: "FXE" in r.path.parts),
-            ("{root}/SPB/202405/p900032/red/r0004", lambda r: r.data_class == "red"),
-            ("{root}", lambda r: True),
-        ],
-        3,
-    ),
+    [
+        ("p900010/raw/r0001", lambda r: r.path.parts[-3:] == ("p900010", "raw", "r0001")),
+        *(
+            pytest.param(target, meant, marks=pytest.mark.slow)
+            for target, meant in (
+                ("p900010/raw", lambda r: r.path.parts[-3:-1] == ("p900010", "raw")),
+                ("p900010", lambda r: r.path.parts[-3] == "p900010"),
+                ("{root}/FXE", lambda r: "FXE" in r.path.parts),
+            )
+        ),
+        ("{root}/SPB/202405/p900032/red/r0004", lambda r: r.data_class == "red"),
+        ("{root}", lambda r: True),
+    ],
 )
 def test_a_target_means_these_runs(demo, store, target, meant):
     kept = names(store)

@@ -12,7 +12,6 @@ import xfelcat
 from fsspec.implementations.reference import LazyReferenceMapper
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.examples import some
 from support.tiny_file import CAMERA, XGM, write_tiny
 from xfelcat.catalog.model.errors import IrregularDataError, NoDataError, TargetWriteError
 from xfelcat.loader.output import references
@@ -75,7 +74,11 @@ def contiguous(f, data):
 @pytest.mark.filterwarnings("ignore:.*is a legacy name:DeprecationWarning")
 @pytest.mark.parametrize(
     ("proposal", "run", "data_class"),
-    some([(900032, 1, "proc"), (900021, 1, "raw"), (900032, 1, "raw")], 2),
+    [
+        pytest.param(900032, 1, "raw", marks=pytest.mark.slow),
+        (900032, 1, "proc"),
+        (900021, 1, "raw"),
+    ],
 )
 def test_every_key_of_a_run(demo, proposal, run, data_class):
     run = xfelcat.RunDirectory(
