@@ -287,7 +287,7 @@ class BatchedCache(Generic[K, V]):
     """Items by key, fetched in growing batches and then remembered; safe between threads.
 
     A query costs about as much for one item as for fifty. Who asks for one mostly asks for nothing
-    else, or for all. So the first miss fetches one item, and each further one four times as many:
+    else, or for all. So the first miss fetches one item, and each further one eight times as many:
     few queries for all, and little waste for one.
 
     ``fetch`` gives the items of a list of keys, all of which exist.
@@ -315,6 +315,6 @@ class BatchedCache(Generic[K, V]):
                         break
                     if other not in self._known:
                         batch[other] = None
-                self._size = min(4 * self._size, _LARGEST_BATCH)
+                self._size = min(8 * self._size, _LARGEST_BATCH)
                 self._known.update(self._fetch(list(batch)))
             return self._known[key]

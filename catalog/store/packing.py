@@ -93,10 +93,16 @@ def decode_value(
     if dtype == "bytes":
         return raw
     if raw is not None:
-        if dtype.startswith("|S"):
-            return np.bytes_(raw)
-        return np.frombuffer(raw, decode_dtype(dtype))[0]
+        return raw_maker(dtype)(raw)
     return scalar_maker(dtype)(number)
+
+
+def raw_maker(dtype: str) -> Callable[[bytes], RunValue]:
+    """What makes a scalar of a numeric dtype from the ``raw`` bytes of its row."""
+    if dtype.startswith("|S"):
+        return np.bytes_
+    made = decode_dtype(dtype)
+    return lambda raw: np.frombuffer(raw, made)[0]
 
 
 def scalar_maker(dtype: str) -> Callable[[Any], RunValue]:

@@ -34,6 +34,7 @@ from .packing import (
     decode_value,
     fetch_frame_ids,
     fetch_packed,
+    raw_maker,
     scalar_maker,
     unpack_schema,
 )
@@ -172,7 +173,7 @@ def fetch_run_values(
     """RUN of a run by source id, of all sources where none are given; without those with no RUN."""
     some = "" if sources is None else f" AND {_one_of('source_id', sources)}"
     values: dict[int, dict[str, RunValue]] = {}
-    makers: dict[str, Callable[[Any], RunValue]] = {}
+    makers: dict[tuple[str, bool], Callable[[Any], RunValue]] = {}
     found = rows(
         cursor,
         "SELECT source_id, key_id, dtype, number, text, raw, shape FROM run_value"
@@ -180,10 +181,11 @@ def fetch_run_values(
     )
     names = _names(cursor, "key", {row[1] for row in found}, known)
     for source, key, dtype, number, text, raw, shape in found:
-        if raw is None and text is None and shape is None:  # nearly all: go the short way
-            if dtype not in makers:
-                makers[dtype] = scalar_maker(dtype)
-            value = makers[dtype](number)
+        if text is None and shape is None and dtype not in ("str", "bytes"):  # nearly all
+            kind = dtype, raw is None
+            if kind not in makers:
+                makers[kind] = scalar_maker(dtype) if raw is None else raw_maker(dtype)
+            value = makers[kind](number if raw is None else raw)
         else:
             value = decode_value(dtype, number, text, raw, shape)
         values.setdefault(source, {})[names[key]] = value

@@ -26,6 +26,7 @@ from ..select.rows import FileRef, Rows, SelectedFiles
 from ..select.selection import Region, match_keys, parse_region, source_schema
 from ..select.sources import (
     SourceEntry,
+    SourceMap,
     SourceTable,
     collect_timestamps,
     is_single_run,
@@ -57,7 +58,10 @@ class SelectedData(Value):
 
     def names(self, section: str) -> set[str]:
         """Names of the sources of a section, legacy names among them."""
-        return {n for n, e in self.sources.items() if e.section == section}
+        every = self.sources
+        if isinstance(every, SourceMap):
+            return {name for name, own in every.sections() if own == section}
+        return {name for name, entry in every.items() if entry.section == section}
 
     @property
     def current_names(self) -> list[str]:

@@ -144,6 +144,10 @@ class SourceMap(Mapping[str, SourceEntry]):
             found = self._made.setdefault(name, found)
         return found
 
+    def sections(self) -> Iterator[tuple[str, str]]:
+        """Each name with its section; no source is made for it."""
+        return ((name, listing[0][0].section) for name, listing in self._listings.items())
+
     def one_of_each(self, besides: Iterable[int]) -> Iterator[SourceEntry]:
         """Of the sources with data, one for each set of files, besides sets of one such group."""
         seen: set[int | tuple[int, ...]] = set(besides)
