@@ -54,7 +54,8 @@ class DatasetFinder:
         if found is None:  # soft links, which are rare, are followed there
             dataset = self._file.root.dataset(path)
             return None if dataset is None else (dataset.chunks(), None)
-        stored = OwnDataset(self._file, found, path.encode()).chunks()
+        header = self._file.header(found)
+        stored = OwnDataset(self._file, found, path.encode(), header).chunks()
         offset = None
         if stored.has_only and stored.layout.holds_rows:
             recorded = RecordedBlocks(self._file.blocks)

@@ -205,6 +205,9 @@ class OwnFile:
             if self._above[2] is None:
                 return None
             start = self._above[2]
+        known = self._links.get(start)
+        if known is not None and type(target := known.get(path)) is int:  # nearly always
+            return target
         return self._follow(start, path, deepest)
 
     def _follow(self, start: int, path: bytes, deepest: int) -> int | None:
@@ -367,7 +370,7 @@ class OwnGroup(_OwnObject):
         if header.is_group:
             return OwnGroup(self.file, at, below)
         if is_dataset:
-            return OwnDataset(self.file, at, below)
+            return OwnDataset(self.file, at, below, header)
         raise NotUnderstoodError("neither group nor dataset")
 
     def group(self, path: str) -> "OwnGroup | None":
@@ -441,11 +444,15 @@ class OwnDataset(_OwnObject):
 
     # Without ``_Doubt``, and so two calls less: a run is opened with tens of thousands of these.
 
+    def __init__(self, file: OwnFile, at: int, path: bytes, header: _Header) -> None:
+        super().__init__(file, at, path)
+        self._messages = header.messages
+
     @property
     def shape(self) -> tuple[int, ...] | None:
         """Its dimensions now; None where it has no dataspace."""
         try:
-            return _shape(self.file.header(self.at).messages[_SPACE])
+            return _shape(self._messages[_SPACE])
         except DAMAGES as e:
             raise NotUnderstoodError(str(e)) from e
 
@@ -453,7 +460,7 @@ class OwnDataset(_OwnObject):
     def dtype(self) -> np.dtype[Any]:
         """Its dtype as h5py has it."""
         try:
-            return self.file.values.dtype(self.file.header(self.at).messages[_TYPE])
+            return self.file.values.dtype(self._messages[_TYPE])
         except DAMAGES as e:
             raise NotUnderstoodError(str(e)) from e
 
@@ -481,7 +488,7 @@ class OwnDataset(_OwnObject):
 
     def _stored(self) -> StoredValues | None:
         """What describes its values; None where they lie in other files."""
-        messages = self.file.header(self.at).messages
+        messages = self._messages
         if _EXTERNAL in messages:
             return None
         space = messages[_SPACE]

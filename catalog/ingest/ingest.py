@@ -9,9 +9,11 @@
 5. At the end the merged file for questions over runs is published, once.
 """
 
+import gc
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -334,7 +336,8 @@ def scan_batch(
     for path in paths:
         note(path)
         started, reads = time.monotonic(), _reads_so_far(options)
-        record = scan_file(path, depth=Depth.FULL, like=like, verify=options.verify)
+        with _no_collection():
+            record = scan_file(path, depth=Depth.FULL, like=like, verify=options.verify)
         records[path] = record
         if like is None and record.depth is Depth.FULL:
             like = record
@@ -344,6 +347,18 @@ def scan_batch(
             note("")  # a pause is no hanging file
             time.sleep(pause)
     return records
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No search for circles of objects: of the many of a scan none is one, and it takes 7%."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _reads_so_far(options: ScanOptions) -> int:
