@@ -25,6 +25,7 @@ from typing import Any
 
 from ..model.errors import CatalogReadError, CatalogWriteError, ConfigError
 from .connections import (
+    ONE_RUN_BLOCKS,
     POOL,
     Cursor,
     OpenDatabase,
@@ -289,7 +290,9 @@ class FrozenLake(Lake):
     @contextmanager
     def _writing(self) -> Iterator[Cursor]:
         with self._versions.draft() as draft:
-            with self._connected(str(draft)) as connection:
+            # Thirty small tables, which each publication copies: 8 MB in blocks of the usual size.
+            options = () if draft.exists() else (f"META_BLOCK_SIZE {ONE_RUN_BLOCKS:d}",)
+            with self._connected(str(draft), *options) as connection:
                 yield connection
             # The newest metadata have all snapshots that are kept.
             self._versions.publish(draft, keep=timedelta(0))
