@@ -335,26 +335,38 @@ class Rows(Value):
     @cached_property
     def refs(self) -> tuple[FileRef, ...]:
         """The files that have any of them."""
+        if self._one_slab_each is not None:
+            return tuple(ref for ref, _, _ in self._one_slab_each)
         return tuple({s.ref.key: s.ref for s in self.stretches if s.count.any()}.values())
 
     @cached_property
     def slabs(self) -> tuple[FileSlabs, ...]:
         """The slabs that hold them."""
-        return find_slabs(self.stretches) if (one := self._one_per_file()) is None else one
+        if self._one_slab_each is None:
+            return find_slabs(self.stretches)
+        found, done = [], 0
+        for ref, row, n_rows in self._one_slab_each:
+            found.append(FileSlabs.of_one(ref.data_file, row, row + n_rows, done))
+            done += n_rows
+        return tuple(found)
 
-    def _one_per_file(self) -> tuple[FileSlabs, ...] | None:
-        """The slabs where INDEX has no gaps and all trains of each file are selected, in order."""
-        found: list[FileSlabs] = []
-        done = next_train = 0
+    @cached_property
+    def _one_slab_each(self) -> list[tuple[FileRef, int, int]] | None:
+        """Files, their first row, and how many they have, where no slab begins within a file.
+
+        So it is where INDEX has no gaps, and all trains of each file are selected, in order: nearly
+        always. None where it is otherwise.
+        """
+        found = []
+        next_train = 0
         for ref, pattern, train in self._by_file:
             row, n_trains, n_rows = pattern.only_start, pattern.n_trains, pattern.n_rows
             if train < next_train or row is None or n_trains != ref.listed.n_trains:
                 return None
             next_train = train + n_trains
             if n_rows:
-                found.append(FileSlabs.of_one(ref.data_file, row, row + n_rows, done))
-                done += n_rows
-        return tuple(found)
+                found.append((ref, row, n_rows))
+        return found
 
     @cached_property
     def coordinates(self) -> UInt64s:
