@@ -10,7 +10,7 @@ so on.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -174,15 +174,31 @@ def inflate_by_zlib(stored: Any, size: int) -> bytes:
 
 def decode_chunk(stored: memoryview | bytes, layout: ChunkLayout, inflate: Inflate) -> NDArray[Any]:
     """The items of a chunk that is stored as a zlib stream; raises StoredDataError if it is not."""
-    size, shape, dtype = layout.chunk_bytes, layout.chunk_shape, layout.dtype
-    content = inflate(stored, size)
-    if len(content) != size:
-        raise StoredDataError(f"a chunk has {len(content)} bytes, not {size}")
-    if not layout.shuffled or dtype.itemsize == 1:
-        return np.frombuffer(content, dtype).reshape(shape)
-    items = np.empty(shape, dtype)
-    planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1)
-    split = items.reshape(-1).view(np.uint8).reshape(-1, dtype.itemsize)
-    for place, plane in enumerate(planes):  # three times faster than by one transposition
-        split[:, place] = plane
+    content = inflate_chunk(stored, layout, inflate)
+    if not layout.shuffled or layout.dtype.itemsize == 1:
+        return np.frombuffer(content, layout.dtype).reshape(layout.chunk_shape)
+    items = np.empty(layout.chunk_shape, layout.dtype)
+    put_items([content], layout, items)
     return items
+
+
+def inflate_chunk(stored: memoryview | bytes, layout: ChunkLayout, inflate: Inflate) -> Any:
+    """The bytes of a chunk, which may be shuffled; raises StoredDataError as ``decode_chunk``."""
+    content = inflate(stored, layout.chunk_bytes)
+    if len(content) != layout.chunk_bytes:
+        raise StoredDataError(f"a chunk has {len(content)} bytes, not {layout.chunk_bytes}")
+    return content
+
+
+def put_items(contents: Sequence[Any], layout: ChunkLayout, items: NDArray[Any]) -> None:
+    """Put the items of inflated chunks one behind the other into a C-contiguous array."""
+    found = np.frombuffer(contents[0] if len(contents) == 1 else b"".join(contents), np.uint8)
+    memory = items.reshape(-1).view(np.uint8)
+    width = layout.dtype.itemsize
+    if not layout.shuffled or width == 1:
+        memory[:] = found
+        return
+    planes = found.reshape(len(contents), width, -1)
+    split = memory.reshape(len(contents), -1, width)
+    for place in range(width):  # three times faster than by one transposition
+        split[:, :, place] = planes[:, place]

@@ -6,7 +6,8 @@ by a third, once it has opened the file.)
 
 1. Whole rows that are not compressed: stretches of bytes, as few as there can be, go straight to
    their places (``find_extents``).
-2. Otherwise, for slabs and a region, the chunks that hold any of it and of each the part
+2. Whole rows of compressed chunks: many small chunks at once (``find_row_chunks``).
+3. Otherwise, for slabs and a region, the chunks that hold any of it and of each the part
    (``find_parts``), compressed neighbours in one read.
 """
 
@@ -21,14 +22,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.hdf5.chunks import ChunkLayout, ChunkMap, Inflate, StoredDataError, decode_chunk
+from ...catalog.hdf5.chunks import (
+    ChunkLayout,
+    ChunkMap,
+    Inflate,
+    StoredDataError,
+    decode_chunk,
+    inflate_chunk,
+    put_items,
+)
 from ...catalog.model.runlength import Int64s
 from ..select.rows import FileSlabs
 
 Task = Callable[[], None]
 Slices = tuple[slice, ...]
+Span = tuple[int, ...]
 
 BLOCK_BYTES = 4 * 2**20  # the most that is read at once to be taken apart
+TOGETHER = 64 * 2**10  # bytes of small chunks that are put to their places at once
 GAP_BYTES = 64 * 2**10  # between two stretches: less is sooner read for nothing than read in two
 
 
@@ -58,6 +69,14 @@ def find_tasks(
         return [partial(_read_extents, handle, memory, some) for some in _portions(extents, most)]
     if layout.deflated and inflate is None:
         return None
+    of_rows = layout.chunk_shape[1:] == layout.shape[1:]
+    if layout.deflated and inflate is not None and of_rows and whole and target.flags.c_contiguous:
+        found = find_row_chunks(chunks, slabs)
+        if found is None:
+            return None
+        step = max(most // layout.chunk_bytes, 1)
+        portions = (found.part(n, n + step) for n in range(0, found.offsets.size, step))
+        return [partial(_read_rows, handle, layout, inflate, target, part) for part in portions]
     parts = find_parts(chunks, slabs, hull)
     if parts is None:
         return None
@@ -81,24 +100,32 @@ class Extents:
 
 def find_extents(chunks: ChunkMap, slabs: FileSlabs) -> Extents | None:
     """The extents of some slabs of whole rows; None if a chunk is only for HDF5 to read."""
-    starts, stops, targets = slabs.starts, slabs.stops, slabs.targets
-    rows_per_chunk = chunks.layout.chunk_shape[0]
+    chunk, first, n_rows, at = _cut_at_chunks(chunks.layout, slabs)
+    base = chunks.offsets[chunk]
+    if base.min(initial=0) < 0:
+        return None
+    width = chunks.layout.row_bytes
+    offsets, places, sizes = base + first * width, at * width, n_rows * width
+    new = (offsets[1:] != (offsets + sizes)[:-1]) | (places[1:] != (places + sizes)[:-1])
+    at = np.concatenate(([0], np.flatnonzero(new) + 1))
+    return Extents(offsets[at], places[at], np.add.reduceat(sizes, at))
+
+
+def _cut_at_chunks(layout: ChunkLayout, slabs: FileSlabs) -> tuple[Int64s, Int64s, Int64s, Int64s]:
+    """Slabs of whole rows in pieces of one chunk each.
+
+    Of each piece the number of the chunk along the first dimension, its first row in it, how many
+    rows it has, and where they go.
+    """
+    starts, stops = slabs.starts, slabs.stops
+    rows_per_chunk = layout.chunk_shape[0]
     first = starts // rows_per_chunk
     number = (stops - 1) // rows_per_chunk - first + 1
     slab = np.repeat(np.arange(starts.size), number)
     chunk = first[slab] + np.arange(slab.size) - np.repeat(np.cumsum(number) - number, number)
     low = np.maximum(starts[slab], chunk * rows_per_chunk)
     high = np.minimum(stops[slab], (chunk + 1) * rows_per_chunk)
-    base = chunks.offsets[chunk]
-    if base.min(initial=0) < 0:
-        return None
-    width = chunks.layout.row_bytes
-    offsets = base + (low - chunk * rows_per_chunk) * width
-    places = (targets[slab] + low - starts[slab]) * width
-    sizes = (high - low) * width
-    new = (offsets[1:] != (offsets + sizes)[:-1]) | (places[1:] != (places + sizes)[:-1])
-    at = np.concatenate(([0], np.flatnonzero(new) + 1))
-    return Extents(offsets[at], places[at], np.add.reduceat(sizes, at))
+    return chunk, low - chunk * rows_per_chunk, high - low, slabs.targets[slab] + low - starts[slab]
 
 
 def _portions(extents: Extents, most: int) -> Iterator[Extents]:
@@ -131,6 +158,65 @@ def _read_extents(handle: int, memory: memoryview, extents: Extents) -> None:
         buffers.append(memory[place : place + size])
         end = offset + size
     read_into(handle, buffers, begin)
+
+
+# -- whole rows of compressed chunks ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RowChunks:
+    """Rows ``firsts[i]`` onwards of the chunk at ``offsets[i]`` go to row ``places[i]`` onwards."""
+
+    offsets: Int64s
+    sizes: Int64s
+    firsts: Int64s
+    n_rows: Int64s
+    places: Int64s
+
+    def part(self, begin: int, end: int) -> "RowChunks":
+        """Some of them."""
+        columns = (self.offsets, self.sizes, self.firsts, self.n_rows, self.places)
+        return RowChunks(*(column[begin:end] for column in columns))
+
+
+def find_row_chunks(chunks: ChunkMap, slabs: FileSlabs) -> RowChunks | None:
+    """The chunks of some slabs of whole rows; None if one is only for HDF5 to read."""
+    chunk, firsts, n_rows, places = _cut_at_chunks(chunks.layout, slabs)
+    offsets = chunks.offsets[chunk]
+    if offsets.min(initial=0) < 0:
+        return None
+    return RowChunks(offsets, chunks.sizes[chunk], firsts, n_rows, places)
+
+
+def _read_rows(
+    handle: int, layout: ChunkLayout, inflate: Inflate, target: NDArray[Any], part: RowChunks
+) -> None:
+    """Decompress chunks, neighbours of one read, and put those that are wanted whole together."""
+    per_chunk = layout.chunk_shape[0]
+    ends = (part.offsets + part.sizes).tolist()
+    others = (part.firsts.tolist(), part.n_rows.tolist(), part.places.tolist())
+    for run in _in_runs(sorted(zip(part.offsets.tolist(), ends, *others, strict=True))):
+        begin = run[0][0]
+        stored = _read_run(handle, run)
+        whole: list[Any] = []
+        place = 0
+        for offset, end, first, n_rows, at in run:
+            chunk = stored[offset - begin : end - begin]
+            if n_rows != per_chunk:
+                rows = slice(first, first + n_rows)
+                target[at : at + n_rows] = decode_chunk(chunk, layout, inflate)[rows]
+                continue
+            n_whole = len(whole)
+            if whole and (
+                at != place + n_whole * per_chunk or n_whole * layout.chunk_bytes >= TOGETHER
+            ):
+                put_items(whole, layout, target[place : place + n_whole * per_chunk])
+                whole = []
+            if not whole:
+                place = at
+            whole.append(inflate_chunk(chunk, layout, inflate))
+        if whole:
+            put_items(whole, layout, target[place : place + len(whole) * per_chunk])
 
 
 # -- parts of chunks -------------------------------------------------------------------------------
@@ -266,21 +352,33 @@ def _read_deflated(
     by_chunk: dict[int, list[Part]] = {}
     for part in parts:
         by_chunk.setdefault(part.offset, []).append(part)
-    runs: list[list[tuple[int, int]]] = []  # of chunks that one read of bounded size takes
-    for begin in sorted(by_chunk):
-        end = begin + by_chunk[begin][0].size
-        if runs and begin - runs[-1][-1][1] <= GAP_BYTES and end - runs[-1][0][0] <= BLOCK_BYTES:
-            runs[-1].append((begin, end))
-        else:
-            runs.append([(begin, end)])
-    for run in runs:
-        begin, end = run[0][0], run[-1][1]
-        stored = bytes_of(read_array(handle, begin, (end - begin,), np.dtype(np.uint8)))
+    for run in _in_runs([(begin, begin + by_chunk[begin][0].size) for begin in sorted(by_chunk)]):
+        stored, begin = _read_run(handle, run), run[0][0]
         for first, last in run:
-            chunk = stored[first - begin : last - begin]
-            items = decode_chunk(chunk, layout, inflate)
+            items = decode_chunk(stored[first - begin : last - begin], layout, inflate)
             for part in by_chunk[first]:
                 target[part.to] = items[part.chosen]
+
+
+def _in_runs(spans: Sequence[Span]) -> list[list[Span]]:
+    """Spans of bytes, which begin with where they begin and end, in runs that one read takes.
+
+    They are sorted; a read is of bounded size.
+    """
+    runs: list[list[Span]] = []
+    for span in spans:
+        begin, end = span[0], span[1]
+        if runs and begin - runs[-1][-1][1] <= GAP_BYTES and end - runs[-1][0][0] <= BLOCK_BYTES:
+            runs[-1].append(span)
+        else:
+            runs.append([span])
+    return runs
+
+
+def _read_run(handle: int, run: Sequence[Span]) -> memoryview:
+    """The bytes from the first to the last of a run."""
+    begin, end = run[0][0], run[-1][1]
+    return bytes_of(read_array(handle, begin, (end - begin,), np.dtype(np.uint8)))
 
 
 # -- positional reads ------------------------------------------------------------------------------

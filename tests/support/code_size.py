@@ -30,7 +30,7 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # the command line and notebooks: completion, doctor, waive, search by likeness, sentences.
 # And 550 for the lake, and 140 for copies of catalogs; and 40 for facts that are sent to workers.
 # And 490 for a demo with a beam in it, and 50 for a pager.
-MOST_LINES, MOST_MODULES = 41_850, 166
+MOST_LINES, MOST_MODULES = 41_910, 166
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
 
