@@ -29,8 +29,8 @@ SUFFIXES = {".py", ".sql", ".js", ".css", ".html"}
 # And 800 for the report: verdicts, what to do, proposals, phone and paper, a digest. And 1,800 for
 # the command line and notebooks: completion, doctor, waive, search by likeness, sentences.
 # And 550 for the lake, and 140 for copies of catalogs; and 40 for facts that are sent to workers.
-# And 490 for a demo with a beam in it, and 50 for a pager. And 250 for what SLURM refuses, first reads
-# and small deflated chunks.
+# And 490 for a demo with a beam in it, and 50 for a pager. And 250 for what SLURM refuses, first
+# reads, and small deflated chunks.
 MOST_LINES, MOST_MODULES = 41_950, 166
 NOT_COUNTED = ("loader/detectors", "loader/compat")
 
