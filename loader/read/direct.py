@@ -376,8 +376,8 @@ def _in_runs(spans: Sequence[Span]) -> list[list[Span]]:
 
 
 def _read_run(handle: int, run: Sequence[Span]) -> memoryview:
-    """The bytes from the first to the last of a run."""
-    begin, end = run[0][0], run[-1][1]
+    """The bytes from the first to the last of a run; StoredDataError if they are not there."""
+    begin, end = run[0][0], max(span[1] for span in run)
     return bytes_of(read_array(handle, begin, (end - begin,), np.dtype(np.uint8)))
 
 
