@@ -199,12 +199,13 @@ def _read_rows(
         begin = run[0][0]
         stored = _read_run(handle, run)
         whole: list[Any] = []
-        place = 0
+        place, items_of = 0, -1
         for offset, end, first, n_rows, at in run:
             chunk = stored[offset - begin : end - begin]
             if n_rows != per_chunk:
-                rows = slice(first, first + n_rows)
-                target[at : at + n_rows] = decode_chunk(chunk, layout, inflate)[rows]
+                if items_of != offset:  # of some trains, a chunk has several pieces
+                    items, items_of = decode_chunk(chunk, layout, inflate), offset
+                target[at : at + n_rows] = items[first : first + n_rows]
                 continue
             n_whole = len(whole)
             if whole and (

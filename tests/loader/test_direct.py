@@ -17,6 +17,7 @@ from xfelcat.catalog.hdf5.chunks import (
     StoredDataError,
     decode_chunk,
     find_inflate,
+    inflate_by_zlib,
 )
 from xfelcat.catalog.model.errors import FileStructureError
 from xfelcat.catalog.model.records import KeyRecord
@@ -42,6 +43,7 @@ def small(monkeypatch):
         (piece_module, "CLOSE_BYTES", 20),
         (direct, "GAP_BYTES", 16),
         (direct, "BLOCK_BYTES", 200),
+        (direct, "TOGETHER", 60),
     ):
         monkeypatch.setattr(module, name, value)
 
@@ -252,6 +254,19 @@ def test_libdeflate_says_what_zlib_says(tmp_path, small, used):
         same(*read(path, files=open_files(inflate=inflate)))
     assert used
     assert all(used)
+
+
+@pytest.mark.parametrize("roi", [(), np.s_[1:3]], ids=["rows", "roi"])
+def test_a_chunk_is_inflated_once_for_all_that_is_wanted_of_it(tmp_path, monkeypatch, roi):
+    path = tmp_path / "f.h5"
+    other(path, numbers((500, 4), "u2"), chunks=(64, 4), compression="gzip", shuffle=True)
+    inflated = []
+    files = open_files(1, inflate=lambda *a: inflated.append(a) or inflate_by_zlib(*a))
+    direct_at_any_size(monkeypatch)
+    slabs = [(row, row + 1) for row in range(0, 500, 30)]
+    monkeypatch.setattr(piece_module, "CLOSE_BYTES", 0)
+    same(*read(path, slabs, roi, files=files))
+    assert len(inflated) == 8
 
 
 def test_a_chunk_of_another_size_is_none():
