@@ -305,7 +305,7 @@ def open_file(path: Path, *, plain: bool = False, memory_limit: int = 0) -> Open
 
 
 def open_current(
-    versions: Versions, open_one: Callable[[Path], OpenDatabase] = open_file
+    versions: Versions, open_one: Callable[[Path], OpenDatabase | None] = open_file
 ) -> OpenDatabase | None:
     """The current version, open; None where nothing is published.
 

@@ -16,7 +16,7 @@ import os
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from importlib.util import find_spec
@@ -104,6 +104,7 @@ class Lake(ABC):
             connection.execute(f"ATTACH {quoted(whole)} AS other (READ_ONLY)")
             with self._transaction(connection):
                 if file is None:
+                    _drop_all(connection)  # of a lake whose files are gone
                     create_lake_schema(connection)
                 for table in columns():
                     connection.execute(f"DELETE FROM {table}")
@@ -211,14 +212,15 @@ class Lake(ABC):
         )
         connection.execute("USE xfelcat")
 
-    def _open(self, metadata: str, *options: str, memory_limit: int) -> OpenDatabase:
-        """The lake, open for reading, from the pool."""
+    def _open(self, metadata: str, *options: str, memory_limit: int) -> OpenDatabase | None:
+        """The lake, open for reading, from the pool; None where its files are gone."""
         import duckdb
 
         def make() -> OpenDatabase:
             connection = connect_empty(memory_limit)
             try:
                 self._attach(connection, metadata, "READ_ONLY", *options)
+                self._look_for_files(connection)
                 lock_up(connection, self._files)
             except BaseException as error:
                 connection.close()
@@ -227,7 +229,20 @@ class Lake(ABC):
                 raise
             return OpenDatabase(connection)
 
-        return POOL.open((metadata, options, memory_limit), make)
+        with suppress(FileNotFoundError):
+            return POOL.open((metadata, options, memory_limit), make)
+        return None
+
+    def _look_for_files(self, connection: Cursor) -> None:
+        """Raise FileNotFoundError where the Parquet files that the metadata list are gone.
+
+        Of the largest table, for all: who removes or moves files beside us does so with all.
+        """
+        (listed,) = connection.execute(
+            "SELECT any_value(data_file) FROM ducklake_list_files('xfelcat', 'file')"
+        ).fetchall()
+        if listed[0] and not any(self._files.rglob("*.parquet")):
+            raise FileNotFoundError(str(self._files))
 
     @contextmanager
     def _connected(self, metadata: str, *options: str) -> Iterator[Cursor]:
@@ -360,6 +375,17 @@ class ServedLake(Lake):
             self._metadata, f"METADATA_SCHEMA {quoted(self._schema)}"
         ) as connection:
             yield connection
+
+
+def _drop_all(connection: Cursor) -> None:
+    """Drop the views and tables of the lake, whatever of their files is there."""
+    for kind in ("view", "table"):
+        found = connection.execute(
+            f"SELECT {kind}_name FROM duckdb_{kind}s()"
+            " WHERE database_name = 'xfelcat' AND NOT internal"
+        ).fetchall()
+        for (name,) in found:
+            connection.execute(f'DROP {kind} "{name}"')
 
 
 def _extension(name: str) -> Path:

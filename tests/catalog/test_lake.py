@@ -19,6 +19,7 @@ from xfelcat.catalog.model.errors import (
 from xfelcat.catalog.store import lake as lakes
 from xfelcat.catalog.store import merge
 from xfelcat.catalog.store.care import check, compact, maintain
+from xfelcat.catalog.store.connections import POOL
 from xfelcat.catalog.store.lake import FrozenLake, ServedLake
 from xfelcat.catalog.store.merged import MergedFile
 from xfelcat.catalog.store.store import Store
@@ -89,6 +90,23 @@ def test_a_new_lake_is_one_file_per_table_and_one_snapshot(lake):
     publish(lake, make_run(2, 901, **SMALL))
     assert [each.number for each in lake.merged.published()] == [1, 2]
     assert {1: 10, 2: 10}.items() <= trains(lake).items()
+
+
+def test_a_lake_whose_files_are_gone_is_made_anew(lake):
+    many = {**SMALL, "n_control": 12}
+    publish(lake, *(make_run(n, proposal, **many) for proposal in (900, 901) for n in range(1, 9)))
+    expected = trains(lake)
+    assert parquet_files(lake)
+    for path in parquet_files(lake):
+        path.unlink()
+    POOL.close()
+    assert lake.merged.open() is None
+    assert lake.merged_is_stale()
+    assert trains(lake) == expected  # published for the first who asks
+    assert not lake.merged_is_stale()
+    assert check(lake) == []
+    publish(lake, make_run(9, 901, **SMALL))
+    assert trains(lake) == expected | {9: 10}
 
 
 def test_maintenance_leaves_what_the_kept_snapshots_have(lake, monkeypatch):
