@@ -134,12 +134,19 @@ class _Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _is_ctrl_c(error: BaseException) -> bool:
-    """Also as what DuckDB makes of it, while it works and while it looks at an Arrow table."""
-    said = str(error).rstrip(": \n")
-    return isinstance(error, KeyboardInterrupt) or said.endswith(
-        ("Query interrupted", "failed: KeyboardInterrupt")
-    )
+def _is_ctrl_c(error: BaseException | None) -> bool:
+    """Also as what DuckDB makes of it, while it works and while it looks at an Arrow table.
+
+    And as what went wrong while something was ended because of it, such as Dask's workers.
+    """
+    while error is not None:
+        said = str(error).rstrip(": \n")
+        if isinstance(error, KeyboardInterrupt) or said.endswith(
+            ("Query interrupted", "failed: KeyboardInterrupt")
+        ):
+            return True
+        error = error.__context__
+    return False
 
 
 def _say_wrong_usage(error: Any) -> int:

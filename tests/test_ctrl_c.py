@@ -111,16 +111,24 @@ def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys):
     assert capsys.readouterr().err == "xfelcat: interrupted\n"
 
 
+def while_ending():
+    """An error of what was being ended because of Ctrl-C."""
+    error = UnboundLocalError("cannot access local variable 'result'")
+    error.__context__ = KeyboardInterrupt()
+    return error
+
+
 @pytest.mark.parametrize(
     "error",
     [
+        while_ending(),
         RuntimeError("Query interrupted"),
         duckdb.InvalidInputException(
             "reading the schema of the object registered as 'incoming' failed: KeyboardInterrupt: "
         ),
     ],
 )
-def test_what_duckdb_makes_of_ctrl_c(monkeypatch, tmp_path, error):
+def test_what_others_make_of_ctrl_c(monkeypatch, tmp_path, error):
     def fail(*args, **kwargs):
         raise error
 
