@@ -343,7 +343,7 @@ MIXED_MOCKS = [
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", some(MIXED_MOCKS, 4))
+@pytest.mark.parametrize("name", MIXED_MOCKS)
 @pytest.mark.filterwarnings("ignore:.*legacy name:DeprecationWarning")
 def test_runs_that_extra_data_makes(tmp_path, build_mock, name, method):
     run = open_scanned(build_mock(name))
