@@ -7,6 +7,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 from support.mock_runs import MockBuilder
 from support.postgres import server
@@ -20,8 +21,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Without it, open_run warns where there are processed data too; tests of the warning take it away.
 os.environ.setdefault("XFELCAT_DEFAULT_DATA", "raw")
 
-
 os.environ.pop("XFELCAT_MERGED", None)
+
+# Nothing that depends on a clock: Hypothesis would let a slow example fail.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+hypothesis.settings.load_profile("any machine")
+
 __all__ = ["server"]
 
 

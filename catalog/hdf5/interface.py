@@ -6,6 +6,7 @@ object (h5py's convenient layer 20 to 300 us), and a run has 10^5 of them. Nothi
 """
 
 import math
+import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -25,7 +26,15 @@ READ_ERRORS = (
 )
 """What h5py raises, between its releases, on a file with a damaged structure."""
 
+WAIT_SECONDS = 1e-3
+"""What a file may take besides work before several are read side by side."""
+
 _MAX_BYTES = 1 << 28  # no facts lie in a larger dataset; a damaged file may claim any size
+
+
+def idle_seconds() -> float:
+    """Time that this thread did not work, since some moment: it waited, mostly for files."""
+    return time.perf_counter() - time.thread_time()
 
 
 class Dataset(Protocol):

@@ -29,7 +29,7 @@ from functools import partial
 import numpy as np
 
 from ..config import load_settings, local_path
-from ..hdf5.interface import READ_ERRORS, Group, reason_of
+from ..hdf5.interface import READ_ERRORS, WAIT_SECONDS, Group, idle_seconds, reason_of
 from ..hdf5.links import NotUnderstoodError
 from ..hdf5.objects import OwnFile
 from ..model.errors import FileStructureError
@@ -380,7 +380,6 @@ _THREADS = 8  # enough to hide the latency of a file system; Python runs in one 
 _THREADS_FROM = 8  # files; fewer are read before threads have started
 _PROCESSES_FROM = 50  # files for the HDF5 library; fewer are read before workers have started
 _TIME_LIMIT = 120.0  # seconds per file
-_WAIT_SECONDS = 1e-3  # what reading a file may take besides work before there are more threads
 
 
 def scan_outlines(
@@ -469,9 +468,9 @@ class _OwnReading:
         path = self._next(me)
         while path is not None:
             aggregator, _ = aggregator_and_sequence(os.path.basename(path))
-            began = time.perf_counter() - time.thread_time()
+            began = idle_seconds()
             record = scan_outline(path, self._first.get(aggregator))
-            if self._n_more and time.perf_counter() - time.thread_time() - began > _WAIT_SECONDS:
+            if self._n_more and idle_seconds() - began > WAIT_SECONDS:
                 self._start_more()
             with self._lock:
                 if me not in self._reading:

@@ -3,19 +3,19 @@
 1. ``allocate``: the destination, new or given, checked against the plan.
 2. ``execute_plan``, ``execute_plans``: one file after the other is opened, its datasets compared
    with the facts (``check_dataset``), and read by ``file_read``. At the end the file must still be
-   what it was at the beginning.
+   what it was at the beginning. Where the file system makes one wait, several are opened at once.
 """
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalog.hdf5.interface import READ_ERRORS
+from ...catalog.hdf5.interface import READ_ERRORS, WAIT_SECONDS, idle_seconds
 from ...catalog.model.errors import (
     ChangedFileError,
     FileStructureError,
@@ -24,13 +24,15 @@ from ...catalog.model.errors import (
     XfelcatError,
 )
 from ..select.rows import FileSlabs
-from .file_read import FileRead, ReadPool, ReadTarget, read_small
+from .file_read import BLOCK_BYTES, FileRead, ReadPool, ReadTarget, read_small
 from .files import ELSEWHERE, DataFileHandle, OpenDataset, OpenFiles, explained
 from .plan import ReadPlan, difference
 
 Array = NDArray[Any]
 
 MOST_FILES = 8  # that are read at the same time: the next are opened while threads still read
+# The same where each has to be waited for. Each may need a block of memory besides the array.
+MOST_WAITING, MOST_WAITING_LARGE = 16, 4
 WORTH_THREADS = 2 * 2**20  # less is read sooner than threads start
 
 
@@ -97,19 +99,30 @@ def _read_files(
     n_bytes: int,
     n_threads: int | None,
 ) -> None:
-    """Read one file after the other; while threads still read some, the next are opened."""
+    """Read one file after the other; while threads still read some, the next are opened.
+
+    As soon as one has to be waited for, the others are read side by side.
+    """
     n_threads = n_threads or files.options.n_threads
+    rest = deque(jobs_of_files)
     running: deque[_OpenRead] = deque()
     with ReadPool(n_threads if n_bytes >= WORTH_THREADS else 1) as pool:
         try:
-            for jobs in jobs_of_files:
+            is_slow = False
+            while rest and not is_slow:
                 if len(running) >= min(files.limit, MOST_FILES):
                     running.popleft().finish()
-                reading = _OpenRead(jobs, files, pool)
+                began = idle_seconds()
+                reading = _OpenRead(rest.popleft(), files, pool)
+                if n_threads > 1 and not running:  # next to threads that read, Python waits, too
+                    is_slow = idle_seconds() - began > WAIT_SECONDS
                 if reading.reads or running:
                     running.append(reading)
                 else:
                     reading.finish()
+            if rest:
+                most = MOST_WAITING if n_bytes < BLOCK_BYTES else MOST_WAITING_LARGE
+                _read_side_by_side(rest, files, pool, min(most, files.limit))
         finally:
             # Where one failed, the errors of those before it come first.
             try:
@@ -118,6 +131,28 @@ def _read_files(
             finally:
                 for reading in running:
                     reading.abandon()
+
+
+def _read_side_by_side(
+    jobs_of_files: Sequence[Sequence[tuple[ReadTarget, FileSlabs]]],
+    files: OpenFiles,
+    pool: ReadPool,
+    at_once: int,
+) -> None:
+    """Read files, ``at_once`` by as many threads; the error is that of the first to fail."""
+
+    def read(jobs: Sequence[tuple[ReadTarget, FileSlabs]]) -> None:
+        _OpenRead(jobs, files, pool).finish()
+
+    threads = ThreadPoolExecutor(min(at_once, len(jobs_of_files)), "xfelcat-open")
+    running = deque(threads.submit(read, jobs) for jobs in jobs_of_files)
+    try:
+        while running:
+            running.popleft().result()
+    finally:
+        # An error's traceback has this frame: with its future, a circle would keep files open.
+        running.clear()
+        threads.shutdown(cancel_futures=True)
 
 
 class _OpenRead:

@@ -35,14 +35,13 @@ LEAST_TASK, MOST_TASK = 2**20, 8 * 2**20
 
 
 class ReadPool:
-    """Threads that read one array, started when there is work; with one thread the caller works.
+    """Threads that read one array, started when there is work; with one the callers work.
 
     Leaving the ``with`` block waits for what runs and drops what does not.
     """
 
     def __init__(self, n_threads: int) -> None:
-        self._n_threads = n_threads
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(n_threads, "xfelcat-read") if n_threads > 1 else None
 
     def __enter__(self) -> "ReadPool":
         return self
@@ -53,9 +52,7 @@ class ReadPool:
 
     def start(self, tasks: Sequence[Callable[[], None]]) -> Futures:
         """Start tasks; the ``result`` of its future raises what a task raised."""
-        if self._n_threads > 1:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._n_threads, "xfelcat-read")
+        if self._pool is not None:
             return [self._pool.submit(task) for task in tasks]
         done = []
         for task in tasks:

@@ -365,6 +365,8 @@ class OpenFiles:
         self._lock = threading.RLock()
         self._open: OrderedDict[str, DataFileHandle] = OrderedDict()
         self._in_use: dict[str, int] = {}
+        self._openings: dict[str, threading.Lock] = {}  # held while a file is being opened
+        self._n_opening = 0
         self._handed_over: dict[str, Callable[[], DataFile]] = {}
         self._options: ReadOptions | None = None
         self._seen: dict[str, SeenDatasets] = {}  # by aggregator
@@ -416,15 +418,29 @@ class OpenFiles:
             self._forgotten = self._open
             self._start_afresh()
         path = data_file.path
-        with self._lock:
-            file = self._open.get(path)
-            if file is None:
-                self._make_room(self.limit)
-                file = self._open[path] = self._open_file(data_file)
-                self.n_opened += 1
-            self._open.move_to_end(path)
-            self._in_use[path] = self._in_use.get(path, 0) + 1
+        with self._openings.setdefault(path, threading.Lock()):
+            with self._lock:
+                file = self._open.get(path)
+                if file is not None:
+                    self._use(path)
+                    return file
+                self._make_room(self.limit - self._n_opening)
+                self._n_opening += 1
+            file = None
+            try:  # other files may be opened meanwhile: that may take long
+                file = self._open_file(data_file)
+            finally:
+                with self._lock:
+                    self._n_opening -= 1
+                    if file is not None:
+                        self._open[path] = file
+                        self.n_opened += 1
+                        self._use(path)
         return file
+
+    def _use(self, path: str) -> None:
+        self._open.move_to_end(path)
+        self._in_use[path] = self._in_use.get(path, 0) + 1
 
     def release(self, data_file: DataFile) -> None:
         """Let an acquired file be closed when there are too many."""
@@ -448,7 +464,8 @@ class OpenFiles:
             if getattr(error.__cause__, "errno", None) != errno.EMFILE:
                 raise
         # The process has too many files open: what other runs have open counts too.
-        self._make_room(len(self._open) // 2)
+        with self._lock:
+            self._make_room(len(self._open) // 2)
         return _open_unchanged(data_file, seen)
 
     def _make_room(self, limit: int) -> None:

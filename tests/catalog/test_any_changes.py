@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 
 import xfelcat
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from support.catalog_state import content
@@ -198,8 +198,6 @@ def test_any_changes():
         settings=settings(
             max_examples=examples(2),
             stateful_step_count=20,
-            deadline=None,
             derandomize=True,
-            suppress_health_check=list(HealthCheck),
         ),
     )

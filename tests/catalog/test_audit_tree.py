@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from xfelcat.catalog.audit.audit import AuditOptions, audit
 from xfelcat.catalog.audit.disk import DiskOptions
@@ -179,10 +179,8 @@ def write_and_audit(place, runs, change_files=None):
 @pytest.mark.parametrize("name", FAULTS)
 @settings(
     max_examples=2,
-    deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=list(HealthCheck),
 )
 @given(data=st.data())
 def test_a_fault_in_files_is_found(name, data):

@@ -6,7 +6,7 @@ import random
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import some
 from xfelcat.catalog.hdf5.chunks import ChunkMap
@@ -80,7 +80,7 @@ def chunked(draw):
     return shape, options, written, draw(st.sampled_from(LIBVERS)), draw(st.booleans())
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(chunked(), st.data())
 def test_every_kind_of_index(tmp_path_factory, how, data):
     shape, options, written, libver, early = how

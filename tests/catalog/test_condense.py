@@ -69,7 +69,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts=st.lists(st.lists(PIECES, max_size=8).map("".join), min_size=1, max_size=20))
 def test_sql_says_the_same(texts):
     sql = f"""

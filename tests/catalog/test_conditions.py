@@ -77,7 +77,7 @@ def test_find_runs(condition, facility):
     assert set(identities(found)) == set(expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_find_runs_compares_every_number_as_numpy_does(data, facility):
     numbers = sorted(
@@ -208,7 +208,7 @@ def test_conditions_that_mean_nothing(text, message):
         parse_condition(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet="A x<>=()'\"!,0.5andorinbetw[]*", max_size=40))
 def test_any_text_is_a_condition_or_a_query_error(text):
     with suppress(QueryError):

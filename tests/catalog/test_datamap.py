@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from extra_data import RunDirectory
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import some
 from support.tiny_file import write_tiny
@@ -155,7 +155,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(field=st.sampled_from(FIELDS), value=json_values)
 def test_any_value_in_any_field(tmp_path, field, value):
     good = dict(zip(FIELDS, ("a.h5", 1.0, 5, [1, 2], ["C"], ["I:x"], {}, []), strict=True))
@@ -209,7 +209,7 @@ def change_name(entry):
     entry["filename"] = "RAW-R0007-DA09-S00000.h5"
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(
     at=st.sampled_from([0, 1]),
     change=st.sampled_from(

@@ -53,7 +53,7 @@ def test_glob_finds_these_names(glob, found):
 SYMBOLS = st.sampled_from(list("ab-]![^*?.\\/&|~ \nμ"))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(SYMBOLS, max_size=9).map("".join), st.lists(SYMBOLS, max_size=6).map("".join))
 @example("[]-a]", "^")
 @example("[!]]", "a")

@@ -109,7 +109,7 @@ def readers(monkeypatch):
 
 
 def test_one_thread_where_nothing_waits(paths, readers, monkeypatch):
-    monkeypatch.setattr(scan, "_WAIT_SECONDS", 60)
+    monkeypatch.setattr(scan, "WAIT_SECONDS", 60)
     scan_outlines(paths)
     assert readers.read.keys() == set(paths)
     (thread,) = set(readers.read.values())
@@ -124,7 +124,7 @@ def test_more_threads_where_files_are_slow(paths, readers):
 
 
 def test_more_threads_as_soon_as_one_file_is_slow(paths, readers, monkeypatch):
-    monkeypatch.setattr(scan, "_WAIT_SECONDS", 60)
+    monkeypatch.setattr(scan, "WAIT_SECONDS", 60)
     others = threading.Event()
     order = []
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from xfelcat.catalog.model.facts import FileTable
 from xfelcat.catalog.model.records import Depth
@@ -99,7 +99,7 @@ def numbered(n):
     ]
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200)
 @given(runs())
 def test_a_run_comes_back_the_same(shard, run):
     files, trains, slots, patterns = run

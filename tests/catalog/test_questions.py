@@ -128,7 +128,7 @@ def test_runs_by_what_they_have(asked, wanted, facility):
 OF_RUN = {"data_class", "instrument"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_runs_by_train(data, facility):
     every = sorted({t for run in facility.runs.values() for t in run.train_ids})

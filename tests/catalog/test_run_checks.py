@@ -8,7 +8,7 @@ may find something too, in the same run number.
 from datetime import datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.audited_records import (
     CAMERA,
@@ -281,10 +281,8 @@ def clock_is_wrong(made, draw):
 @pytest.mark.parametrize("name", some(FAULTS, 11))
 @settings(
     max_examples=examples(1),
-    deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=list(HealthCheck),
 )
 @given(data=st.data())
 def test_a_fault_is_found_where_it_is_and_nothing_else(name, data):

@@ -8,7 +8,7 @@ import sys
 
 import h5py
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny_file import write_tiny
 from xfelcat.catalog.hdf5.library import diagnose
@@ -218,9 +218,7 @@ def scan_bytes(path, content):
 
 relaxed = settings(
     max_examples=200,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

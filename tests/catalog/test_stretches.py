@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import examples
 from support.run_records import make_run
@@ -68,7 +68,7 @@ def expected(model):
     )
 
 
-@settings(deadline=None, max_examples=examples(8), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8))
 @given(st.lists(STEPS, min_size=1, max_size=24))
 def test_stretches_are_exact_whatever_comes_and_goes(scratch, steps):
     path = scratch / "shard.duckdb"

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.examples import examples
@@ -244,7 +244,7 @@ def shard(tmp_path_factory):
         yield connection
 
 
-@settings(deadline=None, max_examples=examples(20), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20))
 @given(run=runs())
 def test_runs_come_back_the_same(shard, run):
     shard.execute("BEGIN")

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import xfelcat
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.detector_runs import (
     FIRST_TRAIN,
@@ -133,8 +133,6 @@ def test_memory_is_that_of_the_array(tmp_path):
 
 @settings(
     max_examples=examples(25),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
 def test_modules_trains_and_pulses_of_any_kind(tmp_path_factory, data):

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import xfelcat
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import rich_run
 from support.both_readers import open_both, open_oracle, open_scanned
@@ -408,7 +408,7 @@ def test_attributes_are_those_of_extra_data(both):
 positions = st.lists(st.integers(0, 9), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(positions, positions)
 def test_any_trains_of_a_disordered_run(disordered, chosen, others):
     ours, theirs = open_both(disordered)

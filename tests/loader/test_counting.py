@@ -68,7 +68,7 @@ def by_train(made, selected, good_only):
     return rows
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(files(), st.sets(st.integers(1, 52)), st.booleans(), st.booleans())
 def test_counts_are_those_of_each_train(made, wanted, take_all, good_only):
     lists = [TrainList.from_ids(ids, suspect) for ids, suspect, _ in made]

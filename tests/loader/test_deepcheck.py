@@ -9,7 +9,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import some
 from support.faultless_run import (
@@ -134,9 +134,7 @@ FAULTS = [zero_time, time_goes_back, device_dies, spoil_chunk, misplace_row, mis
 @pytest.mark.parametrize("fault", some(FAULTS, 3), ids=lambda fault: fault.__name__)
 @settings(
     max_examples=6,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_fault_is_found_where_it_is(run, tmp_path_factory, fault, data):
@@ -261,8 +259,7 @@ def test_a_device_that_dies_between_two_sequences(run, tmp_path, n_silent):
 
 
 @settings(
-    max_examples=60, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=60, derandomize=True,
 )  # fmt: skip
 @given(data=st.data())
 def test_nothing_that_a_file_may_be_raises(tmp_path, data):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.any_size import direct_at_any_size
 from support.examples import examples
@@ -87,7 +87,7 @@ def write(path, shape, dtype, options, written, libver):
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60))
 @given(stored(), st.data())
 def test_every_way_to_store_data(tmp_path_factory, small, n_threads, how, data):
     path = tmp_path_factory.mktemp("stored") / "file.h5"

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import rich_run
 from support.both_readers import open_scanned
@@ -101,7 +101,7 @@ def test_all_rows_as_index_has_them(gappy, run, source, key):
 some_trains = st.sets(st.sampled_from(rich_run.TRAINS), min_size=1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(st.sampled_from(KEYS), some_trains, st.data())
 def test_any_trains_and_any_region(gappy, run, place, chosen, data):
     entries = [e for train, e in naive(gappy, *place) if train in chosen]

@@ -163,7 +163,7 @@ def is_plain(how):
     return how["options"] is None or (not how["options"] and how["entry"] == (5, 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(storage=storages(), skipped=st.integers(0, 3))
 def test_any_storage(tmp_path_factory, storage, skipped):
     files, n_trains, dtype = storage

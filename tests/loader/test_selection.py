@@ -5,7 +5,7 @@ import extra_data
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import rich_run
 from support.both_readers import open_both
@@ -300,7 +300,7 @@ def take(run, whole, step, make_by_id):
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @example(
     [
         ("keys", "SA1_XTD2_XGM/XGM/DOOCS", "*i*"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import pytest
 import xfelcat
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import examples
 from xfelcat.loader.examples import (
@@ -198,9 +198,7 @@ def validated(directory):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 @settings(
     max_examples=examples(1),
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_fault_is_found_where_it_is(whole, tmp_path_factory, fault, data):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import xfelcat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xfelcat.catalog.model.errors import PropertyNameError, RunNotFoundError, SourceNameError
 from xfelcat.loader.select.selection import parse_region
@@ -135,7 +135,6 @@ INDEX = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(index=INDEX)
 def test_any_index_gives_what_numpy_gives(whole, index):
     ds, array = whole
