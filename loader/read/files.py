@@ -365,7 +365,7 @@ class OpenFiles:
         self._lock = threading.RLock()
         self._open: OrderedDict[str, DataFileHandle] = OrderedDict()
         self._in_use: dict[str, int] = {}
-        self._openings: dict[str, threading.Lock] = {}  # held while a file is being opened
+        self._openings: dict[str, threading.Lock] = {}  # locked while a file is being opened
         self._n_opening = 0
         self._handed_over: dict[str, Callable[[], DataFile]] = {}
         self._options: ReadOptions | None = None

@@ -195,9 +195,5 @@ def records(store):
 def test_any_changes():
     run_state_machine_as_test(
         ChangingTree,
-        settings=settings(
-            max_examples=examples(2),
-            stateful_step_count=20,
-            derandomize=True,
-        ),
+        settings=settings(max_examples=examples(2), stateful_step_count=20, derandomize=True),
     )

@@ -177,11 +177,7 @@ def write_and_audit(place, runs, change_files=None):
 
 
 @pytest.mark.parametrize("name", FAULTS)
-@settings(
-    max_examples=2,
-    derandomize=True,
-    database=None,
-)
+@settings(max_examples=2, derandomize=True, database=None)
 @given(data=st.data())
 def test_a_fault_in_files_is_found(name, data):
     put_in, finds, follows, after_ingest = FAULTS[name]

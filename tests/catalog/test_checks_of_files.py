@@ -374,10 +374,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-@settings(
-    max_examples=5,
-    derandomize=True,
-)
+@settings(max_examples=5, derandomize=True)
 @given(data=st.data())
 def test_fault_is_found_where_it_is(run, fault, data):
     path = run / data.draw(st.sampled_from(FAULTS[fault]))

@@ -279,11 +279,7 @@ def clock_is_wrong(made, draw):
 
 
 @pytest.mark.parametrize("name", some(FAULTS, 11))
-@settings(
-    max_examples=examples(1),
-    derandomize=True,
-    database=None,
-)
+@settings(max_examples=examples(1), derandomize=True, database=None)
 @given(data=st.data())
 def test_a_fault_is_found_where_it_is_and_nothing_else(name, data):
     put_in, finds, follows = FAULTS[name]

@@ -216,13 +216,10 @@ def scan_bytes(path, content):
     return record
 
 
-relaxed = settings(
-    max_examples=200,
-    derandomize=True,
-)
+repeatable = settings(max_examples=200, derandomize=True)
 
 
-@relaxed
+@repeatable
 @given(data=st.data())
 def test_any_bytes_flipped(path, whole, data):
     content = bytearray(data.draw(st.sampled_from(whole)))
@@ -232,7 +229,7 @@ def test_any_bytes_flipped(path, whole, data):
     scan_bytes(path, bytes(content))
 
 
-@relaxed
+@repeatable
 @given(data=st.data())
 def test_any_part_overwritten_or_cut(path, whole, data):
     content = bytearray(data.draw(st.sampled_from(whole)))

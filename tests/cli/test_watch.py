@@ -99,7 +99,7 @@ def test_a_run_that_is_written_slowly(start, root, catalog):
     waiting = watcher.until("in_progress", path=str(growing))
     assert waiting["level"] == "info"
     assert waiting["reason"]
-    while waiting["reason"] == "changed just now":  # not told where the watcher comes late
+    while waiting["reason"] == "changed just now":  # none where the watcher comes late
         waiting = watcher.until("in_progress", path=str(growing))  # it is tried, not called broken
     write_tiny(file_of(root, run=8), run=8).close()
     watcher.until("ingested", runs=["p002012/raw/r0008"])  # nobody waits for it meanwhile

@@ -131,9 +131,7 @@ def test_memory_is_that_of_the_array(tmp_path):
     assert peak < 1.1 * out_size + 300_000
 
 
-@settings(
-    max_examples=examples(25),
-)
+@settings(max_examples=examples(25))
 @given(st.data())
 def test_modules_trains_and_pulses_of_any_kind(tmp_path_factory, data):
     n_trains = data.draw(st.integers(1, 6))

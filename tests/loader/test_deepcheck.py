@@ -132,10 +132,7 @@ FAULTS = [zero_time, time_goes_back, device_dies, spoil_chunk, misplace_row, mis
 
 
 @pytest.mark.parametrize("fault", some(FAULTS, 3), ids=lambda fault: fault.__name__)
-@settings(
-    max_examples=6,
-    derandomize=True,
-)
+@settings(max_examples=6, derandomize=True)
 @given(data=st.data())
 def test_fault_is_found_where_it_is(run, tmp_path_factory, fault, data):
     directory = tmp_path_factory.mktemp("broken") / "/".join(run.parts[-5:])
@@ -258,9 +255,7 @@ def test_a_device_that_dies_between_two_sequences(run, tmp_path, n_silent):
     assert checked(directory) == {}
 
 
-@settings(
-    max_examples=60, derandomize=True,
-)  # fmt: skip
+@settings(max_examples=60, derandomize=True)
 @given(data=st.data())
 def test_nothing_that_a_file_may_be_raises(tmp_path, data):
     whole = tmp_path / "whole.h5"

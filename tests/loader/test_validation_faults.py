@@ -196,10 +196,7 @@ def validated(directory):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-@settings(
-    max_examples=examples(1),
-    derandomize=True,
-)
+@settings(max_examples=examples(1), derandomize=True)
 @given(data=st.data())
 def test_fault_is_found_where_it_is(whole, tmp_path_factory, fault, data):
     directory = tmp_path_factory.mktemp("broken") / "/".join(whole.parts[-5:])
