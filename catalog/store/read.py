@@ -92,9 +92,10 @@ def fetch_schemas(cursor: Cursor, ids: Collection[int]) -> dict[int, KeySchema]:
 
 
 class StoredLayout(NamedTuple):
-    """The sources of a layout, and beside each the id of its key schema."""
+    """The sources of a layout, and beside each its id and that of its key schema."""
 
     sources: tuple[SourceRecord, ...]
+    source_ids: tuple[int, ...]
     schema_ids: tuple[int | None, ...]
 
 
@@ -102,7 +103,7 @@ def fetch_layouts(
     cursor: Cursor, ids: Iterable[int], known: Names | None = None
 ) -> dict[int, StoredLayout]:
     """Layouts by their ids; one without sources is there too."""
-    members: dict[int, list[tuple[SourceRecord, int | None]]] = {int(i): [] for i in ids}
+    members: dict[int, list[tuple[SourceRecord, int, int | None]]] = {int(i): [] for i in ids}
     if not members:
         return {}
     found = rows(
@@ -116,9 +117,9 @@ def fetch_layouts(
     for layout, _, section, source_id, groups, legacy_of, run_only, schema in found:
         old = "" if legacy_of is None else names[legacy_of]
         record = SourceRecord(section, names[source_id], tuple(groups), old, run_only)
-        members[layout].append((record, schema))
+        members[layout].append((record, source_id, schema))
     return {
-        layout: StoredLayout(*zip(*parts, strict=True)) if parts else StoredLayout((), ())
+        layout: StoredLayout(*zip(*parts, strict=True)) if parts else StoredLayout((), (), ())
         for layout, parts in members.items()
     }
 
@@ -145,17 +146,6 @@ def fetch_metadata(cursor: Cursor, run_id: int, n_files: int) -> list[dict[str, 
         for entries in metadata[first : last + 1]:
             entries[name] = decoded
     return metadata
-
-
-def fetch_run_sources(cursor: Cursor, run_id: int) -> dict[str, int]:
-    """Ids of the sources whose RUN values a run has, by name."""
-    found = rows(
-        cursor,
-        "SELECT s.name, s.source_id FROM source AS s JOIN ("
-        f"SELECT unnest(run_sources) AS source_id FROM file WHERE run_id = {run_id:d}"
-        ") USING (source_id)",
-    )
-    return dict(found)
 
 
 def fetch_unusable_files(cursor: Cursor, run_id: int) -> list[tuple[str, datetime | None]]:
