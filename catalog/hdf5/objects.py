@@ -130,12 +130,11 @@ class OwnFile:
                 raise NotUnderstoodError("no regular file")
             self.blocks = Blocks(self.fd, found.st_size, bits)
             self.root = OwnGroup(self, _root(self.blocks, found.st_size), b"/")
-        except NotUnderstoodError:
+        except BaseException as e:
             self.close()
+            if isinstance(e, DAMAGES):
+                raise NotUnderstoodError(str(e)) from e
             raise
-        except DAMAGES as e:
-            self.close()
-            raise NotUnderstoodError(str(e)) from e
         self.values = ValueReader(self.blocks)
         self._headers: dict[int, _Header] = {}
         self._links: dict[int, dict[bytes, Link]] = {}

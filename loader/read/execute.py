@@ -8,7 +8,8 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from math import prod
 from typing import Any, NoReturn
 
@@ -29,6 +30,7 @@ from .files import ELSEWHERE, DataFileHandle, OpenDataset, OpenFiles, explained
 from .plan import ReadPlan, difference
 
 Array = NDArray[Any]
+Job = tuple[ReadTarget, FileSlabs]
 
 MOST_FILES = 8  # that are read at the same time: the next are opened while threads still read
 # The same where each has to be waited for. Each may need a block of memory besides the array.
@@ -65,7 +67,7 @@ def execute_plan(
     """
     target = ReadTarget(plan, allocate(plan, out))
     jobs = [[(target, slabs)] for slabs in plan.pieces]
-    _read_files(jobs, files, target.out.nbytes, n_threads)
+    _read_files(jobs, files, target.n_bytes, n_threads)
     return target.out
 
 
@@ -81,23 +83,20 @@ def execute_plans(
     """
     given = [None] * len(plans) if outs is None else outs
     targets = [ReadTarget(p, allocate(p, out)) for p, out in zip(plans, given, strict=True)]
-    by_file: dict[str, list[tuple[ReadTarget, FileSlabs]]] = {}
+    by_file: dict[str, list[Job]] = {}
     for target in targets:
         for slabs in target.plan.pieces:
             by_file.setdefault(slabs.data_file.path, []).append((target, slabs))
     try:
-        _read_files(by_file.values(), files, sum(t.out.nbytes for t in targets), n_threads)
+        _read_files(by_file.values(), files, sum(t.n_bytes for t in targets), n_threads)
     except XfelcatError:
         for target in targets:
-            execute_plan(target.plan, files, target.out)
+            execute_plan(target.plan, files, target.out, n_threads)
     return [target.out for target in targets]
 
 
 def _read_files(
-    jobs_of_files: Iterable[Sequence[tuple[ReadTarget, FileSlabs]]],
-    files: OpenFiles,
-    n_bytes: int,
-    n_threads: int | None,
+    jobs_of_files: Iterable[Sequence[Job]], files: OpenFiles, n_bytes: int, n_threads: int | None
 ) -> None:
     """Read one file after the other; while threads still read some, the next are opened.
 
@@ -111,7 +110,7 @@ def _read_files(
             is_slow = False
             while rest and not is_slow:
                 if len(running) >= min(files.limit, MOST_FILES):
-                    running.popleft().finish()
+                    _finish_first(running)
                 began = idle_seconds()
                 reading = _OpenRead(rest.popleft(), files, pool)
                 if n_threads > 1 and not running:  # next to threads that read, Python waits, too
@@ -121,38 +120,54 @@ def _read_files(
                 else:
                     reading.finish()
             if rest:
+                if len(running) >= files.limit:
+                    _finish_first(running)
                 most = MOST_WAITING if n_bytes < BLOCK_BYTES else MOST_WAITING_LARGE
-                _read_side_by_side(rest, files, pool, min(most, files.limit))
+                at_once = min(most, files.limit - len(running))
+                for jobs in _read_side_by_side(rest, files, pool, at_once):
+                    _OpenRead(jobs, files, pool).finish()
         finally:
-            # Where one failed, the errors of those before it come first.
-            try:
-                while running:
-                    running.popleft().finish()
-            finally:
-                for reading in running:
-                    reading.abandon()
+            while running:  # where one failed, the errors of those before it come first
+                _finish_first(running)
+
+
+def _finish_first(running: "deque[_OpenRead]") -> None:
+    """Finish the first; where that fails, those after it are given up."""
+    try:
+        running.popleft().finish()
+    except BaseException:
+        while running:
+            running.popleft().abandon()
+        raise
 
 
 def _read_side_by_side(
-    jobs_of_files: Sequence[Sequence[tuple[ReadTarget, FileSlabs]]],
-    files: OpenFiles,
-    pool: ReadPool,
-    at_once: int,
-) -> None:
-    """Read files, ``at_once`` by as many threads; the error is that of the first to fail."""
+    jobs_of_files: Iterable[Sequence[Job]], files: OpenFiles, pool: ReadPool, at_once: int
+) -> Iterable[Sequence[Job]]:
+    """Read files, ``at_once`` by as many threads; what is returned is left, from the first to fail.
 
-    def read(jobs: Sequence[tuple[ReadTarget, FileSlabs]]) -> None:
+    What fails next to others, as descriptors or threads are too few, may not fail alone.
+    """
+
+    def read(jobs: Sequence[Job]) -> None:
         _OpenRead(jobs, files, pool).finish()
 
-    threads = ThreadPoolExecutor(min(at_once, len(jobs_of_files)), "xfelcat-open")
-    running = deque(threads.submit(read, jobs) for jobs in jobs_of_files)
+    left = deque(jobs_of_files)
+    threads = ThreadPoolExecutor(min(at_once, len(left)), "xfelcat-open")
+    running: deque[Future[None]] = deque()
     try:
+        for jobs in left:  # numpy keeps in the context what is to be done about invalid values
+            running.append(threads.submit(copy_context().run, read, jobs))
         while running:
             running.popleft().result()
+            left.popleft()
+    except (XfelcatError, RuntimeError):  # RuntimeError: no thread can be started
+        pass
     finally:
         # An error's traceback has this frame: with its future, a circle would keep files open.
         running.clear()
         threads.shutdown(cancel_futures=True)
+    return left
 
 
 class _OpenRead:
@@ -161,9 +176,7 @@ class _OpenRead:
     ``reads`` are those of which threads still have something to do.
     """
 
-    def __init__(
-        self, jobs: Sequence[tuple[ReadTarget, FileSlabs]], files: OpenFiles, pool: ReadPool
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], files: OpenFiles, pool: ReadPool) -> None:
         self.reads: list[FileRead] = []
         self._files = files
         self._data_file = jobs[0][1].data_file

@@ -10,6 +10,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -52,10 +53,12 @@ class ReadPool:
 
     def start(self, tasks: Sequence[Callable[[], None]]) -> Futures:
         """Start tasks; the ``result`` of its future raises what a task raised."""
+        done: Futures = []
         if self._pool is not None:
-            return [self._pool.submit(task) for task in tasks]
-        done = []
-        for task in tasks:
+            with suppress(RuntimeError):  # no thread can be started, as when the interpreter ends
+                for task in tasks:
+                    done.append(self._pool.submit(task))
+        for task in tasks[len(done) :]:
             future: Future[None] = Future()
             try:
                 task()
@@ -68,9 +71,12 @@ class ReadPool:
 
 
 class ReadTarget:
-    """An array to be filled from a plan, and what is the same for all its files."""
+    """An array to be filled from a plan, and what is the same for all its files.
 
-    __slots__ = ("array", "dtype", "memory", "out", "plan", "row_bytes")
+    ``n_bytes`` is the size of the array, or of what is read for it: a region by positions is less.
+    """
+
+    __slots__ = ("array", "dtype", "memory", "n_bytes", "out", "plan", "row_bytes")
 
     def __init__(self, plan: ReadPlan, out: Array) -> None:
         self.plan = plan
@@ -85,6 +91,8 @@ class ReadTarget:
         straight = region.whole and plain and out.dtype == self.dtype and out.flags.c_contiguous
         self.row_bytes = prod(plan.record.entry_shape) * self.dtype.itemsize
         self.memory = bytes_of(out) if straight and out.size else None
+        n_read = plan.n_rows * prod(region.hull_shape) * self.dtype.itemsize
+        self.n_bytes = max(out.nbytes, n_read)
 
 
 def read_small(

@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet, proxy
 
 import numpy as np
@@ -43,6 +43,9 @@ _MAY_OPEN = resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**63  # -1 for any 
 DEFAULT_LIMIT = max(min(256, _MAY_OPEN // 4), 1)
 DATASET_LIMIT = 512  # open per file: each takes an identifier and memory of HDF5
 MOST_THREADS = 8  # by default: a node with many cores has other users too
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,7 @@ class DataFileHandle:
             self._finder = DatasetFinder(self.own, seen)
 
     def __del__(self) -> None:
-        if self.__dict__.get("own") is not None:  # HDF5 closes what is forgotten by itself
-            self.own.close()  # type: ignore[union-attr]
+        self._close_own()  # HDF5 closes what is forgotten by itself
 
     @property
     def file(self) -> Any:
@@ -99,7 +101,7 @@ class DataFileHandle:
         with self.lock:
             if self._file is None:
                 self.check_unchanged()  # HDF5 would not say that it is another one by now
-                self._file = open_hdf5(self._data_file.path)
+                self._file = _when_possible(lambda: open_hdf5(self._data_file.path))
                 self.check_unchanged()
             return self._file
 
@@ -180,11 +182,14 @@ class DataFileHandle:
     def close(self) -> None:
         """Close the file."""
         self._datasets.clear()
-        if self.own is not None:
-            self.own.close()
-            self.own = None
+        self._close_own()
         if self._file is not None:
             self._file.close()
+
+    def _close_own(self) -> None:
+        own, self.own = self.__dict__.get("own"), None  # once: its number is another file's soon
+        if own is not None:
+            own.close()
 
 
 def _open_own(path: str) -> OwnFile | None:
@@ -458,15 +463,7 @@ class OpenFiles:
             path = local_path(data_file.path, self.options.path_map)
             data_file = data_file._replace(path=path)
         seen = self._seen.setdefault(data_file.aggregator, {}) if self.options.direct else None
-        try:
-            return _open_unchanged(data_file, seen)
-        except FileStructureError as error:
-            if getattr(error.__cause__, "errno", None) != errno.EMFILE:
-                raise
-        # The process has too many files open: what other runs have open counts too.
-        with self._lock:
-            self._make_room(len(self._open) // 2)
-        return _open_unchanged(data_file, seen)
+        return _when_possible(lambda: _open_unchanged(data_file, seen))
 
     def _make_room(self, limit: int) -> None:
         """Close idle files, so that with one more there are ``limit`` open if that can be."""
@@ -495,6 +492,18 @@ class OpenFiles:
         for cache in list(_CACHES):
             cache._close({path})
         self._handed_over[path] = now
+
+
+def _when_possible(do_open: Callable[[], T]) -> T:
+    """What opens a file; where the process has too many open, after all idle ones are closed."""
+    try:
+        return do_open()
+    except FileStructureError as error:
+        if getattr(error.__cause__, "errno", None) != errno.EMFILE:
+            raise
+    for cache in list(_CACHES):  # what other runs have open counts, too
+        cache.close()
+    return do_open()
 
 
 def open_hdf5(path: str) -> Any:

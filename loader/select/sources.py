@@ -211,7 +211,7 @@ def take_sources(
     sources = SourceMap(groups, listings)
     if not allow_duplicates:
         ends = {n: (int(s.firsts[0]), int(s.lasts[-1])) for n, s in sets.items() if len(s)}
-        spans = [[ends[lists[ref.number]] for ref in g.refs if len(ref.trains)] for g in groups]
+        spans = [[e for ref in g.refs if (e := ends.get(lists[ref.number]))] for g in groups]
         # Where each file begins after the one before it ends, no train is in two of them.
         clear = {n for n, s in enumerate(spans) if all(a[1] < b[0] for a, b in pairwise(s))}
         _refuse_duplicates(sources.one_of_each(besides=clear))
