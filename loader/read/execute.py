@@ -124,14 +124,15 @@ def _read_files(
                     _finish_first(running)
                 most = MOST_WAITING if n_bytes < BLOCK_BYTES else MOST_WAITING_LARGE
                 at_once = min(most, files.limit - len(running))
-                for jobs in _read_side_by_side(rest, files, pool, at_once):
-                    _OpenRead(jobs, files, pool).finish()
+                _read_side_by_side(rest, files, pool, at_once)
+            while rest:  # what failed next to others, as descriptors or threads are too few
+                _read_file(rest.popleft(), files, pool)
         finally:
             while running:  # where one failed, the errors of those before it come first
                 _finish_first(running)
 
 
-def _finish_first(running: "deque[_OpenRead]") -> None:
+def _finish_first(running: deque["_OpenRead"]) -> None:
     """Finish the first; where that fails, those after it are given up."""
     try:
         running.popleft().finish()
@@ -141,33 +142,28 @@ def _finish_first(running: "deque[_OpenRead]") -> None:
         raise
 
 
+def _read_file(jobs: Sequence[Job], files: OpenFiles, pool: ReadPool) -> None:
+    _OpenRead(jobs, files, pool).finish()
+
+
 def _read_side_by_side(
-    jobs_of_files: Iterable[Sequence[Job]], files: OpenFiles, pool: ReadPool, at_once: int
-) -> Iterable[Sequence[Job]]:
-    """Read files, ``at_once`` by as many threads; what is returned is left, from the first to fail.
-
-    What fails next to others, as descriptors or threads are too few, may not fail alone.
-    """
-
-    def read(jobs: Sequence[Job]) -> None:
-        _OpenRead(jobs, files, pool).finish()
-
-    left = deque(jobs_of_files)
-    threads = ThreadPoolExecutor(min(at_once, len(left)), "xfelcat-open")
+    rest: deque[Sequence[Job]], files: OpenFiles, pool: ReadPool, at_once: int
+) -> None:
+    """Read files, ``at_once`` by as many threads; from the first to fail, they stay in ``rest``."""
+    threads = ThreadPoolExecutor(min(at_once, len(rest)), "xfelcat-open")
     running: deque[Future[None]] = deque()
     try:
-        for jobs in left:  # numpy keeps in the context what is to be done about invalid values
-            running.append(threads.submit(copy_context().run, read, jobs))
+        for jobs in rest:  # numpy keeps in the context what is to be done about invalid values
+            running.append(threads.submit(copy_context().run, _read_file, jobs, files, pool))
         while running:
             running.popleft().result()
-            left.popleft()
+            rest.popleft()
     except (XfelcatError, RuntimeError):  # RuntimeError: no thread can be started
         pass
     finally:
         # An error's traceback has this frame: with its future, a circle would keep files open.
         running.clear()
         threads.shutdown(cancel_futures=True)
-    return left
 
 
 class _OpenRead:

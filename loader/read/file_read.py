@@ -73,10 +73,11 @@ class ReadPool:
 class ReadTarget:
     """An array to be filled from a plan, and what is the same for all its files.
 
-    ``n_bytes`` is the size of the array, or of what is read for it: a region by positions is less.
+    ``hull_bytes`` are read of each row. ``n_bytes`` is the size of the array, or of all that is
+    read for it: a region by positions is less.
     """
 
-    __slots__ = ("array", "dtype", "memory", "n_bytes", "out", "plan", "row_bytes")
+    __slots__ = ("array", "dtype", "hull_bytes", "memory", "n_bytes", "out", "plan", "row_bytes")
 
     def __init__(self, plan: ReadPlan, out: Array) -> None:
         self.plan = plan
@@ -91,8 +92,8 @@ class ReadTarget:
         straight = region.whole and plain and out.dtype == self.dtype and out.flags.c_contiguous
         self.row_bytes = prod(plan.record.entry_shape) * self.dtype.itemsize
         self.memory = bytes_of(out) if straight and out.size else None
-        n_read = plan.n_rows * prod(region.hull_shape) * self.dtype.itemsize
-        self.n_bytes = max(out.nbytes, n_read)
+        self.hull_bytes = prod(region.hull_shape) * self.dtype.itemsize
+        self.n_bytes = max(out.nbytes, plan.n_rows * self.hull_bytes)
 
 
 def read_small(
@@ -158,15 +159,12 @@ class FileRead:
                 return running
             if self._read_by_hdf5(slabs, target.array):
                 return []
-        most_rows = max(BLOCK_BYTES // max(self._row_bytes(self._region.hull_shape), 1), 1)
+        most_rows = max(BLOCK_BYTES // max(target.hull_bytes, 1), 1)
         for block, taken, at in _blocks(slabs, joined, most_rows):
             read = self._read_block(block)
             rows = read if taken is None else read[taken]
             target.out[at : at + len(rows)] = self._region.finish(rows)
         return []
-
-    def _row_bytes(self, shape: tuple[int, ...]) -> int:
-        return prod(shape) * self.target.dtype.itemsize
 
     def _read_block(self, block: FileSlabs) -> Array:
         """Some rows, all of the hull of each."""
@@ -192,11 +190,10 @@ class FileRead:
         options, own = self._options, self._file.own
         if own is None or not self._direct:
             return None
-        n_bytes = slabs.n_rows * self._row_bytes(array.shape[1:])
         chunks = self.found.chunks(int(slabs.starts.min()), slabs.end)
         if chunks is None or array.dtype != chunks.layout.dtype:
             return None
-        most = n_bytes // (4 * options.n_threads)
+        most = slabs.n_rows * self.target.hull_bytes // (4 * options.n_threads)
         tasks = find_tasks(
             own.fd,
             chunks,

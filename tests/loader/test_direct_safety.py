@@ -6,7 +6,16 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from support.one_dataset import facts_of, make_plan, numbers, open_files, other, read, same
+from support.one_dataset import (
+    damage_chunk,
+    facts_of,
+    make_plan,
+    numbers,
+    open_files,
+    other,
+    read,
+    same,
+)
 from xfelcat.catalog.model.errors import ChangedFileError, FileStructureError
 from xfelcat.loader.read import file_read as piece_module
 from xfelcat.loader.read.execute import execute_plan
@@ -52,14 +61,9 @@ def test_only_the_chunks_that_a_region_needs_are_read(big, used, monkeypatch):
 
 
 def test_a_chunk_that_does_not_decompress_is_told_as_hdf5_tells_it(big):
+    damage_chunk(big, (16, 0, 0))
     with h5py.File(big) as f:
-        place = f["data"].id.get_chunk_info_by_coord((16, 0, 0))
-        plan_of = make_plan
-    with big.open("r+b") as raw:
-        raw.seek(place.byte_offset + place.size // 2)
-        raw.write(b"\xff" * 50)
-    with h5py.File(big) as f:
-        plan, before = plan_of(big, f["data"], [(0, 40)]), plan_of(big, f["data"], [(0, 16)])
+        plan, before = make_plan(big, f["data"], [(0, 40)]), make_plan(big, f["data"], [(0, 16)])
     for n_threads in (1, 2):
         for direct in (True, False):
             files = open_files(n_threads, direct)
@@ -130,11 +134,7 @@ def test_the_error_of_the_first_file_comes_first(tmp_path, big):
     other(
         tmp_path / "bad.h5", numbers((40, 256, 64), "i4"), chunks=(4, 256, 64), compression="gzip"
     )
-    with h5py.File(tmp_path / "bad.h5") as f:
-        place = f["data"].id.get_chunk_info_by_coord((36, 0, 0))
-    with (tmp_path / "bad.h5").open("r+b") as raw:
-        raw.seek(place.byte_offset + place.size // 2)
-        raw.write(b"\xff" * 50)
+    damage_chunk(tmp_path / "bad.h5", (36, 0, 0))
     with h5py.File(big) as f:
         plan = make_plan(big, f["data"], [(0, 40)])
     pieces = [

@@ -7,7 +7,16 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from support.one_dataset import facts_of, make_plan, numbers, open_files, other, read, same
+from support.one_dataset import (
+    facts_of,
+    make_plan,
+    numbers,
+    open_files,
+    open_paths,
+    other,
+    read,
+    same,
+)
 from xfelcat.catalog.hdf5 import finder
 from xfelcat.catalog.hdf5.links import FIND_BITS
 from xfelcat.catalog.hdf5.objects import OwnFile
@@ -157,19 +166,9 @@ def test_a_file_is_closed_when_nobody_needs_it(tmp_path):
         with h5py.File(path) as f:
             plan = make_plan(path, f["data"], [(0, 8)])
         execute_plan(plan, files)
-        assert str(path) in opened_paths()
+        assert str(path) in open_paths().values()
         del files
-        assert str(path) not in opened_paths()
+        assert str(path) not in open_paths().values()
     finally:
         gc.enable()
     same(*read(path))
-
-
-def opened_paths():
-    paths = []
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            paths.append(os.readlink(f"/proc/self/fd/{number}"))
-        except OSError:  # that of the listing itself
-            continue
-    return paths

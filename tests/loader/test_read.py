@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import resource
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import rich_run
 from support.both_readers import open_scanned
-from support.one_dataset import facts_of, open_files, other
+from support.one_dataset import facts_of, few_descriptors, open_files, other
 from xfelcat.catalog.model.errors import (
     ChangedFileError,
     FileStructureError,
@@ -377,19 +376,9 @@ def test_a_process_with_too_many_open_files_closes_some(tmp_path):
     for path in paths:
         other(path)
     files = open_files()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = max(int(n) for n in os.listdir("/proc/self/fd"))
-    fillers = [os.open(os.devnull, os.O_RDONLY)]
-    while fillers[-1] < used:  # no numbers are free between
-        fillers.append(os.open(os.devnull, os.O_RDONLY))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 7, hard))
-    try:
+    with few_descriptors(6):
         for path in paths:
             with files.borrow(facts_of(path)) as opened:
                 assert opened.file["data"].shape == (8, 3)
         assert 1 <= len(files) < 12
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for filler in fillers:
-            os.close(filler)
-        files.close()
+    files.close()

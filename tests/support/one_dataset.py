@@ -1,6 +1,8 @@
 """One dataset in one file, read by a plan and by h5py."""
 
 import os
+import resource
+from contextlib import contextmanager, suppress
 
 import h5py
 import numpy as np
@@ -23,6 +25,43 @@ def open_files(n_threads=2, direct=True, inflate=inflate_by_zlib):
 def facts_of(path):
     found = os.stat(path)
     return DataFile(str(path), found.st_size, found.st_mtime_ns, "DA01", 0)
+
+
+def damage_chunk(path, place):
+    """Overwrite some of a stored chunk of ``/data``, by the place of its first entry."""
+    before = os.stat(path).st_mtime_ns
+    with h5py.File(path) as f:
+        chunk = f["data"].id.get_chunk_info_by_coord(place)
+    with open(path, "r+b") as f:
+        f.seek(chunk.byte_offset + chunk.size // 2)
+        f.write(b"\xff" * 50)
+    os.utime(path, ns=(before, before))  # the file seems unchanged
+
+
+def open_paths():
+    """What this process has open, by the numbers of its descriptors."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # that of the listing, and what another thread closes
+            found[int(number)] = os.readlink(f"/proc/self/fd/{number}")
+    return found
+
+
+@contextmanager
+def few_descriptors(n_free):
+    """The process may open so many files more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(open_paths())
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    while fillers[-1] < used:  # no numbers are free between
+        fillers.append(os.open(os.devnull, os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + n_free + 1, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for filler in fillers:
+            os.close(filler)
 
 
 def make_plan(path, dataset, slabs, roi=()):
